@@ -1,0 +1,476 @@
+"""The typed stream of facts that every renderer reads: what happened, never what to show.
+
+Events are made by the runtime (on the runner), by the agent and by the loop (on the laptop). All are values that
+survive JSON: `to_json` and `from_json` are inverses. Times called ``at_s`` are seconds of CLOCK_MONOTONIC on the
+machine that made the event.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One line of a traceback, in the project's own paths.
+
+    Attributes:
+        file: Relative to the project for the user's files, else absolute.
+        line: Counted from 1.
+        function: The function's qualified name.
+        source: The line's text, without its line break; empty if it can't be read.
+        column: First marked column, counted from 0; -1 if unknown.
+        end_column: One past the last marked column.
+        is_project: Whether the file belongs to the project.
+    """
+
+    file: str
+    line: int
+    function: str
+    source: str = ""
+    column: int = -1
+    end_column: int = -1
+    is_project: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in the user's app, with the place to look.
+
+    Attributes:
+        type: The exception's class name, such as ``NameError``.
+        message: The exception's text.
+        frames: Outermost first. Frames of libraries below the last project frame are kept, those between are not.
+        hidden_frames: How many frames were left out.
+        hint: What to type or change next, or an empty string.
+    """
+
+    type: str
+    message: str
+    frames: tuple[Frame, ...] = ()
+    hidden_frames: int = 0
+    hint: str = ""
+
+    @property
+    def where(self) -> Frame | None:
+        """The innermost frame of the project, which is where the user looks first."""
+        return next((frame for frame in reversed(self.frames) if frame.is_project), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutcome:
+    """What a reload did with one model, and why.
+
+    Attributes:
+        name: The loader's name.
+        action: ``kept`` (same fingerprint), ``loaded`` (its loader ran), ``failed``.
+        home: ``resident`` (in the vault), ``hosted`` (in a process of its own), ``worker`` (neither: the loader
+            runs again in every generation; `why` says the reason).
+        why: One line: ``load.py:14 changed``, ``first load``, ``fingerprint equal``.
+        took_s: How long attaching or loading took, seconds.
+        size_bytes: Bytes of its tensors and arrays; 0 if unknown.
+    """
+
+    name: str
+    action: Literal["kept", "loaded", "failed"]
+    home: Literal["resident", "hosted", "worker"]
+    why: str
+    took_s: float
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointShape:
+    """What an endpoint is called and takes, for people and for clients."""
+
+    name: str
+    path: str
+    methods: tuple[str, ...]
+    parameters: tuple[tuple[str, str], ...]
+    returns: str
+    is_batched: bool
+    is_stream: bool
+
+
+# --- from the runtime -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStarted:
+    """The runtime listens. ``address`` is a URL such as ``http://127.0.0.1:8000``."""
+
+    at_s: float
+    address: str
+    pid: int
+    python: str
+    kind: Literal["runtime_started"] = "runtime_started"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStarted:
+    """A worker was told to run a revision. ``start`` says from what: a ready standby, a fork made now, a new zygote."""
+
+    at_s: float
+    revision: int
+    start: Literal["standby", "fork", "zygote"]
+    kind: Literal["reload_started"] = "reload_started"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoading:
+    """A loader starts to run in the new worker."""
+
+    at_s: float
+    revision: int
+    model: str
+    why: str
+    kind: Literal["model_loading"] = "model_loading"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A new generation takes the requests from now on.
+
+    Attributes:
+        imported_at_s: When the project's modules were imported in the new worker.
+        start: As in `ReloadStarted`.
+    """
+
+    at_s: float
+    revision: int
+    generation: int
+    imported_at_s: float
+    start: Literal["standby", "fork", "zygote"]
+    models: tuple[ModelOutcome, ...]
+    endpoints: tuple[EndpointShape, ...]
+    probes: tuple[str, ...]
+    kind: Literal["ready"] = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailed:
+    """The revision did not become ready. ``serving`` is the generation that still serves, None if there is none."""
+
+    at_s: float
+    revision: int
+    problem: Problem
+    serving: int | None
+    kind: Literal["reload_failed"] = "reload_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadSuperseded:
+    """A newer revision arrived before this one was ready."""
+
+    at_s: float
+    revision: int
+    by: int
+    kind: Literal["reload_superseded"] = "reload_superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFinished:
+    """One probe ran against a generation.
+
+    Attributes:
+        source: ``function`` for ``@app.probe``, ``request`` for a pinned request.
+        output: What it gave, as text: JSON with sorted keys where it can be, else ``repr``.
+        compute_s: Time the endpoints themselves took within ``took_s``.
+    """
+
+    at_s: float
+    revision: int
+    generation: int
+    name: str
+    source: Literal["function", "request"]
+    is_ok: bool
+    output: str
+    took_s: float
+    compute_s: float
+    problem: Problem | None = None
+    kind: Literal["probe_finished"] = "probe_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbesFinished:
+    """All probes of a generation ran; the next standby is being made."""
+
+    at_s: float
+    revision: int
+    generation: int
+    count: int
+    kind: Literal["probes_finished"] = "probes_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyReady:
+    """The next save will be fast: a worker waits with the models attached."""
+
+    at_s: float
+    kind: Literal["standby_ready"] = "standby_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One line that a worker (or a hosted model, or the zygote: generation 0) wrote."""
+
+    at_s: float
+    generation: int
+    stream: Literal["stdout", "stderr"]
+    text: str
+    kind: Literal["log"] = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    """A request was answered by a generation (0: by the runtime itself, such as 404)."""
+
+    at_s: float
+    generation: int
+    method: str
+    path: str
+    status: int
+    took_s: float
+    kind: Literal["request_finished"] = "request_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessDied:
+    """A process died that should not have.
+
+    Attributes:
+        role: ``active``, ``standby``, ``zygote``, ``hosted``, ``runtime``.
+        name: The model's name for a hosted one, else empty.
+        cause: Such as ``SIGKILL`` or ``exit 3``.
+        lost_requests: How many requests failed because they may have run already.
+    """
+
+    at_s: float
+    role: Literal["active", "standby", "zygote", "hosted", "runtime"]
+    name: str
+    cause: str
+    lost_requests: int = 0
+    kind: Literal["process_died"] = "process_died"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A non-fatal finding, said once per ``key``: a model that can't stay resident, a module left out of the zygote."""
+
+    at_s: float
+    key: str
+    text: str
+    hint: str = ""
+    kind: Literal["notice"] = "notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A request became a probe (or ceased to be: ``is_pinned`` False)."""
+
+    at_s: float
+    name: str
+    is_pinned: bool
+    kind: Literal["pinned"] = "pinned"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStopped:
+    """The runtime ended; nothing listens any more. ``problem`` is None for a stop that was asked for."""
+
+    at_s: float
+    problem: Problem | None = None
+    kind: Literal["runtime_stopped"] = "runtime_stopped"
+
+
+# --- from the loop ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """The client holds the app on the runner, and the workspace equals the project."""
+
+    at_s: float
+    app: str
+    project: str
+    runner: str
+    python: str
+    num_files: int
+    kind: Literal["session_started"] = "session_started"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why the loop waits: a checkout in progress, most of the tree deleted, a lost connection."""
+
+    at_s: float
+    reason: str
+    hint: str = ""
+    kind: Literal["held"] = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class IterationStarted:
+    """A save was seen and sent."""
+
+    at_s: float
+    number: int
+    paths: tuple[str, ...]
+    kind: Literal["iteration_started"] = "iteration_started"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """A probe's result beside the previous generation's.
+
+    Attributes:
+        diff: Lines that begin with ``-``, ``+`` or a space; empty if the output did not change or has no predecessor.
+        previous_took_s: None the first time.
+    """
+
+    name: str
+    is_ok: bool
+    is_changed: bool
+    output: str
+    diff: tuple[str, ...]
+    took_s: float
+    compute_s: float
+    previous_took_s: float | None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One trip from save to feedback. The phases are contiguous: they sum to the time to feedback (or to error).
+
+    Attributes:
+        number: Counts from 1 in a session; 0 is the session's first start, which no save caused.
+        outcome: ``ok``, ``failed`` or ``superseded``.
+        saved_at_s: Seconds since 1970, the newest write among the files.
+        feedback_s: Save to first probe result on the screen; to `ready` if the app has no probe; to the error if
+            failed.
+        ready_s: Save to new code ready; None if it never was.
+        phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output.
+    """
+
+    number: int
+    outcome: Literal["ok", "failed", "superseded"]
+    saved_at_s: float
+    is_save_estimated: bool
+    revision: int
+    generation: int | None
+    paths: tuple[str, ...]
+    size_bytes: int
+    feedback_s: float
+    ready_s: float | None
+    phases_s: dict[str, float]
+    start: Literal["standby", "fork", "zygote", ""] = ""
+    models: tuple[ModelOutcome, ...] = ()
+    probes: tuple[ProbeReport, ...] = ()
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IterationFinished:
+    """The whole record of an iteration; also a row of the history."""
+
+    at_s: float
+    iteration: Iteration
+    kind: Literal["iteration_finished"] = "iteration_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The session is over and nothing of it runs any more."""
+
+    at_s: float
+    reason: str
+    kind: Literal["session_ended"] = "session_ended"
+
+
+Event = (
+    RuntimeStarted
+    | ReloadStarted
+    | ModelLoading
+    | Ready
+    | ReloadFailed
+    | ReloadSuperseded
+    | ProbeFinished
+    | ProbesFinished
+    | StandbyReady
+    | Log
+    | RequestFinished
+    | ProcessDied
+    | Notice
+    | Pinned
+    | RuntimeStopped
+    | SessionStarted
+    | Held
+    | IterationStarted
+    | IterationFinished
+    | SessionEnded
+)
+
+_EVENT_TYPES: dict[str, type[Any]] = {
+    dataclasses.fields(event_type)[-1].default: event_type for event_type in typing.get_args(Event)
+}
+
+
+def to_json(value: Any) -> JsonObject:
+    """Turn an event (or a record inside one) into a JSON object; tuples become lists."""
+    return dataclasses.asdict(value)
+
+
+def from_json(data: JsonObject) -> Event:
+    """Turn a JSON object back into its event. Unknown fields are ignored: a newer runner may know more.
+
+    Raises:
+        ValueError: The object's ``kind`` is no event's.
+    """
+    event_type = _EVENT_TYPES.get(data.get("kind", ""))
+    if event_type is None:
+        msg = f"no event is called {data.get('kind')!r}"
+        raise ValueError(msg)
+    return _build(event_type, data)
+
+
+def record_from_json(record_type: type[Any], data: JsonObject) -> Any:
+    """Turn a JSON object back into a record such as `Problem` or `Iteration`."""
+    return _build(record_type, data)
+
+
+def _build(record_type: type[Any], data: JsonObject) -> Any:
+    hints = _hints(record_type)
+    known = {name: _convert(hints[name], value) for name, value in data.items() if name in hints}
+    return record_type(**known)
+
+
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def _hints(record_type: type[Any]) -> dict[str, Any]:
+    if record_type not in _HINTS:
+        _HINTS[record_type] = typing.get_type_hints(record_type)
+    return _HINTS[record_type]
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType or origin is typing.Union:
+        return _convert(next(a for a in typing.get_args(hint) if a is not type(None)), value)
+    if origin is tuple:
+        arguments = typing.get_args(hint)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_convert(arguments[0], item) for item in value)
+        return tuple(_convert(a, item) for a, item in zip(arguments, value, strict=True))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value)
+    return value

@@ -1,0 +1,190 @@
+"""The project's modules, compiled from the bytes of one revision and from nothing else.
+
+Python's own cache (``.pyc`` validated by a timestamp) ran old code after an edit within the same second, so it is never
+used for the project's files. What was read is kept: tracebacks, fingerprints and errors all show the text that runs.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import linecache
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from types import CodeType
+
+_NEVER_PROJECT = ("site-packages", "dist-packages")
+
+
+class RevisionMoved(BaseException):
+    """A file is no longer what the revision says: a newer one is being applied. Not an error of the user's.
+
+    A BaseException, so that the project's own ``except Exception`` can't swallow it.
+    """
+
+
+class Project:
+    """One revision of the user's project, as the importer, the fingerprint and the error reports see it.
+
+    Attributes:
+        root: Absolute real path of the project's folder in the workspace.
+        manifest: sha256 of each ``.py`` file of the revision, by path relative to `root`. A file that is not in it
+            (the app wrote it itself) is imported without a check.
+    """
+
+    def __init__(self, root: str, manifest: dict[str, str] | None = None) -> None:
+        self.root = str(Path(root).resolve())
+        self.manifest = dict(manifest or {})
+        self._prefix = self.root + os.sep
+        self._compiled: dict[tuple[str, str], CodeType] = {}
+        self._sources: dict[str, bytes] = {}
+        self._codes: dict[str, CodeType] = {}
+        self._owned: dict[str, bool] = {}
+
+    def update(self, changed: dict[str, str | None]) -> None:
+        """Move the manifest to a newer revision: path to sha256, or to None for a file that is gone."""
+        for path, digest in changed.items():
+            if digest is None:
+                self.manifest.pop(path, None)
+            else:
+                self.manifest[path] = digest
+
+    def owns_file(self, path: str | None) -> bool:
+        """Whether a file is the project's own code or data, not an installed package's."""
+        if not path:
+            return False
+        known = self._owned.get(path)
+        if known is None:
+            full = path if path.startswith(self._prefix) else os.path.realpath(path)
+            known = full.startswith(self._prefix) and not any(part in _NEVER_PROJECT for part in full.split(os.sep))
+            self._owned[path] = known
+        return known
+
+    def owns_module(self, name: str) -> bool:
+        """Whether an imported module is the project's own."""
+        return self.owns_file(getattr(sys.modules.get(name), "__file__", None))
+
+    def modules(self) -> list[str]:
+        """Names of the project's modules that were imported, in the order of their import."""
+        return [name for name in sys.modules if name in self._codes]
+
+    def code_of(self, module: str) -> CodeType | None:
+        """The top-level code object of an imported module of the project, None for any other module."""
+        return self._codes.get(module)
+
+    def source_of(self, path: str) -> bytes | None:
+        """The bytes that were compiled for a file of the project, None if it was not imported."""
+        return self._sources.get(path)
+
+    def relative(self, path: str) -> str:
+        """A path as the user knows it: relative to the project where it is inside, else unchanged."""
+        return path[len(self._prefix) :] if path.startswith(self._prefix) else path
+
+    def install(self) -> None:
+        """Make imports from the project's folder go through this revision."""
+        sys.path_hooks.insert(0, self._hook)
+        sys.path_importer_cache.clear()
+
+    def precompile(self, should_stop: Callable[[], bool]) -> None:
+        """Compile the revision's files ahead of their import, one after the other, until told to stop.
+
+        Nothing of them runs. A file that can't be compiled is left for the import to complain about.
+        """
+        for relative_path, digest in list(self.manifest.items()):
+            if should_stop():
+                return
+            path = self._prefix + relative_path
+            try:
+                content = Path(path).read_bytes()
+                if sha256(content).hexdigest() == digest:
+                    self._compile(content, path, digest)
+            except (OSError, SyntaxError, ValueError):
+                continue
+
+    def load_code(self, module: str, path: str) -> CodeType:
+        """Read, check and compile one file.
+
+        Raises:
+            RevisionMoved: The file is not what the manifest says.
+            SyntaxError: As Python says.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except FileNotFoundError as error:
+            raise RevisionMoved(path) from error
+        digest = sha256(content).hexdigest()
+        if self.manifest.get(self.relative(path), digest) != digest:
+            raise RevisionMoved(path)
+        self._sources[path] = content
+        code = self._compile(content, path, digest)
+        self._codes[module] = code
+        self._show_lines(path, content)
+        return code
+
+    def _compile(self, content: bytes, path: str, digest: str) -> CodeType:
+        key = (path, digest)
+        if key not in self._compiled:
+            self._compiled[key] = compile(content, path, "exec", dont_inherit=True)
+        return self._compiled[key]
+
+    @staticmethod
+    def _show_lines(path: str, content: bytes) -> None:
+        # An entry without a time is never checked against the disk, where a newer revision may be already.
+        text = importlib.util.decode_source(content)
+        linecache.cache[path] = (len(content), None, text.splitlines(keepends=True), path)
+
+    def _hook(self, directory: str) -> importlib.machinery.FileFinder:
+        real = os.path.realpath(directory or ".")
+        if real != self.root and not self.owns_file(real):
+            msg = "not of the project"
+            raise ImportError(msg, path=directory)
+        project = self
+
+        class Loader(_RevisionLoader):
+            def get_code(self, fullname: str) -> CodeType:
+                return project.load_code(fullname, self.get_filename(fullname))
+
+        return importlib.machinery.FileFinder(
+            real,
+            (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+            (Loader, importlib.machinery.SOURCE_SUFFIXES),
+        )
+
+
+class _RevisionLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module of the project without ever reading or writing a ``.pyc``."""
+
+    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
+        """Write nothing."""
+
+
+def module_of(root: str, entry: str) -> tuple[str, str]:
+    """Say how a fresh ``python`` would import an entry file.
+
+    Args:
+        root: The project's folder.
+        entry: The file's path relative to it, such as ``app.py`` or ``src/search/app.py``.
+
+    Returns:
+        The folder to put first on ``sys.path``, and the module's dotted name. A file in a package (a folder with an
+        ``__init__.py``) is named from the package's parent.
+    """
+    path = Path(root, entry).with_suffix("")
+    parts = [path.name]
+    folder = path.parent
+    while folder != Path(root) and (folder / "__init__.py").exists():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return str(folder), ".".join(parts)
+
+
+def installed_folders() -> tuple[str, ...]:
+    """Folders of installed packages and of the standard library: what a zygote may import ahead of time."""
+    paths = sysconfig.get_paths()
+    found = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
+    return tuple(sorted(os.path.realpath(folder) + os.sep for folder in found))

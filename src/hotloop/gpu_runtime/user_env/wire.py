@@ -1,0 +1,176 @@
+"""Frames between the runtime, the zygote and the workers: a JSON header, bytes, and file descriptors.
+
+The layout is ``u32 length of all that follows | u32 length of the header | header | payload`` (big endian). The
+header is one JSON object with a ``kind``; ``fds`` in it says how many descriptors came along. The standard library is
+all that is needed to read one.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+MAX_FRAME_BYTES = 1 << 31
+MAX_FDS = 250  # Linux passes at most 253 in one message (SCM_MAX_FD)
+
+_LENGTHS = struct.Struct(">II")
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class LinkClosed(EOFError):
+    """The other side is gone."""
+
+
+class BadFrame(ValueError):
+    """The bytes are no frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One frame: its header, its payload, the descriptors that came with it (the receiver owns and closes them)."""
+
+    header: dict[str, Any]
+    payload: bytes = b""
+    fds: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What the frame is."""
+        return self.header["kind"]
+
+
+def pack(header: dict[str, Any], payload: bytes | bytearray | memoryview = b"") -> bytes:
+    """Make the bytes of one frame (its descriptors travel beside them)."""
+    head = _encode(header).encode("utf-8", "surrogateescape")
+    return b"".join((_LENGTHS.pack(4 + len(head) + len(payload), len(head)), head, payload))
+
+
+class FrameReader:
+    """Cut a byte stream into frames. Feed it what was received; it keeps what is incomplete."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._fds: list[int] = []
+
+    def feed(self, data: bytes, fds: tuple[int, ...] | list[int] = ()) -> list[Message]:
+        """Add received bytes and descriptors.
+
+        Returns:
+            The frames that are complete now, in order.
+
+        Raises:
+            BadFrame: A length is out of range or a header is no JSON object.
+        """
+        self._buffer += data
+        self._fds += fds
+        messages: list[Message] = []
+        while (message := self._cut()) is not None:
+            messages.append(message)
+        return messages
+
+    def _cut(self) -> Message | None:
+        buffer = self._buffer
+        if len(buffer) < _LENGTHS.size:
+            return None
+        length, head_length = _LENGTHS.unpack_from(buffer)
+        if length > MAX_FRAME_BYTES or head_length > length - 4:
+            msg = f"a frame of {length} bytes with a header of {head_length} is out of range"
+            raise BadFrame(msg)
+        if len(buffer) < 4 + length:
+            return None
+        view = memoryview(buffer)
+        try:
+            header = json.loads(str(view[8 : 8 + head_length], "utf-8", "surrogateescape"))
+            payload = bytes(view[8 + head_length : 4 + length])
+        except ValueError as error:
+            msg = f"a frame's header can't be read: {error}"
+            raise BadFrame(msg) from error
+        finally:
+            view.release()
+        del buffer[: 4 + length]
+        count = header.get("fds", 0)
+        fds, self._fds = tuple(self._fds[:count]), self._fds[count:]
+        return Message(header, payload, fds)
+
+
+class Link:
+    """A blocking socket that carries frames. One reader and one writer at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = FrameReader()
+        self._ready: list[Message] = []
+
+    def fileno(self) -> int:
+        """The socket's descriptor, to wait on. Check `has_message` first: a frame may have been read already."""
+        return self._socket.fileno()
+
+    @property
+    def has_message(self) -> bool:
+        """Whether `receive` returns without waiting for the socket."""
+        return bool(self._ready)
+
+    def send(
+        self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b"", fds: tuple[int, ...] = ()
+    ) -> None:
+        """Send one frame, blocking until all of it is written.
+
+        Raises:
+            LinkClosed: The other side is gone.
+        """
+        if fds:
+            header = {**header, "fds": len(fds)}
+        data = memoryview(pack(header, payload))
+        try:
+            sent = send_with_fds(self._socket, data, fds) if fds else 0
+            while sent < len(data):
+                sent += self._socket.send(data[sent:])
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise LinkClosed from error
+
+    def receive(self) -> Message:
+        """Wait for the next frame.
+
+        Raises:
+            LinkClosed: The other side is gone.
+            BadFrame: What came is no frame.
+        """
+        while not self._ready:
+            data, fds = receive_with_fds(self._socket)
+            if not data:
+                raise LinkClosed
+            self._ready = self._reader.feed(data, fds)
+        return self._ready.pop(0)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+def send_with_fds(sock: socket.socket, data: bytes | memoryview, fds: tuple[int, ...]) -> int:
+    """Send bytes with descriptors attached to the first of them; returns how many bytes were taken."""
+    return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+
+def receive_with_fds(sock: socket.socket, size: int = 1 << 18) -> tuple[bytes, list[int]]:
+    """Receive up to ``size`` bytes and the descriptors that came with them; no bytes when the other side is gone."""
+    fds = array.array("i")
+    try:
+        data, ancillary, _, _ = sock.recvmsg(size, socket.CMSG_LEN(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return b"", []
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return data, list(fds)
+
+
+def link_from_fd(fd: int) -> Link:
+    """Take over an inherited descriptor of a stream socket."""
+    os.set_inheritable(fd, False)
+    return Link(socket.socket(fileno=fd))

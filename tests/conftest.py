@@ -1,0 +1,55 @@
+"""What every test shares: the user's interpreter, a state directory of its own, and no silent skips in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Why a test may be skipped where CI runs. Anything else means that the set-up broke, so CI fails instead.
+EXPECTED_SKIPS = (
+    "no CUDA device",
+    "no inotify on this system",
+    "no Python 3.12 or newer found",
+)
+
+_unexpected_skips: list[tuple[str, str]] = []
+
+
+@pytest.fixture(scope="session")
+def user_python() -> Path:
+    """The interpreter of an environment as a user has it: torch and the real models, no hotloop."""
+    value = os.environ.get("HOTLOOP_USER_PYTHON")
+    if not value:
+        pytest.skip("HOTLOOP_USER_PYTHON is not set: `make test` makes the environment and sets it")
+    return Path(value)
+
+
+@pytest.fixture(autouse=True)
+def own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keep the developer's own sessions and history out of the tests, and the tests out of them."""
+    state = tmp_path_factory.mktemp("state", numbered=True)
+    monkeypatch.setenv("HOTLOOP_STATE_DIR", str(state))
+    yield state
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        if not reason.startswith(EXPECTED_SKIPS):
+            _unexpected_skips.append((report.nodeid, reason))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _unexpected_skips and os.environ.get("CI") == "true" and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _unexpected_skips or os.environ.get("CI") != "true":
+        return
+    terminalreporter.section("unexpected skips: CI fails on them", red=True)
+    for node, reason in _unexpected_skips:
+        terminalreporter.write_line(f"{node}: {reason}")
