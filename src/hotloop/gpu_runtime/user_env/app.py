@@ -1,0 +1,349 @@
+"""What a user writes: an app, its models, endpoints and probes.
+
+Decorators only take notes. They give the function back unchanged, so that a unit test calls it like any other, and
+nothing here runs it, reads a file or imports more than the standard library's cheap parts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Literal, TypeVar, overload
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_DEF = re.compile(r"\s*(async\s+)?def\b")
+
+
+class AppError(Exception):
+    """The app is written in a way that can't work.
+
+    Attributes:
+        message: What is wrong, with the names and places involved.
+        hint: What to change, or an empty string.
+        file: Absolute path of the file to look at, or an empty string.
+        line: The line in it, counted from 1; 0 if there is none.
+    """
+
+    def __init__(self, message: str, hint: str = "", file: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.file = file
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How requests are gathered for an endpoint that takes lists.
+
+    Attributes:
+        max_size: Most requests in one call.
+        max_wait_ms: How long the first of a batch waits for others, though the worker is free.
+        key: Gives a request's size, such as ``len``; a batch holds requests of like size. None: in order of arrival.
+
+    Raises:
+        AppError: A value is out of range.
+    """
+
+    max_size: int = 32
+    max_wait_ms: float = 0
+    key: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        file, line = _place_of_caller(depth=2)
+        if not _is_whole(self.max_size) or self.max_size < 1:
+            msg = f"Batch(max_size={self.max_size!r}): expected a whole number, 1 or more"
+            raise AppError(msg, "max_size=1 turns batching off", file, line)
+        if not _is_number(self.max_wait_ms) or not 0 <= self.max_wait_ms <= 60_000:
+            msg = f"Batch(max_wait_ms={self.max_wait_ms!r}): expected milliseconds, 0 to 60000"
+            raise AppError(msg, "", file, line)
+        if self.key is not None and not callable(self.key):
+            msg = f"Batch(key={self.key!r}): expected a function of one request, such as len"
+            raise AppError(msg, "", file, line)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model's loader. ``parameters`` are all its parameters' names; ``hosted`` None means: decided by trying."""
+
+    name: str
+    loader: Callable[..., Any]
+    parameters: tuple[str, ...]
+    hosted: bool | None
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """A served function.
+
+    Attributes:
+        methods: Upper case; empty if the decorator named none: then `resolve.check` chooses by the parameters.
+        is_stream: Whether the function is a generator, async or not.
+        idempotent: Whether a request may run twice if a worker dies under it.
+        concurrency: Most calls at a time, for an async function.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    path: str
+    methods: tuple[str, ...]
+    batch: Batch | None
+    kind: Literal["sync", "async"]
+    is_stream: bool
+    idempotent: bool
+    concurrency: int
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSpec:
+    """A function that is tried after every reload."""
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    kind: Literal["sync", "async"]
+    file: str
+    line: int
+
+
+class App:
+    """One app: its models, endpoints, probes, and the environment they need.
+
+    Attributes:
+        name: What people call it.
+        gpu: The GPU it needs, such as ``"A10G"``; empty for none.
+        packages: Requirements for its environment, such as ``"sentence-transformers>=3"``.
+        data_packages: Requirements that carry only data, such as weights.
+        models: By name, in order of definition; so are `endpoints` and `probes`.
+        file: Where the app was made.
+        line: The line there.
+    """
+
+    def __init__(
+        self, name: str, *, gpu: str = "", packages: Iterable[str] = (), data_packages: Iterable[str] = ()
+    ) -> None:
+        self.file, self.line = _place_of_caller(depth=1)
+        if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+            msg = f"App({name!r}): expected the app's name"
+            raise AppError(msg, 'write hotloop.App("search")', self.file, self.line)
+        self.name = name
+        self.gpu = gpu
+        self.packages = self._requirements("packages", packages)
+        self.data_packages = self._requirements("data_packages", data_packages)
+        self.models: dict[str, ModelSpec] = {}
+        self.endpoints: dict[str, EndpointSpec] = {}
+        self.probes: dict[str, ProbeSpec] = {}
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.models)} models, {len(self.endpoints)} endpoints, {len(self.probes)} probes"
+        return f"<App {self.name!r}: {counts}>"
+
+    @overload
+    def model(self, loader: _Function) -> _Function: ...
+    @overload
+    def model(self, *, hosted: bool | None = None) -> Callable[[_Function], _Function]: ...
+    def model(self, loader: Any = None, *, hosted: bool | None = None) -> Any:
+        """Register a loader: it runs once, and what it returns is given to parameters of the loader's name.
+
+        Args:
+            loader: The function, when used without parentheses.
+            hosted: True keeps the model in a process of its own, False never does, None tries.
+        """
+
+        def register(loader: _Function) -> _Function:
+            place, parameters = _examine("model", loader)
+            spec = ModelSpec(loader.__name__, loader, parameters, hosted, *place)
+            _add(self.models, "model", spec)
+            return loader
+
+        return register if loader is None else register(loader)
+
+    @overload
+    def endpoint(self, function: _Function) -> _Function: ...
+    @overload
+    def endpoint(
+        self,
+        *,
+        path: str | None = None,
+        methods: Iterable[str] | None = None,
+        batch: Batch | None = None,
+        idempotent: bool = False,
+        concurrency: int = 64,
+    ) -> Callable[[_Function], _Function]: ...
+    def endpoint(
+        self,
+        function: Any = None,
+        *,
+        path: str | None = None,
+        methods: Iterable[str] | None = None,
+        batch: Batch | None = None,
+        idempotent: bool = False,
+        concurrency: int = 64,
+    ) -> Any:
+        """Serve a function. Parameters named like a model are given the model; the others come from the request.
+
+        Args:
+            function: The function, when used without parentheses. A generator streams.
+            path: Default ``/`` and the function's name.
+            methods: Default POST, and GET as well if every parameter is a scalar.
+            batch: Gathers requests; the function then takes lists, one entry a request, and returns as many results.
+            idempotent: Whether a request may be run again if the worker dies under it.
+            concurrency: Most calls at a time, if the function is async.
+        """
+
+        def register(function: _Function) -> _Function:
+            place, _ = _examine("endpoint", function)
+            route = f"/{function.__name__}" if path is None else path
+            verbs = _checked_methods(function.__name__, methods, place)
+            _check_endpoint(function.__name__, route, batch, concurrency, place)
+            kind, is_stream = _kind_of(function)
+            spec = EndpointSpec(
+                function.__name__, function, route, verbs, batch, kind, is_stream, idempotent, concurrency, *place
+            )
+            _check_batch_stream(spec)
+            _add(self.endpoints, "endpoint", spec)
+            return function
+
+        return register if function is None else register(function)
+
+    def probe(self, function: _Function) -> _Function:
+        """Run a function after every reload: `client` calls the endpoints, other parameters are models."""
+        place, parameters = _examine("probe", function)
+        kind, is_stream = _kind_of(function)
+        if is_stream:
+            msg = f"probe {function.__name__!r} is a generator: expected a function that returns its result"
+            raise AppError(msg, "return a list instead of yielding", *place)
+        _add(self.probes, "probe", ProbeSpec(function.__name__, function, parameters, kind, *place))
+        return function
+
+    def _requirements(self, name: str, given: Iterable[str]) -> tuple[str, ...]:
+        found = () if isinstance(given, str) else tuple(given)
+        if isinstance(given, str) or not all(isinstance(item, str) and item.strip() for item in found):  # pyright: ignore[reportUnnecessaryIsInstance]
+            msg = f"App({self.name!r}, {name}={given!r}): expected a list of requirements"
+            raise AppError(msg, f'write {name}=["sentence-transformers>=3"]', self.file, self.line)
+        return found
+
+
+def place_of(function: Callable[..., Any]) -> tuple[str, int]:
+    """Say in which file and on which line a function's ``def`` stands, whatever decorates it."""
+    code = inspect.unwrap(function).__code__
+    first = code.co_firstlineno  # of the first decorator, if there is one
+    for line in range(first, first + 50):
+        text = linecache.getline(code.co_filename, line)
+        if not text:
+            break
+        if _DEF.match(text):
+            return code.co_filename, line
+    return code.co_filename, first
+
+
+def at(file: str, line: int) -> str:
+    """Write a place as ``file:line``."""
+    return f"{file}:{line}"
+
+
+def _examine(word: str, function: Any) -> tuple[tuple[str, int], tuple[str, ...]]:
+    if not isinstance(inspect.unwrap(function) if callable(function) else function, FunctionType):
+        msg = f"@app.{word} was given {_described(function)}: expected a function"
+        raise AppError(msg, f"write it as a def, and put @app.{word} above", *_place_of_caller(depth=2, skip_own=True))
+    place = place_of(function)
+    if function.__name__ == "<lambda>":
+        msg = f"@app.{word} was given a lambda at {at(*place)}: it has no name"
+        raise AppError(msg, "write it as a def", *place)
+    return place, _parameters_of(word, function, place)
+
+
+def _parameters_of(word: str, function: Callable[..., Any], place: tuple[str, int]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
+            continue
+        shown = {
+            parameter.VAR_POSITIONAL: f"*{name}",
+            parameter.VAR_KEYWORD: f"**{name}",
+            parameter.POSITIONAL_ONLY: f"{name!r} as positional only",
+        }[parameter.kind]
+        msg = f"{word} {function.__name__!r} at {at(*place)} takes {shown}: parameters are given by name"
+        raise AppError(msg, "name each parameter, before any '/'" if "only" in shown else "name each parameter", *place)
+    return tuple(parameters)
+
+
+def _kind_of(function: Callable[..., Any]) -> tuple[Literal["sync", "async"], bool]:
+    # A decorator of the user's may hide the kind (a plain wrapper around a coroutine function) or add it.
+    candidates = (function, inspect.unwrap(function))
+    if any(inspect.isasyncgenfunction(candidate) for candidate in candidates):
+        return "async", True
+    if any(inspect.iscoroutinefunction(candidate) for candidate in candidates):
+        return "async", False
+    return "sync", any(inspect.isgeneratorfunction(candidate) for candidate in candidates)
+
+
+def _checked_methods(name: str, methods: Iterable[str] | None, place: tuple[str, int]) -> tuple[str, ...]:
+    if methods is None:
+        return ()
+    given = (methods,) if isinstance(methods, str) else tuple(methods)
+    found = tuple(sorted({str(method).upper() for method in given}))
+    unknown = [method for method in found if method not in _METHODS]
+    if unknown or not found:
+        msg = f"endpoint {name!r} at {at(*place)} has methods={methods!r}: expected some of {', '.join(_METHODS)}"
+        raise AppError(msg, 'write methods=["POST"]', *place)
+    return found
+
+
+def _check_endpoint(name: str, path: Any, batch: Any, concurrency: Any, place: tuple[str, int]) -> None:
+    where = f"endpoint {name!r} at {at(*place)}"
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        msg = f"{where} has path={path!r}: expected a fixed path that begins with '/'"
+        raise AppError(msg, f'write path="/{name}"; what varies is a parameter of the function', *place)
+    if batch is not None and not isinstance(batch, Batch):
+        msg = f"{where} has batch={batch!r}: expected a hotloop.Batch"
+        raise AppError(msg, "write batch=hotloop.Batch(max_size=32)", *place)
+    if not _is_whole(concurrency) or concurrency < 1:
+        msg = f"{where} has concurrency={concurrency!r}: expected a whole number, 1 or more"
+        raise AppError(msg, "", *place)
+
+
+def _check_batch_stream(spec: EndpointSpec) -> None:
+    if spec.batch is not None and spec.is_stream:
+        msg = (
+            f"endpoint {spec.name!r} at {at(spec.file, spec.line)} is a generator and batched: a stream has one reader"
+        )
+        raise AppError(msg, "drop batch=, or return a list", spec.file, spec.line)
+
+
+def _add(registry: dict[str, Any], word: str, spec: Any) -> None:
+    first = registry.get(spec.name)
+    if first is not None:
+        msg = f"two {word}s are called {spec.name!r}: {at(first.file, first.line)} and {at(spec.file, spec.line)}"
+        raise AppError(msg, "rename one of them", spec.file, spec.line)
+    registry[spec.name] = spec
+
+
+def _described(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.60}"
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _place_of_caller(depth: int, *, skip_own: bool = False) -> tuple[str, int]:
+    frame = sys._getframe(depth + 1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only way to know where the user wrote it
+    while skip_own and frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno

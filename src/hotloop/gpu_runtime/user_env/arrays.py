@@ -1,0 +1,117 @@
+# pyright: basic
+# numpy and torch are the user's, if anyone's: they are looked up among the imported modules, never imported here.
+"""Arrays and tensors: from nested lists and from ``.npy`` bytes, and back."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+import typing
+from typing import Any
+
+from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, refuse
+
+NPY = "application/x-npy"
+
+
+def numpy() -> Any:
+    """The user's numpy, None if nothing has imported it."""
+    return sys.modules.get("numpy")
+
+
+def is_array_type(hint: Any) -> bool:
+    """Whether a type is numpy's array (however parametrised) or torch's tensor."""
+    return _is_exactly(hint, "numpy", "ndarray") or _is_exactly(hint, "torch", "Tensor")
+
+
+def is_numpy_type(hint: Any) -> bool:
+    """Whether a type is numpy's array, however parametrised."""
+    return _is_exactly(typing.get_origin(hint) or hint, "numpy", "ndarray")
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is a numpy array."""
+    return numpy() is not None and isinstance(value, numpy().ndarray)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a torch tensor."""
+    return "torch" in sys.modules and isinstance(value, getattr(sys.modules["torch"], "Tensor", ()))
+
+
+def decoder(hint: Any) -> Decoder:
+    """Make the function that builds an array or a tensor from nested lists."""
+    if not is_numpy_type(hint):
+        return _tensor
+    dtype = dtype_of(hint)
+
+    def decode(value: Any) -> Any:
+        if not isinstance(value, list | int | float):
+            refuse("nested lists of numbers", value)
+        try:
+            array = numpy().asarray(value, dtype=dtype)
+        except (ValueError, TypeError, OverflowError) as error:
+            msg = f"expected nested lists of numbers, all of one shape: {error}"
+            raise Mismatch(msg) from None
+        return _checked(array, dtype)
+
+    return decode
+
+
+def dtype_of(hint: Any) -> Any:
+    """The dtype that ``NDArray[numpy.float32]`` names, None if it names none."""
+    for argument in typing.get_args(hint)[1:]:
+        scalar = next(iter(typing.get_args(argument)), None)
+        if isinstance(scalar, type) and not scalar.__subclasses__():  # numpy.floating and the like are no dtype
+            return numpy().dtype(scalar)
+    return None
+
+
+def _checked(array: Any, dtype: Any) -> Any:
+    if dtype is None and array.dtype.kind not in "biuf":
+        msg = f"expected nested lists of numbers, got entries of type {array.dtype}"
+        raise Mismatch(msg)
+    return array
+
+
+def _tensor(value: Any) -> Any:
+    if not isinstance(value, list | int | float):
+        refuse("nested lists of numbers", value)
+    try:
+        return sys.modules["torch"].tensor(value)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        msg = f"expected nested lists of numbers, all of one shape: {error}"
+        raise Mismatch(msg) from None
+
+
+def from_npy(body: bytes, dtype: Any = None) -> Any:
+    """Read an array in numpy's own format; never an object array, which could run code."""
+    file = io.BytesIO(body)
+    reader = numpy().lib.format
+    try:
+        version = reader.read_magic(file)
+        read_header = reader.read_array_header_1_0 if version == (1, 0) else reader.read_array_header_2_0
+        shape, is_fortran, found = read_header(file)
+    except ValueError as error:
+        msg = f"expected the bytes of a .npy file: {error}"
+        raise Mismatch(msg) from None
+    # The header's word is checked before anything is allocated: a short body may claim terabytes.
+    count, size = math.prod(shape), len(body) - file.tell()
+    if found.hasobject or count * found.itemsize != size:
+        claimed = "objects" if found.hasobject else f"{count * found.itemsize} bytes"
+        msg = f"expected a .npy file of numbers, its header claims {claimed} and {size} bytes follow"
+        raise Mismatch(msg)
+    array = numpy().frombuffer(body, found, count, file.tell()).reshape(shape, order="F" if is_fortran else "C")
+    return array.astype(dtype or found)  # a copy: what is given to the user can be written to
+
+
+def to_npy(array: Any) -> bytes:
+    """Write an array in numpy's own format."""
+    file = io.BytesIO()
+    numpy().lib.format.write_array(file, numpy().ascontiguousarray(array), allow_pickle=False)
+    return file.getvalue()
+
+
+def _is_exactly(hint: Any, package: str, name: str) -> bool:
+    return package in sys.modules and hint is getattr(sys.modules[package], name, None)

@@ -1,0 +1,103 @@
+# pyright: basic
+# The types are whatever the user wrote.
+"""Decode values that come as text: query strings, forms, the keys of JSON objects."""
+
+from __future__ import annotations
+
+import enum
+import json
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from hotloop.gpu_runtime.user_env import hints
+from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, refuse, written_member
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def decoder(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
+    """Make the function that turns a text into a type, raising `Mismatch` if it can't.
+
+    Args:
+        hint: The type.
+        from_json: Decodes the same type from a JSON value.
+    """
+    hint = hints.strip(hint)
+    if hint in (str, Any, object):
+        return lambda text: text
+    if hints.is_union(hint):
+        return _union(hint, from_json)
+    choices = _choices(hint)
+    if choices is not None:
+        return _choice(choices, from_json)
+    if hint in (int, float, bool):
+        return {int: _integer, float: _number, bool: _boolean}[hint]
+    if hints.key_of(hint)[0] in {"datetime", "uuid", "decimal"} or hint is bytes:
+        return from_json
+    return _json(from_json)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        refuse("an integer", text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        refuse("a number", text)
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        refuse("true or false", text)
+
+
+def _choices(hint: Any) -> dict[str, Any] | None:
+    """What may be written for a Literal or an Enum, and the JSON value that it stands for."""
+    if typing.get_origin(hint) is typing.Literal:
+        values = typing.get_args(hint)
+    elif isinstance(hint, type) and issubclass(hint, enum.Enum):
+        values = [written_member(member) for member in hint]
+    else:
+        return None
+    return {value if isinstance(value, str) else json.dumps(value): value for value in values}
+
+
+def _choice(choices: dict[str, Any], from_json: Decoder) -> Callable[[str], Any]:
+    return lambda text: from_json(choices.get(text, text))
+
+
+def _json(from_json: Decoder) -> Callable[[str], Any]:
+    def decode(text: str) -> Any:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            refuse("JSON", text)
+        return from_json(value)
+
+    return decode
+
+
+def _union(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
+    """Try the members in order, text last: everything is text."""
+    members = [hints.strip(member) for member in typing.get_args(hint)]
+    ordered = sorted((member for member in members if member is not type(None)), key=lambda member: member is str)
+    attempts = [decoder(member, from_json) for member in ordered]
+    shown = " or ".join(hints.text_of(member) for member in ordered)
+
+    def decode(text: str) -> Any:
+        for attempt in attempts:
+            try:
+                return attempt(text)
+            except Mismatch:
+                continue
+        refuse(shown, text)
+
+    return decode
