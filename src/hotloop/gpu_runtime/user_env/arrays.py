@@ -115,3 +115,33 @@ def to_npy(array: Any) -> bytes:
 
 def _is_exactly(hint: Any, package: str, name: str) -> bool:
     return package in sys.modules and hint is getattr(sys.modules[package], name, None)
+
+
+def is_numpy_scalar(value: Any) -> bool:
+    """Whether a value is one number of numpy's."""
+    return numpy() is not None and isinstance(value, numpy().generic)
+
+
+def to_lists(value: Any) -> Any:
+    """Write an array, a tensor or one number of numpy's as nested lists or a plain value.
+
+    Raises:
+        TypeError: Its entries are complex numbers, which JSON does not have.
+    """
+    array = value.detach() if is_tensor(value) else value
+    if getattr(array.dtype, "is_complex", False) or getattr(array.dtype, "kind", "") in {"c", "V", "M", "m"}:
+        msg = f"entries of type {array.dtype} have no form in JSON"
+        raise TypeError(msg)
+    return array.tolist()
+
+
+def can_be_npy(value: Any) -> bool:
+    """Whether a value can be written in numpy's own format."""
+    if is_tensor(value):
+        return numpy() is not None and str(value.dtype) != "torch.bfloat16" and not value.is_sparse
+    return is_array(value) and not value.dtype.hasobject
+
+
+def as_numpy(value: Any) -> Any:
+    """Give an array, or the array of a tensor's values on the CPU."""
+    return value.detach().cpu().numpy() if is_tensor(value) else value

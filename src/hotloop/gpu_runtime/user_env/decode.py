@@ -26,8 +26,9 @@ from hotloop.gpu_runtime.user_env.scalars import (
     Mismatch,
     anything,
     choice,
-    refuse,
     member_of,
+    mismatch,
+    refuse,
 )
 from hotloop.gpu_runtime.user_env.texts import decoder as text_decoder
 
@@ -64,8 +65,20 @@ def decoder(hint: Any) -> Decoder:
 
 def object_decoder(fields: Iterable[Field]) -> Callable[[Any], dict[str, Any]]:
     """Make the function that decodes an object of named values, refusing unknown and missing ones."""
-    known = {field.name: field.decode for field in fields}
-    required = tuple((field.name, field.hint) for field in fields if field.is_required)
+    fields = tuple(fields)
+    decode = fields_decoder({field.name: field.decode for field in fields})
+    required = required_of(fields)
+
+    def decode_all(value: Any) -> dict[str, Any]:
+        found = decode(value)
+        require(required, found)
+        return found
+
+    return decode_all
+
+
+def fields_decoder(known: dict[str, Decoder]) -> Callable[[Any], dict[str, Any]]:
+    """Make the function that decodes the named values of an object, refusing unknown ones."""
 
     def decode(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -74,23 +87,33 @@ def object_decoder(fields: Iterable[Field]) -> Callable[[Any], dict[str, Any]]:
         name = ""
         try:
             for name, item in value.items():
-                found[name] = known[name](item)
+                decode_item = known.get(name)
+                if decode_item is None:
+                    raise unknown_field(name, known)
+                found[name] = decode_item(item)
         except Mismatch as error:
             error.path.append(name)
             raise
-        except KeyError:
-            raise unknown_field(name, known) from None
-        for name, hint in required:
-            if name not in found:
-                msg = f"missing, expected {hints.text_of(hint)}"
-                raise Mismatch(msg, name)
         return found
 
     return decode
 
 
+def required_of(fields: Iterable[Field]) -> tuple[tuple[str, Any], ...]:
+    """List the names and types without which an object is not complete."""
+    return tuple((field.name, field.hint) for field in fields if field.is_required)
+
+
+def require(required: tuple[tuple[str, Any], ...], found: dict[str, Any]) -> None:
+    """Raise `Mismatch` if a required value is missing."""
+    for name, hint in required:
+        if name not in found:
+            msg = f"missing, expected {hints.text_of(hint)}"
+            raise Mismatch(msg, name)
+
+
 def unknown_field(name: str, known: Iterable[str]) -> Mismatch:
-    """Say that no parameter has this name, and which one was probably meant."""
+    """Say that no field has this name, and which one was probably meant."""
     import difflib
 
     names = list(known)
@@ -99,7 +122,7 @@ def unknown_field(name: str, known: Iterable[str]) -> Mismatch:
         advice = f"did you mean {close[0]!r}?"
     else:
         advice = f"expected {', '.join(map(repr, names))}" if names else "expected none"
-    return Mismatch(f"unknown field, {advice}", name)
+    return Mismatch(f"unknown field, {advice}")
 
 
 class _Compiler:
@@ -180,7 +203,7 @@ class _Compiler:
                 except Mismatch as error:
                     if len(others) == 1 and error.path:
                         raise
-            refuse(shown, value)
+            raise mismatch(shown, value)
 
         return decode
 
@@ -224,8 +247,12 @@ def _record_decoder(cls: Any, fields: list[Field]) -> Decoder:
     decode = object_decoder(fields)
     if _is_typed_dict(cls):
         return decode
+    names = [field.name for field in fields]
+    is_named_tuple = _is_named_tuple(cls)
 
     def build(value: Any) -> Any:
+        if is_named_tuple and type(value) is list and len(value) <= len(names):
+            value = dict(zip(names, value, strict=False))  # JSON writes a named tuple as a list
         found = decode(value)
         try:
             return cls(**found)

@@ -215,9 +215,8 @@ def _planned(app: App, spec: EndpointSpec) -> PlannedEndpoint:
             _check_injected(app, spec, name, annotations)
             injected.append(name)
         else:
-            hint = annotations.of_parameter(name, spec)
-            default = hints.REQUIRED if parameter.default is parameter.empty else parameter.default
-            parameters.append(RequestParameter(name, _item_hint(app, spec, name, hint), default))
+            hint = _item_hint(app, spec, name, annotations.of_parameter(name, spec))
+            parameters.append(RequestParameter(name, hint, _default_of(spec, parameter, hint)))
     if spec.batch is not None and not parameters:
         msg = f"endpoint {spec.name!r} at {at(spec.file, spec.line)} is batched and takes nothing from the request"
         raise AppError(msg, "give it a list parameter, such as text: list[str], or drop batch=", spec.file, spec.line)
@@ -267,6 +266,23 @@ def _item_hint(app: App, spec: EndpointSpec, name: str, hint: Any) -> Any:
         advice = _meant(name, app.models) or hints.READABLE
         raise AppError(msg, advice, spec.file, spec.line) from None
     return hint
+
+
+def _default_of(spec: EndpointSpec, parameter: inspect.Parameter, hint: Any) -> Any:
+    is_optional = hints.is_union(hint) and type(None) in typing.get_args(hint)
+    if spec.batch is not None and is_optional:
+        return None  # one entry a request, so what a request leaves out must be an entry too
+    if parameter.default is parameter.empty:
+        return hints.REQUIRED
+    if spec.batch is not None:
+        name, entry = parameter.name, hints.text_of(hint)
+        msg = (
+            f"endpoint {spec.name!r} at {at(spec.file, spec.line)} is batched and gives {name!r} a default: "
+            "the list has one entry a request"
+        )
+        advice = f"write {name}: list[{entry} | None]; a request that leaves it out has None there"
+        raise AppError(msg, advice, spec.file, spec.line)
+    return parameter.default
 
 
 def _check_routes(endpoints: tuple[PlannedEndpoint, ...]) -> None:

@@ -35,9 +35,13 @@ class Mismatch(Exception):
 
 
 def refuse(what: str, value: Any) -> NoReturn:
-    """Raise the `Mismatch` that says what was expected and what came instead."""
-    msg = f"expected {what}, got {described(value)}"
-    raise Mismatch(msg) from None
+    """Raise `mismatch`, without the error that led to it."""
+    raise mismatch(what, value) from None
+
+
+def mismatch(what: str, value: Any) -> Mismatch:
+    """Say what was expected and what came instead."""
+    return Mismatch(f"expected {what}, got {described(value)}")
 
 
 def described(value: Any) -> str:

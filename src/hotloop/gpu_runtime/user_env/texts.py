@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import hints
-from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, refuse, written_member
+from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, mismatch, refuse, written_member
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -98,6 +98,6 @@ def _union(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
                 return attempt(text)
             except Mismatch:
                 continue
-        refuse(shown, text)
+        raise mismatch(shown, text)
 
     return decode

@@ -1,0 +1,223 @@
+# pyright: basic
+# The values are whatever a request holds and the user's functions return.
+"""From a request to an endpoint's arguments, and from its result to a response.
+
+A request is a JSON object by parameter name, a query string or a form; if exactly one parameter is bytes or a numpy
+array, the body may be that parameter itself, and the others come from the query string. A result is written as JSON,
+bytes as they are, and an array in numpy's own format for a client that asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hotloop.gpu_runtime.user_env import arrays, decode, hints, jsonable, texts
+from hotloop.gpu_runtime.user_env.scalars import Mismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hotloop.gpu_runtime.user_env.resolve import RequestParameter
+
+JSON = "application/json"
+OCTETS = "application/octet-stream"
+FORM = "application/x-www-form-urlencoded"
+TEXT = "text/plain"
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+class BadRequest(Exception):
+    """A request is not what its endpoint takes.
+
+    Attributes:
+        status: 400 malformed, 415 a content type that is not understood, 422 well-formed but wrong.
+        message: What was expected where, and what came.
+        where: The path to the value, such as ``text[2].name``; empty for the whole body.
+    """
+
+    def __init__(self, status: int, message: str, where: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.where = where
+
+
+class RequestDecoder:
+    """Turns an endpoint's requests into arguments. Made once an endpoint; the work an annotation asks for is done then."""
+
+    def __init__(self, parameters: Iterable[RequestParameter]) -> None:
+        fields = [decode.Field(p.name, p.hint, p.is_required, decode.decoder(p.hint)) for p in parameters]
+        self._required = decode.required_of(fields)
+        self._decode = decode.fields_decoder({field.name: field.decode for field in fields})
+        self._texts = {field.name: _text_reader(field) for field in fields}
+        self._raw = _raw_field(fields)
+        self._text = fields[0].name if len(fields) == 1 and fields[0].hint is str else ""
+
+    def decode(self, header: dict[str, Any], body: bytes) -> dict[str, Any]:
+        """Give the arguments of one request.
+
+        Args:
+            header: The item of a call frame: ``type`` (the content type) and ``query`` are looked at.
+            body: Its body.
+
+        Raises:
+            BadRequest: The request is not what the endpoint takes.
+        """
+        try:
+            query = header.get("query")
+            found = self._from_body(header.get("type") or "", body) if body else {}
+            if query:
+                found = _merged(found, self._from_query(query))
+            decode.require(self._required, found)
+        except Mismatch as error:
+            where = error.where
+            raise BadRequest(422, f"{where or 'body'}: {error.message}", where) from None
+        return found
+
+    def _from_body(self, content_type: str, body: bytes) -> dict[str, Any]:
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == JSON or kind.endswith("+json"):
+            return self._decode(_parsed(body))
+        if self._raw is not None and (found := self._raw(kind, body)) is not None:
+            return found
+        if kind == FORM and not body.lstrip().startswith(b"{"):  # curl -d '{...}' says it is a form
+            return self._from_query(body.decode("utf-8", "replace"))
+        if kind == TEXT and self._text:
+            return {self._text: _decoded_text(body)}
+        if kind in {"", TEXT, FORM}:
+            return self._decode(_parsed(body))
+        raise BadRequest(415, f"body: expected {JSON}, got {kind}")
+
+    def _from_query(self, query: str) -> dict[str, Any]:
+        from urllib.parse import parse_qsl
+
+        given: dict[str, list[str]] = {}
+        for name, text in parse_qsl(query, keep_blank_values=True):
+            given.setdefault(name, []).append(text)
+        found: dict[str, Any] = {}
+        for name, values in given.items():
+            try:
+                if name not in self._texts:
+                    raise decode.unknown_field(name, self._texts)
+                found[name] = self._texts[name](values)
+            except Mismatch as error:
+                error.path.append(name)
+                raise
+        return found
+
+
+def encode(value: Any, accept: str = "") -> tuple[str, bytes]:
+    """Write a result.
+
+    Args:
+        value: What an endpoint returned.
+        accept: The request's Accept header.
+
+    Returns:
+        The content type and the body.
+
+    Raises:
+        jsonable.NotEncodable: Part of it has no form in JSON.
+    """
+    if isinstance(value, bytes | bytearray | memoryview):
+        return OCTETS, bytes(value)
+    if arrays.NPY in accept and arrays.can_be_npy(value):
+        return arrays.NPY, arrays.to_npy(arrays.as_numpy(value))
+    if isinstance(value, str) and TEXT in accept and JSON not in accept:
+        return f"{TEXT}; charset=utf-8", value.encode("utf-8", "replace")
+    return JSON, jsonable.dumps(value)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        msg = f"body: not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise BadRequest(400, msg) from None
+    except UnicodeDecodeError as error:
+        raise BadRequest(400, f"body: not JSON: byte {error.start} is not UTF-8") from None
+    except RecursionError:
+        raise BadRequest(400, "body: not JSON: nested too deep") from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise BadRequest(400, f"body: not JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BadRequest(400, f"body: not JSON: {name} is no JSON number")
+
+
+def _decoded_text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(400, f"body: byte {error.start} is not UTF-8") from None
+
+
+def _merged(from_body: dict[str, Any], from_query: dict[str, Any]) -> dict[str, Any]:
+    for name in from_query:
+        if name in from_body:
+            msg = "given in the query string and in the body"
+            raise Mismatch(msg, name)
+    return {**from_body, **from_query}
+
+
+def _text_reader(field: decode.Field) -> Callable[[list[str]], Any]:
+    """Make what reads a parameter from the query string: a list may be given several times."""
+    hint = _without_none(field.hint)
+    if typing.get_origin(hint) is list:
+        item = typing.get_args(hint)[0]
+        if hints.is_scalar(item):
+            read = texts.decoder(item, decode.decoder(item))
+            return lambda values: _read_each(read, values)
+    read_one = texts.decoder(field.hint, field.decode)
+
+    def read_single(values: list[str]) -> Any:
+        if len(values) > 1:
+            msg = f"expected one value, got {len(values)}"
+            raise Mismatch(msg)
+        return read_one(values[0])
+
+    return read_single
+
+
+def _read_each(read: Callable[[str], Any], values: list[str]) -> list[Any]:
+    found: list[Any] = []
+    try:
+        found.extend(map(read, values))
+    except Mismatch as error:
+        error.path.append(len(found))
+        raise
+    return found
+
+
+def _without_none(hint: Any) -> Any:
+    if not hints.is_union(hint):
+        return hint
+    members = [member for member in typing.get_args(hint) if member is not type(None)]
+    return hints.strip(members[0]) if len(members) == 1 else hint
+
+
+def _raw_field(fields: list[decode.Field]) -> Callable[[str, bytes], dict[str, Any] | None] | None:
+    """Make what reads the body as the one parameter that is bytes or an array; None if there isn't exactly one."""
+    raw = [(field.name, _without_none(field.hint)) for field in fields]
+    raw = [(name, hint) for name, hint in raw if hint in (bytes, bytearray) or arrays.is_numpy_type(hint)]
+    if len(raw) != 1:
+        return None
+    name, hint = raw[0]
+    if hint in (bytes, bytearray):
+        return lambda _, body: {name: hint(body)}
+    dtype = arrays.dtype_of(hint)
+
+    def read_array(kind: str, body: bytes) -> dict[str, Any] | None:
+        if kind != arrays.NPY and not body.startswith(_NPY_MAGIC):
+            return None
+        try:
+            return {name: arrays.from_npy(body, dtype)}
+        except Mismatch as error:
+            error.path.append(name)
+            raise
+
+    return read_array
