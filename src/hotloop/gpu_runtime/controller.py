@@ -1,0 +1,585 @@
+"""The reload's decisions: which worker runs which revision, who serves, who is killed.
+
+`step` takes a state and an event and gives a state and actions. It knows no process, no socket and no clock: times come
+with the events, and whoever carries out the actions reports back with events. Two rules hold everywhere:
+
+1. At most one worker is active, and only a worker of the newest revision becomes active.
+2. What fails before "ready" changes nothing for the active worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from hotloop.events import Problem
+
+CRASHES_ALLOWED = 3
+CRASH_WINDOW_S = 10.0
+MOVED_GRACE_S = 2.0
+
+Start = Literal["standby", "fork", "zygote"]
+Role = Literal["standby", "loading", "active", "draining"]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker process.
+
+    Attributes:
+        number: Names it for its whole life; never used again.
+        zygote: The number of the zygote that it was forked from.
+        is_warm: A standby that has attached what it can ahead of a save.
+        revision: What it was told to run; 0 for a standby.
+        generation: Its number as active; 0 before.
+    """
+
+    number: int
+    zygote: int
+    role: Role
+    is_warm: bool = False
+    revision: int = 0
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the controller knows.
+
+    Attributes:
+        revision: The newest revision in the workspace; 0 before the first.
+        is_settled: The newest revision was tried: it serves or it failed. Only a newer one is tried again.
+        zygote: The number of the zygote to fork from; 0 while none is up.
+        next_zygote: The number of one that is starting; 0 if none.
+        waited: The reload under way had to wait for a zygote.
+        crashes_s: When workers died lately, to stop a crash loop.
+    """
+
+    revision: int = 0
+    is_settled: bool = True
+    generation: int = 0
+    zygote: int = 0
+    next_zygote: int = 0
+    zygotes_made: int = 0
+    workers_made: int = 0
+    workers: dict[int, Worker] = field(default_factory=dict[int, Worker])
+    waited: bool = False
+    crashes_s: tuple[float, ...] = ()
+    zygote_crashes_s: tuple[float, ...] = ()
+    is_probing: bool = False
+    is_stopping: bool = False
+
+    def having(self, role: Role) -> Worker | None:
+        """The newest worker in a role, None if there is none."""
+        found = [worker for worker in self.workers.values() if worker.role == role]
+        return max(found, key=lambda worker: worker.number, default=None)
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The runtime is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """The workspace holds a new revision. ``is_zygote_stale``: installed packages changed since the zygote began."""
+
+    revision: int
+    is_zygote_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The user asked to run the newest revision again (with some models loaded anew)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteUp:
+    """A zygote imported what it should and can fork."""
+
+    zygote: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteDown:
+    """A zygote died, or could not start."""
+
+    zygote: int
+    at_s: float
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Relearned:
+    """A better zygote could be made: a generation imported modules that this one lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteStale:
+    """What the loading worker did can't be right on this zygote: the project set an environment variable too late."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """A standby attached what it can."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class BecameReady:
+    """A worker imported the project and has its models."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A worker could not become ready."""
+
+    worker: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A worker found the files newer than the revision that it was told to run."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class MovedTooLong:
+    """No newer revision came after a `Moved`."""
+
+    revision: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker's process ended by itself."""
+
+    worker: int
+    at_s: float
+    cause: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """All probes of a generation ran, or their time was up."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A draining worker has answered its last request, or its time is up."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End everything."""
+
+
+Event = (
+    Started
+    | Revised
+    | Asked
+    | ZygoteUp
+    | ZygoteDown
+    | Relearned
+    | ZygoteStale
+    | Warmed
+    | BecameReady
+    | Failed
+    | Moved
+    | MovedTooLong
+    | Died
+    | Probed
+    | Drained
+    | Stop
+)
+
+
+# --- actions ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartZygote:
+    """Start a zygote beside the one there is."""
+
+    zygote: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopZygote:
+    """End a zygote; the workers it forked live on."""
+
+    zygote: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Fork a worker and let it warm up."""
+
+    worker: int
+    zygote: int
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Tell a worker to import a revision."""
+
+    worker: int
+    revision: int
+    start: Start
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Give a worker all requests from now on, and say that its generation is ready."""
+
+    worker: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Let a worker finish what it has, then report `Drained`."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """End a worker that has nothing left to do: politely, then by force."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a worker now."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunProbes:
+    """Run the probes against a generation, then report `Probed`."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class TellFailed:
+    """Say that a revision failed; if nothing serves, waiting requests are answered with the problem."""
+
+    revision: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class TellSuperseded:
+    """Say that a revision was overtaken."""
+
+    revision: int
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class TellDied:
+    """Say that a process died that should not have."""
+
+    role: Literal["active", "standby", "zygote"]
+    worker: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchMoved:
+    """Report `MovedTooLong` if no newer revision comes in time."""
+
+    revision: int
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Kill every process and end the runtime."""
+
+
+Action = (
+    StartZygote
+    | StopZygote
+    | Fork
+    | Go
+    | Activate
+    | Drain
+    | Retire
+    | Kill
+    | RunProbes
+    | TellFailed
+    | TellSuperseded
+    | TellDied
+    | WatchMoved
+    | Exit
+)
+Step = tuple[State, tuple[Action, ...]]
+
+
+def step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a case
+    """Decide what follows from an event. Events about workers that are gone change nothing."""
+    if state.is_stopping:
+        return state, ()
+    match event:
+        case Started():
+            return _start_zygote(state)
+        case Revised():
+            return _revised(state, event)
+        case Asked():
+            return _asked(state)
+        case ZygoteUp():
+            return _zygote_up(state, event)
+        case ZygoteDown():
+            return _zygote_down(state, event)
+        case Relearned():
+            return _start_zygote(state) if not state.next_zygote else (state, ())
+        case ZygoteStale():
+            return _zygote_stale(state, event)
+        case Warmed():
+            return _warmed(state, event)
+        case BecameReady():
+            return _ready(state, event)
+        case Failed():
+            return _failed(state, event.worker, event.problem)
+        case Moved():
+            return _moved(state, event)
+        case MovedTooLong():
+            return _moved_too_long(state, event)
+        case Died():
+            return _died(state, event)
+        case Probed():
+            return _probed(state, event)
+        case Drained():
+            return _drained(state, event)
+        case Stop():
+            return replace(state, is_stopping=True), (Exit(),)
+
+
+def _chain(first: Step, then: Step) -> Step:
+    return then[0], first[1] + then[1]
+
+
+def _with(state: State, worker: Worker) -> State:
+    return replace(state, workers={**state.workers, worker.number: worker})
+
+
+def _without(state: State, number: int) -> State:
+    return replace(state, workers={n: worker for n, worker in state.workers.items() if n != number})
+
+
+def _start_zygote(state: State) -> Step:
+    number = state.zygotes_made + 1
+    return replace(state, zygotes_made=number, next_zygote=number), (StartZygote(number),)
+
+
+def _revised(state: State, event: Revised) -> Step:
+    state = replace(state, revision=event.revision, is_settled=False, crashes_s=())
+    state, actions = _abandon_loading(state)
+    if event.is_zygote_stale:
+        return _chain((state, actions), _replace_zygote(state))
+    return _chain((state, actions), _reload(state))
+
+
+def _asked(state: State) -> Step:
+    abandoned = _abandon_loading(replace(state, is_settled=state.revision == 0))
+    return _chain(abandoned, _reload(abandoned[0]))
+
+
+def _abandon_loading(state: State) -> Step:
+    loading = state.having("loading")
+    if loading is None:
+        return state, ()
+    told = (TellSuperseded(loading.revision, state.revision),) if loading.revision != state.revision else ()
+    return _without(state, loading.number), (Kill(loading.number), *told)
+
+
+def _replace_zygote(state: State) -> Step:
+    """Nothing that exists may run the next revision: a new zygote first, then the reload."""
+    actions: tuple[Action, ...] = ()
+    for worker in list(state.workers.values()):
+        if worker.role == "standby":
+            state = _without(state, worker.number)
+            actions += (Kill(worker.number),)
+    if state.zygote:
+        actions += (StopZygote(state.zygote),)
+    if state.next_zygote:
+        actions += (StopZygote(state.next_zygote),)
+    return _chain((state, actions), _start_zygote(replace(state, zygote=0, waited=True)))
+
+
+def _reload(state: State) -> Step:
+    """Run the newest revision, if it was not tried yet and something can run it."""
+    if state.is_settled or state.having("loading"):
+        return state, ()
+    standbys = [worker for worker in state.workers.values() if worker.role == "standby"]
+    standby = max(standbys, key=lambda worker: (worker.is_warm, worker.number), default=None)
+    if standby is not None:
+        start: Start = "zygote" if state.waited else "standby" if standby.is_warm else "fork"
+        return _go(state, standby, start)
+    if not state.zygote:
+        return replace(state, waited=True), ()
+    state, actions = _fork(state)
+    return _chain((state, actions), _go(state, state.workers[state.workers_made], "zygote" if state.waited else "fork"))
+
+
+def _go(state: State, worker: Worker, start: Start) -> Step:
+    state = _with(replace(state, waited=False), replace(worker, role="loading", revision=state.revision))
+    return state, (Go(worker.number, state.revision, start),)
+
+
+def _fork(state: State) -> Step:
+    number = state.workers_made + 1
+    worker = Worker(number, state.zygote, "standby")
+    return _with(replace(state, workers_made=number), worker), (Fork(number, state.zygote),)
+
+
+def _fork_standby(state: State) -> Step:
+    """Make the next standby, unless one of the newest zygote is there or the machine is busy with the loop."""
+    standby = state.having("standby")
+    is_fresh = standby is not None and standby.zygote == state.zygote
+    if is_fresh or not state.zygote or state.is_probing or state.having("loading"):
+        return state, ()
+    return _fork(state)
+
+
+def _zygote_up(state: State, event: ZygoteUp) -> Step:
+    if event.zygote != state.next_zygote:
+        return state, (StopZygote(event.zygote),)
+    stop = (StopZygote(state.zygote),) if state.zygote else ()
+    state = replace(state, zygote=event.zygote, next_zygote=0, zygote_crashes_s=())
+    first = _chain((state, stop), _reload(state))
+    return _chain(first, _fork_standby(first[0]))
+
+
+def _zygote_down(state: State, event: ZygoteDown) -> Step:
+    if event.zygote not in {state.zygote, state.next_zygote}:
+        return state, ()
+    crashes = _recent(state.zygote_crashes_s, event.at_s)
+    was_up = event.zygote == state.zygote
+    told = (TellDied("zygote", 0, event.problem.message),) if was_up else ()
+    state = replace(
+        state,
+        zygote_crashes_s=crashes,
+        zygote=0 if was_up else state.zygote,
+        next_zygote=0 if event.zygote == state.next_zygote else state.next_zygote,
+    )
+    if len(crashes) >= CRASHES_ALLOWED:
+        settled = replace(state, is_settled=True)
+        return settled, (*told, TellFailed(state.revision, event.problem))
+    if state.next_zygote or (state.zygote and not was_up):
+        return state, told
+    return _chain((state, told), _start_zygote(state))
+
+
+def _zygote_stale(state: State, event: ZygoteStale) -> Step:
+    if event.worker not in state.workers:
+        return state, ()
+    state = _without(state, event.worker)
+    return _chain((state, (Kill(event.worker),)), _replace_zygote(replace(state, is_settled=False)))
+
+
+def _warmed(state: State, event: Warmed) -> Step:
+    worker = state.workers.get(event.worker)
+    if worker is None or worker.role != "standby":
+        return state, ()
+    state = _with(state, replace(worker, is_warm=True))
+    older = [w for w in state.workers.values() if w.role == "standby" and w.number != worker.number]
+    for other in older:
+        state = _without(state, other.number)
+    return state, tuple(Kill(other.number) for other in older)
+
+
+def _ready(state: State, event: BecameReady) -> Step:
+    worker = state.workers.get(event.worker)
+    if worker is None or worker.role != "loading":
+        return state, ()
+    generation = state.generation + 1
+    actions: tuple[Action, ...] = (Activate(worker.number, generation),)
+    active = state.having("active")
+    if active is not None:
+        state = _with(state, replace(active, role="draining"))
+        actions += (Drain(active.number),)
+    state = _with(state, replace(worker, role="active", generation=generation))
+    state = replace(state, generation=generation, is_settled=True, is_probing=True)
+    return state, (*actions, RunProbes(generation))
+
+
+def _failed(state: State, number: int, problem: Problem) -> Step:
+    worker = state.workers.get(number)
+    if worker is None or worker.role != "loading":
+        return state, ()
+    state = replace(_without(state, number), is_settled=True)
+    failed = state, (TellFailed(worker.revision, problem), Kill(number))
+    return _chain(failed, _fork_standby(state))
+
+
+def _moved(state: State, event: Moved) -> Step:
+    worker = state.workers.get(event.worker)
+    if worker is None or worker.role != "loading":
+        return state, ()
+    state = replace(_without(state, event.worker), is_settled=True)
+    return state, (Kill(event.worker), WatchMoved(worker.revision, MOVED_GRACE_S))
+
+
+def _moved_too_long(state: State, event: MovedTooLong) -> Step:
+    if event.revision != state.revision:
+        return state, ()
+    return _chain((state, (TellFailed(event.revision, event.problem),)), _fork_standby(state))
+
+
+def _died(state: State, event: Died) -> Step:
+    worker = state.workers.get(event.worker)
+    if worker is None:
+        return state, ()
+    if worker.role == "loading":
+        return _failed(state, event.worker, event.problem)
+    state = _without(state, event.worker)
+    if worker.role == "draining":
+        return state, (TellDied("active", worker.number, event.cause),)
+    state = replace(state, crashes_s=_recent(state.crashes_s, event.at_s))
+    role: Literal["active", "standby"] = "active" if worker.role == "active" else "standby"
+    told = (TellDied(role, worker.number, event.cause),)
+    if len(state.crashes_s) >= CRASHES_ALLOWED:
+        failed = (TellFailed(state.revision, event.problem),) if role == "active" else ()
+        return replace(state, is_settled=True), (*told, *failed)
+    if role == "active":
+        return _chain((state, told), _reload(replace(state, is_settled=False, is_probing=False)))
+    return _chain((state, told), _fork_standby(state))
+
+
+def _probed(state: State, event: Probed) -> Step:
+    if event.generation != state.generation:
+        return state, ()
+    return _fork_standby(replace(state, is_probing=False))
+
+
+def _drained(state: State, event: Drained) -> Step:
+    worker = state.workers.get(event.worker)
+    if worker is None or worker.role != "draining":
+        return state, ()
+    return _without(state, event.worker), (Retire(event.worker),)
+
+
+def _recent(times_s: tuple[float, ...], now_s: float) -> tuple[float, ...]:
+    return (*(t for t in times_s if now_s - t < CRASH_WINDOW_S), now_s)

@@ -1,0 +1,210 @@
+"""The worker processes: forked through a zygote, watched until they end, killed with all that they started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotloop.gpu_runtime.learning import Learned
+from hotloop.gpu_runtime.links import AsyncLink
+from hotloop.gpu_runtime.logs import LineReader
+from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.zygotes import Zygote, describe_exit
+
+EXIT_GRACE_S = 5.0  # for exit handlers of the user's
+STATUS_GRACE_S = 0.2  # for the zygote to say how a worker ended
+
+
+@dataclass
+class WorkerProcess:
+    """One process, and what the runtime knows about it.
+
+    Attributes:
+        generation: Marks its log lines; the number that it has, or would have, as active.
+        learned: What its zygote had ahead.
+        unsent: Changes of the manifest since it was forked or told last.
+        ready: What it said when it became ready.
+        cause: How it ended; empty while it lives.
+    """
+
+    number: int
+    link: AsyncLink
+    learned: Learned
+    on_gone: Callable[[WorkerProcess], None]
+    generation: int = 0
+    pid: int = 0
+    pidfd: int = -1
+    readers: tuple[LineReader, ...] = ()
+    unsent: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    ready: dict[str, Any] = field(default_factory=dict[str, Any])
+    cause: str = ""
+    is_ended: bool = False
+    is_wanted: bool = True
+
+
+class Fleet:
+    """All processes forked from zygotes: workers, and hosts of models.
+
+    Args:
+        config: What every process is told when it starts.
+        on_log: Called with a generation, a stream's name and a line.
+    """
+
+    def __init__(self, config: RuntimeConfig, on_log: Callable[[int, str, str], None]) -> None:
+        self._config = config
+        self._on_log = on_log
+        self._processes: dict[int, WorkerProcess] = {}
+
+    def __getitem__(self, number: int) -> WorkerProcess:
+        return self._processes[number]
+
+    def get(self, number: int) -> WorkerProcess | None:
+        """A process by its number, None if it is gone."""
+        return self._processes.get(number)
+
+    def fork(
+        self,
+        number: int,
+        zygote: Zygote,
+        manifest: dict[str, str],
+        on_message: Callable[[WorkerProcess, Message], None],
+        on_gone: Callable[[WorkerProcess], None],
+        **role: str,
+    ) -> WorkerProcess:
+        """Have a process forked; it can be sent frames at once."""
+        ours, theirs = socket.socketpair()
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        config = self._config
+        boot: dict[str, object] = {
+            "role": "worker", "root": config.root, "entry": config.entry, "app_name": config.app_name,
+            "packages": list(config.packages), "manifest": manifest, **role,
+        }  # fmt: skip
+        zygote.fork(number, boot, theirs, out_write, err_write)
+        for fd in (out_write, err_write):
+            os.close(fd)
+        theirs.close()
+        link = AsyncLink(ours, lambda message: on_message(worker, message), lambda: self._ended(worker))
+        worker = WorkerProcess(number, link, zygote.learned, on_gone)
+        worker.readers = (
+            LineReader(out_read, lambda text: self._on_log(worker.generation, "stdout", text)),
+            LineReader(err_read, lambda text: self._on_log(worker.generation, "stderr", text)),
+        )
+        self._processes[number] = worker
+        return worker
+
+    def revise(self, changed: dict[str, str | None]) -> None:
+        """Remember what each process has to be told when it goes."""
+        for worker in self._processes.values():
+            worker.unsent.update(changed)
+
+    def forked(self, number: int, pid: int) -> None:
+        """Take note of a process's pid, and watch it."""
+        worker = self._processes.get(number)
+        if worker is None or not worker.is_wanted:
+            _kill_group(pid)
+            self._processes.pop(number, None)
+            return
+        worker.pid = pid
+        try:
+            worker.pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._ended(worker)
+            return
+        asyncio.get_running_loop().add_reader(worker.pidfd, self._ended, worker)
+
+    def exited(self, number: int, status: int) -> None:
+        """Take note of how a process ended, as its zygote saw it."""
+        worker = self._processes.get(number)
+        if worker is not None:
+            worker.cause = describe_exit(os.waitstatus_to_exitcode(status))
+            self._ended(worker)
+
+    def retire(self, number: int) -> None:
+        """Ask a process to end as Python ends; kill it if that takes too long."""
+        worker = self._processes.get(number)
+        if worker is not None:
+            worker.is_wanted = False
+            worker.link.send({"kind": "exit"})
+            asyncio.get_running_loop().call_later(EXIT_GRACE_S, self.kill, number)
+
+    def kill(self, number: int) -> None:
+        """End a process now, with all that it started."""
+        worker = self._processes.get(number)
+        if worker is None:
+            return
+        worker.is_wanted = False
+        if worker.pid:
+            _kill_group(worker.pid)
+            self.forget(number)
+        else:
+            worker.link.close()  # it is killed as soon as its pid is known
+
+    def forget(self, number: int) -> None:
+        """Drop what is left of a process that ended."""
+        worker = self._processes.pop(number, None)
+        if worker is not None:
+            self._unwatch(worker)
+            worker.link.close()
+            for reader in worker.readers:
+                reader.close()
+
+    def kill_all(self) -> None:
+        """End every process."""
+        for number in list(self._processes):
+            self.kill(number)
+
+    def _ended(self, worker: WorkerProcess) -> None:
+        if worker.is_ended:
+            return
+        self._unwatch(worker)
+        if not worker.cause and not worker.is_wanted:
+            worker.cause = "was told to end"
+        if not worker.cause:
+            worker.cause = _reaped(worker.pid)
+        if not worker.cause:  # its zygote will say, unless that is gone too
+            asyncio.get_running_loop().call_later(STATUS_GRACE_S, self._ended_unseen, worker)
+            return
+        worker.is_ended = True
+        if worker.pid:
+            _kill_group(worker.pid)  # what it started must not outlive it
+        if worker.is_wanted:
+            worker.on_gone(worker)
+        self.forget(worker.number)
+
+    def _ended_unseen(self, worker: WorkerProcess) -> None:
+        if not worker.is_ended:
+            worker.cause = worker.cause or _reaped(worker.pid) or "its end was not seen"
+            self._ended(worker)
+
+    @staticmethod
+    def _unwatch(worker: WorkerProcess) -> None:
+        if worker.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(worker.pidfd)
+            os.close(worker.pidfd)
+            worker.pidfd = -1
+
+
+def _reaped(pid: int) -> str:
+    """How an adopted process ended; empty if it is not ours to ask for or still runs."""
+    if not pid:
+        return ""
+    with contextlib.suppress(ChildProcessError):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return describe_exit(os.waitstatus_to_exitcode(status))
+    return ""
+
+
+def _kill_group(pid: int) -> None:
+    # Each worker leads a session of its own, so its group holds all that it started.
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)

@@ -1,0 +1,151 @@
+"""The processes of hosted models: started when a worker needs one, connected to the workers, loaded again if they die."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
+from hotloop.gpu_runtime.holdings import Holdings
+from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.zygotes import Zygote
+
+_FIRST_NUMBER = 1_000_000  # beside the workers' own numbers
+
+
+@dataclass
+class Host:
+    """One hosted model's process.
+
+    Attributes:
+        about: What it said of the model once loaded; empty before.
+        waiting: Workers to connect once it is loaded.
+        users: Numbers of the workers that are connected.
+    """
+
+    model: str
+    process: WorkerProcess
+    waiting: list[WorkerProcess]
+    then: Callable[[], None]
+    about: dict[str, Any] = field(default_factory=dict[str, Any])
+    users: set[int] = field(default_factory=set[int])
+
+
+class Hosts:
+    """All hosted models of one app.
+
+    Args:
+        died: Called with a model's name and the cause when the process that serves it died.
+        notice: Called with the header of a notice.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        holdings: Holdings,
+        died: Callable[[str, str], None],
+        notice: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._fleet = fleet
+        self._holdings = holdings
+        self._died = died
+        self._notice = notice
+        self._current: dict[str, Host] = {}
+        self._all: dict[int, Host] = {}
+        self._made = 0
+
+    def names(self) -> set[str]:
+        """The models that are hosted now."""
+        return set(self._current)
+
+    def start(
+        self,
+        model: str,
+        zygote: Zygote,
+        manifest: dict[str, str],
+        waiting: list[WorkerProcess],
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Load a model in a new process, connect the workers that wait for it, and call ``then``, come what may."""
+        self._made += 1
+        process = self._fleet.fork(
+            _FIRST_NUMBER + self._made, zygote, manifest, self._heard, self._gone, role="host", model=model
+        )
+        host = Host(model, process, waiting, then)
+        self._all[process.number] = host
+        for holding in self._holdings:
+            header, payload, fds = holding.frame("model")
+            process.link.send(header, payload, fds)
+        for name, other in self._current.items():
+            if name != model:
+                self._connect(other, process)
+        process.link.send({"kind": "load"})
+
+    def connect_all(self, worker: WorkerProcess) -> None:
+        """Give a new worker a connection to every hosted model."""
+        for host in self._current.values():
+            self._connect(host, worker)
+
+    def released(self, number: int) -> None:
+        """A worker is gone: hosts that only it used, or waited for, go too."""
+        for host in list(self._all.values()):
+            host.users.discard(number)
+            was_waiting = any(worker.number == number for worker in host.waiting)
+            host.waiting = [worker for worker in host.waiting if worker.number != number]
+            is_current = self._current.get(host.model) is host
+            if not is_current and not host.users and not host.waiting and (host.about or was_waiting):
+                self._end(host)
+
+    def _connect(self, host: Host, worker: WorkerProcess) -> None:
+        one, other = socket.socketpair()
+        host.process.link.send({"kind": "connect"}, fds=(one.fileno(),))
+        worker.link.send({**host.about, "kind": "hosted"}, fds=(other.fileno(),))
+        one.close()
+        other.close()
+        host.users.add(worker.number)
+
+    def _heard(self, process: WorkerProcess, message: Message) -> None:
+        host = self._all.get(process.number)
+        if host is None:
+            return
+        if message.kind == "notice":
+            self._notice(message.header)
+        elif message.kind == "failed":
+            self._failed(host, message.header["problem"])
+        elif message.kind == "hosted":
+            self._loaded(host, message.header)
+
+    def _loaded(self, host: Host, header: dict[str, Any]) -> None:
+        host.about = header
+        old = self._current.get(host.model)
+        self._current[host.model] = host
+        for worker in host.waiting:
+            self._connect(host, worker)
+        host.waiting = []
+        if old is not None and not old.users:
+            self._end(old)
+        host.then()
+
+    def _failed(self, host: Host, problem: dict[str, Any]) -> None:
+        for worker in host.waiting:
+            worker.link.send({"kind": "host_failed", "problem": problem})
+        self._end(host)
+        host.then()
+
+    def _gone(self, process: WorkerProcess) -> None:
+        host = self._all.pop(process.number, None)
+        if host is None:
+            return
+        if not host.about:
+            message = f"the process that loaded model {host.model!r} died ({process.cause})"
+            self._failed(host, {"type": "HostDied", "message": message, "hint": "its last lines are in the log"})
+            return
+        if self._current.get(host.model) is host:
+            del self._current[host.model]
+            self._died(host.model, process.cause)
+
+    def _end(self, host: Host) -> None:
+        self._all.pop(host.process.number, None)
+        self._fleet.kill(host.process.number)

@@ -1,0 +1,92 @@
+"""What a zygote should have, learned from the workers: modules to import ahead, variables to set before."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+MAX_MODULES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is known about an app's third-party imports.
+
+    Attributes:
+        modules: In the order in which a worker imported them.
+        environment: Variables that the project sets while it is imported, before the libraries that may read them.
+        left_out: Modules that can't be in a zygote, and why.
+        unstable: Variables that the project sets to something else each time; they are not set ahead.
+    """
+
+    modules: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
+    unstable: tuple[str, ...] = ()
+
+    def with_modules(self, names: list[str]) -> Learned:
+        """Add modules that a worker imported beyond these."""
+        known = set(self.modules)
+        new = [name for name in names if name not in known and not self._is_left_out(name)]
+        return replace(self, modules=(*self.modules, *new)[:MAX_MODULES])
+
+    def without(self, module: str, why: str) -> Learned:
+        """Leave out a module and what is below it."""
+        left_out = {**self.left_out, module: why}
+        smaller = replace(self, left_out=left_out)
+        return replace(smaller, modules=tuple(n for n in self.modules if not smaller._is_left_out(n)))
+
+    def conflicts(self, found: dict[str, str | None]) -> dict[str, str | None]:
+        """Variables that the project sets otherwise than was set ahead; none matter if nothing was imported ahead."""
+        if not self.modules:
+            return {}
+        names = (set(found) | set(self.environment)) - set(self.unstable)
+        return {
+            name: found.get(name)
+            for name in sorted(names)
+            if found.get(name) != self.environment.get(name)
+        }
+
+    def with_environment(self, found: dict[str, str | None]) -> Learned:
+        """Set ahead what the project sets."""
+        return replace(
+            self, environment={k: v for k, v in found.items() if v is not None and k not in self.unstable}
+        )
+
+    def with_unstable(self, names: list[str]) -> Learned:
+        """Stop setting variables ahead that change with every start."""
+        kept = {k: v for k, v in self.environment.items() if k not in names}
+        return replace(self, environment=kept, unstable=tuple(sorted({*self.unstable, *names})))
+
+    def _is_left_out(self, name: str) -> bool:
+        return any(name == out or name.startswith(out + ".") for out in self.left_out)
+
+
+def load(path: Path) -> Learned:
+    """Read what an earlier runtime learned; nothing if there is no file or it can't be read."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        return Learned(
+            tuple(data["modules"]), dict(data["environment"]), dict(data["left_out"]), tuple(data["unstable"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return Learned()
+
+
+def save(path: Path, learned: Learned) -> None:
+    """Keep what was learned for the next runtime of this app."""
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(json.dumps(asdict(learned)), "utf-8")
+    fresh.replace(path)
+
+
+def packages_stamp(python: str) -> tuple[tuple[str, int], ...]:
+    """What changes when a package is installed in or removed from an environment: its folders' times.
+
+    Installing or removing a distribution makes or deletes a ``.dist-info`` folder, which changes the folder around it.
+    """
+    library = Path(python).absolute().parent.parent
+    folders = [*library.glob("lib*/python3*/site-packages"), *library.glob("lib*/python3*/dist-packages")]
+    return tuple((str(folder), folder.stat().st_mtime_ns) for folder in sorted(folders) if folder.exists())

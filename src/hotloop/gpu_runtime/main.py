@@ -1,0 +1,108 @@
+"""Run a runtime: ``python -m hotloop.gpu_runtime.main --control-fd N``. The agent starts it and talks to it by frames."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from hotloop import events
+from hotloop.events import Problem, to_json
+from hotloop.gpu_runtime import http
+from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.links import AsyncLink
+from hotloop.gpu_runtime.runtime import Runtime, become_subreaper
+from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.user_env.wire import Message
+
+PORTS_TO_TRY = 20
+
+
+def main() -> None:
+    """Serve until the agent says stop or is gone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--control-fd", type=int, required=True)
+    control = socket.socket(fileno=parser.parse_args().control_fd)
+    become_subreaper()
+    sys.exit(uvloop.run(_run(control)))
+
+
+async def _run(control: socket.socket) -> int:
+    incoming: asyncio.Queue[Message | None] = asyncio.Queue()
+    link = AsyncLink(control, incoming.put_nowait, lambda: incoming.put_nowait(None))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, incoming.put_nowait, None)
+    first = await incoming.get()
+    if first is None:
+        return 0
+    config = RuntimeConfig.from_json(first.header["config"])
+    Path(config.state).mkdir(parents=True, exist_ok=True)
+    emit = _emitter(link)
+    dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s)
+    try:
+        server = await _listen(config, dispatcher)
+    except OSError as error:
+        emit(events.RuntimeStopped(time.monotonic(), _port_problem(config, error)))
+        await asyncio.sleep(0)
+        return 1
+    ended = asyncio.Event()
+    runtime = Runtime(config, server.address, dispatcher, link.send, ended.set)
+    emit(events.RuntimeStarted(time.monotonic(), server.address, os.getpid(), config.python))
+    runtime.start()
+    while not ended.is_set():
+        message = await incoming.get()
+        if message is None:
+            runtime.stop()
+        else:
+            runtime.receive(message)
+    await server.close()
+    emit(events.RuntimeStopped(time.monotonic()))
+    await asyncio.sleep(0)
+    return 0
+
+
+def _emitter(link: AsyncLink) -> Any:
+    def emit(event: events.Event) -> None:
+        link.send({"kind": "event", "event": to_json(event)})
+
+    return emit
+
+
+async def _listen(config: RuntimeConfig, dispatcher: Dispatcher) -> http.Server:
+    """Listen on the port that was asked for, or on the next free one if any will do."""
+    last = config.port if config.port_is_fixed or not config.port else config.port + PORTS_TO_TRY
+    for port in range(config.port, last + 1):
+        try:
+            return await http.serve(config.host, port, dispatcher.handle)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port == last:
+                raise
+    raise AssertionError
+
+
+def _port_problem(config: RuntimeConfig, error: OSError) -> Problem:
+    if error.errno == errno.EADDRINUSE:
+        return Problem(
+            "PortInUse",
+            f"Port {config.port} on {config.host} is in use by another program.",
+            hint=f"choose another with --port, or see who has it: ss -ltnp 'sport = :{config.port}'",
+        )
+    return Problem(
+        type(error).__name__,
+        f"Can't listen on {config.host}:{config.port}: {error.strerror or error}",
+        hint="choose another address with --host and --port",
+    )
+
+
+if __name__ == "__main__":
+    main()

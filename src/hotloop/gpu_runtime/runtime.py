@@ -1,0 +1,521 @@
+"""The process that serves one app: carries out the controller's actions and reports back what became of them.
+
+What decides is in `controller`; what serves requests is in `dispatch`; this file only connects them to processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hotloop import events
+from hotloop.events import Problem, record_from_json, to_json
+from hotloop.gpu_runtime import controller as decide
+from hotloop.gpu_runtime import learning, zygotes
+from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
+from hotloop.gpu_runtime.holdings import Holdings
+from hotloop.gpu_runtime.hosts import Hosts
+from hotloop.gpu_runtime.pins import Pins
+from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.user_env.wire import Message
+
+RELEARN_AFTER_S = 1.0
+
+
+class Runtime:
+    """One app's runtime.
+
+    Args:
+        config: What to serve.
+        address: Where it listens, as a URL.
+        dispatcher: Who has the requests.
+        send: Sends a frame to the agent: header, payload, descriptors.
+        ended: Called once, when everything is stopped.
+    """
+
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        address: str,
+        dispatcher: Dispatcher,
+        send: Callable[..., None],
+        ended: Callable[[], None],
+    ) -> None:
+        self.config = config
+        self._address = address
+        self._dispatcher = dispatcher
+        self._send = send
+        self._ended = ended
+        self._state = decide.State()
+        self._loop = asyncio.get_running_loop()
+        self._manifest: dict[str, str] = {}
+        self._forced: set[str] = set()
+        self._holdings = Holdings()
+        self._zygotes: dict[int, zygotes.Zygote] = {}
+        self._learned_path = config.state_folder / "learned.json"
+        self._learned = learning.load(self._learned_path)
+        self._stamp = learning.packages_stamp(config.python)
+        self._stale_before: dict[str, str | None] = {}
+        self._bridge = zygotes.make_bridge(config.state_folder)
+        self._fleet = Fleet(config, self._worker_log)
+        self._hosts = Hosts(self._fleet, self._holdings, self._host_died, self._notice)
+        self._pins = Pins(dispatcher)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._starts: dict[int, decide.Start] = {}
+        self._notices: set[str] = set()
+        dispatcher.on_idle = self._generation_idle
+
+    # --- from the agent -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin with a zygote; the first revision starts the first worker."""
+        self._feed(decide.Started())
+
+    def receive(self, message: Message) -> None:
+        """Do what the agent says."""
+        header = message.header
+        match message.kind:
+            case "revision":
+                self._revised(header)
+            case "reload":
+                self._forced |= {header["model"]} if header.get("model") else {h.about["model"] for h in self._holdings}
+                self._forced |= set() if header.get("model") else self._hosts.names()
+                self._feed(decide.Asked())
+            case "probe":
+                self._run_probes(self._state.generation)
+            case "pin":
+                self._pin(header)
+            case "unpin":
+                self._pins.remove(header["name"])
+                self.emit(events.Pinned(time.monotonic(), header["name"], is_pinned=False))
+            case "keep":
+                self._holdings.put(message)
+            case "stop":
+                self.stop()
+            case _:
+                return
+
+    def stop(self) -> None:
+        """End every process, then the runtime."""
+        self._feed(decide.Stop())
+
+    def emit(self, event: events.Event) -> None:
+        """Send an event to the agent."""
+        self._send({"kind": "event", "event": to_json(event)})
+
+    def _revised(self, header: dict[str, Any]) -> None:
+        changed: dict[str, str | None] = header["changed"]
+        if header.get("full"):
+            gone: dict[str, str | None] = {path: None for path in self._manifest if path not in changed}
+            changed = {**gone, **changed}
+        changed = {path: digest for path, digest in changed.items() if path.endswith(".py")}
+        for path, digest in changed.items():
+            if digest is None:
+                self._manifest.pop(path, None)
+            else:
+                self._manifest[path] = digest
+        self._fleet.revise(changed)
+        stamp = learning.packages_stamp(self.config.python)
+        is_stale = stamp != self._stamp
+        self._stamp = stamp
+        if is_stale:
+            self._say("packages", "Packages of the environment changed: starting from a new zygote.")
+            self._notices.discard("packages")
+        self._feed(decide.Revised(header["number"], is_stale))
+
+    def _pin(self, header: dict[str, Any]) -> None:
+        request = self._pins.add(header)
+        if request is None:
+            self._say("pin", "There is no request to pin yet.", "send one, then pin it")
+            self._notices.discard("pin")
+            return
+        self._send({"kind": "pinned", "request": request})
+        self.emit(events.Pinned(time.monotonic(), request["name"], is_pinned=True))
+
+    # --- the controller -----------------------------------------------------------------------------------------
+
+    def _feed(self, event: decide.Event) -> None:
+        self._state, actions = decide.step(self._state, event)
+        for action in actions:
+            self._carry_out(action)
+
+    def _carry_out(self, action: decide.Action) -> None:  # noqa: C901, PLR0912  one line a case
+        match action:
+            case decide.StartZygote():
+                self._start_zygote(action.zygote)
+            case decide.StopZygote():
+                self._stop_zygote(action.zygote)
+            case decide.Fork():
+                self._fork(action)
+            case decide.Go():
+                self._go(action)
+            case decide.Activate():
+                self._activate(action)
+            case decide.Drain():
+                self._drain(action.worker)
+            case decide.Retire():
+                self._fleet.retire(action.worker)
+                self._hosts.released(action.worker)
+            case decide.Kill():
+                self._fleet.kill(action.worker)
+                self._hosts.released(action.worker)
+            case decide.RunProbes():
+                self._run_probes(action.generation)
+            case decide.TellFailed():
+                self._tell_failed(action)
+            case decide.TellSuperseded():
+                self.emit(events.ReloadSuperseded(time.monotonic(), action.revision, action.by))
+            case decide.TellDied():
+                self._tell_died(action)
+            case decide.WatchMoved():
+                self._watch_moved(action)
+            case decide.Exit():
+                self._exit()
+
+    def _start_zygote(self, number: int) -> None:
+        reports = zygotes.Reports(
+            up=lambda: self._feed(decide.ZygoteUp(number)),
+            left_out=lambda module, why: self._left_out(number, module, why),
+            forked=self._fleet.forked,
+            exited=self._worker_exited,
+            down=lambda problem: self._zygote_down(number, problem),
+            log=lambda stream, text: self._worker_log(0, stream, text),
+        )
+        try:
+            self._zygotes[number] = zygotes.start(
+                self.config.python, self.config.environment, self._bridge, self._learned, reports
+            )
+        except OSError as error:
+            problem = Problem(type(error).__name__, f"{self.config.python} can't be started: {error}")
+            self._loop.call_later(0.2, lambda: self._feed(decide.ZygoteDown(number, time.monotonic(), problem)))
+
+    def _left_out(self, number: int, module: str, why: str) -> None:
+        self._learned = self._learned.without(module, why)
+        learning.save(self._learned_path, self._learned)
+        self._say(f"left out {module}", f"{module} {why}, so it is imported anew in each reload.")
+        self._stop_zygote(number)
+        if number == self._state.next_zygote:
+            self._start_zygote(number)
+
+    def _stop_zygote(self, number: int) -> None:
+        zygote = self._zygotes.pop(number, None)
+        if zygote is not None:
+            zygote.stop()
+
+    def _zygote_down(self, number: int, problem: Problem) -> None:
+        if self._zygotes.pop(number, None) is not None:
+            self._feed(decide.ZygoteDown(number, time.monotonic(), problem))
+
+    def _fork(self, action: decide.Fork) -> None:
+        worker = self._fleet.fork(
+            action.worker,
+            self._zygotes[action.zygote],
+            self._manifest,
+            on_message=self._from_worker,
+            on_gone=self._worker_gone,
+        )
+        for holding in self._holdings:
+            header, payload, fds = holding.frame("model")
+            worker.link.send(header, payload, fds)
+        self._hosts.connect_all(worker)
+
+    def _go(self, action: decide.Go) -> None:
+        worker = self._fleet[action.worker]
+        self._starts[action.worker] = action.start
+        worker.generation = self._state.generation + 1
+        worker.link.send({"kind": "go", "changed": worker.unsent, "forced": sorted(self._forced)})
+        worker.unsent = {}
+        self.emit(events.ReloadStarted(time.monotonic(), action.revision, action.start))
+
+    def _activate(self, action: decide.Activate) -> None:
+        worker = self._fleet[action.worker]
+        ready = worker.ready
+        worker.generation = action.generation
+        self._forced.clear()
+        revision = self._state.workers[action.worker].revision
+        self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send)
+        self.emit(
+            events.Ready(
+                at_s=time.monotonic(),
+                revision=revision,
+                generation=action.generation,
+                imported_at_s=ready["imported_at_s"],
+                start=self._starts.pop(action.worker, "fork"),
+                models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
+                endpoints=tuple(record_from_json(events.EndpointShape, s) for s in ready["shapes"]),
+                probes=tuple(ready["probes"]),
+            )
+        )
+
+    def _drain(self, number: int) -> None:
+        worker = self._fleet[number]
+        if self._dispatcher.is_idle(worker.generation):
+            self._loop.call_soon(lambda: self._feed(decide.Drained(number)))
+            return
+        self._later(f"drain {number}", self.config.drain_timeout_s, lambda: self._drained_by_force(worker))
+
+    def _drained_by_force(self, worker: WorkerProcess) -> None:
+        lost = self._dispatcher.lost(worker.generation, f"did not finish in {self.config.drain_timeout_s:g} s")
+        self._say(
+            f"drain {worker.number}",
+            f"Generation {worker.generation} did not finish {lost} requests in {self.config.drain_timeout_s:g} s "
+            "after it was replaced; they failed.",
+        )
+        self._feed(decide.Drained(worker.number))
+
+    def _generation_idle(self, generation: int) -> None:
+        for worker in self._state.workers.values():
+            if worker.role == "draining" and worker.generation == generation:
+                self._cancel(f"drain {worker.number}")
+                self._feed(decide.Drained(worker.number))
+                return
+
+    def _tell_failed(self, action: decide.TellFailed) -> None:
+        self._forced.clear()
+        active = self._state.having("active")
+        if active is None:
+            self._dispatcher.fail_all(action.problem)
+        self.emit(
+            events.ReloadFailed(
+                time.monotonic(), action.revision, action.problem, active.generation if active else None
+            )
+        )
+
+    def _tell_died(self, action: decide.TellDied) -> None:
+        worker = self._fleet.get(action.worker)
+        lost = 0
+        if worker is not None:
+            if action.role == "active":
+                lost = self._dispatcher.lost(worker.generation, action.cause)
+            self._fleet.forget(action.worker)
+            self._hosts.released(action.worker)
+        self.emit(events.ProcessDied(time.monotonic(), action.role, "", action.cause, lost))
+
+    def _watch_moved(self, action: decide.WatchMoved) -> None:
+        problem = Problem(
+            "WorkspaceChanged",
+            "a file of the workspace is not what was synced; the app may have written it itself",
+            hint="save the file again to put it back",
+        )
+        self._later(
+            "moved", action.within_s, lambda: self._feed(decide.MovedTooLong(action.revision, problem))
+        )
+
+    def _exit(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._fleet.kill_all()
+        for number in list(self._zygotes):
+            self._stop_zygote(number)
+        self._ended()
+
+    # --- from workers -------------------------------------------------------------------------------------------
+
+    def _from_worker(self, worker: WorkerProcess, message: Message) -> None:  # noqa: C901, PLR0912  one line a case
+        match message.kind:
+            case "result" | "chunk" | "end":
+                self._dispatcher.deliver(worker.generation, message)
+            case "warm":
+                self._warmed(worker)
+            case "ready":
+                self._ready(worker, message.header)
+            case "failed":
+                self._feed(decide.Failed(worker.number, record_from_json(Problem, message.header["problem"])))
+            case "moved":
+                self._feed(decide.Moved(worker.number))
+            case "loading":
+                header = message.header
+                revision = self._state.workers[worker.number].revision
+                self.emit(events.ModelLoading(time.monotonic(), revision, header["model"], header["why"]))
+            case "keep":
+                self._keep(message)
+            case "forget":
+                self._holdings.drop(message.header["model"])
+                self._send({"kind": "forget", "model": message.header["model"]})
+            case "host":
+                self._host(worker, message.header)
+            case "notice":
+                self._notice(message.header)
+            case "probed":
+                self._probed(worker, message.header)
+            case "probes_done":
+                self._probes_done(worker.generation)
+            case "learned":
+                self._learn(worker, message.header["modules"])
+            case _:
+                return
+
+    def _warmed(self, worker: WorkerProcess) -> None:
+        if worker.number in self._state.workers and self._state.workers[worker.number].role == "standby":
+            self._feed(decide.Warmed(worker.number))
+            self.emit(events.StandbyReady(time.monotonic()))
+
+    def _ready(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
+        worker.ready = header
+        conflicts = worker.learned.conflicts(header["environment"])
+        if conflicts:
+            self._set_ahead(header["environment"], conflicts)
+            self._feed(decide.ZygoteStale(worker.number))
+            return
+        if not worker.learned.modules:
+            self._learned = self._learned.with_environment(header["environment"])
+        self._feed(decide.BecameReady(worker.number))
+
+    def _set_ahead(self, found: dict[str, str | None], conflicts: dict[str, str | None]) -> None:
+        """Learn what the project sets now; what keeps changing by itself is not learned again."""
+        repeated = [name for name in conflicts if name in self._stale_before]
+        if repeated:
+            self._learned = self._learned.with_unstable(repeated)
+        self._learned = self._learned.with_environment(found)
+        self._stale_before = dict(conflicts)
+        learning.save(self._learned_path, self._learned)
+        names = ", ".join(conflicts)
+        self._say(
+            f"environment {names}",
+            f"The app sets {names} to something else than before, which libraries may read when they are imported: "
+            "starting from a new zygote.",
+            "set it in the shell, or leave it alone, and reloads stay fast",
+        )
+
+    def _keep(self, message: Message) -> None:
+        holding = self._holdings.put(message)
+        header, payload, fds = holding.frame("keep")
+        self._send(header, payload, fds)
+        header, payload, fds = holding.frame("model")
+        for known in self._state.workers.values():
+            if known.role == "standby":
+                self._fleet[known.number].link.send(header, payload, fds)
+
+    def _host(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
+        zygote = self._zygotes[self._state.workers[worker.number].zygote or self._state.zygote]
+        revision = self._state.workers[worker.number].revision
+        self.emit(events.ModelLoading(time.monotonic(), revision, header["model"], header["why"]))
+        self._hosts.start(header["model"], zygote, self._manifest, [worker])
+
+    def _host_died(self, name: str, cause: str) -> None:
+        """A model's host died: load it again, that one alone, and connect the workers to it."""
+        self.emit(events.ProcessDied(time.monotonic(), "hosted", name, cause))
+        zygote = self._zygotes.get(self._state.zygote)
+        if zygote is None:
+            return
+        users = [self._fleet[w.number] for w in self._state.workers.values() if w.role in {"active", "standby"}]
+        self._dispatcher.pause()
+        self._hosts.start(name, zygote, self._manifest, users, self._dispatcher.resume)
+
+    def _worker_exited(self, number: int, status: int) -> None:
+        self._fleet.exited(number, status)
+
+    def _worker_gone(self, worker: WorkerProcess) -> None:
+        known = self._state.workers.get(worker.number)
+        if known is None:
+            self._fleet.forget(worker.number)
+            return
+        doing = {"loading": "becoming ready", "active": "serving", "standby": "waiting"}.get(known.role, "ending")
+        problem = Problem(
+            "WorkerDied", f"the worker died while {doing} ({worker.cause})", hint="its last lines are in the log"
+        )
+        self._feed(decide.Died(worker.number, time.monotonic(), worker.cause, problem))
+
+    # --- probes -------------------------------------------------------------------------------------------------
+
+    def _run_probes(self, generation: int) -> None:
+        active = self._state.having("active")
+        if active is None or active.generation != generation:
+            return
+        self._later("probes", self.config.probe_timeout_s, lambda: self._feed(decide.Probed(generation)))
+        worker = self._fleet[active.number]
+        if worker.ready["probes"]:
+            worker.link.send({"kind": "probe", "address": self._address})
+        else:
+            self._probes_done(generation)
+
+    def _probed(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
+        trouble = header["problem"]
+        self.emit(
+            events.ProbeFinished(
+                at_s=time.monotonic(),
+                revision=self._state.workers[worker.number].revision if worker.number in self._state.workers else 0,
+                generation=worker.generation,
+                name=header["name"],
+                source="function",
+                is_ok=header["is_ok"],
+                output=header["output"],
+                took_s=header["took_s"],
+                compute_s=header["compute_s"],
+                problem=None if trouble is None else record_from_json(Problem, trouble),
+            )
+        )
+
+    def _probes_done(self, generation: int) -> None:
+        task = self._loop.create_task(self._finish_probes(generation))
+        self._timers["finish"] = self._loop.call_later(3600, task.cancel)
+
+    async def _finish_probes(self, generation: int) -> None:
+        active = self._state.having("active")
+        if active is None or active.generation != generation:
+            return
+        count = len(self._fleet[active.number].ready["probes"])
+        async for event in self._pins.try_all(active.revision, generation):
+            count += 1
+            self.emit(event)
+        self._cancel("probes")
+        self.emit(events.ProbesFinished(time.monotonic(), active.revision, generation, count))
+        self._feed(decide.Probed(generation))
+        self._later("learn", RELEARN_AFTER_S, lambda: self._ask_what_was_imported(active.number))
+
+    # --- learning -----------------------------------------------------------------------------------------------
+
+    def _ask_what_was_imported(self, number: int) -> None:
+        worker = self._fleet.get(number)
+        if worker is not None and number in self._state.workers:
+            worker.link.send({"kind": "learn"})
+
+    def _learn(self, worker: WorkerProcess, modules: list[str]) -> None:
+        self._stale_before = {}
+        better = self._learned.with_modules(modules)
+        zygote = self._zygotes.get(self._state.zygote)
+        self._learned = better
+        if zygote is not None and better != replace(zygote.learned, left_out=better.left_out):
+            learning.save(self._learned_path, better)
+            self._feed(decide.Relearned())
+
+    # --- small things -------------------------------------------------------------------------------------------
+
+    def _worker_log(self, generation: int, stream: str, text: str) -> None:
+        name = "stdout" if stream == "stdout" else "stderr"
+        self.emit(events.Log(time.monotonic(), generation, name, self._shown(text)))
+
+    def _shown(self, text: str) -> str:
+        """Show the project's own path where the workspace's stands."""
+        return text.replace(self.config.root, self.config.shown_root) if self.config.shown_root else text
+
+    def _notice(self, header: dict[str, Any]) -> None:
+        self._say(header["key"], header["text"], header.get("hint", ""))
+
+    def _say(self, key: str, text: str, hint: str = "") -> None:
+        if key not in self._notices:
+            self._notices.add(key)
+            self.emit(events.Notice(time.monotonic(), key, text, hint))
+
+    def _later(self, name: str, delay_s: float, call: Callable[[], None]) -> None:
+        self._cancel(name)
+        self._timers[name] = self._loop.call_later(delay_s, call)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+
+def become_subreaper() -> None:
+    """Adopt workers whose zygote died, so that their ends can be seen. Linux only; elsewhere nothing happens."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+

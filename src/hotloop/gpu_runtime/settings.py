@@ -1,0 +1,56 @@
+"""What a runtime is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """How to serve one app.
+
+    Attributes:
+        root: The workspace's folder.
+        entry: The app's file, relative to it.
+        app_name: The app's variable; empty if there is only one.
+        python: The user's interpreter.
+        host: Address to listen on.
+        port: Port to listen on; 0 for any.
+        port_is_fixed: Whether a busy port is an error rather than a reason to take the next free one.
+        state: Folder for what the runtime remembers.
+        shown_root: The project's folder as the user knows it.
+        environment: The whole environment of the user's code.
+        packages: Requirements that the app declares, for hints about missing ones.
+        drain_timeout_s: How long an old generation may finish what it has.
+        hold_timeout_s: How long a request waits for something to serve it.
+        probe_timeout_s: How long the probes of a generation may take in all.
+    """
+
+    root: str
+    entry: str
+    python: str
+    state: str
+    app_name: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    port_is_fixed: bool = False
+    shown_root: str = ""
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    packages: tuple[str, ...] = ()
+    drain_timeout_s: float = 30.0
+    hold_timeout_s: float = 60.0
+    probe_timeout_s: float = 300.0
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RuntimeConfig:
+        """Read the fields that are known; others are of a newer agent."""
+        known = {f.name for f in fields(cls)}
+        given = {name: value for name, value in data.items() if name in known}
+        return cls(**{**given, "packages": tuple(given.get("packages", ()))})
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder for what the runtime remembers."""
+        return Path(self.state)

@@ -1,0 +1,74 @@
+# pyright: basic  (reaches into os.environ's class)
+"""Which environment variables the project's code sets while it is imported.
+
+Libraries read variables when they are imported. A zygote imports libraries before the project, so it must have what the
+project would have set by then; see `zygotes.Learned`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType
+
+from hotloop.gpu_runtime.user_env.source import Project
+
+_environ_type = type(os.environ)
+
+
+class EnvironmentWrites:
+    """Notes writes to ``os.environ`` by the project, itself or through a library it calls, such as dotenv.
+
+    What a library sets while it is itself imported is the library's, and is not noted. A variable that a library read
+    before the project set it is not noted either: the library had the old value in a fresh start too.
+
+    Attributes:
+        found: The variables and their last values; None for one that was deleted.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.found: dict[str, str | None] = {}
+        self._project = project
+        self._read_early: set[str] = set()
+
+    def __enter__(self) -> EnvironmentWrites:
+        self._originals = (
+            _environ_type.__getitem__,
+            _environ_type.__setitem__,
+            _environ_type.__delitem__,
+        )
+        get, put, delete = self._originals
+        note = self
+
+        def getitem(environ: os._Environ[str], name: str) -> str:
+            if name not in note.found:
+                note._read_early.add(name)
+            return get(environ, name)
+
+        def setitem(environ: os._Environ[str], name: str, value: str) -> None:
+            put(environ, name, value)
+            note._written(name, value)
+
+        def delitem(environ: os._Environ[str], name: str) -> None:
+            delete(environ, name)
+            note._written(name, None)
+
+        _environ_type.__getitem__, _environ_type.__setitem__, _environ_type.__delitem__ = getitem, setitem, delitem
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _environ_type.__getitem__, _environ_type.__setitem__, _environ_type.__delitem__ = self._originals
+
+    def _written(self, name: str, value: str | None) -> None:
+        if self._is_by_project(sys._getframe(2)):
+            self.found[name] = value
+
+    def _is_by_project(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file.startswith("<frozen importlib"):
+                return False
+            if self._project.owns_file(file):
+                return True
+            frame = frame.f_back
+        return False

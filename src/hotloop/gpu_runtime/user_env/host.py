@@ -1,0 +1,62 @@
+# pyright: basic  (runs the user's code)
+"""The process of one hosted model: load it once, then answer the workers' calls on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hotloop.gpu_runtime.user_env import fingerprint, hosted, problem, start, wire
+from hotloop.gpu_runtime.user_env.app import ModelSpec
+from hotloop.gpu_runtime.user_env.models import Models, Runtime
+from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
+
+
+def main(link: wire.Link, boot: dict[str, Any]) -> None:
+    """Load the model, tell the runtime, and serve until the runtime closes the link."""
+    project = start.prepare(boot)
+    models = Models(project)
+    try:
+        while (message := link.receive()).kind != "load":
+            models.shelve(message)
+        recording = _load(project, models, boot, link)
+    except wire.LinkClosed:
+        return
+    except BaseException as error:  # noqa: BLE001  the runtime shows it, whatever it is
+        if not isinstance(error, RevisionMoved):
+            link.send({"kind": "failed", "problem": problem.from_exception(error, project, boot["packages"])})
+        return
+    holds = hosted.holds_project_code(recording.value, project)
+    link.send({
+        "kind": "hosted", "model": boot["model"], "record": recording.record.to_json(),
+        "project_files": _project_files(project) if holds else {},
+    })  # fmt: skip
+    hosted.host(recording.value, link)
+
+
+def _load(project: Project, models: Models, boot: dict[str, Any], link: wire.Link) -> fingerprint.Recording:
+    imported = start.import_app(project, boot)
+    specs = {spec.name: spec for spec in imported.plan.models}
+    runtime = Runtime(lambda header, *_: link.send(header) if header["kind"] == "notice" else None, _refuse)
+    wanted = specs[boot["model"]]
+    for name in _closure(wanted, specs):
+        models.provide(specs[name], set(), runtime)
+    return fingerprint.record(wanted.loader, models.arguments(wanted), models.dependencies(wanted), project)
+
+
+def _closure(spec: ModelSpec, specs: dict[str, ModelSpec]) -> list[str]:
+    """Names of the models that one is made from, each after those it needs itself."""
+    names: list[str] = []
+    for name in spec.parameters:
+        if name in specs:
+            names += [n for n in (*_closure(specs[name], specs), name) if n not in names]
+    return names
+
+
+def _refuse(name: str, why: str) -> Any:
+    msg = f"model {name!r} has to be in a process of its own, and none is ready ({why})"
+    raise RuntimeError(msg)
+
+
+def _project_files(project: Project) -> dict[str, str]:
+    files = {project.relative(path) for path in project.imported_files()}
+    return {path: project.manifest[path] for path in sorted(files) if path in project.manifest}

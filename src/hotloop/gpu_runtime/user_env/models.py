@@ -1,0 +1,224 @@
+# pyright: basic  (models are the user's objects)
+"""What a worker has of each model: attached from the vault, loaded by its loader, or called in a host.
+
+A model's result is used as it comes out of the vault even in the worker that loaded it: so every generation has the same
+object, and the weights are in memory once.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hotloop.gpu_runtime.user_env import fingerprint, vault
+from hotloop.gpu_runtime.user_env.app import ModelSpec
+from hotloop.gpu_runtime.user_env.hosted import Proxy
+from hotloop.gpu_runtime.user_env.source import Project
+from hotloop.gpu_runtime.user_env.wire import Message
+
+_NOT_ATTACHED = object()
+
+
+class HostFailed(Exception):
+    """The process that should hold a model could not load it. ``problem`` is what to show."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(problem["message"])
+        self.problem = problem
+
+
+@dataclass
+class Resident:
+    """A model in the vault, as this worker got it."""
+
+    record: fingerprint.Record
+    header: bytes
+    fds: tuple[int, ...]
+    needs_project: bool
+    modules: tuple[str, ...]
+    size_bytes: int
+    value: Any = _NOT_ATTACHED
+
+
+@dataclass
+class Hosted:
+    """A model in a process of its own. ``project_files``: digests of the project's files that it holds code of."""
+
+    record: fingerprint.Record
+    proxy: Proxy
+    project_files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the runtime does for models.
+
+    Attributes:
+        tell: Sends a frame: header, payload, descriptors.
+        host: Has a model loaded in a process of its own and waits for it; raises `HostFailed`.
+    """
+
+    tell: Callable[..., None]
+    host: Callable[[str, str], Hosted]
+
+
+class Models:
+    """The models of one worker, by name."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._shelf: dict[str, Resident | Hosted] = {}
+        self.values: dict[str, Any] = {}
+        self.outcomes: list[dict[str, Any]] = []
+        self._digests: dict[str, str] = {}
+
+    def shelve(self, message: Message) -> str:
+        """Take a model that the runtime holds; returns its name."""
+        header = message.header
+        self._shelf[header["model"]] = (
+            hosted_from(message)
+            if header["kind"] == "hosted"
+            else Resident(
+                fingerprint.Record.from_json(header["record"]),
+                message.payload,
+                message.fds,
+                header["needs_project"],
+                tuple(header["modules"]),
+                header["size_bytes"],
+            )
+        )
+        return header["model"]
+
+    def attach_early(self, name: str) -> None:
+        """Attach a model ahead of the save, if it has nothing of the project's in it.
+
+        Anything that goes wrong is left for the reload, which has a place to say it.
+        """
+        entry = self._shelf.get(name)
+        if not isinstance(entry, Resident) or entry.needs_project or entry.value is not _NOT_ATTACHED:
+            return
+        try:
+            entry.value = vault.attach(entry.header, entry.fds, self._project, prefault=True)
+        except Exception:  # noqa: BLE001
+            entry.value = _NOT_ATTACHED
+
+    def proxies(self) -> dict[str, Proxy]:
+        """The hosted models' proxies, by name."""
+        return {name: entry.proxy for name, entry in self._shelf.items() if isinstance(entry, Hosted)}
+
+    def provide(self, spec: ModelSpec, forced: set[str], runtime: Runtime) -> None:
+        """Give one model a value: kept if its fingerprint is equal, else loaded. Its dependencies come first.
+
+        Raises:
+            HostFailed: Its host could not load it.
+            BaseException: Whatever the loader raises.
+        """
+        began_s = time.monotonic()
+        entry = self._shelf.get(spec.name)
+        why = self._why_load(spec, entry, forced)
+        action, home, size = ("loaded" if why else "kept"), "resident", 0
+        if why:
+            runtime.tell({"kind": "loading", "model": spec.name, "why": why})
+            entry, home, extra = self._load(spec, entry, why, runtime)
+            why += extra
+        if isinstance(entry, Resident):
+            size = entry.size_bytes
+            if entry.value is _NOT_ATTACHED:
+                entry.value = vault.attach(entry.header, entry.fds, self._project)
+            self.values[spec.name] = entry.value
+        elif isinstance(entry, Hosted):
+            home = "hosted"
+            self.values[spec.name] = entry.proxy
+        if entry is not None:
+            self._shelf[spec.name] = entry
+            self._digests[spec.name] = entry.record.digest
+            if action == "kept":
+                entry.record.restore_ambient()
+        self.outcomes.append({
+            "name": spec.name, "action": action, "home": home, "why": why or "fingerprint equal",
+            "took_s": time.monotonic() - began_s, "size_bytes": size,
+        })  # fmt: skip
+
+    def _why_load(self, spec: ModelSpec, entry: Resident | Hosted | None, forced: set[str]) -> str:
+        if entry is None:
+            return "first load"
+        if spec.name in forced:
+            return "asked for"
+        for outcome in self.outcomes:
+            if outcome["action"] == "loaded" and outcome["name"] in spec.parameters:
+                return f"it is made from {outcome['name']}, which was loaded"
+        if isinstance(entry, Hosted):
+            for path, digest in entry.project_files.items():
+                if self._project.manifest.get(path) != digest:
+                    return f"{path} changed, and the hosted model holds code of the project"
+        return fingerprint.first_difference(entry.record, self.dependencies(spec), self._project)
+
+    def dependencies(self, spec: ModelSpec) -> dict[str, str]:
+        """The record digests of the models that a loader takes, by parameter name."""
+        return {name: self._digests.get(name, "") for name in spec.parameters if name in self.values}
+
+    def arguments(self, spec: ModelSpec) -> dict[str, Any]:
+        """The models that a loader takes, by parameter name."""
+        return {name: self.values[name] for name in spec.parameters if name in self.values}
+
+    def _load(
+        self, spec: ModelSpec, entry: Resident | Hosted | None, why: str, runtime: Runtime
+    ) -> tuple[Resident | Hosted | None, str, str]:
+        """Load a model; returns its entry (None: this worker's own), its home, and what to add to the reason."""
+        if spec.hosted or (isinstance(entry, Hosted) and spec.hosted is None):
+            return runtime.host(spec.name, why), "hosted", ""
+        self._shelf.pop(spec.name, None)
+        recording = fingerprint.record(
+            spec.loader, self.arguments(spec), self.dependencies(spec), self._project
+        )
+        for note in recording.notes:
+            runtime.tell({"kind": "notice", "key": f"{spec.name}: {note}", "text": f"{spec.name}: {note}"})
+        if recording.cannot_stay:
+            return self._stay_here(spec, recording, recording.cannot_stay, runtime)
+        try:
+            packed = vault.pack(recording.value, self._project)
+        except vault.CannotPack as error:
+            if spec.hosted is False:
+                return self._stay_here(spec, recording, str(error), runtime)
+            del recording
+            gc.collect()
+            return runtime.host(spec.name, why), "hosted", f"; hosted: {error}"
+        record = recording.record
+        del recording  # the loader's own copy of the weights goes; what is used is the vault's
+        gc.collect()
+        return self._keep(spec, record, packed, runtime), "resident", ""
+
+    def _stay_here(
+        self, spec: ModelSpec, recording: fingerprint.Recording, reason: str, runtime: Runtime
+    ) -> tuple[None, str, str]:
+        runtime.tell({"kind": "forget", "model": spec.name})
+        self.values[spec.name] = recording.value
+        self._digests[spec.name] = f"worker {os.getpid()}"
+        return None, "worker", f"; it can't stay resident: {reason}"
+
+    def _keep(
+        self, spec: ModelSpec, record: fingerprint.Record, packed: vault.Packed, runtime: Runtime
+    ) -> Resident:
+        header = {
+            "kind": "keep", "model": spec.name, "record": record.to_json(), "needs_project": packed.needs_project,
+            "modules": list(packed.modules), "size_bytes": packed.size_bytes,
+        }  # fmt: skip
+        runtime.tell(header, packed.header, packed.fds)
+        return Resident(
+            record, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes
+        )
+
+
+def hosted_from(message: Message) -> Hosted:
+    """Make a proxy of a socket that the runtime connected to a model's host."""
+    header = message.header
+    return Hosted(
+        fingerprint.Record.from_json(header["record"]),
+        Proxy(header["model"], socket.socket(fileno=message.fds[0])),
+        header["project_files"],
+    )

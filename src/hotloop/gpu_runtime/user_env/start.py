@@ -1,0 +1,53 @@
+"""Make a forked child a fresh start of the project, and import its app."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from hotloop.gpu_runtime.user_env import resolve
+from hotloop.gpu_runtime.user_env.app import App
+from hotloop.gpu_runtime.user_env.environment_writes import EnvironmentWrites
+from hotloop.gpu_runtime.user_env.source import Project, module_of
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The project's app, imported.
+
+    Attributes:
+        environment: Variables that the project's code set while it was imported (None: deleted).
+    """
+
+    app: App
+    plan: resolve.Plan
+    environment: dict[str, str | None]
+
+
+def prepare(boot: dict[str, Any]) -> Project:
+    """Set the working directory, the arguments and ``sys.path`` as a fresh start has them; nothing is imported yet."""
+    project = Project(boot["root"], boot["manifest"])
+    os.chdir(project.root)
+    folder, _ = module_of(project.root, boot["entry"])
+    sys.argv = [boot["entry"]]
+    sys.path.insert(0, folder)
+    project.install()
+    return project
+
+
+def import_app(project: Project, boot: dict[str, Any]) -> Imported:
+    """Import the project's entry file and check its app.
+
+    Raises:
+        RevisionMoved: A file is newer than the revision.
+        AppError: The app is written in a way that can't work.
+        BaseException: Whatever the project's own code raises.
+    """
+    _, module_name = module_of(project.root, boot["entry"])
+    with EnvironmentWrites(project) as writes:
+        module = importlib.import_module(module_name)
+    app = resolve.find_app(module, boot["app_name"])
+    return Imported(app, resolve.check(app), writes.found)

@@ -1,0 +1,204 @@
+# pyright: basic  (runs the user's code)
+"""A worker process: standby until a save, then one generation of the app.
+
+As a standby it attaches the resident models and compiles the project's files, and never runs the project's code. Told to
+go, it imports the project, provides the models, says "ready", and serves calls until it is told to exit or the
+runtime is gone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hotloop.gpu_runtime.user_env import problem, resolve, start, wire
+from hotloop.gpu_runtime.user_env.call import Caller, serve
+from hotloop.gpu_runtime.user_env.models import Hosted, HostFailed, Models, Runtime, hosted_from
+from hotloop.gpu_runtime.user_env.probe import ProbeRunner
+from hotloop.gpu_runtime.user_env.source import RevisionMoved, installed_folders
+
+_MODEL_KINDS = ("model", "hosted")
+
+
+def main(link: wire.Link, boot: dict[str, Any]) -> None:
+    """Live one worker's life; returns when the process should end."""
+    worker = Worker(link, boot)
+    try:
+        go = worker.stand_by()
+        if go is not None and worker.go(go.header):
+            worker.serve()
+    except wire.LinkClosed:
+        return  # the runtime is gone, and with it the reason to live
+    finally:
+        _run_exit_handlers()
+
+
+class Worker:
+    """One worker: its link to the runtime, its project, its models."""
+
+    def __init__(self, link: wire.Link, boot: dict[str, Any]) -> None:
+        self._link = link
+        self._boot = boot
+        self._project = start.prepare(boot)
+        self._models = Models(self._project)
+        self._lock = threading.Lock()
+        self._modules_at_fork = set(sys.modules)
+        self._caller: Caller | None = None
+        self._probes: ProbeRunner | None = None
+
+    def tell(
+        self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b"", fds: tuple[int, ...] = ()
+    ) -> None:
+        """Send a frame to the runtime, from any thread."""
+        with self._lock:
+            self._link.send(header, payload, fds)
+
+    def stand_by(self) -> wire.Message | None:
+        """Warm up while nothing is asked, and wait for "go".
+
+        Returns:
+            The "go", or None if the worker is not needed any more.
+        """
+        steps: list[Callable[[], None]] = [lambda: self._project.precompile(self._is_asked)]
+        is_told = False
+        while True:
+            if not self._is_asked():
+                if steps:
+                    steps.pop(0)()
+                    continue
+                if not is_told:
+                    self.tell({"kind": "warm"})
+                    is_told = True
+            message = self._link.receive()
+            if message.kind == "go":
+                return message
+            if message.kind == "exit":
+                return None
+            if message.kind in _MODEL_KINDS:
+                name = self._models.shelve(message)
+                steps.append(lambda name=name, names=message.header.get("modules", ()): self._attach(name, names))
+
+    def _is_asked(self) -> bool:
+        return self._link.has_message or bool(select.select([self._link.fileno()], [], [], 0)[0])
+
+    def _attach(self, name: str, modules: list[str]) -> None:
+        for module in modules:
+            try:
+                importlib.import_module(module)
+            except Exception:  # noqa: BLE001  the reload says it, with a place to say it
+                return
+        self._models.attach_early(name)
+
+    def go(self, go: dict[str, Any]) -> bool:
+        """Import the revision and provide its models.
+
+        Returns:
+            Whether this worker is ready to serve; if not, the runtime was told why.
+        """
+        self._project.update(go["changed"])
+        try:
+            imported = start.import_app(self._project, self._boot)
+            imported_at_s = time.monotonic()
+            runtime = Runtime(self.tell, self._host)
+            for spec in imported.plan.models:
+                self._models.provide(spec, set(go["forced"]), runtime)
+        except (wire.LinkClosed, RevisionMoved) as error:
+            if isinstance(error, RevisionMoved):
+                self.tell({"kind": "moved", "path": self._project.relative(str(error))})
+            return False
+        except HostFailed as error:
+            self.tell({"kind": "failed", "problem": error.problem})
+            return False
+        except BaseException as error:  # noqa: BLE001  sys.exit() in the user's module is the user's failure too
+            self.tell({"kind": "failed", "problem": self._problem(error)})
+            return False
+        self._become_ready(imported, imported_at_s)
+        return True
+
+    def _problem(self, error: BaseException) -> dict[str, Any]:
+        return problem.from_exception(error, self._project, self._boot["packages"])
+
+    def _become_ready(self, imported: start.Imported, imported_at_s: float) -> None:
+        plan = imported.plan
+        self._caller = Caller(plan, self._models.values, self.tell, self._project)
+        self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem)
+        self.tell({
+            "kind": "ready", "imported_at_s": imported_at_s, "ready_at_s": time.monotonic(),
+            "models": self._models.outcomes, "shapes": resolve.shapes(plan),
+            "endpoints": [_endpoint_header(endpoint) for endpoint in plan.endpoints],
+            "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
+        })  # fmt: skip
+
+    def _host(self, name: str, why: str) -> Hosted:
+        """Have the runtime load a model in a process of its own."""
+        self.tell({"kind": "host", "model": name, "why": why})
+        while True:
+            message = self._link.receive()
+            if message.kind == "host_failed":
+                raise HostFailed(message.header["problem"])
+            if message.kind == "hosted" and message.header["model"] == name:
+                return hosted_from(message)
+
+    def serve(self) -> None:
+        """Answer calls until told to exit."""
+        assert self._caller is not None  # noqa: S101  set by `go`
+        serve(self._link, self._caller, self._control)
+
+    def _control(self, message: wire.Message) -> bool:
+        """Do what the runtime asks beside calls; returns False to end the process."""
+        if message.kind == "probe" and self._probes is not None:
+            self._probes.start(message.header)
+        elif message.kind == "hosted":
+            proxy = self._models.proxies().get(message.header["model"])
+            if proxy is not None:
+                proxy.reconnect(socket.socket(fileno=message.fds[0]))
+        elif message.kind == "learn":
+            self.tell({"kind": "learned", "modules": self._third_party_modules()})
+        return message.kind != "exit"
+
+    def _third_party_modules(self) -> list[str]:
+        """What was imported since the fork and lies in the folders of installed packages, in order."""
+        folders = installed_folders()
+        return [
+            name
+            for name, module in list(sys.modules.items())
+            if name not in self._modules_at_fork and _is_installed(module, folders) and not name.startswith("hotloop.")
+        ]
+
+
+def _is_installed(module: Any, folders: tuple[str, ...]) -> bool:
+    spec = getattr(module, "__spec__", None)
+    if spec is None or spec.name != getattr(module, "__name__", None):
+        return False
+    origin = spec.origin
+    return origin in {"built-in", "frozen"} or (isinstance(origin, str) and os.path.realpath(origin).startswith(folders))
+
+
+def _endpoint_header(endpoint: resolve.PlannedEndpoint) -> dict[str, Any]:
+    spec = endpoint.spec
+    batch = spec.batch
+    return {
+        "name": spec.name, "path": spec.path, "methods": list(endpoint.methods), "kind": spec.kind,
+        "is_stream": spec.is_stream, "idempotent": spec.idempotent, "concurrency": spec.concurrency,
+        "batch": None if batch is None else {"max_size": batch.max_size, "max_wait_ms": batch.max_wait_ms},
+    }  # fmt: skip
+
+
+def _run_exit_handlers() -> None:
+    """End as Python ends: the project's exit handlers run, what was printed comes out."""
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                continue
