@@ -1,0 +1,302 @@
+"""The reload controller against a simulated machine: processes that warm up, become ready, fail and die in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hotloop.events import Problem
+from hotloop.gpu_runtime import controller as c
+
+PROBLEM = Problem("NameError", "name 'x' is not defined")
+
+
+@dataclass
+class Machine:
+    """Carries out actions on paper, and remembers what was said."""
+
+    state: c.State = field(default_factory=c.State)
+    alive: dict[int, str] = field(default_factory=dict)
+    zygotes: set[int] = field(default_factory=set)
+    runs: dict[int, int] = field(default_factory=dict)
+    serving: int = 0
+    served_revisions: list[int] = field(default_factory=list)
+    log: list[c.Action] = field(default_factory=list)
+
+    def feed(self, event: c.Event) -> tuple[c.Action, ...]:
+        self.state, actions = c.step(self.state, event)
+        for action in actions:
+            self._do(action)
+        self.log += actions
+        return actions
+
+    def _do(self, action: c.Action) -> None:
+        match action:
+            case c.StartZygote():
+                self.zygotes.add(action.zygote)
+            case c.StopZygote():
+                self.zygotes.discard(action.zygote)
+            case c.Fork():
+                assert action.zygote in self.zygotes
+                assert action.worker not in self.alive
+                self.alive[action.worker] = "warming"
+            case c.Go():
+                assert self.alive[action.worker] in {"warming", "warm"}
+                self.alive[action.worker] = "loading"
+                self.runs[action.worker] = action.revision
+            case c.Activate():
+                assert self.alive[action.worker] == "loading"
+                assert self.runs[action.worker] == self.state.revision
+                self.alive[action.worker] = "active"
+                self.serving = action.worker
+                self.served_revisions.append(self.runs[action.worker])
+            case c.Drain():
+                assert self.alive[action.worker] == "active"
+                self.alive[action.worker] = "draining"
+            case c.Kill() | c.Retire():
+                assert self.alive.pop(action.worker) != "active"
+            case _:
+                pass
+
+    def having(self, role: str) -> list[int]:
+        return sorted(n for n, r in self.alive.items() if r == role)
+
+    def start(self) -> None:
+        self.feed(c.Started())
+        self.feed(c.ZygoteUp(1))
+        self.feed(c.Revised(1))
+        self.feed(c.BecameReady(self.having("loading")[0]))
+        self.feed(c.Probed(1))
+        self.feed(c.Warmed(self.having("warming")[0]))
+        self.alive[self.having("warming")[0]] = "warm"
+
+
+def test_first_revision_forks_a_worker_and_then_a_standby():
+    machine = Machine()
+
+    machine.start()
+
+    assert machine.having("active") == [1]
+    assert machine.having("warm") == [2]
+
+
+def test_save_goes_to_the_standby_and_the_old_worker_drains():
+    machine = Machine()
+    machine.start()
+
+    assert machine.feed(c.Revised(2)) == (c.Go(2, 2, "standby"),)
+    assert machine.feed(c.BecameReady(2)) == (c.Activate(2, 2), c.Drain(1), c.RunProbes(2))
+    assert machine.feed(c.Drained(1)) == (c.Retire(1),)
+    assert machine.feed(c.Probed(2)) == (c.Fork(3, 1),)
+
+
+def test_next_standby_waits_for_the_probes():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Revised(2))
+    machine.feed(c.BecameReady(2))
+
+    assert machine.having("warming") == []
+
+
+def test_failure_leaves_the_old_generation_active_and_forks_a_standby():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Revised(2))
+
+    actions = machine.feed(c.Failed(2, PROBLEM))
+
+    assert actions == (c.TellFailed(2, PROBLEM), c.Kill(2), c.Fork(3, 1))
+    assert machine.having("active") == [1]
+
+
+def test_newer_save_supersedes_one_under_way():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Revised(2))
+
+    actions = machine.feed(c.Revised(3))
+
+    assert actions == (c.Kill(2), c.TellSuperseded(2, 3), c.Fork(3, 1), c.Go(3, 3, "fork"))
+
+
+def test_superseded_worker_that_is_ready_after_all_is_not_activated():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Revised(2))
+    machine.feed(c.Revised(3))
+
+    assert machine.feed(c.BecameReady(2)) == ()
+
+
+def test_death_of_the_active_worker_is_healed_by_the_standby():
+    machine = Machine()
+    machine.start()
+    machine.alive.pop(1)
+
+    actions = machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+
+    assert actions == (c.TellDied("active", 1, "SIGKILL"), c.Go(2, 1, "standby"))
+
+
+def test_crash_loop_stops_and_the_next_save_tries_again():
+    machine = Machine()
+    machine.start()
+    for at_s in (1.0, 2.0):
+        active = machine.having("active")[0]
+        machine.alive.pop(active)
+        machine.feed(c.Died(active, at_s, "SIGSEGV", PROBLEM))
+        machine.feed(c.BecameReady(machine.having("loading")[0]))
+    active = machine.having("active")[0]
+    machine.alive.pop(active)
+
+    actions = machine.feed(c.Died(active, 3.0, "SIGSEGV", PROBLEM))
+
+    assert actions == (c.TellDied("active", active, "SIGSEGV"), c.TellFailed(1, PROBLEM))
+    assert any(isinstance(a, c.Go) for a in machine.feed(c.Revised(2)))
+
+
+def test_death_of_the_zygote_starts_another_and_kills_nobody():
+    machine = Machine()
+    machine.start()
+
+    actions = machine.feed(c.ZygoteDown(1, 1.0, PROBLEM))
+
+    assert actions == (c.TellDied("zygote", 0, PROBLEM.message), c.StartZygote(2))
+    assert machine.having("active") == [1]
+
+
+def test_better_zygote_replaces_the_standby_only_when_the_new_one_is_warm():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Relearned())
+
+    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Fork(3, 2))
+    assert machine.feed(c.Warmed(3)) == (c.Kill(2),)
+
+
+def test_save_while_the_new_standby_warms_up_takes_the_warm_one():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Relearned())
+    machine.feed(c.ZygoteUp(2))
+
+    assert machine.feed(c.Revised(2)) == (c.Go(2, 2, "standby"),)
+
+
+def test_stale_zygote_is_replaced_before_the_reload():
+    machine = Machine()
+    machine.start()
+
+    assert machine.feed(c.Revised(2, is_zygote_stale=True)) == (c.Kill(2), c.StopZygote(1), c.StartZygote(2))
+    assert machine.feed(c.ZygoteUp(2)) == (c.Fork(3, 2), c.Go(3, 2, "zygote"))
+
+
+def test_asked_reload_restarts_one_under_way():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Revised(2))
+
+    assert machine.feed(c.Asked()) == (c.Kill(2), c.Fork(3, 1), c.Go(3, 2, "fork"))
+
+
+def test_nothing_happens_after_stop():
+    machine = Machine()
+    machine.start()
+
+    assert machine.feed(c.Stop()) == (c.Exit(),)
+    assert machine.feed(c.Revised(2)) == ()
+
+
+CHOICES = st.lists(
+    st.tuples(st.sampled_from(["save", "warm", "ready", "fail", "move", "die", "drain", "probe", "zygote", "kill zygote"]),
+              st.integers(0, 5)),
+    max_size=60,
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(CHOICES)
+def test_after_any_history_the_newest_revision_is_served(choices):
+    machine = Machine()
+    machine.feed(c.Started())
+    revision, now_s = 0, 0.0
+    for what, index in choices:
+        now_s += 20.0
+        revision = _happen(machine, what, index, revision, now_s)
+        assert len(machine.having("active")) <= 1
+        assert len(machine.having("loading")) <= 1
+    revision += 1
+    machine.feed(c.Revised(revision))
+
+    _settle(machine)
+
+    assert machine.served_revisions == sorted(machine.served_revisions)
+    assert machine.served_revisions[-1] == revision
+    assert sorted(machine.alive.values()) == ["active", "warm"]
+    assert len(machine.zygotes) == 1
+
+
+def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float) -> int:
+    def pick(*roles: str) -> int | None:
+        found = [n for role in roles for n in machine.having(role)]
+        return found[index % len(found)] if found else None
+
+    loading, warming, draining = pick("loading"), pick("warming"), pick("draining")
+    if what == "save":
+        machine.feed(c.Revised(revision + 1, is_zygote_stale=index == 5))
+        return revision + 1
+    if what == "warm" and warming:
+        machine.alive[warming] = "warm"
+        machine.feed(c.Warmed(warming))
+    elif what == "ready" and loading:
+        machine.feed(c.BecameReady(loading))
+    elif what == "fail" and loading:
+        machine.feed(c.Failed(loading, PROBLEM))
+    elif what == "move" and loading:
+        machine.feed(c.Moved(loading))
+    elif what == "die" and (number := pick("active", "warm", "warming", "draining", "loading")):
+        if machine.alive[number] != "loading":
+            machine.alive.pop(number)
+        machine.feed(c.Died(number, now_s, "SIGKILL", PROBLEM))
+    elif what == "drain" and draining:
+        machine.feed(c.Drained(draining))
+    elif what == "probe":
+        machine.feed(c.Probed(machine.state.generation))
+    elif what == "zygote" and machine.state.next_zygote:
+        machine.feed(c.ZygoteUp(machine.state.next_zygote))
+    elif what == "kill zygote" and machine.zygotes:
+        number = sorted(machine.zygotes)[index % len(machine.zygotes)]
+        machine.zygotes.discard(number)
+        machine.feed(c.ZygoteDown(number, now_s, PROBLEM))
+    return revision
+
+
+def _settle(machine: Machine) -> None:
+    for _ in range(20):
+        if machine.state.next_zygote:
+            machine.feed(c.ZygoteUp(machine.state.next_zygote))
+        for number in machine.having("warming"):
+            machine.alive[number] = "warm"
+            machine.feed(c.Warmed(number))
+        for number in machine.having("loading"):
+            machine.feed(c.BecameReady(number))
+        for number in machine.having("draining"):
+            machine.feed(c.Drained(number))
+        machine.feed(c.Probed(machine.state.generation))
+
+
+@pytest.mark.parametrize("crashes", [c.CRASHES_ALLOWED - 1, c.CRASHES_ALLOWED, c.CRASHES_ALLOWED + 1])
+def test_zygote_that_keeps_dying_is_given_up_at_the_limit(crashes):
+    machine = Machine()
+    machine.feed(c.Started())
+    machine.feed(c.Revised(1))
+
+    for n in range(crashes):
+        machine.feed(c.ZygoteDown(machine.state.next_zygote, float(n), PROBLEM))
+
+    told = [a for a in machine.log if isinstance(a, c.TellFailed)]
+    assert bool(told) == (crashes >= c.CRASHES_ALLOWED)
