@@ -1,0 +1,71 @@
+# make demo    sets everything up, makes ./demo from the chat template, serves it
+# make test    everything the tests need, then the tests
+# make check   lint, format, types, who may import whom
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format proto wheel wheel-test clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+HOTLOOP_USER_PYTHON ?= $(CURDIR)/.venvs/user/bin/python
+PYTEST_ARGS ?=
+
+# The versions that the tests run with. They hold for hotloop's environment, the tests' user environment and the demo's.
+export PIP_CONSTRAINT := $(CURDIR)/tests/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:
+	@sed -n 's/^# make/  make/p' Makefile
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml tests/constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"hotloop needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q 'pip>=25.1'
+	$(BIN)/python -m pip install -q -e . --group dev
+	@touch $@
+
+.venvs/user/.ready: tests/user-requirements.txt tests/user-data-requirements.txt tests/constraints.txt
+	test -x .venvs/user/bin/python || $(PYTHON) -m venv .venvs/user
+	.venvs/user/bin/python -m pip install -q -r tests/user-requirements.txt
+	.venvs/user/bin/python -m pip install -q --no-deps -r tests/user-data-requirements.txt
+	@touch $@
+
+# Another interpreter given: nothing to make.
+ifeq ($(HOTLOOP_USER_PYTHON),$(CURDIR)/.venvs/user/bin/python)
+USER_ENVIRONMENT := .venvs/user/.ready
+endif
+
+demo/app.py: | .venv/.ready
+	@test ! -e demo || { echo "./demo is there, but it has no app.py: remove it, then make demo" >&2; exit 1; }
+	$(BIN)/dev new demo -t chat --python $(PYTHON) --yes || { rm -rf demo; exit 1; }
+
+demo: .venv/.ready demo/app.py
+	cd demo && exec ../$(BIN)/dev serve
+
+test: .venv/.ready $(USER_ENVIRONMENT)
+	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+check: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: .venv/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+PROTOCOL := hotloop/remote_runner/protocol
+proto: .venv/.ready
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/$(PROTOCOL)/agent.proto
+
+wheel: .venv/.ready
+	rm -rf dist
+	$(BIN)/python -m build -q --outdir dist
+
+wheel-test: wheel
+	bash tests/wheel_smoke.sh dist/*.whl
+
+clean:
+	rm -rf .venv .venvs dist demo .pytest_cache .ruff_cache .import_linter_cache .hypothesis
