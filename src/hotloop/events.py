@@ -346,6 +346,21 @@ class ProbeReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeReported:
+    """A probe's result, compared with the previous generation's: what feedback is.
+
+    Attributes:
+        number: The iteration that caused it, the newest one if none did (a crash, a pin).
+    """
+
+    at_s: float
+    number: int
+    generation: int
+    report: ProbeReport
+    kind: Literal["probe_reported"] = "probe_reported"
+
+
+@dataclass(frozen=True, slots=True)
 class Iteration:
     """One trip from save to feedback. The phases are contiguous: they sum to the time to feedback (or to error).
 
@@ -413,12 +428,13 @@ Event = (
     | SessionStarted
     | Held
     | IterationStarted
+    | ProbeReported
     | IterationFinished
     | SessionEnded
 )
 
 _EVENT_TYPES: dict[str, type[Any]] = {
-    dataclasses.fields(event_type)[-1].default: event_type for event_type in typing.get_args(Event)
+    str(dataclasses.fields(event_type)[-1].default): event_type for event_type in typing.get_args(Event)
 }
 
 

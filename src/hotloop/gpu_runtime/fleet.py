@@ -91,7 +91,11 @@ class Fleet:
         for fd in (out_write, err_write):
             os.close(fd)
         theirs.close()
-        link = AsyncLink(ours, lambda message: on_message(worker, message), lambda: self._ended(worker))
+
+        def heard(message: Message) -> None:
+            on_message(worker, message)
+
+        link = AsyncLink(ours, heard, lambda: self._ended(worker))
         worker = WorkerProcess(number, link, zygote.learned, on_gone)
         worker.readers = (
             LineReader(out_read, lambda text: self._on_log(worker.generation, "stdout", text)),

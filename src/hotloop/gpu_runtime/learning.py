@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -29,39 +30,33 @@ class Learned:
     def with_modules(self, names: list[str]) -> Learned:
         """Add modules that a worker imported beyond these."""
         known = set(self.modules)
-        new = [name for name in names if name not in known and not self._is_left_out(name)]
+        new = [name for name in names if name not in known and not _is_below(name, self.left_out)]
         return replace(self, modules=(*self.modules, *new)[:MAX_MODULES])
 
     def without(self, module: str, why: str) -> Learned:
         """Leave out a module and what is below it."""
         left_out = {**self.left_out, module: why}
-        smaller = replace(self, left_out=left_out)
-        return replace(smaller, modules=tuple(n for n in self.modules if not smaller._is_left_out(n)))
+        return replace(self, left_out=left_out, modules=tuple(n for n in self.modules if not _is_below(n, left_out)))
 
     def conflicts(self, found: dict[str, str | None]) -> dict[str, str | None]:
         """Variables that the project sets otherwise than was set ahead; none matter if nothing was imported ahead."""
         if not self.modules:
             return {}
         names = (set(found) | set(self.environment)) - set(self.unstable)
-        return {
-            name: found.get(name)
-            for name in sorted(names)
-            if found.get(name) != self.environment.get(name)
-        }
+        return {name: found.get(name) for name in sorted(names) if found.get(name) != self.environment.get(name)}
 
     def with_environment(self, found: dict[str, str | None]) -> Learned:
         """Set ahead what the project sets."""
-        return replace(
-            self, environment={k: v for k, v in found.items() if v is not None and k not in self.unstable}
-        )
+        return replace(self, environment={k: v for k, v in found.items() if v is not None and k not in self.unstable})
 
     def with_unstable(self, names: list[str]) -> Learned:
         """Stop setting variables ahead that change with every start."""
         kept = {k: v for k, v in self.environment.items() if k not in names}
         return replace(self, environment=kept, unstable=tuple(sorted({*self.unstable, *names})))
 
-    def _is_left_out(self, name: str) -> bool:
-        return any(name == out or name.startswith(out + ".") for out in self.left_out)
+
+def _is_below(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
 
 
 def load(path: Path) -> Learned:

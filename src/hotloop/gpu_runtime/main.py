@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -46,7 +45,7 @@ async def _run(control: socket.socket) -> int:
     if first is None:
         return 0
     config = RuntimeConfig.from_json(first.header["config"])
-    Path(config.state).mkdir(parents=True, exist_ok=True)
+    config.make_state_folder()
     emit = _emitter(link)
     dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s)
     try:

@@ -302,9 +302,7 @@ class Runtime:
             "a file of the workspace is not what was synced; the app may have written it itself",
             hint="save the file again to put it back",
         )
-        self._later(
-            "moved", action.within_s, lambda: self._feed(decide.MovedTooLong(action.revision, problem))
-        )
+        self._later("moved", action.within_s, lambda: self._feed(decide.MovedTooLong(action.revision, problem)))
 
     def _exit(self) -> None:
         for timer in self._timers.values():
@@ -518,4 +516,3 @@ def become_subreaper() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-

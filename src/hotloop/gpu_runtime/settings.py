@@ -50,6 +50,10 @@ class RuntimeConfig:
         given = {name: value for name, value in data.items() if name in known}
         return cls(**{**given, "packages": tuple(given.get("packages", ()))})
 
+    def make_state_folder(self) -> None:
+        """Make the folder for what the runtime remembers."""
+        self.state_folder.mkdir(parents=True, exist_ok=True)
+
     @property
     def state_folder(self) -> Path:
         """The folder for what the runtime remembers."""

@@ -85,7 +85,7 @@ def start(python: str, environment: dict[str, str], bridge: Path, learned: Learn
     err_read, err_write = os.pipe()
     code = _BOOTSTRAP.format(bridge=str(bridge), fd=theirs.fileno())
     try:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             [python, "-c", code],
             env=environment,
             pass_fds=[theirs.fileno()],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from types import FrameType
+from typing import Self
 
 from hotloop.gpu_runtime.user_env.source import Project
 
@@ -31,7 +32,7 @@ class EnvironmentWrites:
         self._project = project
         self._read_early: set[str] = set()
 
-    def __enter__(self) -> EnvironmentWrites:
+    def __enter__(self) -> Self:
         self._originals = (
             _environ_type.__getitem__,
             _environ_type.__setitem__,
@@ -60,7 +61,8 @@ class EnvironmentWrites:
         _environ_type.__getitem__, _environ_type.__setitem__, _environ_type.__delitem__ = self._originals
 
     def _written(self, name: str, value: str | None) -> None:
-        if self._is_by_project(sys._getframe(2)):
+        writer = sys._getframe(2)  # noqa: SLF001
+        if self._is_by_project(writer):
             self.found[name] = value
 
     def _is_by_project(self, frame: FrameType | None) -> bool:

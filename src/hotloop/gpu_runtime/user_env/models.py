@@ -173,9 +173,7 @@ class Models:
         if spec.hosted or (isinstance(entry, Hosted) and spec.hosted is None):
             return runtime.host(spec.name, why), "hosted", ""
         self._shelf.pop(spec.name, None)
-        recording = fingerprint.record(
-            spec.loader, self.arguments(spec), self.dependencies(spec), self._project
-        )
+        recording = fingerprint.record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project)
         for note in recording.notes:
             runtime.tell({"kind": "notice", "key": f"{spec.name}: {note}", "text": f"{spec.name}: {note}"})
         if recording.cannot_stay:
@@ -201,17 +199,13 @@ class Models:
         self._digests[spec.name] = f"worker {os.getpid()}"
         return None, "worker", f"; it can't stay resident: {reason}"
 
-    def _keep(
-        self, spec: ModelSpec, record: fingerprint.Record, packed: vault.Packed, runtime: Runtime
-    ) -> Resident:
+    def _keep(self, spec: ModelSpec, record: fingerprint.Record, packed: vault.Packed, runtime: Runtime) -> Resident:
         header = {
             "kind": "keep", "model": spec.name, "record": record.to_json(), "needs_project": packed.needs_project,
             "modules": list(packed.modules), "size_bytes": packed.size_bytes,
         }  # fmt: skip
         runtime.tell(header, packed.header, packed.fds)
-        return Resident(
-            record, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes
-        )
+        return Resident(record, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes)
 
 
 def hosted_from(message: Message) -> Hosted:

@@ -61,7 +61,7 @@ class Project:
         known = self._owned.get(path)
         if known is None:
             full = path if path.startswith(self._prefix) else os.path.realpath(path)
-            known = full.startswith(self._prefix) and not any(part in _NEVER_PROJECT for part in full.split(os.sep))
+            known = full.startswith(self._prefix) and not any(part in _NEVER_PROJECT for part in Path(full).parts)
             self._owned[path] = known
         return known
 
@@ -87,7 +87,7 @@ class Project:
 
     def relative(self, path: str) -> str:
         """A path as the user knows it: relative to the project where it is inside, else unchanged."""
-        return path[len(self._prefix) :] if path.startswith(self._prefix) else path
+        return path.removeprefix(self._prefix)
 
     def install(self) -> None:
         """Make imports from the project's folder go through this revision."""

@@ -147,6 +147,20 @@ class Link:
             self._ready = self._reader.feed(data, fds)
         return self._ready.pop(0)
 
+    def receive_some(self) -> list[Message]:
+        """Read once, and give the frames that are complete; for a loop that must not wait for the rest of one.
+
+        Raises:
+            LinkClosed: The other side is gone.
+            BadFrame: What came is no frame.
+        """
+        data, fds = receive_with_fds(self._socket)
+        if not data:
+            raise LinkClosed
+        self._ready += self._reader.feed(data, fds)
+        ready, self._ready = self._ready, []
+        return ready
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()

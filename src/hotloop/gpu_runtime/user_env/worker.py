@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import problem, resolve, start, wire
@@ -84,7 +85,7 @@ class Worker:
                 return None
             if message.kind in _MODEL_KINDS:
                 name = self._models.shelve(message)
-                steps.append(lambda name=name, names=message.header.get("modules", ()): self._attach(name, names))
+                steps.append(partial(self._attach, name, message.header.get("modules", [])))
 
     def _is_asked(self) -> bool:
         return self._link.has_message or bool(select.select([self._link.fileno()], [], [], 0)[0])
@@ -179,7 +180,9 @@ def _is_installed(module: Any, folders: tuple[str, ...]) -> bool:
     if spec is None or spec.name != getattr(module, "__name__", None):
         return False
     origin = spec.origin
-    return origin in {"built-in", "frozen"} or (isinstance(origin, str) and os.path.realpath(origin).startswith(folders))
+    return origin in {"built-in", "frozen"} or (
+        isinstance(origin, str) and os.path.realpath(origin).startswith(folders)
+    )
 
 
 def _endpoint_header(endpoint: resolve.PlannedEndpoint) -> dict[str, Any]:
@@ -195,7 +198,7 @@ def _endpoint_header(endpoint: resolve.PlannedEndpoint) -> dict[str, Any]:
 def _run_exit_handlers() -> None:
     """End as Python ends: the project's exit handlers run, what was printed comes out."""
     try:
-        atexit._run_exitfuncs()
+        atexit._run_exitfuncs()  # noqa: SLF001  os._exit, which ends a forked child, runs none
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
