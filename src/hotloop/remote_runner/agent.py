@@ -1,0 +1,176 @@
+# pyright: basic
+"""The agent: hotloop's process on a runner, one a user. It applies changesets and keeps runtimes; never runs user code.
+
+``python -m hotloop.remote_runner.agent --state DIR``. It listens on a Unix socket in a 0700 folder, ends when its last
+session does, and outlives clients that vanish. Basic type checks: grpc has no types.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # runtimes are executed, never forked; its handlers cost 1 ms
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+import grpc
+
+from hotloop.remote_runner import processes
+from hotloop.remote_runner.places import (
+    ALREADY_RUNS_EXIT_CODE,
+    agent_folder,
+    make_private,
+    socket_path,
+    workspace_folder,
+)
+from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.runtimes import RUNTIME_COMMAND
+from hotloop.remote_runner.service import make_handler
+from hotloop.remote_runner.sessions import Session
+
+IDLE_TIMEOUT_S = 30 * 60.0
+EMPTY_TIMEOUT_S = 10.0  # how long an agent without any session waits for a client
+
+
+class Agent:
+    """All sessions of one user on this runner, and when to end."""
+
+    def __init__(self, state: Path, *, command: tuple[str, ...], idle_timeout_s: float) -> None:
+        self._state = state
+        self._command = command
+        self._idle_timeout_s = idle_timeout_s
+        self._sessions: dict[str, Session] = {}
+        self._closing: list[Session] = []
+        self._num_streams = 0
+        self._empty_since_s = time.monotonic()
+        self._over = asyncio.Event()
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether a project is open."""
+        return bool(self._sessions)
+
+    async def session(self, project_id: str, *, is_reconnect: bool) -> Session:
+        """The session of a project, opened now if it is not.
+
+        Raises:
+            WorkspaceError: Another agent has its workspace.
+        """
+        if project_id not in self._sessions:
+            folder = workspace_folder(self._state, project_id)
+            session = Session(folder, command=self._command, live_runtimes=self.runtime_pids)
+            if not is_reconnect:
+                session.journal.clear()
+            self._sessions[project_id] = session
+        return self._sessions[project_id]
+
+    def runtime_pids(self) -> list[int]:
+        """The runtimes that live."""
+        sessions = [*self._sessions.values(), *self._closing]
+        return [pid for session in sessions if (pid := session.runtime.pid) is not None]
+
+    async def end(self, session: Session) -> dict[str, Any]:
+        """End a session and all its processes; the last one ends the agent."""
+        self._sessions = {name: other for name, other in self._sessions.items() if other is not session}
+        self._closing.append(session)
+        await session.close()
+        self._closing.remove(session)
+        if not self._sessions:
+            self._over.set()
+        return {}
+
+    def retire(self) -> None:
+        """End: a client of another version is about to start its own agent."""
+        self._over.set()
+
+    def stream_began(self) -> None:
+        """A client connected."""
+        self._num_streams += 1
+
+    def stream_ended(self) -> None:
+        """A client is gone."""
+        self._num_streams -= 1
+        self._empty_since_s = time.monotonic()
+
+    async def run(self, path: Path) -> None:
+        """Listen until nothing is left to do."""
+        server = grpc.aio.server(options=codec.CHANNEL_OPTIONS)
+        server.add_generic_rpc_handlers((make_handler(self),))
+        server.add_insecure_port(f"unix:{path}")
+        await server.start()
+        self._watch_signals()
+        try:
+            await self._until_over()
+        finally:
+            for session in list(self._sessions.values()):
+                await self.end(session)
+            await server.stop(grace=0.5)
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._over.set)
+        loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self.runtime_pids()))
+
+    async def _until_over(self) -> None:
+        check_s = min(1.0, self._idle_timeout_s / 4)
+        while not self._over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), check_s)
+            await self._end_idle()
+
+    async def _end_idle(self) -> None:
+        now_s = time.monotonic()
+        for session in list(self._sessions.values()):
+            if not session.is_held and now_s - session.left_at_s > self._idle_timeout_s:
+                await self.end(session)
+        if not self._sessions and not self._num_streams and now_s - self._empty_since_s > EMPTY_TIMEOUT_S:
+            self._over.set()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run an agent until it is not needed. Exit code 3: another one runs already."""
+    options = _parse(arguments)
+    os.umask(0o022)
+    folder = make_private(agent_folder(options.state))
+    lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return ALREADY_RUNS_EXIT_CODE
+    (folder / "pid").write_text(str(os.getpid()))
+    processes.adopt_orphans()
+    path = socket_path(options.state)
+    path.unlink(missing_ok=True)  # a crash left it: the lock says that nobody listens
+    try:
+        asyncio.run(_run(options, path))
+    finally:
+        path.unlink(missing_ok=True)
+    return 0
+
+
+async def _run(options: argparse.Namespace, path: Path) -> None:
+    command = tuple(json.loads(options.runtime_command)) if options.runtime_command else RUNTIME_COMMAND
+    agent = Agent(options.state, command=command, idle_timeout_s=options.idle_timeout_s)
+    await agent.run(path)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="hotloop-agent", description="hotloop's process on a runner")
+    parser.add_argument("--state", type=Path, required=True, help="folder for workspaces, logs and the socket")
+    parser.add_argument("--idle-timeout-s", type=float, default=IDLE_TIMEOUT_S, help="end a session left this long")
+    parser.add_argument("--runtime-command", default="", help="JSON list; {fd} is the control socket (for tests)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

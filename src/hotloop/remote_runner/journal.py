@@ -1,0 +1,90 @@
+"""The numbered events of a session, on disk, so that a client that comes back gets what it missed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES = 4 << 20  # of one file; two are kept
+MAX_IN_MEMORY = 5000
+
+
+class Journal:
+    """An append-only list of events, numbered from 1, bounded on disk and in memory."""
+
+    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES, max_in_memory: int = MAX_IN_MEMORY) -> None:
+        self._path = folder / "events.jsonl"
+        self._old_path = folder / "events.old.jsonl"
+        self._max_bytes = max_bytes
+        self._recent: deque[tuple[int, bytes]] = deque(maxlen=max_in_memory)
+        for number, event in self._read(0):
+            self._recent.append((number, event))
+        self.last = self._recent[-1][0] if self._recent else 0
+        self._fd = self._open()
+        self._size_bytes = os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def append(self, event: bytes) -> int:
+        """Number an event (one line of JSON) and keep it."""
+        self.last += 1
+        self._recent.append((self.last, event))
+        line = b"%d %s\n" % (self.last, event)
+        os.write(self._fd, line)
+        self._size_bytes += len(line)
+        if self._size_bytes > self._max_bytes:
+            self._rotate()
+        return self.last
+
+    def since(self, number: int, limit: int = 200) -> list[tuple[int, bytes]]:
+        """The oldest kept events after a number, at most ``limit``."""
+        if number >= self.last:
+            return []
+        if self._recent and self._recent[0][0] <= number + 1:
+            start = number + 1 - self._recent[0][0]
+            return [self._recent[index] for index in range(start, min(start + limit, len(self._recent)))]
+        return self._read(number)[:limit]
+
+    def clear(self) -> None:
+        """Forget all events; the numbers go on."""
+        self._old_path.unlink(missing_ok=True)
+        os.ftruncate(self._fd, 0)
+        self._size_bytes = 0
+        self._recent.clear()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _rotate(self) -> None:
+        os.close(self._fd)
+        self._path.replace(self._old_path)
+        self._fd, self._size_bytes = self._open(), 0
+
+    def _read(self, number: int) -> list[tuple[int, bytes]]:
+        return [item for path in (self._old_path, self._path) for item in _lines(path) if item[0] > number]
+
+
+def _lines(path: Path) -> list[tuple[int, bytes]]:
+    if not path.exists():
+        return []
+    found: list[tuple[int, bytes]] = []
+    for line in path.read_bytes().split(b"\n"):
+        number, _, event = line.partition(b" ")
+        if number.isdigit() and _is_json(event):  # the last line may be cut short by a crash
+            found.append((int(number), event))
+    return found
+
+
+def _is_json(event: bytes) -> bool:
+    try:
+        json.loads(event)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,106 @@
+"""Processes that a runtime leaves behind: find them, end them, reap them. Linux; elsewhere nothing is found."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterable
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all processes whose parent dies below this one, instead of init."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children_by_parent() -> dict[int, list[int]]:
+    """All processes that can be seen, by their parent."""
+    found: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            found.setdefault(parent, []).append(int(folder.name))
+    return found
+
+
+def tree_of(pid: int) -> list[int]:
+    """A process's descendants, without itself."""
+    by_parent = children_by_parent()
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        children = by_parent.get(waiting.pop(), [])
+        found += children
+        waiting += children
+    return found
+
+
+def end_orphans(dead_runtime: int, live_runtimes: Iterable[int]) -> list[int]:
+    """Kill what a dead runtime left: adopted processes that belong to no runtime that lives.
+
+    Returns:
+        Which were killed.
+    """
+    live = set(live_runtimes)
+    killed: list[int] = []
+    for child in children_by_parent().get(os.getpid(), []):
+        if child in live or child == dead_runtime or _session_of(child) in {*live, os.getsid(0)}:
+            continue
+        for pid in [*tree_of(child), child]:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+    return killed
+
+
+def reap_orphans(runtimes: Iterable[int]) -> None:
+    """Take the exit status of adopted processes that died; those of runtimes are waited for by their supervisors."""
+    known = set(runtimes)
+    for child in children_by_parent().get(os.getpid(), []):
+        if child not in known:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, os.WNOHANG)
+
+
+async def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
+    """Wait until a child ends; returns its exit code, negative for a signal."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        return await asyncio.to_thread(process.wait)
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    loop.add_reader(fd, lambda: ended.done() or ended.set_result(None))
+    try:
+        await ended
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+    return process.wait()
+
+
+def describe_exit(code: int) -> str:
+    """Say an exit code as people do: ``SIGKILL`` or ``exit 3``."""
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1

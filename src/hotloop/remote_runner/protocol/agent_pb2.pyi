@@ -1,0 +1,256 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Up(_message.Message):
+    __slots__ = ("hello", "manifest", "parts", "changeset", "command", "ping")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    CHANGESET_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    PING_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    manifest: Manifest
+    parts: Parts
+    changeset: Changeset
+    command: Command
+    ping: Ping
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., parts: _Optional[_Union[Parts, _Mapping]] = ..., changeset: _Optional[_Union[Changeset, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ...) -> None: ...
+
+class Down(_message.Message):
+    __slots__ = ("hello_ok", "need", "ack", "refused", "event", "reply", "pong")
+    HELLO_OK_FIELD_NUMBER: _ClassVar[int]
+    NEED_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    PONG_FIELD_NUMBER: _ClassVar[int]
+    hello_ok: HelloOk
+    need: Need
+    ack: Ack
+    refused: Refused
+    event: Event
+    reply: Reply
+    pong: Pong
+    def __init__(self, hello_ok: _Optional[_Union[HelloOk, _Mapping]] = ..., need: _Optional[_Union[Need, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("protocol", "version", "project_id", "client_id", "epoch", "last_event", "shown_root")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_ROOT_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    version: str
+    project_id: str
+    client_id: str
+    epoch: int
+    last_event: int
+    shown_root: str
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., project_id: _Optional[str] = ..., client_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_event: _Optional[int] = ..., shown_root: _Optional[str] = ...) -> None: ...
+
+class HelloOk(_message.Message):
+    __slots__ = ("version", "sequence", "revision", "digest", "partials", "is_running", "last_event", "at_s", "workspace")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PARTIALS_FIELD_NUMBER: _ClassVar[int]
+    IS_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
+    AT_S_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    sequence: int
+    revision: int
+    digest: str
+    partials: _containers.RepeatedCompositeFieldContainer[Partial]
+    is_running: bool
+    last_event: int
+    at_s: float
+    workspace: str
+    def __init__(self, version: _Optional[str] = ..., sequence: _Optional[int] = ..., revision: _Optional[int] = ..., digest: _Optional[str] = ..., partials: _Optional[_Iterable[_Union[Partial, _Mapping]]] = ..., is_running: bool = ..., last_event: _Optional[int] = ..., at_s: _Optional[float] = ..., workspace: _Optional[str] = ...) -> None: ...
+
+class Partial(_message.Message):
+    __slots__ = ("digest", "size_bytes")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    size_bytes: int
+    def __init__(self, digest: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
+class Operation(_message.Message):
+    __slots__ = ("put", "link", "directory", "deleted")
+    PUT_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    put: Put
+    link: Link
+    directory: str
+    deleted: str
+    def __init__(self, put: _Optional[_Union[Put, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., directory: _Optional[str] = ..., deleted: _Optional[str] = ...) -> None: ...
+
+class Put(_message.Message):
+    __slots__ = ("path", "digest", "size_bytes", "executable")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXECUTABLE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    digest: bytes
+    size_bytes: int
+    executable: bool
+    def __init__(self, path: _Optional[str] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., executable: bool = ...) -> None: ...
+
+class Link(_message.Message):
+    __slots__ = ("path", "target")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    target: str
+    def __init__(self, path: _Optional[str] = ..., target: _Optional[str] = ...) -> None: ...
+
+class Manifest(_message.Message):
+    __slots__ = ("sequence", "entries", "is_last")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    entries: _containers.RepeatedCompositeFieldContainer[Operation]
+    is_last: bool
+    def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ...) -> None: ...
+
+class Need(_message.Message):
+    __slots__ = ("sequence", "digests")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    digests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, sequence: _Optional[int] = ..., digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Parts(_message.Message):
+    __slots__ = ("parts",)
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[Part]
+    def __init__(self, parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("digest", "offset", "size_bytes", "data")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    offset: int
+    size_bytes: int
+    data: bytes
+    def __init__(self, digest: _Optional[bytes] = ..., offset: _Optional[int] = ..., size_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Changeset(_message.Message):
+    __slots__ = ("sequence", "operations", "contents")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    operations: _containers.RepeatedCompositeFieldContainer[Operation]
+    contents: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, sequence: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., contents: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("sequence", "revision", "applied_at_s", "digest")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_AT_S_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    revision: int
+    applied_at_s: float
+    digest: str
+    def __init__(self, sequence: _Optional[int] = ..., revision: _Optional[int] = ..., applied_at_s: _Optional[float] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class Refused(_message.Message):
+    __slots__ = ("reason", "sequence", "path", "message", "hint")
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[Refused.Reason]
+        CHANGESET: _ClassVar[Refused.Reason]
+        STALE: _ClassVar[Refused.Reason]
+        VERSION: _ClassVar[Refused.Reason]
+        RETIRING: _ClassVar[Refused.Reason]
+        HELLO: _ClassVar[Refused.Reason]
+        GAP: _ClassVar[Refused.Reason]
+        CONTENT: _ClassVar[Refused.Reason]
+    UNKNOWN: Refused.Reason
+    CHANGESET: Refused.Reason
+    STALE: Refused.Reason
+    VERSION: Refused.Reason
+    RETIRING: Refused.Reason
+    HELLO: Refused.Reason
+    GAP: Refused.Reason
+    CONTENT: Refused.Reason
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    reason: Refused.Reason
+    sequence: int
+    path: str
+    message: str
+    hint: str
+    def __init__(self, reason: _Optional[_Union[Refused.Reason, str]] = ..., sequence: _Optional[int] = ..., path: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("number", "json")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    json: bytes
+    def __init__(self, number: _Optional[int] = ..., json: _Optional[bytes] = ...) -> None: ...
+
+class Command(_message.Message):
+    __slots__ = ("id", "name", "json")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: str
+    json: bytes
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., json: _Optional[bytes] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("id", "json", "error", "hint")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    json: bytes
+    error: str
+    hint: str
+    def __init__(self, id: _Optional[int] = ..., json: _Optional[bytes] = ..., error: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
+
+class Ping(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class Pong(_message.Message):
+    __slots__ = ("number", "at_s")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    AT_S_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    at_s: float
+    def __init__(self, number: _Optional[int] = ..., at_s: _Optional[float] = ...) -> None: ...

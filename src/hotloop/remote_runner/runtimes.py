@@ -1,0 +1,224 @@
+"""One session's runtime process: start it, feed it revisions, bring it back after a crash, end it with all it forked.
+
+The agent keeps a duplicate of every descriptor in the runtime's vault, so a runtime that is killed loses no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from hotloop import events
+from hotloop.remote_runner import processes
+from hotloop.remote_runner.frames import FrameSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from hotloop.gpu_runtime.user_env.wire import Message
+    from hotloop.remote_runner.workspace import Applied, Workspace
+
+RUNTIME_COMMAND = (sys.executable, "-P", "-m", "hotloop.gpu_runtime.main", "--control-fd", "{fd}")
+MAX_CRASHES = 3
+CRASH_WINDOW_S = 10.0
+BACK_OFF_S = (0.0, 0.5, 1.0)
+STOP_TIMEOUT_S = 35.0  # longer than the runtime's own drain
+
+
+class RuntimeSupervisor:
+    """Holds at most one runtime process for a session, and what a new one needs to be told."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        folder: Path,
+        emit: Callable[[dict[str, Any]], None],
+        *,
+        command: tuple[str, ...] = RUNTIME_COMMAND,
+        live_runtimes: Callable[[], Iterable[int]] = tuple,
+    ) -> None:
+        self._workspace = workspace
+        self._folder = folder
+        self._emit = emit
+        self._command = command
+        self._live_runtimes = live_runtimes
+        self._config: dict[str, Any] = {}
+        self._kept: dict[str, Message] = {}
+        self._pins: dict[str, dict[str, Any]] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._frames: FrameSocket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        self._has_said_stopped = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a runtime runs, or is about to after a crash."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self, config: dict[str, Any]) -> bool:
+        """Start the runtime, or another if the configuration is another.
+
+        Returns:
+            Whether one with this configuration ran already.
+        """
+        if self.is_running and config == self._config:
+            return True
+        await self.stop()
+        self._config = config
+        self._is_stopping = False
+        self._spawn()
+        self._task = asyncio.create_task(self._supervise(), name="runtime")
+        return False
+
+    async def stop(self) -> None:
+        """Ask the runtime to end and wait for it; it is killed when it takes too long."""
+        self._is_stopping = True
+        if not self.is_running or self._task is None:
+            return
+        self.send({"kind": "stop"})
+        if self._process is None:  # waits to come back after a crash
+            self._task.cancel()
+        _, late = await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_S)
+        if late and self._process is not None:
+            self._process.kill()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def close(self) -> None:
+        """Stop the runtime and let go of the models it had."""
+        await self.stop()
+        for name in list(self._kept):
+            self._forget(name)
+        self._pins.clear()
+
+    def send(self, header: dict[str, Any]) -> None:
+        """Pass a frame on; nothing happens while no runtime runs."""
+        if header["kind"] == "unpin":
+            self._pins.pop(header.get("name", ""), None)
+        if self._frames is not None:
+            self._frames.send(header)
+
+    def announce(self, applied: Applied) -> None:
+        """Tell the runtime about a revision that was just applied."""
+        if self._frames is not None and applied.changed:
+            self._frames.send(self._revision(changed=applied.changed, full=False, applied_at_s=applied.applied_at_s))
+
+    def _revision(
+        self, *, changed: dict[str, str | None] | dict[str, str], full: bool, applied_at_s: float
+    ) -> dict[str, Any]:
+        return {
+            "kind": "revision",
+            "number": self._workspace.revision,
+            "digest": self._workspace.digest(),
+            "full": full,
+            "changed": changed,
+            "applied_at_s": applied_at_s,
+        }
+
+    # --- the process
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        command = [part.format(fd=theirs.fileno()) for part in self._command]
+        with theirs, (self._folder / "runtime.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self._folder, start_new_session=True,
+            )  # fmt: skip
+        self._has_said_stopped = False
+        self._frames = FrameSocket(ours, self._receive)
+        self._brief(self._frames)
+
+    def _brief(self, frames: FrameSocket) -> None:
+        """Tell a new runtime all it has to know, models that an earlier one loaded included."""
+        config = {**self._config, "root": str(self._workspace.root), "state": str(self._folder)}
+        frames.send({"kind": "start", "config": config})
+        for message in self._kept.values():
+            header = {name: value for name, value in message.header.items() if name != "fds"}
+            frames.send(header, message.payload, message.fds)
+        for request in self._pins.values():
+            frames.send({"kind": "pin", "request": request})
+        if self._workspace.revision:
+            now_s = time.monotonic()
+            frames.send(self._revision(changed=self._workspace.manifest(), full=True, applied_at_s=now_s))
+
+    async def _supervise(self) -> None:
+        crashes: deque[float] = deque(maxlen=MAX_CRASHES)
+        while True:
+            cause = await self._until_exit()
+            if self._is_stopping or self._has_said_stopped:
+                break
+            now_s = time.monotonic()
+            crashes.append(now_s)
+            self._say(events.ProcessDied(now_s, "runtime", "", cause))
+            if len(crashes) == MAX_CRASHES and now_s - crashes[0] < CRASH_WINDOW_S:
+                self._say(events.RuntimeStopped(now_s, self._crash_problem(cause)))
+                break
+            await asyncio.sleep(BACK_OFF_S[len(crashes) - 1])
+            self._spawn()
+        if not self._has_said_stopped:
+            self._say(events.RuntimeStopped(time.monotonic()))
+
+    async def _until_exit(self) -> str:
+        process, frames = self._process, self._frames
+        if process is None or frames is None:
+            return "not started"
+        code = await processes.wait_for_exit(process)
+        frames.drain()
+        frames.close()
+        self._process = self._frames = None
+        processes.end_orphans(process.pid, self._live_runtimes())
+        return processes.describe_exit(code)
+
+    def _crash_problem(self, cause: str) -> events.Problem:
+        log = self._folder / "runtime.log"
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        message = (
+            f"hotloop's runtime ended {MAX_CRASHES} times in {CRASH_WINDOW_S:.0f} s ({cause}). {' '.join(tail)}".strip()
+        )
+        return events.Problem("RuntimeCrashed", message, hint=f"look at {log}, then start again")
+
+    # --- what the runtime says
+
+    def _receive(self, message: Message) -> None:
+        match message.kind:
+            case "event":
+                event = message.header["event"]
+                self._has_said_stopped |= event.get("kind") == "runtime_stopped"
+                self._emit(event)
+            case "keep":
+                self._forget(message.header["model"])
+                self._kept[message.header["model"]] = message
+            case "forget":
+                self._forget(message.header["model"])
+            case "pinned":
+                request = message.header["request"]
+                self._pins[request["name"]] = request
+            case _:
+                for fd in message.fds:
+                    os.close(fd)
+
+    def _forget(self, model: str) -> None:
+        message = self._kept.pop(model, None)
+        for fd in message.fds if message is not None else ():
+            os.close(fd)
+
+    def _say(self, event: events.Event) -> None:
+        self._has_said_stopped |= isinstance(event, events.RuntimeStopped)
+        self._emit(events.to_json(event))

@@ -1,0 +1,357 @@
+"""The project's tree on the runner: changesets are applied whole or not at all.
+
+What makes it whole: all contents are staged and verified, all paths are checked, one redo record is written, and only
+then come the renames. The revision is announced after the last of them. A file that the app wrote is never
+overwritten silently: a copy goes to ``kept``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
+from hotloop.errors import WorkspaceError
+from hotloop.remote_runner.beneath import Beneath, PathRefusedError, check_link, components
+from hotloop.remote_runner.ledger import Ledger, Record
+from hotloop.remote_runner.stage import Stage, Staged, signature_of, stream_digest
+from hotloop.remote_runner.tree import Tree, ancestors, changes_between, described
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class GapError(WorkspaceError):
+    """A changeset before this one is missing: the whole tree has to be compared."""
+
+
+class ContentMissingError(WorkspaceError):
+    """A changeset names a content that never came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file that the app wrote on the runner and a changeset replaced; where its copy is."""
+
+    path: str
+    copy: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a changeset did.
+
+    Attributes:
+        changed: Path to what it holds now (see `hotloop.changes.tree_digest`), None if it is gone. Empty if the
+            changeset had been applied before.
+    """
+
+    sequence: int
+    revision: int
+    applied_at_s: float
+    changed: dict[str, str | None]
+    kept: tuple[Kept, ...] = ()
+
+
+class Workspace:
+    """One tree with one writer. ``folder/tree`` is what the app runs in, ``folder/state`` is ours."""
+
+    def __init__(self, folder: Path, *, on_step: Callable[[str], None] = lambda _: None) -> None:
+        """Open it, make it if needed, and finish what a crash cut short.
+
+        Args:
+            folder: Belongs to this workspace alone.
+            on_step: Called with the name of each step before it is done; tests crash there.
+
+        Raises:
+            WorkspaceError: Another process has it.
+        """
+        self.root = folder / "tree"
+        self._state = folder / "state"
+        self._on_step = on_step
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self._state / "stage").mkdir(parents=True, exist_ok=True)
+        self._lock_fd = _lock(self._state / "lock")
+        self._beneath = Beneath(self.root)
+        self.stage = Stage(self._state / "stage")
+        self._ledger = Ledger(self._state)
+        self._is_torn = False
+        self._redo()
+        self.stage.clear()
+
+    def close(self) -> None:
+        """Let go of the tree; another process may open it."""
+        self._ledger.close()
+        self.stage.close()
+        self._beneath.close()
+        os.close(self._lock_fd)
+
+    @property
+    def sequence(self) -> int:
+        """The newest changeset applied."""
+        return self._ledger.sequence
+
+    @property
+    def revision(self) -> int:
+        """The tree's revision."""
+        return self._ledger.revision
+
+    def digest(self) -> str:
+        """Name the tree that the changesets made."""
+        return self._ledger.tree.digest()
+
+    def manifest(self) -> dict[str, str]:
+        """What each path holds, see `hotloop.changes.tree_digest`."""
+        return {entry.path: described(entry) for entry in self._ledger.tree}
+
+    # --- changesets
+
+    def apply(self, changeset: Changeset) -> Applied:
+        """Apply one changeset, or do nothing if it was applied before.
+
+        Raises:
+            GapError: One before it is missing.
+            ContentMissingError: It names a content that is not in it and did not come in parts.
+            WorkspaceError: It can't be applied; nothing changed.
+        """
+        if changeset.sequence <= self.sequence:
+            return Applied(changeset.sequence, self.revision, time.monotonic(), {})
+        if changeset.sequence != self.sequence + 1 or self._is_torn:
+            msg = f"Changeset {changeset.sequence} follows {self.sequence}, one is missing."
+            raise GapError(msg)
+        contents = {content_digest(content): content for content in changeset.contents.values()}
+        return self._apply(changeset.sequence, changeset.operations, contents)
+
+    def missing(self, target: Tree) -> set[str]:
+        """The digests whose contents have to come before `become`; what the workspace has itself is staged now."""
+        self._forget_lost()
+        wanted = {entry.digest for entry in changes_between(self._ledger.tree, target) if isinstance(entry, Put)}
+        wanted = {digest for digest in wanted if not self.stage.has(digest)}
+        for entry in self._ledger.tree:
+            if isinstance(entry, Put) and entry.digest in wanted and self._stage_own(entry):
+                wanted.discard(entry.digest)
+        return wanted
+
+    def become(self, sequence: int, target: Tree) -> Applied:
+        """Make the tree equal to the client's; what the app made beside it stays.
+
+        Raises:
+            ContentMissingError: `missing` named a content that did not come.
+            WorkspaceError: It can't be applied; nothing changed.
+        """
+        operations = tuple(changes_between(self._ledger.tree, target))
+        self._is_torn = False
+        return self._apply(sequence, operations, {})
+
+    def _apply(self, sequence: int, operations: tuple[Operation, ...], contents: dict[str, bytes]) -> Applied:
+        self._check(operations)
+        revision = self.revision + bool(operations)
+        record = Record(sequence, revision, operations)
+        try:
+            self._on_step("stage")
+            self._stage_all(record, contents)
+            self._on_step("begin")
+            self._ledger.begin(record)
+        except BaseException:
+            self.stage.discard(list(record.staged.values()))
+            raise
+        kept = self._commit(record)
+        self._on_step("finish")
+        self._ledger.finish(record)
+        if not contents:
+            self.stage.forget({operation.digest for operation in operations if isinstance(operation, Put)})
+        changed = {item.path: None if isinstance(item, Delete) else described(item) for item in operations}
+        return Applied(sequence, revision, time.monotonic(), changed, tuple(kept))
+
+    def _stage_all(self, record: Record, contents: dict[str, bytes]) -> None:
+        puts = [operation for operation in record.operations if isinstance(operation, Put)]
+        uses_left = dict.fromkeys((put.digest for put in puts), 0)
+        for put in puts:
+            uses_left[put.digest] += 1
+        for number, put in enumerate(puts):
+            uses_left[put.digest] -= 1
+            name = f"{record.sequence}.{number}"
+            record.staged[put.path] = name
+            staged = self._stage_one(name, put, contents, is_last_use=not uses_left[put.digest])
+            record.signatures[put.path] = staged.signature
+
+    def _stage_one(self, name: str, put: Put, contents: dict[str, bytes], *, is_last_use: bool) -> Staged:
+        content = contents.get(put.digest)
+        if content is not None:
+            return self.stage.write(name, content, executable=put.executable)
+        if not self.stage.has(put.digest):
+            msg = f"The content of {put.path!r} ({put.digest[:12]}) did not come."
+            raise ContentMissingError(msg)
+        stage = self.stage.take_part if is_last_use else self.stage.copy_part
+        return stage(name, put.digest, executable=put.executable)
+
+    # --- checks before anything changes
+
+    def _check(self, operations: tuple[Operation, ...]) -> None:
+        deleted = {operation.path for operation in operations if isinstance(operation, Delete)}
+        checked: set[str] = set()
+        for operation in operations:
+            components(operation.path)
+            if isinstance(operation, Link):
+                check_link(operation.path, operation.target)
+            if not isinstance(operation, Delete):
+                self._check_above(operation, deleted, checked)
+
+    def _check_above(self, operation: Operation, deleted: set[str], checked: set[str]) -> None:
+        """The folder that will hold the path must be one, writable, and no link, once the deletions are done."""
+        is_folder = isinstance(operation, MakeDirectory)
+        above = operation.path if is_folder else operation.path.rpartition("/")[0]
+        if above in checked or above in deleted or any(ancestor in deleted for ancestor in ancestors(operation.path)):
+            return
+        checked.add(above)
+        try:
+            with self._beneath.parent(f"{operation.path}/x" if is_folder else operation.path) as (fd, _):
+                if not os.access(".", os.W_OK | os.X_OK, dir_fd=fd):
+                    raise PathRefusedError(operation.path, "its folder on the runner is not writable")
+        except FileNotFoundError:
+            return
+
+    # --- the renames
+
+    def _commit(self, record: Record) -> list[Kept]:
+        kept: list[Kept] = []
+        try:
+            for operation in record.operations:
+                self._on_step(f"commit {operation.path}")
+                if (copy := self._keep_if_written(operation, record)) is not None:
+                    kept.append(copy)
+                self._do(operation, record)
+        except (OSError, PathRefusedError) as error:
+            # Part of it is in place. The record stays open, and the client is made to compare the whole tree.
+            self._is_torn = True
+            self._ledger.assume(record)
+            msg = f"Changeset {record.sequence} could not be finished: {error}."
+            raise GapError(msg) from error
+        return kept
+
+    def _do(self, operation: Operation, record: Record) -> None:
+        match operation:
+            case Delete(path):
+                self._beneath.remove(path)
+            case MakeDirectory(path):
+                self._beneath.make_folder(path)
+            case Link(path, target):
+                self._make_link(path, target, f"{record.sequence}.link")
+            case Put(path):
+                with self._beneath.parent(path, create=True) as (fd, name):
+                    os.rename(record.staged[path], name, src_dir_fd=self.stage.fd, dst_dir_fd=fd)
+
+    def _make_link(self, path: str, target: str, staged: str) -> None:
+        self.stage.discard([staged])
+        os.symlink(target, staged, dir_fd=self.stage.fd)
+        with self._beneath.parent(path, create=True) as (fd, name):
+            os.rename(staged, name, src_dir_fd=self.stage.fd, dst_dir_fd=fd)
+
+    # --- files that the app wrote
+
+    def _keep_if_written(self, operation: Operation, record: Record) -> Kept | None:
+        status = self._status(operation.path)
+        if status is None or isinstance(operation, MakeDirectory):
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return None if isinstance(operation, Delete) else self._keep(operation.path, record)
+        if signature_of(status) == self._ledger.signatures.get(operation.path):
+            return None
+        if not stat.S_ISREG(status.st_mode) or not self._is_precious(operation):
+            return None
+        return self._keep(operation.path, record)
+
+    def _is_precious(self, operation: Operation) -> bool:
+        """Whether a file holds what neither the last changeset put there nor this one brings."""
+        known = self._ledger.tree.get(operation.path)
+        digest = self._digest_of(operation.path)
+        return digest not in {item.digest for item in (known, operation) if isinstance(item, Put)}
+
+    def _keep(self, path: str, record: Record) -> Kept:
+        folder = self._state / "kept"
+        folder.mkdir(exist_ok=True)
+        copy = folder / f"{record.revision}-{path.replace('/', '%2F')[-200:]}"
+        with self._beneath.parent(path) as (fd, name):
+            os.rename(name, copy, src_dir_fd=fd)
+        return Kept(path, copy)
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return self._beneath.status(path)
+        except PathRefusedError:  # a file stands where a folder was: this path is not there
+            return None
+
+    def _digest_of(self, path: str) -> str:
+        try:
+            fd = self._beneath.open(path)
+        except OSError:
+            return ""
+        try:
+            return stream_digest(fd)
+        finally:
+            os.close(fd)
+
+    def _forget_lost(self) -> None:
+        """Take out of the tree what the app removed or rewrote, so that it is compared as it is."""
+        for entry in list(self._ledger.tree):
+            status = self._status(entry.path)
+            if isinstance(entry, Put) and status is not None and self._is_as_left(entry, status):
+                continue
+            if not isinstance(entry, Put) and status is not None and _is_kind(entry, status):
+                continue
+            self._ledger.tree.discard(entry.path)
+            self._ledger.signatures.pop(entry.path, None)
+
+    def _is_as_left(self, entry: Put, status: os.stat_result) -> bool:
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        is_same = signature_of(status) == self._ledger.signatures.get(entry.path)
+        return is_same or self._digest_of(entry.path) == entry.digest
+
+    def _stage_own(self, entry: Put) -> bool:
+        try:
+            fd = self._beneath.open(entry.path)
+        except (OSError, PathRefusedError):
+            return False
+        try:
+            return self.stage.put_file(entry.digest, fd)
+        finally:
+            os.close(fd)
+
+    # --- after a crash
+
+    def _redo(self) -> None:
+        record = self._ledger.pending
+        if record is None:
+            return
+        for operation in record.operations:
+            if not self._is_done(operation, record):
+                self._keep_if_written(operation, record)
+                self._do(operation, record)
+        self._ledger.finish(record)
+
+    def _is_done(self, operation: Operation, record: Record) -> bool:
+        """A staged file that is gone was renamed already, and with it every deletion of its path was done."""
+        name = record.staged.get(operation.path)
+        return name is not None and not (self.stage.folder / name).exists()
+
+
+def _is_kind(entry: Link | MakeDirectory | Put, status: os.stat_result) -> bool:
+    is_link = stat.S_ISLNK(status.st_mode)
+    return is_link if isinstance(entry, Link) else stat.S_ISDIR(status.st_mode)
+
+
+def _lock(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        msg = f"Another process writes to the workspace {path.parent.parent}."
+        raise WorkspaceError(msg, hint="stop the other agent, or use another state folder") from error
+    return fd

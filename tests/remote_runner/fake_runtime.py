@@ -1,0 +1,55 @@
+"""A thin stand-in for the runtime: speaks its frames, serves nothing. Says each frame it got as a notice.
+
+Usage: fake_runtime.py FD. The configuration's ``behaviour`` makes it misbehave: ``exit`` (at once), ``fork`` (leave a
+child that never ends), ``keep`` (give the agent a descriptor to keep).
+"""
+
+import json
+import os
+import sys
+import time
+
+from hotloop.gpu_runtime.user_env.wire import LinkClosed, link_from_fd
+
+link = link_from_fd(int(sys.argv[1]))
+
+
+def say(key, text):
+    link.send({"kind": "event", "event": {"kind": "notice", "at_s": time.monotonic(), "key": key, "text": text}})
+
+
+def begin(config):
+    say("start", json.dumps(config))
+    behaviour = config.get("behaviour", "")
+    if behaviour == "exit":
+        sys.exit(7)
+    if behaviour == "fork" and not (pid := os.fork()):
+        os.setsid()
+        time.sleep(600)
+    elif behaviour == "fork":
+        say("forked", str(pid))
+    if behaviour == "keep":
+        fd = os.memfd_create("model")
+        os.write(fd, b"weights")
+        link.send({"kind": "keep", "model": "encoder", "record": {"n": 1}}, b"graph", (fd,))
+
+
+def main():
+    try:
+        while True:
+            message = link.receive()
+            if message.kind == "start":
+                begin(message.header["config"])
+            elif message.kind == "keep":
+                content = os.pread(message.fds[0], 100, 0).decode()
+                say("given back", f"{message.header['model']} {message.payload.decode()} {content}")
+            elif message.kind == "stop":
+                return
+            else:
+                say(message.kind, json.dumps({"got_at_s": time.monotonic(), **message.header}))
+    except LinkClosed:
+        return
+
+
+if __name__ == "__main__":
+    main()
