@@ -59,7 +59,8 @@ def plain(value: Any, where: str = "result", depth: int = 0) -> Any:
         message = f"is more than {MAX_DEPTH} levels deep, or contains itself"
         raise NotEncodable(where, message)
     if isinstance(value, float) and (value != value or value in {float("inf"), float("-inf")}):  # noqa: PLR0124
-        raise NotEncodable(where, f"is {float(value)}, which JSON does not have: return None or a number there")
+        message = f"is {float(value)}, which JSON does not have: return None or a number there"
+        raise NotEncodable(where, message)
     if isinstance(value, dict):
         return _object(value.items(), where, depth)
     if isinstance(value, list | tuple):
@@ -78,7 +79,9 @@ def _object(items: Iterable[tuple[Any, Any]], where: str, depth: int) -> dict[An
     for key, item in items:
         name = plain(key, f"{where}'s key {key!r:.40}", depth + 1)
         if not isinstance(name, _PLAIN_KEYS):
-            raise NotEncodable(f"{where}'s key {key!r:.40}", f"is {_described(key)}: a key is a string or a number")
+            message = f"is {_described(key)}: a key is a string or a number"
+            place = f"{where}'s key {key!r:.40}"
+            raise NotEncodable(place, message)
         step = f".{name}" if isinstance(name, str) and name.isidentifier() else f"[{name!r}]"
         found[name] = plain(item, where + step, depth + 1)
     return found

@@ -1,30 +1,22 @@
 # pyright: basic
 # The exceptions are the user's: any class, with any attributes.
-"""Describe an exception of the user's as a `events.Problem`: their lines, their paths, what to type next.
-
-The text of a line comes from the revision that ran, never from the disk, where a newer one may lie already.
-"""
+"""Describe an exception of the user's as an `events.Problem`: their lines, their paths, what to type next."""
 
 from __future__ import annotations
 
 import difflib
-import itertools
-import linecache
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from types import CodeType, TracebackType
 from typing import Any
 
 from hotloop import events
 from hotloop.gpu_runtime.user_env.app import AppError
 from hotloop.gpu_runtime.user_env.source import Project
+from hotloop.gpu_runtime.user_env.tracebacks import frames_of
 
-_OURS = str(Path(__file__).resolve().parents[2]) + "/"
 _MAX_CAUSES = 5
 _MAX_MESSAGE = 4000
-_MAX_FRAMES = 60
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 # Import names that differ from the name to install, for what people use most on GPUs.
 _INSTALL_NAMES = {
@@ -50,13 +42,13 @@ def from_exception(error: BaseException, project: Project, packages: Iterable[st
         packages: The requirements that the app declares, to name the one that provides a missing module.
     """
     shown = _shown(error)
-    frames, hidden = _kept([*_walk(shown.__traceback__, project), *_own_place(shown, project)])
+    frames, hidden = frames_of(shown, project)
     problem = events.Problem(
         type=_type_name(shown),
         message=_relative(_message(error, shown), project),
         frames=tuple(frames),
         hidden_frames=hidden,
-        hint=_relative(_hint(shown, tuple(packages)), project),
+        hint=_relative(_hint(shown, project, tuple(packages)), project),
     )
     return events.to_json(problem)
 
@@ -130,8 +122,6 @@ def _text_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return str(error.msg)
     try:
-        if isinstance(error, KeyError) and len(error.args) == 1:
-            return f"{error.args[0]!r} is not a key"
         return str(error)
     except Exception as inner:  # noqa: BLE001 - its __str__ is the user's code
         return f"<its __str__ raised {type(inner).__name__}>"
@@ -141,115 +131,23 @@ def _relative(text: str, project: Project) -> str:
     return text.replace(f"{project.root}/", "")
 
 
-# --- where ------------------------------------------------------------------------------------------------------
-
-
-def _walk(traceback: TracebackType | None, project: Project) -> Iterator[events.Frame | None]:
-    """Give each frame, outermost first; None for one that is never shown."""
-    chain: list[TracebackType] = []
-    while traceback is not None:
-        chain.append(traceback)
-        traceback = traceback.tb_next
-    for step in chain:
-        code = step.tb_frame.f_code
-        if _is_machinery(code.co_filename):
-            yield None
-        else:
-            yield _frame_of(step, code, project)
-
-
-def _is_machinery(file: str) -> bool:
-    return file.startswith((_OURS, "<frozen importlib")) or file in {"<frozen runpy>", "<frozen zipimport>"}
-
-
-def _frame_of(step: TracebackType, code: CodeType, project: Project) -> events.Frame:
-    line = step.tb_lineno or code.co_firstlineno
-    text = _line(code.co_filename, line, project)
-    column, end_column = _columns(step, code, text)
-    return events.Frame(
-        file=project.relative(code.co_filename),
-        line=line,
-        function=getattr(code, "co_qualname", code.co_name),
-        source=text,
-        column=column,
-        end_column=end_column,
-        is_project=project.owns_file(code.co_filename),
-    )
-
-
-def _columns(step: TracebackType, code: CodeType, text: str) -> tuple[int, int]:
-    """Say which columns of the line the instruction covers, in characters."""
-    position = next(itertools.islice(code.co_positions(), step.tb_lasti // 2, None), (None,) * 4)
-    first, last, column, end_column = position
-    if first is None or column is None or end_column is None or not text or first != step.tb_lineno:
-        return -1, -1
-    end = _characters(text, end_column) if last == first else len(text.rstrip())
-    return _characters(text, column), end
-
-
-def _characters(text: str, offset: int) -> int:
-    """Turn an offset in UTF-8 bytes into one in characters."""
-    return len(text.encode("utf-8", "replace")[:offset].decode("utf-8", "replace"))
-
-
-def _line(file: str, number: int, project: Project) -> str:
-    source = project.source_of(file)
-    if source is None:
-        return linecache.getline(file, number).rstrip("\r\n")
-    lines = _decoded(source).splitlines()
-    return lines[number - 1] if 0 < number <= len(lines) else ""
-
-
-def _decoded(source: bytes) -> str:
-    import importlib.util
-
-    try:
-        return importlib.util.decode_source(source)
-    except (SyntaxError, UnicodeDecodeError):  # the encoding is what is wrong with it
-        return source.decode("utf-8", "replace")
-
-
-def _own_place(error: BaseException, project: Project) -> list[events.Frame]:
-    """The place that the exception itself names, which no frame of the traceback is at."""
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return [_syntax_frame(error, project)]
-    if isinstance(error, AppError) and error.file:
-        text = _line(error.file, error.line, project)
-        file, is_project = project.relative(error.file), project.owns_file(error.file)
-        return [events.Frame(file, error.line, "<module>", text, is_project=is_project)]
-    return []
-
-
-def _syntax_frame(error: SyntaxError, project: Project) -> events.Frame:
-    file, line = str(error.filename), error.lineno or 1
-    text = _line(file, line, project) or (error.text or "").rstrip("\r\n")
-    start = max((error.offset or 0) - 1, -1)  # counted in characters from 1; 0 if unknown
-    end = (error.end_offset or 0) - 1 if error.end_lineno in {None, line} else len(text)
-    if start >= 0 and end <= start:
-        end = start + 1
-    return events.Frame(
-        project.relative(file), line, "<module>", text, start, end if start >= 0 else -1, project.owns_file(file)
-    )
-
-
-def _kept(frames: list[events.Frame | None]) -> tuple[list[events.Frame], int]:
-    """Keep the project's frames and what lies below the last of them; all that is not ours if there is none."""
-    last = max((index for index, frame in enumerate(frames) if frame is not None and frame.is_project), default=-1)
-    kept = [frame for index, frame in enumerate(frames) if frame is not None and (frame.is_project or index > last)]
-    if len(kept) > _MAX_FRAMES:  # a recursion without end
-        kept = kept[: _MAX_FRAMES // 2] + kept[-_MAX_FRAMES // 2 :]
-    return kept, len(frames) - len(kept)
-
-
 # --- what to type next ------------------------------------------------------------------------------------------
 
 
-def _hint(error: BaseException, packages: tuple[str, ...]) -> str:
+def _hint(error: BaseException, project: Project, packages: tuple[str, ...]) -> str:
     if isinstance(error, AppError):
         return error.hint
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return _install_hint(error.name, packages)
+        return _own_module_hint(error.name, project) or _install_hint(error.name, packages)
     return ""
+
+
+def _own_module_hint(module: str, project: Project) -> str:
+    """Name the project's own module that was probably meant: to install a misspelt name is dangerous advice."""
+    top = module.partition(".")[0]
+    own = {path.split("/")[0].removesuffix(".py") for path in project.manifest}
+    close = difflib.get_close_matches(top, own - {top}, n=1, cutoff=0.8)
+    return f"did you mean {close[0]!r}, which is in the project?" if close else ""
 
 
 def _install_hint(module: str, packages: tuple[str, ...]) -> str:

@@ -1,0 +1,100 @@
+# pyright: basic
+# The exceptions and the results are the user's.
+"""What a worker answers: one item's status, type and body, also for what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from hotloop.gpu_runtime.user_env import problem, values
+from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
+from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
+from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
+
+CANCELLED_STATUS = 499  # nobody reads it: the client is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One item's answer.
+
+    Attributes:
+        status: As in HTTP.
+        type: The content type.
+        body: The bytes.
+        error: One line that says what went wrong, empty if nothing did.
+    """
+
+    status: int
+    type: str
+    body: bytes
+    error: str = ""
+
+
+CANCELLED = Answer(CANCELLED_STATUS, values.TEXT, b"", "cancelled")
+
+
+def refused(error: values.BadRequest) -> Answer:
+    """Answer a request that is not what its endpoint takes."""
+    return _error(error.status, {"type": "BadRequest", "message": error.message, "where": error.where})
+
+
+def failed(error: BaseException, project: Project) -> Answer:
+    """Answer a request under which the user's code raised, and write the traceback to the log."""
+    if isinstance(error, RevisionMoved):
+        path = project.relative(str(error))
+        message = f"{path} was saved again while this request wanted to import it; send the request again"
+        return _error(503, {"type": "RevisionMoved", "message": message, "where": ""})
+    described = problem.from_exception(error, project)
+    print(problem.as_text(described), file=sys.stderr, flush=True)
+    summary = {"type": described["type"], "message": described["message"], "where": problem.where_of(described)}
+    return _error(500, summary, described)
+
+
+def _error(status: int, summary: dict[str, str], described: dict[str, Any] | None = None) -> Answer:
+    content: dict[str, Any] = {"error": summary}
+    if described is not None:
+        content["problem"] = described
+    body = json.dumps(content).encode("ascii")  # escapes: a message may hold half a surrogate pair
+    place = f" ({summary['where']})" if summary["where"] else ""
+    return Answer(status, values.JSON, body, f"{summary['type']}: {summary['message']}{place}")
+
+
+def result_frame(call_id: int, compute_s: float, answers: list[tuple[int, Answer]]) -> tuple[dict[str, Any], bytes]:
+    """Make the frame that answers a call: the requests' identifiers and answers, in order."""
+    items = [
+        {"id": item_id, "status": answer.status, "type": answer.type, "size": len(answer.body)}
+        for item_id, answer in answers
+    ]
+    header = {"kind": "result", "id": call_id, "compute_s": compute_s, "items": items}
+    return header, b"".join(answer.body for _, answer in answers)
+
+
+def has_length(result: Any, length: int) -> bool:
+    """Whether a batched result has one entry for each request."""
+    if isinstance(result, str | bytes | dict | set) or not hasattr(result, "__getitem__"):
+        return False
+    try:
+        return len(result) == length
+    except TypeError:  # an array without dimensions
+        return False
+
+
+def wrong_length(spec: EndpointSpec, wanted: int, result: Any) -> AppError:
+    """Say that a batched endpoint did not return one result a request."""
+    where = f"endpoint {spec.name!r} at {at(spec.file, spec.line)}"
+    if isinstance(result, str | bytes | dict | set) or not hasattr(result, "__len__"):
+        msg = f"{where} is batched and returned a {type(result).__name__}: expected a list with one entry a request"
+    else:
+        msg = f"{where} is batched and returned {len(result)} results for {wanted} requests"
+    return AppError(msg, "return one result for each entry of the list, in the same order", spec.file, spec.line)
+
+
+def not_encodable(spec: EndpointSpec, error: NotEncodable) -> AppError:
+    """Say which part of an endpoint's result has no form in JSON."""
+    msg = f"endpoint {spec.name!r} at {at(spec.file, spec.line)}: {error}"
+    advice = "return str, numbers, bytes, lists, dicts, dataclasses, pydantic models or arrays"
+    return AppError(msg, advice, spec.file, spec.line)

@@ -1,0 +1,206 @@
+# pyright: basic
+# asyncio is imported only for an app that has an async endpoint.
+"""A worker's serving loop: reads the link, hands calls to the caller, knows what was cancelled.
+
+Without async endpoints it is a plain blocking loop, and asyncio is never imported. With them an event loop reads the
+link; sync endpoints then run inside it, one at a time, as they would in the plain loop.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hotloop.gpu_runtime.user_env.wire import Link, LinkClosed, Message
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from hotloop.gpu_runtime.user_env.call import Caller
+
+OnControl = Callable[[Message], bool]
+
+
+def serve(link: Link, caller: Caller, on_control: OnControl) -> None:
+    """Answer calls until told to stop, or until the other side is gone.
+
+    Args:
+        link: Where calls come from. Nothing else may read it meanwhile.
+        caller: Runs them.
+        on_control: Gets every frame that is neither a call nor a cancellation; returns False to stop. It runs
+            between calls, on this thread.
+    """
+    inbox = _Inbox(link)
+    try:
+        if caller.needs_loop:
+            import asyncio
+
+            asyncio.run(_Loop(inbox, caller, on_control).run())
+        else:
+            _serve_plainly(inbox, caller, on_control)
+    except LinkClosed:
+        return
+
+
+def _serve_plainly(inbox: _Inbox, caller: Caller, on_control: OnControl) -> None:
+    while True:
+        message = inbox.take()
+        if message.kind == "call":
+            inbox.run(caller, message)
+        elif not on_control(message):
+            return
+
+
+class _Inbox:
+    """What came and was not dealt with. Cancellations are taken out of it at once, for they are about the rest.
+
+    Attributes:
+        on_cancel: Hears of a cancelled call that neither waits nor runs here: it is done, or a task of the loop's.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._waiting: deque[Message] = deque()
+        self._running = 0
+        self._cancelled: set[int] = set()
+        self._poll = select.poll()  # select() refuses descriptors above 1023
+        self._poll.register(link.fileno(), select.POLLIN)
+        self.on_cancel: Callable[[int], object] = lambda _: None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
+
+    def take(self) -> Message:
+        """Give the next message, waiting for it."""
+        while not self._waiting:
+            self._sort([self.link.receive()])
+        return self._waiting.popleft()
+
+    def read(self) -> None:
+        """Read once what has come; waits only if nothing has."""
+        self._sort(self.link.receive_some())
+
+    def run(self, caller: Caller, message: Message) -> None:
+        """Run a call of a sync endpoint, unless its client is gone already."""
+        call_id = message.header["id"]
+        if call_id in self._cancelled:
+            self._cancelled.discard(call_id)
+            caller.refuse(message)
+            return
+        self._running = call_id
+        try:
+            caller.handle(message, self.is_cancelled)
+        finally:
+            self._running = 0
+            self._cancelled.discard(call_id)
+
+    def is_cancelled(self, call_id: int) -> bool:
+        """Whether the client of a call is gone; looks at the link."""
+        self.take_ready()
+        while self._poll.poll(0):
+            self.read()
+        return call_id in self._cancelled
+
+    def take_ready(self) -> None:
+        """Take what the link has read already; the socket does not show it any more."""
+        while self.link.has_message:
+            self._sort([self.link.receive()])
+
+    def pop_cancelled(self, call_id: int) -> bool:
+        """Whether a call that has not begun was cancelled; forgets it."""
+        was = call_id in self._cancelled
+        self._cancelled.discard(call_id)
+        return was
+
+    def _sort(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.kind != "cancel":
+                self._waiting.append(message)
+                continue
+            call_id = message.header["id"]
+            waits = any(m.kind == "call" and m.header["id"] == call_id for m in self._waiting)
+            if waits or call_id == self._running:
+                self._cancelled.add(call_id)
+            else:
+                self.on_cancel(call_id)
+
+
+class _Loop:
+    """The serving loop of an app with async endpoints."""
+
+    def __init__(self, inbox: _Inbox, caller: Caller, on_control: OnControl) -> None:
+        self._inbox = inbox
+        self._caller = caller
+        self._on_control = on_control
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        inbox.on_cancel = self._cancel
+
+    async def run(self) -> None:
+        """Serve until stopped; what still runs then is cancelled."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._inbox.link.fileno(), self._read, done)
+        try:
+            self._inbox.take_ready()
+            self._dispatch(done)
+            await done
+        finally:
+            loop.remove_reader(self._inbox.link.fileno())
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _read(self, done: asyncio.Future[Any]) -> None:
+        try:
+            self._inbox.read()
+            self._dispatch(done)
+        except BaseException as error:  # noqa: BLE001 - carried to `run`, which raises it
+            if not done.done():
+                done.set_exception(error)
+
+    def _dispatch(self, done: asyncio.Future[Any]) -> None:
+        while not self._inbox.is_empty and not done.done():
+            message = self._inbox.take()
+            if message.kind != "call":
+                if not self._on_control(message):
+                    done.set_result(None)
+            elif not self._caller.is_async(message):
+                self._inbox.run(self._caller, message)
+            else:
+                self._start(message, done)
+
+    def _start(self, message: Message, done: asyncio.Future[Any]) -> None:
+        import asyncio
+
+        call_id = message.header["id"]
+        if self._inbox.pop_cancelled(call_id):
+            self._caller.refuse(message)
+            return
+        task = asyncio.get_running_loop().create_task(self._caller.handle_async(message))
+        self._tasks[call_id] = task
+        task.add_done_callback(lambda task: self._finished(message, task, done))
+
+    def _finished(self, message: Message, task: asyncio.Task[None], done: asyncio.Future[Any]) -> None:
+        self._tasks.pop(message.header["id"], None)
+        # One that was cancelled before its first step had no chance to answer.
+        error = self._refuse(message) if task.cancelled() else task.exception()
+        if error is not None and not done.done():  # the link is gone, or we are wrong: not the user's error
+            done.set_exception(error)
+
+    def _refuse(self, message: Message) -> LinkClosed | None:
+        try:
+            self._caller.refuse(message)
+        except LinkClosed as error:
+            return error
+        return None
+
+    def _cancel(self, call_id: int) -> None:
+        task = self._tasks.get(call_id)
+        if task is not None:
+            task.cancel()
