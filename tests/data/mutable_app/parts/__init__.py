@@ -1,0 +1,3 @@
+from . import build, shapes
+
+VERSION = 1

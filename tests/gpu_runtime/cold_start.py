@@ -1,0 +1,45 @@
+"""The oracle: what a fresh interpreter answers. Plain imports, loaders run, endpoints called; no runtime, no vault.
+
+Reads requests (a list of [endpoint, arguments]) from its argument; prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, ".")
+
+
+def main() -> None:
+    from hotloop.gpu_runtime.user_env import resolve, values
+
+    try:
+        app = resolve.find_app(importlib.import_module("app"))
+        plan = resolve.check(app)
+        models: dict[str, Any] = {}
+        for spec in plan.models:
+            models[spec.name] = spec.loader(**{p: models[p] for p in spec.parameters if p in models})
+    except BaseException as error:
+        print(json.dumps({"failed": type(error).__name__}))
+        return
+    endpoints = {endpoint.spec.name: endpoint for endpoint in plan.endpoints}
+    answers: list[Any] = []
+    for name, arguments in json.loads(sys.argv[1]):
+        endpoint = endpoints.get(name)
+        if endpoint is None:
+            answers.append([404, None])
+            continue
+        try:
+            injected = {p: models[p] for p in endpoint.injected}
+            _, body = values.encode(endpoint.spec.function(**arguments, **injected), "application/json")
+            answers.append([200, json.loads(body)])
+        except Exception as error:
+            answers.append([500, type(error).__name__])
+    print(json.dumps({"answers": answers}))
+
+
+main()

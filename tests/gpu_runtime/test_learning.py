@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from hotloop.gpu_runtime import learning
+from hotloop.gpu_runtime.learning import Learned
+
+
+def test_modules_keep_the_order_in_which_they_were_imported():
+    learned = Learned(("numpy",)).with_modules(["torch", "numpy", "torch.nn"])
+
+    assert learned.modules == ("numpy", "torch", "torch.nn")
+
+
+def test_module_that_is_left_out_is_not_learned_again():
+    learned = Learned(("torch", "tqdm", "tqdm.monitor")).without("tqdm", "starts a thread")
+
+    assert learned.modules == ("torch",)
+    assert learned.with_modules(["tqdm", "tqdm.auto", "tqdmx"]).modules == ("torch", "tqdmx")
+
+
+def test_nothing_conflicts_if_nothing_was_imported_ahead():
+    assert Learned().conflicts({"HF_HOME": "/x"}) == {}
+
+
+def test_variable_set_ahead_to_the_same_value_does_not_conflict():
+    learned = Learned(("torch",), {"A": "1"})
+
+    assert learned.conflicts({"A": "1"}) == {}
+
+
+def test_variable_that_is_new_or_other_or_gone_conflicts():
+    learned = Learned(("torch",), {"A": "1", "B": "2"})
+
+    assert learned.conflicts({"A": "9", "C": "3"}) == {"A": "9", "B": None, "C": "3"}
+
+
+def test_unstable_variable_neither_conflicts_nor_is_set_ahead():
+    learned = Learned(("torch",), {"RUN": "1", "A": "1"}).with_unstable(["RUN"])
+
+    assert learned.environment == {"A": "1"}
+    assert learned.conflicts({"RUN": "2", "A": "1"}) == {}
+    assert learned.with_environment({"RUN": "2", "A": "1", "B": None}).environment == {"A": "1"}
+
+
+def test_what_was_learned_survives_a_restart(tmp_path):
+    learned = Learned(("torch",), {"A": "1"}, {"tqdm": "starts a thread"}, ("RUN",))
+    learning.save(tmp_path / "learned.json", learned)
+
+    assert learning.load(tmp_path / "learned.json") == learned
+
+
+def test_damaged_or_missing_file_is_nothing_learned(tmp_path):
+    (tmp_path / "learned.json").write_text('{"modules": 3}')
+
+    assert learning.load(tmp_path / "learned.json") == Learned()
+    assert learning.load(tmp_path / "none.json") == Learned()
+
+
+def test_stamp_changes_when_a_distribution_is_installed(tmp_path):
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    python = str(tmp_path / "bin" / "python")
+    before = learning.packages_stamp(python)
+
+    (packages / "scipy-1.0.dist-info").mkdir()
+
+    assert learning.packages_stamp(python) != before
