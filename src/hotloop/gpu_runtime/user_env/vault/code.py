@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
@@ -95,9 +95,9 @@ def _constant(value: Any) -> object:
     if isinstance(value, CodeType):
         return code_digest(value)
     if isinstance(value, frozenset):
-        return "frozenset", sorted(repr(_constant(each)) for each in value)
+        return "frozenset", sorted(repr(_constant(each)) for each in cast("frozenset[Any]", value))
     if isinstance(value, tuple):
-        return "tuple", [_constant(each) for each in value]
+        return "tuple", [_constant(each) for each in cast("tuple[Any, ...]", value)]
     return type(value).__name__, repr(value)
 
 
