@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hotloop.errors import WorkspaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -70,7 +70,7 @@ class Beneath:
         os.close(self.fd)
 
     @contextmanager
-    def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+    def parent(self, path: str, *, create: bool = False) -> Generator[tuple[int, str]]:
         """Open the folder that holds ``path``; gives its descriptor and the last name.
 
         Raises:

@@ -439,14 +439,14 @@ class AgentSession:
             self._hello.epoch = next(self._epochs)
             await call.write(pb.Up(hello=self._hello))
             first = await call.read()
-            if first is grpc.aio.EOF:
+            if not isinstance(first, pb.Down):
                 raise _LostError
             self._greet(first)
             self._call = call
             self._connected.set()
             restart = asyncio.create_task(self._start_again(), name="start again")
             try:
-                while (message := await call.read()) is not grpc.aio.EOF:
+                while isinstance(message := await call.read(), pb.Down):
                     self._take(message)
             finally:
                 restart.cancel()

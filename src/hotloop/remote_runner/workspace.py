@@ -18,6 +18,7 @@ from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, P
 from hotloop.errors import WorkspaceError
 from hotloop.remote_runner.beneath import Beneath, PathRefusedError, check_link, components
 from hotloop.remote_runner.ledger import Ledger, Record
+from hotloop.remote_runner.renames import replace
 from hotloop.remote_runner.stage import Stage, Staged, signature_of, stream_digest
 from hotloop.remote_runner.tree import Tree, ancestors, changes_between, described
 
@@ -244,7 +245,7 @@ class Workspace:
                 self._make_link(path, target, f"{record.sequence}.link")
             case Put(path):
                 with self._beneath.parent(path, create=True) as (fd, name):
-                    os.rename(record.staged[path], name, src_dir_fd=self.stage.fd, dst_dir_fd=fd)
+                    replace(record.staged[path], name, source_fd=self.stage.fd, target_fd=fd)
 
     def _make_link(self, path: str, target: str, staged: str) -> None:
         self.stage.discard([staged])
@@ -336,9 +337,13 @@ class Workspace:
         self._ledger.finish(record)
 
     def _is_done(self, operation: Operation, record: Record) -> bool:
-        """A staged file that is gone was renamed already, and with it every deletion of its path was done."""
+        """A file that is in place, or is not in the stage any more, was renamed: so its path's deletion was done too."""
         name = record.staged.get(operation.path)
-        return name is not None and not (self.stage.folder / name).exists()
+        if name is None:
+            return False
+        status = self._status(operation.path)
+        is_in_place = status is not None and signature_of(status) == record.signatures[operation.path]
+        return is_in_place or not (self.stage.folder / name).exists()
 
 
 def _is_kind(entry: Link | MakeDirectory | Put, status: os.stat_result) -> bool:

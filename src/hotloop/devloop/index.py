@@ -1,0 +1,434 @@
+"""The client's index: what each kept path of the project holds, so that a save costs one read and a start one stat scan.
+
+A path is read when its change is sent, never when its event came; events only say where to look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
+from hotloop.remote_runner.beneath import PathRefusedError, check_link
+from hotloop.remote_runner.tree import Entry, Tree, ancestors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hotloop.devloop.ignore import Ignore
+
+MAX_FILE_BYTES = 256 << 20
+OLD_SAVE_S = 10.0  # a file whose last write is older was moved here, not saved now
+CLOCK_SLACK_S = 0.01
+RACY_NS = 50_000_000  # a write this soon after another may leave the same mtime
+READ_ATTEMPTS = 4
+_FORMAT = 1
+
+Signature = tuple[int, int, int, int, int]  # size, mtime ns, inode, mode, ctime ns
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A changeset read from the disk now, and what it is about.
+
+    Attributes:
+        saved_at_s: The newest write among its files, seconds since 1970; now, if there is none.
+        is_estimated: Whether `saved_at_s` can't be the save: nothing was written, or the time is in the future or
+            long ago. Take the time when the change was seen instead.
+        paths: What changed, sorted.
+        size_bytes: Of all contents.
+        num_deleted: Files that go.
+        num_known: Files that were there before.
+    """
+
+    changeset: Changeset
+    saved_at_s: float
+    is_estimated: bool
+    paths: tuple[str, ...]
+    size_bytes: int
+    num_deleted: int
+    num_known: int
+    before: dict[str, Known | None] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One path as it was last read. No signature: it has to be read again to be sure."""
+
+    entry: Entry
+    signature: Signature | None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What a snapshot has found so far."""
+
+    deleted: set[str] = field(default_factory=set[str])
+    made: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    contents: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    before: dict[str, Known | None] = field(default_factory=dict[str, "Known | None"])
+    newest_ns: int = 0
+
+
+class Index:
+    """What the project holds. One per project; not shared between threads.
+
+    Attributes:
+        problems: By path, why it is not synced though no rule ignores it.
+    """
+
+    def __init__(self, root: Path, ignore: Ignore, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+        self.root = root
+        self.problems: dict[str, str] = {}
+        self._ignore = ignore
+        self._max_file_bytes = max_file_bytes
+        self._tree = Tree()
+        self._signatures: dict[str, Signature | None] = {}
+
+    def __contains__(self, path: str) -> bool:
+        """Whether a path, or something inside it, is known."""
+        return path in self._tree or self._tree.has_below(path)
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    @property
+    def num_files(self) -> int:
+        """Regular files and links."""
+        return sum(not isinstance(entry, MakeDirectory) for entry in self._tree)
+
+    def entries(self) -> list[Entry]:
+        """All that the workspace is to hold, sorted by path."""
+        return list(self._tree)
+
+    def digest(self) -> str:
+        """Name the whole tree, see `hotloop.changes.tree_digest`."""
+        return self._tree.digest()
+
+    # --- between runs
+
+    def load(self, path: Path) -> None:
+        """Take over what an earlier run knew; nothing happens if it can't be read."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            data = json.loads(path.read_text())
+            if data["format"] != _FORMAT or data["root"] != os.fspath(self.root):
+                return
+            known = [(_entry_from_json(entry), signature) for entry, signature in data["entries"]]
+            self._tree = Tree(entry for entry, _ in known)
+            self._signatures = {entry.path: tuple(signature) if signature else None for entry, signature in known}
+
+    def save(self, path: Path) -> None:
+        """Keep what is known for the next run."""
+        now_ns = time.time_ns()
+        entries = [
+            [_entry_to_json(entry), _unless_racy(self._signatures.get(entry.path), now_ns)] for entry in self._tree
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        data = {"format": _FORMAT, "root": os.fspath(self.root), "entries": entries}
+        fresh.write_text(json.dumps(data, separators=(",", ":")))
+        fresh.replace(path)
+
+    # --- scans
+
+    def differences(self) -> list[str]:
+        """Paths that are not as they are known, by their stat alone; sorted. Reads no file."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        for path in _leaves(self._ignore.walk()):
+            seen.add(path)
+            if self._stat_differs(path):
+                found.add(path)
+        found.update(path for path in self._tree.below("") if path not in seen)
+        return sorted(found)
+
+    def refresh(self) -> list[str]:
+        """Bring the index up to date with the disk, keeping no content in memory; for before the first sync.
+
+        Returns:
+            The paths that had changed.
+        """
+        paths = self.differences()
+        self._ignore.trust(paths)
+        self._collect(paths, keep_contents=False)
+        return paths
+
+    def _stat_differs(self, path: str) -> bool:
+        status = self._status(path)
+        if status is None:
+            return True
+        if stat.S_ISDIR(status.st_mode):
+            return path not in self._tree
+        return self._signatures.get(path) != _signature(status) and path not in self.problems
+
+    # --- contents for the first sync
+
+    def read(self, put: Put) -> bytes | None:
+        """A file's content; None if it is another by now: the index has it then."""
+        content = self._read_stable(put.path)
+        if content is not None and content_digest(content[0]) == put.digest:
+            return content[0]
+        self._collect([put.path], keep_contents=False)
+        return None
+
+    # --- snapshots
+
+    def snapshot(self, paths: Iterable[str]) -> Snapshot | None:
+        """Read paths as they are now and say what changed since they were last read; None if nothing did.
+
+        The index takes the changes over. If they are refused, give the snapshot to `revert`.
+        """
+        num_known = self.num_files
+        draft = self._collect(paths, keep_contents=True)
+        operations = _operations(draft)
+        if not operations:
+            return None
+        now_s = time.time()
+        saved_at_s = draft.newest_ns / 1e9
+        is_estimated = not now_s - OLD_SAVE_S <= saved_at_s <= now_s + CLOCK_SLACK_S
+        saved_at_s = saved_at_s or now_s
+        return Snapshot(
+            changeset=Changeset(0, operations, draft.contents, saved_at_s),
+            saved_at_s=saved_at_s,
+            is_estimated=is_estimated,
+            paths=tuple(sorted({operation.path for operation in operations})),
+            size_bytes=sum(map(len, draft.contents.values())),
+            num_deleted=sum(path in draft.before and path not in draft.made for path in draft.deleted),
+            num_known=num_known,
+            before=draft.before,
+        )
+
+    def revert(self, snapshot: Snapshot) -> None:
+        """Know again what was known before a snapshot: the workspace did not take it."""
+        for path, known in snapshot.before.items():
+            self._forget(path)
+            if known is not None:
+                self._know(known.entry, known.signature)
+
+    def _collect(self, paths: Iterable[str], *, keep_contents: bool) -> _Draft:
+        draft = _Draft()
+        for path in sorted(set(paths)):
+            self._look(path, draft, keep_contents=keep_contents)
+        self._close_folders(draft)
+        return draft
+
+    def _look(self, path: str, draft: _Draft, *, keep_contents: bool) -> None:
+        if _is_bad_name(path):
+            self.problems[path.encode("utf-8", "replace").decode()] = "its name is not UTF-8"
+            return
+        status = self._status(path)
+        if status is None or (path not in self._tree and self._ignore.is_ignored(path)):
+            self._drop(path, draft)
+        elif stat.S_ISDIR(status.st_mode):
+            self._look_into(path, draft, keep_contents=keep_contents)
+        else:
+            for below in self._tree.below(path):  # it was a folder
+                self._delete(below, draft)
+            if self._tree.has_below(path) or any(item.startswith(path + "/") for item in draft.deleted):
+                draft.deleted.add(path)
+            self._look_at(path, status, draft, keep_contents=keep_contents)
+
+    def _look_into(self, path: str, draft: _Draft, *, keep_contents: bool) -> None:
+        if isinstance(self._tree.get(path), Put | Link):  # it was a file
+            self._delete(path, draft)
+        files = _leaves(self._ignore.walk(path))
+        for below in set(self._tree.below(path)) - set(files):
+            self._delete(below, draft)
+        for below in files:
+            status = self._status(below)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                self._make(MakeDirectory(below), None, draft)
+            elif status is not None:
+                self._look_at(below, status, draft, keep_contents=keep_contents)
+        if not files and path:
+            self._make(MakeDirectory(path), None, draft)
+
+    def _look_at(self, path: str, status: os.stat_result, draft: _Draft, *, keep_contents: bool) -> None:
+        self.problems.pop(path, None)
+        try:
+            self._observe(path, status, draft, keep_contents=keep_contents)
+        except FileNotFoundError:
+            self._drop(path, draft)
+        except PermissionError:
+            self._refuse(path, "it can't be read", draft)
+        except PathRefusedError as error:
+            self._refuse(path, error.message, draft)
+
+    def _observe(self, path: str, status: os.stat_result, draft: _Draft, *, keep_contents: bool) -> None:
+        if stat.S_ISLNK(status.st_mode):
+            target = os.fspath((self.root / path).readlink())
+            check_link(path, target)
+            self._make(Link(path, target), status, draft)
+        elif not stat.S_ISREG(status.st_mode):
+            self._refuse(path, "it is neither a file, a folder nor a link", draft)
+        elif status.st_size > self._max_file_bytes:
+            size_mib, limit_mib = status.st_size >> 20, self._max_file_bytes >> 20
+            self._refuse(path, f"it has {size_mib} MiB, more than the limit of {limit_mib} MiB", draft)
+        else:
+            self._observe_file(path, draft, keep_contents=keep_contents)
+
+    def _observe_file(self, path: str, draft: _Draft, *, keep_contents: bool) -> None:
+        read = self._read_stable(path)
+        if read is None:
+            self._drop(path, draft)
+            return
+        content, status = read
+        put = Put(path, content_digest(content), len(content), bool(status.st_mode & stat.S_IXUSR))
+        if self._make(put, status, draft) and keep_contents:
+            draft.contents[put.digest] = content
+            draft.newest_ns = max(draft.newest_ns, status.st_mtime_ns)
+
+    def _refuse(self, path: str, why: str, draft: _Draft) -> None:
+        self.problems[path] = why
+        self._delete(path, draft)
+
+    # --- the index itself
+
+    def _make(self, entry: Entry, status: os.stat_result | None, draft: _Draft) -> bool:
+        """Know an entry; returns whether it is another than before."""
+        old = self._known(entry.path)
+        self._signatures[entry.path] = _signature(status) if status is not None else None
+        if old is not None and old.entry == entry and entry.path not in draft.deleted:
+            return False
+        for above in ancestors(entry.path):
+            if isinstance(self._tree.get(above), MakeDirectory):
+                draft.before.setdefault(above, self._known(above))
+        draft.before.setdefault(entry.path, old)
+        draft.made[entry.path] = entry
+        self._tree.put(entry)
+        return True
+
+    def _drop(self, path: str, draft: _Draft) -> None:
+        """A path is gone, with all that was inside."""
+        self.problems.pop(path, None)
+        inside = self._tree.below(path)
+        for below in inside:
+            self._delete(below, draft)
+        if inside:
+            draft.deleted.add(path)
+        self._delete(path, draft)
+
+    def _delete(self, path: str, draft: _Draft) -> None:
+        if path in self._tree:
+            draft.before.setdefault(path, self._known(path))
+            draft.deleted.add(path)
+            draft.made.pop(path, None)
+            self._forget(path)
+
+    def _close_folders(self, draft: _Draft) -> None:
+        """Folders that went with their last file go too; those that stay empty are kept."""
+        for path in list(draft.deleted):
+            for above in ancestors(path):
+                status = self._status(above)
+                if self._tree.has_below(above) or above in self._tree:
+                    break
+                if status is None or not stat.S_ISDIR(status.st_mode):
+                    draft.deleted.add(above)
+                elif not self._ignore.is_ignored(above):
+                    self._make(MakeDirectory(above), None, draft)
+                    break
+
+    def _known(self, path: str) -> Known | None:
+        entry = self._tree.get(path)
+        return Known(entry, self._signatures.get(path)) if entry is not None else None
+
+    def _know(self, entry: Entry, signature: Signature | None) -> None:
+        self._tree.put(entry)
+        self._signatures[entry.path] = signature
+
+    def _forget(self, path: str) -> None:
+        self._tree.discard(path)
+        self._signatures.pop(path, None)
+
+    # --- the disk
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return (self.root / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _read_stable(self, path: str) -> tuple[bytes, os.stat_result] | None:
+        """Read a file such that nobody wrote it meanwhile, as far as its stat tells; None if it is gone."""
+        for attempt in range(READ_ATTEMPTS):
+            try:
+                fd = os.open(self.root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                raise PermissionError(error.errno, error.strerror, path) from error
+            with os.fdopen(fd, "rb") as file:
+                before = os.fstat(fd)
+                content = file.read()
+                after = os.fstat(fd)
+            if _signature(before) == _signature(after) or attempt == READ_ATTEMPTS - 1:
+                return content, after
+        return None
+
+
+def _leaves(walk: Iterable[tuple[str, bool]]) -> list[str]:
+    """The files of a walk, and its folders that have nothing kept inside."""
+    found = list(walk)
+    filled = {path.rpartition("/")[0] for path, _ in found}
+    return [path for path, is_folder in found if not is_folder or path not in filled]
+
+
+def _operations(draft: _Draft) -> tuple[Operation, ...]:
+    made = [
+        entry for path, entry in sorted(draft.made.items()) if draft.before.get(path) is None or _is_other(draft, path)
+    ]
+    gone = {path for path in draft.deleted if path not in draft.made or _changes_kind(draft, path)}
+    deletions: list[Operation] = [Delete(path) for path in sorted(gone, key=lambda path: (-path.count("/"), path))]
+    return tuple(deletions + made)
+
+
+def _is_other(draft: _Draft, path: str) -> bool:
+    before = draft.before.get(path)
+    return before is None or before.entry != draft.made[path]
+
+
+def _changes_kind(draft: _Draft, path: str) -> bool:
+    """Whether a folder with something in it became a file: it has to be removed before."""
+    return not isinstance(draft.made[path], MakeDirectory) and any(
+        item.startswith(path + "/") for item in draft.deleted
+    )
+
+
+def _is_bad_name(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _signature(status: os.stat_result) -> Signature:
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_mode, status.st_ctime_ns
+
+
+def _unless_racy(signature: Signature | None, now_ns: int) -> Signature | None:
+    return signature if signature is not None and now_ns - signature[1] > RACY_NS else None
+
+
+_KINDS: dict[str, type[Entry]] = {"put": Put, "link": Link, "directory": MakeDirectory}
+
+
+def _entry_to_json(entry: Entry) -> list[object]:
+    match entry:
+        case Put():
+            return ["put", entry.path, entry.digest, entry.size_bytes, entry.executable]
+        case Link():
+            return ["link", entry.path, entry.target]
+        case MakeDirectory():
+            return ["directory", entry.path]
+
+
+def _entry_from_json(data: list[object]) -> Entry:
+    kind, *fields = data
+    return _KINDS[str(kind)](*fields)  # type: ignore[arg-type]  # a wrong file raises, and is not used

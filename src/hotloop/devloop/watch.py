@@ -1,0 +1,258 @@
+"""See saves as they happen: which paths to look at again, as soon as their writer has closed them.
+
+On Linux inotify says when a file is closed, so nothing is waited for and nothing half-written is read (0.16 ms);
+elsewhere watchfiles. Events only name paths: what happened to them is found out when they are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from hotloop.devloop import inotify
+from hotloop.devloop.ignore import RULE_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Container, Iterable
+    from pathlib import Path
+
+    from hotloop.devloop.ignore import Ignore
+
+HOLD_CAP_S = 5.0
+HOLD_POLL_S = 0.005
+REBASE_QUIET_S = 0.1  # a rebase lets go of the lock between two commits
+UNCLOSED_S = 1.0  # a writer that keeps its file open this long after a write is not waited for any longer
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Paths to read again.
+
+    Attributes:
+        paths: Relative to the project. A folder stands for all that is in it.
+        is_full_rescan: Everything may have changed: events were lost, or the ignore rules changed.
+        is_vcs_operation: Whether it waited for git to finish.
+        seen_at_s: When the first of it was seen, CLOCK_MONOTONIC.
+    """
+
+    paths: frozenset[str]
+    is_full_rescan: bool
+    is_vcs_operation: bool
+    seen_at_s: float
+
+
+class Watcher(Protocol):
+    """A source of changed paths; ignored ones may be among them."""
+
+    async def wait(self) -> None:
+        """Return when something may have changed."""
+        ...
+
+    def take(self) -> tuple[set[str], bool]:
+        """All paths that changed since the last call, and whether events were lost."""
+        ...
+
+    def rescan(self) -> None:
+        """Watch folders that are kept now and were not before."""
+        ...
+
+    def close(self) -> None:
+        """Stop watching."""
+        ...
+
+
+def make_watcher(root: Path, ignore: Ignore) -> Watcher:
+    """The best watcher that this system has.
+
+    Raises:
+        WatchError: The system does not allow to watch so many folders.
+    """
+    if sys.platform == "linux":
+        return InotifyWatcher(root, ignore)
+    from hotloop.devloop.polled import WatchfilesWatcher
+
+    return WatchfilesWatcher(root, ignore)
+
+
+async def watch(
+    root: Path, ignore: Ignore, known: Container[str], *, watcher: Watcher | None = None
+) -> AsyncIterator[Batch]:
+    """Give batches of changed paths until the caller stops. While the caller is busy, changes gather for the next.
+
+    Args:
+        root: The project.
+        ignore: Its rules.
+        known: Paths that are synced already (an `Index`): changes of others count if no rule ignores them.
+        watcher: What to ask; `make_watcher` by default. It is closed at the end.
+    """
+    source = watcher if watcher is not None else make_watcher(root, ignore)
+    try:
+        while True:
+            await source.wait()
+            seen_at_s = time.monotonic()
+            paths, is_lost = source.take()
+            is_held = bool(paths or is_lost) and await _hold(ignore)
+            if is_held:
+                more, is_lost_too = source.take()
+                paths, is_lost = paths | more, is_lost or is_lost_too
+            if any(path.rpartition("/")[2] in RULE_FILES for path in paths):
+                ignore.forget()
+                is_lost = True
+            if is_lost:
+                source.rescan()
+            kept = frozenset(path for path in paths if _counts(root, path, ignore, known))
+            if kept or is_lost:
+                yield Batch(kept, is_lost, is_held, seen_at_s)
+    finally:
+        source.close()
+
+
+def _counts(root: Path, path: str, ignore: Ignore, known: Container[str]) -> bool:
+    """Whether a path is synced: known names are, new ones if they are (still) there and not ignored."""
+    return path in known or (os.path.lexists(root / path) and not ignore.is_ignored(path))
+
+
+async def _hold(ignore: Ignore) -> bool:
+    """Wait while git changes the tree, so that a checkout is one batch. Returns whether there was anything to wait for."""
+    git = ignore.git_folder
+    if git is None or not (is_git_busy(git) or is_git_amid(git)):
+        return False
+    started_s = quiet_since_s = time.monotonic()
+    while (now_s := time.monotonic()) - started_s < HOLD_CAP_S:
+        if is_git_busy(git):
+            quiet_since_s = now_s
+        elif not is_git_amid(git) or now_s - quiet_since_s > REBASE_QUIET_S:
+            break
+        await asyncio.sleep(HOLD_POLL_S)
+    return True
+
+
+def is_git_busy(git_folder: Path) -> bool:
+    """Whether git writes the checkout at this moment."""
+    return os.path.lexists(git_folder / "index.lock")
+
+
+def is_git_amid(git_folder: Path) -> bool:
+    """Whether a rebase or a series of picks is under way; it may wait for the user."""
+    return any(os.path.lexists(git_folder / name) for name in ("rebase-merge", "rebase-apply", "sequencer"))
+
+
+class InotifyWatcher:
+    """Watches each kept folder. A new folder is watched first and read then, so nothing made between is lost."""
+
+    def __init__(self, root: Path, ignore: Ignore, *, source: inotify.Inotify | None = None) -> None:
+        self._root = root
+        self._ignore = ignore
+        self._inotify = source if source is not None else inotify.Inotify()
+        self._folder_by_watch: dict[int, str] = {}
+        self._watch_by_folder: dict[str, int] = {}
+        self._unclosed: dict[str, float] = {}
+        self._ready = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._inotify.fd, self._ready.set)
+        self.rescan()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._loop.remove_reader(self._inotify.fd)
+        self._inotify.close()
+
+    def rescan(self) -> None:
+        """Watch every kept folder that is not watched yet."""
+        self._add("")
+        for path, is_folder in self._ignore.walk():
+            if is_folder:
+                self._add(path)
+
+    async def wait(self) -> None:
+        """Return when events wait, or a file stays open for long after it was written."""
+        if not self._unclosed:
+            await self._ready.wait()
+            return
+        due_s = min(self._unclosed.values()) + UNCLOSED_S - time.monotonic()
+        try:
+            await asyncio.wait_for(self._ready.wait(), max(due_s, 0.001))
+        except TimeoutError:
+            return
+
+    def take(self) -> tuple[set[str], bool]:
+        """Read all that waits in the kernel."""
+        self._ready.clear()
+        changed: set[str] = set()
+        is_lost = False
+        while events := self._inotify.read():
+            for event in events:
+                is_lost |= bool(event.mask & inotify.OVERFLOWED)
+                self._take_one(event, changed)
+        now_s = time.monotonic()
+        for path in [path for path, since_s in self._unclosed.items() if now_s - since_s >= UNCLOSED_S]:
+            del self._unclosed[path]
+            changed.add(path)
+        return changed, is_lost
+
+    def _take_one(self, event: inotify.RawEvent, changed: set[str]) -> None:
+        folder = self._folder_by_watch.get(event.watch)
+        if folder is None:
+            return
+        if event.mask & inotify.UNWATCHED:
+            del self._folder_by_watch[event.watch]
+            if self._watch_by_folder.get(folder) == event.watch:
+                del self._watch_by_folder[folder]
+        elif event.name:
+            path = f"{folder}/{event.name}" if folder else event.name
+            take = self._take_folder if event.mask & inotify.IS_FOLDER else self._take_file
+            take(path, event.mask, changed)
+
+    def _take_file(self, path: str, mask: int, changed: set[str]) -> None:
+        if mask & inotify.MODIFIED:
+            self._unclosed.setdefault(path, time.monotonic())
+        elif mask & inotify.CREATED and not self._is_complete(path):
+            return  # a regular file: its writer will close it
+        else:
+            self._unclosed.pop(path, None)
+            changed.add(path)
+
+    def _take_folder(self, path: str, mask: int, changed: set[str]) -> None:
+        if mask & inotify.ATTRIBUTES:
+            return
+        changed.add(path)
+        if mask & inotify.MOVED_FROM:
+            self._forget_below(path)
+        elif mask & (inotify.CREATED | inotify.MOVED_TO) and not self._ignore.is_ignored(path):
+            self._add(path)
+            for below, is_folder in self._ignore.walk(path):
+                if is_folder:
+                    self._add(below)
+
+    def _is_complete(self, path: str) -> bool:
+        """Links, hard or symbolic, are whole when they appear; nobody closes them."""
+        try:
+            status = (self._root / path).lstat()
+        except OSError:
+            return True
+        return not stat.S_ISREG(status.st_mode) or status.st_nlink > 1
+
+    def _add(self, folder: str) -> None:
+        watch = self._inotify.add(self._root / folder)
+        if watch is None:
+            return
+        stale = self._folder_by_watch.get(watch)
+        if stale is not None and stale != folder and self._watch_by_folder.get(stale) == watch:
+            del self._watch_by_folder[stale]  # the folder moved here
+        self._folder_by_watch[watch] = folder
+        self._watch_by_folder[folder] = watch
+
+    def _forget_below(self, folder: str) -> None:
+        gone: Iterable[str] = [
+            path for path in self._watch_by_folder if path == folder or path.startswith(folder + "/")
+        ]
+        for path in gone:
+            watch = self._watch_by_folder.pop(path)
+            if self._folder_by_watch.get(watch) == path:
+                del self._folder_by_watch[watch]
+                self._inotify.remove(watch)
