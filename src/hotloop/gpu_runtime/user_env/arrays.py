@@ -109,7 +109,7 @@ def from_npy(body: bytes, dtype: Any = None) -> Any:
 def to_npy(array: Any) -> bytes:
     """Write an array in numpy's own format."""
     file = io.BytesIO()
-    numpy().lib.format.write_array(file, numpy().ascontiguousarray(array), allow_pickle=False)
+    numpy().lib.format.write_array(file, array, allow_pickle=False)
     return file.getvalue()
 
 

@@ -62,12 +62,26 @@ class _Tracer:
         return self._make(code.co_filename, line, getattr(code, "co_qualname", code.co_name), columns)
 
     def _syntax_frame(self, error: SyntaxError, file: str, line: int) -> Frame:
+        error = self._recompiled(error, file)
         text = self._line(file, line) or (error.text or "").rstrip("\r\n")
         start = (error.offset or 0) - 1  # counted in characters from 1; 0 if unknown
         if start < 0:
             return self._make(file, line, "<module>", text=text)
         end = (error.end_offset or 0) - 1 if error.end_lineno in {None, line} else len(text)
         return self._make(file, line, "<module>", (start, max(end, start + 1)), text)
+
+    def _recompiled(self, error: SyntaxError, file: str) -> SyntaxError:
+        """Get the error again from text: up to Python 3.12, its columns are counted in bytes when bytes are compiled."""
+        source = self._project.source_of(file)
+        if source is None or source.isascii():
+            return error
+        try:
+            compile(_decoded(source), file, "exec", dont_inherit=True)
+        except SyntaxError as again:
+            return again if again.lineno == error.lineno else error
+        except ValueError:  # a null byte
+            return error
+        return error
 
     def _make(
         self, file: str, line: int, function: str, columns: tuple[int, int] = (-1, -1), text: str | None = None

@@ -1,0 +1,511 @@
+"""Calls through a real socket: every call is answered once, whatever the user's function does."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from hotloop.gpu_runtime.user_env import resolve, wire
+from hotloop.gpu_runtime.user_env.call import Caller, serve
+
+HEAD = "from __future__ import annotations\nimport hotloop\napp = hotloop.App('shop')\n"
+JSON = "application/json"
+WAIT_S = 20.0
+
+
+@dataclass
+class Runtime:
+    """The runtime's end of a worker's link."""
+
+    link: wire.Link
+    thread: threading.Thread
+    controls: list[str] = field(default_factory=list)
+
+    def call(self, endpoint: str, *items: Any, call_id: int = 1, accept: str = "", query: str = "") -> None:
+        """Send a call: an item is a JSON object, or bytes to send raw."""
+        bodies = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in items]
+        headers = [
+            {
+                "id": 10 * call_id + index, "method": "POST", "path": f"/{endpoint}", "query": query,
+                "type": "application/octet-stream" if isinstance(item, bytes) else JSON,
+                "accept": accept, "size": len(body),
+            }
+            for index, (item, body) in enumerate(zip(items, bodies, strict=True))
+        ]  # fmt: skip
+        self.link.send({"kind": "call", "id": call_id, "endpoint": endpoint, "items": headers}, b"".join(bodies))
+
+    def cancel(self, call_id: int = 1) -> None:
+        self.link.send({"kind": "cancel", "id": call_id})
+
+    def result(self) -> list[tuple[int, Any]]:
+        """Receive a result; give each item's status and body, JSON decoded."""
+        message = self.link.receive()
+        assert message.kind == "result", message
+        assert message.header["compute_s"] >= 0
+        found: list[tuple[int, Any]] = []
+        offset = 0
+        for item in message.header["items"]:
+            body = message.payload[offset : offset + item["size"]]
+            offset += item["size"]
+            found.append((item["status"], json.loads(body) if item["type"] == JSON else body))
+        assert offset == len(message.payload)
+        return found
+
+    def ask(self, endpoint: str, *items: Any, **options: Any) -> list[tuple[int, Any]]:
+        self.call(endpoint, *items, **options)
+        return self.result()
+
+    def stream(self) -> tuple[list[wire.Message], wire.Message]:
+        """Receive a stream's chunks and its end."""
+        chunks: list[wire.Message] = []
+        while (message := self.link.receive()).kind == "chunk":
+            chunks.append(message)
+        assert message.kind == "end", message
+        return chunks, message
+
+
+@contextmanager
+def worker(user, source: str, models: dict[str, Any] | None = None) -> Iterator[Runtime]:
+    """Serve an app from a thread; at the end it must stop by itself."""
+    plan = resolve.check(user.load(HEAD + source).app)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(WAIT_S)
+    link = wire.Link(theirs)
+    controls: list[str] = []
+
+    def on_control(message: wire.Message) -> bool:
+        controls.append(message.kind)
+        return message.kind != "exit"
+
+    caller = Caller(plan, models or {}, link.send, user.project)
+    thread = threading.Thread(target=serve, args=(link, caller, on_control), daemon=True)
+    thread.start()
+    runtime = Runtime(wire.Link(ours), thread, controls)
+    try:
+        yield runtime
+        runtime.link.send({"kind": "exit"})
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    finally:
+        ours.close()
+        theirs.close()
+
+
+PLAIN = """
+@app.model
+def encoder(): return 1
+
+@app.endpoint
+def embed(text: str, encoder, n: int = 2):
+    return [encoder(text)] * n
+"""
+
+
+def test_a_call_gets_the_requests_values_and_the_models(user):
+    with worker(user, PLAIN, {"encoder": len}) as runtime:
+        assert runtime.ask("embed", {"text": "abc"}) == [(200, [3, 3])]
+        assert runtime.ask("embed", {"text": "abc", "n": 1}, call_id=2) == [(200, [3])]
+
+
+def test_a_bad_request_is_answered_with_its_place(user):
+    with worker(user, PLAIN, {"encoder": len}) as runtime:
+        assert runtime.ask("embed", {"text": 3}) == [
+            (422, {"error": {"type": "BadRequest", "message": "text: expected a string, got 3", "where": "text"}})
+        ]
+
+
+def test_an_exception_is_answered_with_the_users_line_and_logged(user, capfd):
+    with worker(user, "@app.endpoint\ndef f(x: int):\n    return 1 / x\n") as runtime:
+        ((status, body),) = runtime.ask("f", {"x": 0})
+
+    assert status == 500
+    assert body["error"] == {"type": "ZeroDivisionError", "message": "division by zero", "where": "shop.py:6"}
+    assert body["problem"]["frames"][-1]["source"] == "    return 1 / x"
+    assert capfd.readouterr().err == (
+        "Traceback (most recent call last):\n"
+        '  File "shop.py", line 6, in f\n'
+        "    return 1 / x\n"
+        "           ^^^^^\n"
+        "ZeroDivisionError: division by zero\n"
+    )
+
+
+@pytest.mark.parametrize("statement", ["sys.exit(3)", "raise BaseException('odd')", "raise StopIteration"])
+def test_whatever_is_raised_the_worker_serves_on(user, statement):
+    with worker(
+        user, f"import sys\n@app.endpoint\ndef f(x: int = 0):\n    if x: return x\n    {statement}\n"
+    ) as runtime:
+        assert runtime.ask("f", {})[0][0] == 500
+        assert runtime.ask("f", {"x": 1}, call_id=2) == [(200, 1)]
+
+
+def test_a_result_that_can_not_be_written_names_the_endpoint_and_the_part(user):
+    with worker(user, "@app.endpoint\ndef f():\n    return {'a': [object()]}\n") as runtime:
+        ((status, body),) = runtime.ask("f", {})
+
+    assert status == 500
+    assert body["error"]["message"] == (
+        "endpoint 'f' at shop.py:5: result.a[0] is an object, which can't be written as JSON"
+    )
+    assert body["error"]["where"] == "shop.py:5"
+
+
+BATCHED = """
+@app.endpoint(batch=hotloop.Batch(max_size=8))
+def f(x: list[int], k: list[int | None]):
+    print(x, k)
+    return [(n, j) for n, j in zip(x, k)] if 7 not in x else [1]
+"""
+
+
+def test_a_batch_is_one_call_and_each_request_gets_its_entry(user, capfd):
+    with worker(user, BATCHED) as runtime:
+        assert runtime.ask("f", {"x": 1}, {"x": 2, "k": 5}) == [(200, [1, None]), (200, [2, 5])]
+
+    assert capfd.readouterr().out == "[1, 2] [None, 5]\n"
+
+
+def test_a_bad_request_in_a_batch_fails_alone(user):
+    with worker(user, BATCHED) as runtime:
+        found = runtime.ask("f", {"x": 1}, {"x": "a"}, {"x": 3})
+
+    assert [status for status, _ in found] == [200, 422, 200]
+    assert found[2] == (200, [3, None])
+
+
+def test_a_batch_of_bad_requests_alone_does_not_call_the_function(user, capfd):
+    with worker(user, BATCHED) as runtime:
+        assert [status for status, _ in runtime.ask("f", {"x": "a"}, {})] == [422, 422]
+
+    assert capfd.readouterr().out == ""
+
+
+def test_one_unwritable_entry_of_a_batch_fails_alone(user):
+    source = "@app.endpoint(batch=hotloop.Batch())\ndef f(x: list[int]):\n    return [n or object() for n in x]\n"
+    with worker(user, source) as runtime:
+        assert [status for status, _ in runtime.ask("f", {"x": 1}, {"x": 0}, {"x": 2})] == [200, 500, 200]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("[1]", "returned 1 results for 2 requests"),
+        ("[1, 2, 3]", "returned 3 results for 2 requests"),
+        ("None", "returned a NoneType: expected a list with one entry a request"),
+        ("'ab'", "returned a str: expected a list with one entry a request"),
+        ("{1: 1, 2: 2}", "returned a dict: expected a list with one entry a request"),
+        ("(n for n in x)", "returned a generator: expected a list with one entry a request"),
+    ],
+)
+def test_a_batch_of_the_wrong_length_names_file_and_line(user, returned, message):
+    source = f"@app.endpoint(batch=hotloop.Batch())\ndef f(x: list[int]):\n    return {returned}\n"
+    with worker(user, source) as runtime:
+        found = runtime.ask("f", {"x": 1}, {"x": 2})
+
+    assert [status for status, _ in found] == [500, 500]
+    for _, body in found:
+        assert body["error"] == {
+            "type": "AppError",
+            "message": f"endpoint 'f' at shop.py:5 is batched and {message}",
+            "where": "shop.py:5",
+        }
+
+
+def test_raw_bodies_are_cut_by_their_sizes(user):
+    source = "@app.endpoint(batch=hotloop.Batch())\ndef f(x: list[bytes]):\n    return x\n"
+    with worker(user, source) as runtime:
+        assert runtime.ask("f", b"abc", b"", b"\x00") == [
+            (200, b"abc"),
+            (422, {"error": {"type": "BadRequest", "message": "x: missing, expected bytes", "where": "x"}}),
+            (200, b"\x00"),
+        ]
+
+
+# --- streams ----------------------------------------------------------------------------------------------------
+
+STREAM = """
+@app.endpoint
+def f(items: list, fail: bool = False):
+    for item in items:
+        yield item
+    if fail:
+        raise ValueError("broke")
+
+@app.endpoint
+async def g(items: list, fail: bool = False):
+    for item in items:
+        yield item
+    if fail:
+        raise ValueError("broke")
+"""
+
+
+@pytest.mark.parametrize("endpoint", ["f", "g"])
+@pytest.mark.parametrize(
+    ("items", "accept", "kind", "chunks"),
+    [
+        (["a", "é"], "*/*", "text/plain; charset=utf-8", [b"a", "é".encode()]),
+        (["a", 1], "", "text/plain; charset=utf-8", [b"a", b"1"]),
+        ([1, "a"], "", "application/x-ndjson", [b"1\n", b'"a"\n']),
+        (["a", {"b": 1}], "application/x-ndjson", "application/x-ndjson", [b'"a"\n', b'{"b":1}\n']),
+        (
+            ["a\nb", {"b": 1}],
+            "text/event-stream",
+            "text/event-stream; charset=utf-8",
+            [b"data: a\ndata: b\n\n", b'data: {"b":1}\n\n'],
+        ),
+        ([], "", "text/plain; charset=utf-8", [b""]),
+    ],
+)
+def test_a_stream_is_written_as_asked_or_as_its_first_item(user, endpoint, items, accept, kind, chunks):
+    with worker(user, STREAM) as runtime:
+        runtime.call(endpoint, {"items": items}, accept=accept)
+        found, end = runtime.stream()
+
+    assert [chunk.payload for chunk in found] == chunks
+    assert found[0].header == {"kind": "chunk", "id": 1, "item": 10, "type": kind, "status": 200}
+    assert all(chunk.header == {"kind": "chunk", "id": 1, "item": 10} for chunk in found[1:])
+    assert (end.header["id"], end.header["item"], "error" in end.header) == (1, 10, False)
+
+
+@pytest.mark.parametrize("endpoint", ["f", "g"])
+def test_a_stream_that_breaks_ends_with_the_error(user, endpoint):
+    with worker(user, STREAM) as runtime:
+        runtime.call(endpoint, {"items": ["a"], "fail": True}, accept="text/event-stream")
+        chunks, end = runtime.stream()
+
+    line = 10 if endpoint == "f" else 17
+    assert chunks[1].payload.startswith(b'event: error\ndata: {"error": {"type": "ValueError", "message": "broke"')
+    assert end.header["error"] == f"ValueError: broke (shop.py:{line})"
+
+
+@pytest.mark.parametrize("endpoint", ["f", "g"])
+def test_a_stream_that_breaks_before_its_first_item_is_an_ordinary_error(user, endpoint):
+    with worker(user, STREAM) as runtime:
+        runtime.call(endpoint, {"items": [], "fail": True})
+        (chunk,), end = runtime.stream()
+        runtime.call(endpoint, {"items": 3}, call_id=2)
+        (refused,), _ = runtime.stream()
+
+    assert (chunk.header["status"], chunk.header["type"]) == (500, JSON)
+    assert json.loads(chunk.payload)["error"]["message"] == "broke"
+    assert "error" not in end.header
+    assert (refused.header["status"], json.loads(refused.payload)["error"]["where"]) == (422, "items")
+
+
+ENDLESS = """
+import asyncio
+@app.endpoint
+def f():
+    try:
+        while True:
+            yield "x"
+    finally:
+        print("closed", flush=True)
+
+@app.endpoint
+async def g():
+    try:
+        while True:
+            yield "x"
+    finally:
+        await asyncio.sleep(0)
+        print("closed", flush=True)
+
+@app.endpoint
+async def slow(x: int = 0):
+    if x:
+        return x
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("endpoint", ["f", "g"])
+def test_a_stream_whose_client_is_gone_is_closed(user, endpoint, capfd):
+    source = ENDLESS if endpoint == "g" else ENDLESS.split("@app.endpoint\nasync", maxsplit=1)[0]
+    with worker(user, source) as runtime:
+        runtime.call(endpoint, {})
+        assert runtime.link.receive().payload == b"x"
+        runtime.cancel()
+        _, end = runtime.stream()
+
+    assert end.header["error"] == "cancelled"
+    assert capfd.readouterr().out == "closed\n"
+
+
+def test_a_sync_stream_inside_a_loop_is_cancelled_too(user, capfd):
+    with worker(user, ENDLESS) as runtime:
+        runtime.call("f", {})
+        runtime.link.receive()
+        runtime.cancel()
+        assert runtime.stream()[1].header["error"] == "cancelled"
+
+
+def test_a_cancelled_async_call_is_answered_and_cleans_up(user, capfd):
+    with worker(user, ENDLESS) as runtime:
+        runtime.call("slow", {})
+        assert runtime.ask("slow", {"x": 1}, call_id=2) == [(200, 1)]
+        runtime.cancel()
+        assert runtime.result() == [(499, b"")]
+
+    assert capfd.readouterr().out == "closed\n"
+
+
+@pytest.mark.parametrize("endpoint", ["f", "slow"])
+def test_a_call_cancelled_before_it_began_never_runs(user, endpoint, capfd):
+    source = ENDLESS + "\n@app.endpoint\ndef sync(): print('ran', flush=True); return 1\n"
+    plan = resolve.check(user.load(HEAD + source).app)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(WAIT_S)
+    runtime = Runtime(wire.Link(ours), threading.current_thread())
+    runtime.call(endpoint, {})
+    runtime.cancel()
+    runtime.call("sync", {}, call_id=2)
+    runtime.cancel(2)
+    runtime.link.send({"kind": "exit"})
+    link = wire.Link(theirs)
+    serve(link, Caller(plan, {}, link.send, user.project), lambda _: False)
+
+    first = runtime.link.receive()
+    assert first.header.get("error") == "cancelled" or first.header["items"][0]["status"] == 499
+    assert runtime.result() == [(499, b"")]
+    assert capfd.readouterr().out == ""
+
+
+def test_a_cancellation_that_comes_too_late_changes_nothing(user):
+    with worker(user, PLAIN, {"encoder": len}) as runtime:
+        assert runtime.ask("embed", {"text": "a"}) == [(200, [1, 1])]
+        runtime.cancel()
+        assert runtime.ask("embed", {"text": "a"}, call_id=1) == [(200, [1, 1])]
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+def test_async_calls_run_at_the_same_time(user):
+    source = """
+import asyncio
+waiting = {}
+@app.endpoint
+async def wait():
+    waiting["it"] = asyncio.get_running_loop().create_future()
+    return await waiting["it"]
+@app.endpoint
+async def tell(x: int):
+    waiting["it"].set_result(x)
+@app.endpoint
+def plain(x: int):
+    return x
+"""
+    with worker(user, source) as runtime:
+        runtime.call("wait", {}, call_id=1)
+        assert runtime.ask("plain", {"x": 5}, call_id=2) == [(200, 5)]
+        runtime.call("tell", {"x": 3}, call_id=3)
+        assert sorted([str(runtime.result()), str(runtime.result())]) == ["[(200, 3)]", "[(200, None)]"]
+
+
+def test_async_batches_and_errors_are_answered_like_sync_ones(user):
+    source = """
+@app.endpoint(batch=hotloop.Batch())
+async def f(x: list[int]):
+    return [10 // n for n in x]
+"""
+    with worker(user, source) as runtime:
+        assert runtime.ask("f", {"x": 1}, {"x": "a"}, {"x": 5})[::2] == [(200, 10), (200, 2)]
+        ((status, body),) = runtime.ask("f", {"x": 0}, call_id=2)
+        assert (status, body["error"]["where"]) == (500, "shop.py:7")
+
+
+def test_context_variables_do_not_leak_from_call_to_call_and_last_through_a_stream(user):
+    source = """
+from contextvars import ContextVar
+var = ContextVar("var", default=0)
+@app.endpoint
+def f():
+    before = var.get()
+    var.set(before + 1)
+    return before
+@app.endpoint
+def g():
+    for _ in range(3):
+        var.set(var.get() + 1)
+        yield var.get()
+"""
+    with worker(user, source) as runtime:
+        assert [runtime.ask("f", {}, call_id=n) for n in (1, 2)] == [[(200, 0)], [(200, 0)]]
+        runtime.call("g", {}, call_id=3)
+        assert [chunk.payload for chunk in runtime.stream()[0]] == [b"1\n", b"2\n", b"3\n"]
+
+
+@pytest.mark.parametrize("source", [PLAIN, ENDLESS], ids=["plain", "loop"])
+def test_other_frames_go_to_the_worker(user, source):
+    with worker(user, source) as runtime:
+        runtime.link.send({"kind": "probe"})
+        runtime.link.send({"kind": "learn"})
+
+    assert runtime.controls == ["probe", "learn", "exit"]
+
+
+@pytest.mark.parametrize("source", [PLAIN, ENDLESS], ids=["plain", "loop"])
+def test_serving_ends_when_the_other_side_is_gone(user, source):
+    plan = resolve.check(user.load(HEAD + source).app)
+    ours, theirs = socket.socketpair()
+    link = wire.Link(theirs)
+    ours.close()
+
+    serve(link, Caller(plan, {}, link.send, user.project), lambda _: True)
+
+
+def test_messages_larger_than_a_socket_holds_are_answered_whole(user):
+    source = "@app.endpoint\nasync def f(x: bytes):\n    return x\n@app.endpoint\ndef g(x: bytes):\n    return x\n"
+    body = bytes(range(256)) * 20_000
+    with worker(user, source) as runtime:
+        assert runtime.ask("f", body) == [(200, body)]
+        assert runtime.ask("g", body, call_id=2) == [(200, body)]
+
+
+def test_a_revision_that_moved_under_a_request_is_said_to_have(user):
+    user.project.update({"late.py": "0" * 64})
+    user.write("x = 1\n", "late.py")
+    with worker(user, "@app.endpoint\ndef f():\n    import late\n    return late.x\n") as runtime:
+        ((status, body),) = runtime.ask("f", {})
+
+    assert (status, body["error"]["message"]) == (
+        503,
+        "late.py was saved again while this request wanted to import it; send the request again",
+    )
+
+
+def test_an_app_without_async_endpoints_serves_without_asyncio(user):
+    user.write(HEAD + PLAIN)
+    code = f"""
+import socket, sys
+sys.path.insert(0, {str(user.folder)!r})
+import shop
+from hotloop.gpu_runtime.user_env import resolve, wire
+from hotloop.gpu_runtime.user_env.call import Caller, serve
+from hotloop.gpu_runtime.user_env.source import Project
+a, b = socket.socketpair()
+header = {{"kind": "call", "id": 1, "endpoint": "embed",
+          "items": [{{"id": 1, "type": "application/json", "query": "", "accept": "", "size": 14}}]}}
+wire.Link(a).send(header, b'{{"text":"abc"}}')
+wire.Link(a).send({{"kind": "exit"}})
+link = wire.Link(b)
+serve(link, Caller(resolve.check(shop.app), {{"encoder": len}}, link.send, Project({str(user.folder)!r})), lambda _: False)
+print(wire.Link(a).receive().kind, "asyncio" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.stdout, done.stderr) == ("result False\n", "")
