@@ -1,0 +1,224 @@
+"""What a project says about itself: `[tool.hotloop]` in pyproject.toml, and where its app is. Runs no user code."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hotloop.errors import UsageError
+
+DEFAULT_PORT = 8000
+MAX_SCANNED_FILES = 2000
+
+_EXAMPLE = 'write one, such as:  app = hotloop.App("search")  or make a project with: dev new PATH'
+
+
+@dataclass(frozen=True, slots=True)
+class AppLocation:
+    """Where an app is made.
+
+    Attributes:
+        file: Relative to the project.
+        name: The variable; empty to take the only one in the file.
+        line: Counted from 1; 0 if the file was named by the user and not scanned.
+    """
+
+    file: str
+    name: str
+    line: int = 0
+
+    @property
+    def option(self) -> str:
+        """What to type after ``--app``."""
+        return f"{self.file}:{self.name}" if self.name else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`[tool.hotloop]`, checked. None means: not said.
+
+    Attributes:
+        app: ``FILE`` or ``FILE:NAME``.
+        python: Interpreter, environment's folder or command.
+        runner: Where to run; ``local`` is this machine.
+    """
+
+    app: str | None = None
+    python: str | None = None
+    host: str | None = None
+    port: int | None = None
+    runner: str | None = None
+
+
+_TYPES: dict[str, type] = {"app": str, "python": str, "host": str, "port": int, "runner": str}
+_TYPE_NAMES = {str: "a string", int: "a whole number"}
+
+
+def find_project(path: Path) -> Path:
+    """Make the project's path absolute.
+
+    Raises:
+        UsageError: It is no folder.
+    """
+    project = path.expanduser().resolve()
+    if project.is_file():
+        msg = f"{path} is a file, a project's folder was expected"
+        raise UsageError(msg, hint=f"dev serve {path.parent} --app {path.name}")
+    if not project.is_dir():
+        msg = f"{path} is not there, a project's folder was expected"
+        raise UsageError(msg, hint=f"make one with: dev new {path}")
+    return project
+
+
+def load(project: Path) -> Settings:
+    """Read the project's settings.
+
+    Raises:
+        UsageError: The file can't be read, or holds what is not known; names file and key.
+    """
+    file = project / "pyproject.toml"
+    if not file.exists():
+        return Settings()
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        msg = f"pyproject.toml can't be read: {error}"
+        raise UsageError(msg, hint="correct that line of the file") from error
+    tools: Any = data.get("tool")
+    return check(cast("dict[str, Any]", tools).get("hotloop", {})) if isinstance(tools, dict) else Settings()
+
+
+def check(table: Any) -> Settings:
+    """Check the table's keys and values.
+
+    Raises:
+        UsageError: One of them is wrong.
+    """
+    if not isinstance(table, dict):
+        msg = f"pyproject.toml: tool.hotloop is {table!r}, a table was expected"
+        raise UsageError(msg, hint='write it as a table: [tool.hotloop], then a line such as: app = "app.py"')
+    values = cast("dict[str, Any]", table)
+    for key, value in values.items():
+        _check_one(key, value)
+    return Settings(**values)
+
+
+def _check_one(key: str, value: Any) -> None:
+    wanted = _TYPES.get(key)
+    if wanted is None:
+        msg = f"pyproject.toml: tool.hotloop.{key} is not a setting"
+        raise UsageError(msg, hint=f"the settings are: {', '.join(_TYPES)}")
+    if type(value) is not wanted:
+        msg = f"pyproject.toml: tool.hotloop.{key} is {value!r}, {_TYPE_NAMES[wanted]} was expected"
+        raise UsageError(msg, hint=f"write it as {_example_of(key)}")
+    if key == "port":
+        check_port(value, "pyproject.toml: tool.hotloop.port")
+    if key == "runner" and value != "local":
+        msg = f"pyproject.toml: tool.hotloop.runner is {value!r}, this version runs apps on 'local' only"
+        raise UsageError(msg, hint='write it as runner = "local", or leave it out')
+
+
+def check_port(port: int, what: str) -> None:
+    """Refuse a number that is no port.
+
+    Raises:
+        UsageError: It is below 0 or above 65535.
+    """
+    if not 0 <= port <= 65535:
+        msg = f"{what} is {port}, a port from 0 (any free one) to 65535 was expected"
+        raise UsageError(msg, hint=f"write it as {_example_of('port')}")
+
+
+def _example_of(key: str) -> str:
+    values = {"app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000"}
+    return f"{key} = {values.get(key, chr(34) + 'local' + chr(34))}"
+
+
+def locate_app(project: Path, wanted: str | None) -> AppLocation:
+    """Find the app: as it was named, else the only one in the project's own files.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    return _named(project, wanted) if wanted else _only(project, find_apps(project))
+
+
+def _named(project: Path, wanted: str) -> AppLocation:
+    file, _, name = wanted.partition(":")
+    path = (project / file).resolve()
+    if not path.is_file():
+        msg = f"--app {wanted}: there is no file {file} in {project}"
+        raise UsageError(msg, hint=_suggestion(project))
+    if not path.is_relative_to(project):
+        msg = f"--app {wanted}: {path} is outside of the project {project}"
+        raise UsageError(msg, hint="give the project's folder: dev serve PATH --app FILE")
+    if name and not name.isidentifier():
+        msg = f"--app {wanted}: {name!r} can't be a variable's name"
+        raise UsageError(msg, hint=f"write FILE:NAME, such as {file}:app")
+    return AppLocation(path.relative_to(project).as_posix(), name)
+
+
+def _suggestion(project: Path) -> str:
+    apps = find_apps(project)
+    return f"there is --app {apps[0].option}" if apps else _EXAMPLE
+
+
+def _only(project: Path, apps: list[AppLocation]) -> AppLocation:
+    if not apps:
+        msg = f"no app in {project}: no hotloop.App(...) in *.py or src/**/*.py"
+        raise UsageError(msg, hint=_EXAMPLE)
+    if len(apps) > 1:
+        places = ", ".join(f"{app.file}:{app.line} ({app.name})" for app in apps)
+        msg = f"{len(apps)} apps in {project}: {places}"
+        raise UsageError(msg, hint=f"choose one, such as: --app {apps[0].option}")
+    return apps[0]
+
+
+def find_apps(project: Path) -> list[AppLocation]:
+    """Find each ``NAME = hotloop.App(...)`` in the project's own files, without running them."""
+    files = sorted(project.glob("*.py")) + sorted((project / "src").rglob("*.py"))
+    return [app for file in files[:MAX_SCANNED_FILES] for app in _apps_in(file, file.relative_to(project).as_posix())]
+
+
+def _apps_in(file: Path, shown: str) -> list[AppLocation]:
+    try:
+        text = file.read_bytes()
+        tree = ast.parse(text) if b"hotloop" in text else ast.Module([], [])
+    except (OSError, SyntaxError, ValueError):
+        return _apps_in_broken(file, shown)
+    makers = _names_of_app(tree)
+    apps: list[AppLocation] = []
+    for node in tree.body:
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        if isinstance(value, ast.Call) and ast.unparse(value.func) in makers:
+            targets = node.targets if isinstance(node, ast.Assign) else [cast("ast.AnnAssign", node).target]
+            apps += [AppLocation(shown, t.id, node.lineno) for t in targets if isinstance(t, ast.Name)]
+    return apps
+
+
+def _apps_in_broken(file: Path, shown: str) -> list[AppLocation]:
+    """A file with a syntax error may still be the app: the runtime then shows the error, with its line."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    for number, line in enumerate(lines, 1):
+        name, equals, value = line.partition("=")
+        is_call = value.strip().startswith(("hotloop.App(", "App("))
+        if equals and is_call and name.strip().isidentifier():
+            return [AppLocation(shown, name.strip(), number)]
+    return []
+
+
+def _names_of_app(tree: ast.Module) -> set[str]:
+    """The expressions that mean `hotloop.App` in a module."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {f"{a.asname or a.name}.App" for a in node.names if a.name == "hotloop"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "hotloop":
+            names |= {a.asname or a.name for a in node.names if a.name == "App"}
+    return names

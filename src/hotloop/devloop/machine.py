@@ -1,0 +1,471 @@
+"""The loop's decisions: what a save leads to, and what became of it.
+
+`step` takes a state and an event and gives a state and actions. It knows no file, no network and no clock. Two rules
+hold everywhere:
+
+1. No save is lost: it is in `State.dirty`, in `State.taken`, or in a flight, until an iteration tells its outcome.
+2. Every flight ends in exactly one iteration: ok, failed, or superseded by a newer one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from hotloop import events
+from hotloop.devloop import diff, timeline
+from hotloop.devloop.timeline import Marks
+
+MAX_UNACKED = 8  # beyond this saves gather in one changeset: the latest content is what counts
+
+Outcome = Literal["ok", "failed", "superseded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Paths that changed and when; seconds on the monotonic clock save for ``saved_wall_s`` (since 1970)."""
+
+    paths: frozenset[str]
+    saved_s: float
+    seen_s: float
+    saved_wall_s: float
+    is_estimated: bool = False
+
+    def merged(self, newer: Save | None) -> Save:
+        """Add a newer save; its times hold, since the newest write is what the user waits for."""
+        return self if newer is None else replace(newer, paths=self.paths | newer.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A save on its way to feedback.
+
+    Attributes:
+        sequence: The changeset's number; 0 for the first start.
+        revision: What the changeset became on the runner; None until it is known.
+        reports: The probes that ran so far.
+        shown_s: When the first result was on the screen.
+    """
+
+    number: int
+    sequence: int
+    save: Save
+    marks: Marks
+    size_bytes: int = 0
+    revision: int | None = None
+    start: Literal["standby", "fork", "zygote", ""] = ""
+    ready: events.Ready | None = None
+    reports: tuple[events.ProbeReport, ...] = ()
+    shown_s: float | None = None
+    failed_shown_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the loop knows.
+
+    Attributes:
+        dirty: Saved and seen, not read yet.
+        taken: What the snapshot under way reads.
+        flights: Sent, without an outcome yet; oldest first.
+        early: Events of a revision that was not acknowledged yet.
+        previous: The newest result of each probe that was good.
+        hold: Why nothing is sent; empty if it is.
+    """
+
+    number: int = 0
+    dirty: Save | None = None
+    taken: Save | None = None
+    flights: tuple[Flight, ...] = ()
+    early: tuple[events.Event, ...] = ()
+    previous: dict[str, events.ProbeReport] = field(default_factory=dict[str, events.ProbeReport])
+    serving: int | None = None
+    hold: str = ""
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The workspace equals the project and the runtime is about to start: the first flight, which no save caused."""
+
+    save: Save
+    applied_s: float
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The watcher saw changes."""
+
+    save: Save
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshotted:
+    """The changed paths were read: a changeset, or nothing that differs (``sequence`` None)."""
+
+    at_s: float
+    sequence: int | None
+    paths: tuple[str, ...] = ()
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dangerous:
+    """The changes would delete most of the tree: nothing was read, the user is asked."""
+
+    at_s: float
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The user wants the dangerous changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """A changeset was applied; ``applied_s`` is on the runner's clock, which is this machine's."""
+
+    sequence: int
+    revision: int
+    applied_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A changeset was not applied."""
+
+    at_s: float
+    sequence: int
+    problem: events.Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """The runner said something; ``at_s`` is when it arrived."""
+
+    at_s: float
+    event: events.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A probe's result was written to the screen."""
+
+    at_s: float
+    generation: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over."""
+
+    at_s: float
+
+
+Event = Opened | Saved | Snapshotted | Dangerous | Confirmed | Acked | Refused | Happened | Shown | Ended
+
+# --- actions ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Read these paths and report `Snapshotted` or `Dangerous`."""
+
+    paths: frozenset[str]
+    is_confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the changeset of this number."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Tell everyone who reads the stream."""
+
+    event: events.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the user whether the dangerous changes are meant."""
+
+    reason: str
+
+
+Action = Snapshot | Send | Emit | Ask
+Step = tuple[State, tuple[Action, ...]]
+
+
+def step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
+    """Decide what follows from an event."""
+    match event:
+        case Opened():
+            return _opened(state, event)
+        case Saved():
+            dirty = event.save if state.dirty is None else state.dirty.merged(event.save)
+            return _take(replace(state, dirty=dirty))
+        case Snapshotted():
+            return _snapshotted(state, event)
+        case Dangerous():
+            return _dangerous(state, event)
+        case Confirmed():
+            return _confirmed(state)
+        case Acked():
+            return _acked(state, event)
+        case Refused():
+            return _refused(state, event)
+        case Happened():
+            passed: Step = (state, (Emit(event.event),))
+            return _chain(passed, _happened(state, event.event, event.at_s))
+        case Shown():
+            return _shown(state, event)
+        case Ended():
+            return _settle_before(state, len(state.flights), event.at_s)
+
+
+def _chain(first: Step, then: Step) -> Step:
+    return then[0], first[1] + then[1]
+
+
+# --- from save to changeset -------------------------------------------------------------------------------------
+
+
+def _opened(state: State, event: Opened) -> Step:
+    marks = Marks(event.save.saved_s, event.save.seen_s, applied_s=event.applied_s)
+    flight = Flight(0, 0, event.save, marks, revision=event.revision)
+    return replace(state, flights=(*state.flights, flight)), ()
+
+
+def _take(state: State) -> Step:
+    """Read what is dirty, unless a snapshot is under way or too much is unacknowledged."""
+    unacked = sum(flight.revision is None for flight in state.flights)
+    if state.dirty is None or state.taken is not None or unacked >= MAX_UNACKED:
+        return state, ()
+    return replace(state, dirty=None, taken=state.dirty), (Snapshot(state.dirty.paths),)
+
+
+def _snapshotted(state: State, event: Snapshotted) -> Step:
+    save, state = state.taken, replace(state, taken=None, hold="")
+    if save is None or event.sequence is None:
+        return _take(state)
+    number = state.number + 1
+    flight = Flight(number, event.sequence, save, Marks(save.saved_s, save.seen_s), size_bytes=event.size_bytes)
+    flight = replace(flight, save=replace(save, paths=frozenset(event.paths)))
+    state = replace(state, number=number, flights=(*state.flights, flight))
+    sent = (Send(event.sequence), Emit(events.IterationStarted(event.at_s, number, event.paths)))
+    return _chain((state, sent), _take(state))
+
+
+def _dangerous(state: State, event: Dangerous) -> Step:
+    """Keep the paths dirty and ask once; the next save looks again, so putting the files back resolves it."""
+    if state.taken is None:
+        return state, ()
+    dirty = state.taken.merged(state.dirty)
+    is_new = state.hold != event.reason
+    state = replace(state, taken=None, dirty=dirty, hold=event.reason)
+    said = (Emit(events.Held(event.at_s, event.reason, event.hint)), Ask(event.reason)) if is_new else ()
+    return state, said
+
+
+def _confirmed(state: State) -> Step:
+    if state.dirty is None or state.taken is not None or not state.hold:
+        return state, ()
+    taken = state.dirty
+    return replace(state, dirty=None, taken=taken), (Snapshot(taken.paths, is_confirmed=True),)
+
+
+def _acked(state: State, event: Acked) -> Step:
+    flight = next((f for f in state.flights if f.sequence == event.sequence and f.revision is None), None)
+    if flight is None:
+        return _take(state)
+    marks = replace(flight.marks, applied_s=event.applied_s)
+    acked = replace(flight, revision=event.revision, marks=marks)
+    result = _replay(_with(state, acked))
+    return _chain(result, _take(result[0]))
+
+
+def _replay(state: State) -> Step:
+    """Look again at what was said early; what still has no changeset stays, if one may yet be its cause."""
+    waiting: Step = (replace(state, early=()), ())
+    for event in state.early:
+        waiting = _chain(waiting, _happened(waiting[0], event, event.at_s))
+    return waiting
+
+
+def _refused(state: State, event: Refused) -> Step:
+    flight = next((f for f in state.flights if f.sequence == event.sequence and f.revision is None), None)
+    if flight is None:
+        return state, ()
+    said = (Emit(events.ReloadFailed(event.at_s, 0, event.problem, state.serving)),)
+    failed = _finish(state, flight, "failed", event.at_s, event.problem)
+    replayed = _chain((failed[0], said + failed[1]), _replay(failed[0]))
+    return _chain(replayed, _take(replayed[0]))
+
+
+# --- from revision to outcome -----------------------------------------------------------------------------------
+
+
+def _happened(state: State, event: events.Event, at_s: float) -> Step:
+    match event:
+        case events.ReloadStarted() | events.ReloadSuperseded() | events.ReloadFailed() | events.Ready():
+            return _reload_event(state, event, at_s)
+        case events.ProbeFinished():
+            return _probe_finished(state, event, at_s)
+        case events.ProbesFinished():
+            flight = _of_revision(state, event.revision)
+            return _probes_finished(state, flight, at_s) if flight is not None else _early(state, event)
+        case events.RuntimeStopped():
+            return _stopped(replace(state, serving=None), event, at_s)
+        case _:
+            return state, ()
+
+
+_ReloadEvent = events.ReloadStarted | events.ReloadSuperseded | events.ReloadFailed | events.Ready
+
+
+def _reload_event(state: State, event: _ReloadEvent, at_s: float) -> Step:
+    state = replace(state, serving=event.generation) if isinstance(event, events.Ready) else state
+    flight = _of_revision(state, event.revision)
+    if flight is None:
+        return _early(state, event)
+    match event:
+        case events.ReloadStarted():
+            marks = replace(flight.marks, started_s=event.at_s, imported_s=None, ready_s=None)
+            return _with(state, replace(flight, marks=marks, start=event.start, ready=None)), ()
+        case events.ReloadSuperseded():
+            return _finish(state, flight, "superseded", at_s)
+        case events.ReloadFailed():
+            older = _settle_before(state, state.flights.index(flight), at_s)
+            return _chain(older, _finish(older[0], flight, "failed", at_s, event.problem))
+        case events.Ready():
+            older = _settle_before(state, state.flights.index(flight), at_s)
+            marks = replace(flight.marks, imported_s=event.imported_at_s, ready_s=event.at_s)
+            return _chain(older, (_with(older[0], replace(flight, marks=marks, start=event.start, ready=event)), ()))
+
+
+def _early(state: State, event: events.Event) -> Step:
+    """Keep what is said about a revision that a changeset on its way may turn out to be."""
+    is_expected = any(flight.revision is None for flight in state.flights)
+    return replace(state, early=(*state.early, event)) if is_expected else state, ()
+
+
+def _probe_finished(state: State, event: events.ProbeFinished, at_s: float) -> Step:
+    flight = _of_revision(state, event.revision)
+    if flight is None and any(f.revision is None for f in state.flights):
+        return _early(state, event)
+    report = _report(event, state.previous.get(event.name))
+    number = flight.number if flight is not None else state.number
+    said = (Emit(events.ProbeReported(at_s, number, event.generation, report)),)
+    if report.is_ok:
+        state = replace(state, previous={**state.previous, event.name: report})
+    if flight is not None:
+        state = _with(state, replace(flight, reports=(*flight.reports, report)))
+    return state, said
+
+
+def _report(event: events.ProbeFinished, previous: events.ProbeReport | None) -> events.ProbeReport:
+    is_comparable = previous is not None and event.is_ok
+    changes = diff.compare(previous.output, event.output) if previous is not None and is_comparable else ()
+    return events.ProbeReport(
+        name=event.name,
+        is_ok=event.is_ok,
+        is_changed=bool(changes),
+        output=event.output,
+        diff=changes,
+        took_s=event.took_s,
+        compute_s=event.compute_s,
+        previous_took_s=previous.took_s if previous is not None else None,
+        problem=event.problem,
+    )
+
+
+def _shown(state: State, event: Shown) -> Step:
+    flight = next((f for f in state.flights if f.ready and f.ready.generation == event.generation), None)
+    report = next((r for r in flight.reports if r.name == event.name), None) if flight is not None else None
+    if flight is None or report is None:
+        return state, ()
+    if flight.shown_s is None:
+        flight = replace(flight, shown_s=event.at_s)
+    if not report.is_ok and flight.failed_shown_s is None:
+        flight = replace(flight, failed_shown_s=event.at_s)
+    return _with(state, flight), ()
+
+
+def _probes_finished(state: State, flight: Flight, at_s: float) -> Step:
+    failed = next((report for report in flight.reports if not report.is_ok), None)
+    if failed is not None:
+        return _finish(state, flight, "failed", flight.failed_shown_s or at_s, failed.problem)
+    return _finish(state, flight, "ok", _feedback_s(flight, at_s))
+
+
+def _feedback_s(flight: Flight, at_s: float) -> float:
+    if flight.shown_s is not None:
+        return flight.shown_s
+    return flight.marks.ready_s if flight.marks.ready_s is not None and not flight.reports else at_s
+
+
+def _stopped(state: State, event: events.RuntimeStopped, at_s: float) -> Step:
+    """The runtime is gone: what was under way gets no answer any more."""
+    outcome: Outcome = "failed" if event.problem is not None else "superseded"
+    result: Step = (state, ())
+    for flight in state.flights:
+        result = _chain(result, _finish(result[0], flight, outcome, at_s, event.problem))
+    return result
+
+
+def _settle_before(state: State, count: int, at_s: float) -> Step:
+    """End the oldest flights: a newer one has an outcome. One whose feedback was on the screen was not in vain."""
+    result: Step = (state, ())
+    for flight in state.flights[:count]:
+        if flight.shown_s is not None:
+            result = _chain(result, _probes_finished(result[0], flight, at_s))
+        else:
+            result = _chain(result, _finish(result[0], flight, "superseded", at_s))
+    return result
+
+
+def _finish(
+    state: State, flight: Flight, outcome: Outcome, end_s: float, problem: events.Problem | None = None
+) -> Step:
+    state = replace(state, flights=tuple(f for f in state.flights if f.number != flight.number))
+    iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
+    return state, (Emit(events.IterationFinished(end_s, iteration)),)
+
+
+def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.Problem | None) -> events.Iteration:
+    marks, ready = flight.marks, flight.ready
+    return events.Iteration(
+        number=flight.number,
+        outcome=outcome,
+        saved_at_s=flight.save.saved_wall_s,
+        is_save_estimated=flight.save.is_estimated,
+        revision=flight.revision or 0,
+        generation=ready.generation if ready is not None else None,
+        paths=tuple(sorted(flight.save.paths)),
+        size_bytes=flight.size_bytes,
+        feedback_s=end_s - marks.saved_s,
+        ready_s=marks.ready_s - marks.saved_s if marks.ready_s is not None else None,
+        phases_s=timeline.cut(marks, end_s),
+        start=flight.start,
+        models=ready.models if ready is not None else (),
+        probes=flight.reports,
+        problem=problem,
+    )
+
+
+def _of_revision(state: State, revision: int) -> Flight | None:
+    return next((flight for flight in state.flights if flight.revision == revision), None)
+
+
+def _with(state: State, flight: Flight) -> State:
+    return replace(state, flights=tuple(flight if f.number == flight.number else f for f in state.flights))
