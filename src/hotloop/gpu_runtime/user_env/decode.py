@@ -8,15 +8,13 @@
 from __future__ import annotations
 
 import collections.abc
-import dataclasses
 import enum
-import sys
 import typing
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import arrays, hints
 from hotloop.gpu_runtime.user_env.hints import UnknownType
+from hotloop.gpu_runtime.user_env.records import Field, field_names, is_record, record_decoder
 from hotloop.gpu_runtime.user_env.scalars import (
     EXACT,
     JSON_TYPES,
@@ -31,6 +29,7 @@ from hotloop.gpu_runtime.user_env.scalars import (
     refuse,
 )
 from hotloop.gpu_runtime.user_env.texts import decoder as text_decoder
+from hotloop.gpu_runtime.user_env.validators import has_constraints, is_pydantic, pydantic, validated
 
 _LIKE_LISTS: dict[Any, Any] = {
     list: list,
@@ -44,16 +43,6 @@ _LIKE_LISTS: dict[Any, Any] = {
 _LIKE_DICTS = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
-    """One named value in an object."""
-
-    name: str
-    hint: Any
-    is_required: bool
-    decode: Decoder
-
-
 def decoder(hint: Any) -> Decoder:
     """Make the function that turns a JSON value into a type, raising `Mismatch` if it can't.
 
@@ -63,68 +52,6 @@ def decoder(hint: Any) -> Decoder:
     return _Compiler().compile(hint)
 
 
-def object_decoder(fields: Iterable[Field]) -> Callable[[Any], dict[str, Any]]:
-    """Make the function that decodes an object of named values, refusing unknown and missing ones."""
-    fields = tuple(fields)
-    decode = fields_decoder({field.name: field.decode for field in fields})
-    required = required_of(fields)
-
-    def decode_all(value: Any) -> dict[str, Any]:
-        found = decode(value)
-        require(required, found)
-        return found
-
-    return decode_all
-
-
-def fields_decoder(known: dict[str, Decoder]) -> Callable[[Any], dict[str, Any]]:
-    """Make the function that decodes the named values of an object, refusing unknown ones."""
-
-    def decode(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            refuse("an object", value)
-        found: dict[str, Any] = {}
-        name = ""
-        try:
-            for name, item in value.items():
-                decode_item = known.get(name)
-                if decode_item is None:
-                    raise unknown_field(name, known)
-                found[name] = decode_item(item)
-        except Mismatch as error:
-            error.path.append(name)
-            raise
-        return found
-
-    return decode
-
-
-def required_of(fields: Iterable[Field]) -> tuple[tuple[str, Any], ...]:
-    """List the names and types without which an object is not complete."""
-    return tuple((field.name, field.hint) for field in fields if field.is_required)
-
-
-def require(required: tuple[tuple[str, Any], ...], found: dict[str, Any]) -> None:
-    """Raise `Mismatch` if a required value is missing."""
-    for name, hint in required:
-        if name not in found:
-            msg = f"missing, expected {hints.text_of(hint)}"
-            raise Mismatch(msg, name)
-
-
-def unknown_field(name: str, known: Iterable[str]) -> Mismatch:
-    """Say that no field has this name, and which one was probably meant."""
-    import difflib
-
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        advice = f"did you mean {close[0]!r}?"
-    else:
-        advice = f"expected {', '.join(map(repr, names))}" if names else "expected none"
-    return Mismatch(f"unknown field, {advice}")
-
-
 class _Compiler:
     """Makes one decoder; remembers the classes on the way, since a class may hold itself."""
 
@@ -132,8 +59,8 @@ class _Compiler:
         self._classes: dict[Any, Decoder] = {}
 
     def compile(self, hint: Any) -> Decoder:
-        if _has_constraints(hint):
-            return _validated(_pydantic().TypeAdapter(hint).validate_python)
+        if has_constraints(hint):
+            return validated(pydantic().TypeAdapter(hint).validate_python)
         hint = hints.strip(hint)
         if isinstance(hint, typing.Hashable) and hint in SCALARS:
             return SCALARS[hint]
@@ -153,16 +80,16 @@ class _Compiler:
             return NAMED[hints.key_of(origin)](origin)
         if issubclass(origin, enum.Enum):
             return member_of(origin)
-        if _is_pydantic(origin):
-            return _validated(hint.model_validate if hasattr(hint, "model_validate") else origin.model_validate)
-        if _is_record(origin):
+        if is_pydantic(origin):
+            return validated(hint.model_validate if hasattr(hint, "model_validate") else origin.model_validate)
+        if is_record(origin):
             return self._record(origin)
         return self._container(hint, origin)
 
     def _record(self, cls: Any) -> Decoder:
         if cls not in self._classes:
             self._classes[cls] = lambda value: self._classes[cls](value)  # noqa: PLW0108  for a class that holds itself
-            self._classes[cls] = _record_decoder(cls, self._fields(cls))
+            self._classes[cls] = record_decoder(cls, self._fields(cls))
         return self._classes[cls]
 
     def _fields(self, cls: Any) -> list[Field]:
@@ -172,7 +99,7 @@ class _Compiler:
             raise UnknownType(cls, f"its annotations can't be evaluated: {error}") from None
         return [
             Field(name, hints.strip(annotations[name]), is_required, self.compile(annotations[name]))
-            for name, is_required in _field_names(cls, annotations)
+            for name, is_required in field_names(cls, annotations)
         ]
 
     def _container(self, hint: Any, origin: type) -> Decoder:
@@ -206,60 +133,6 @@ class _Compiler:
             raise mismatch(shown, value)
 
         return decode
-
-
-# --- records: dataclasses, TypedDicts, named tuples -------------------------------------------------------------
-
-
-def _is_record(cls: Any) -> bool:
-    return dataclasses.is_dataclass(cls) or _is_typed_dict(cls) or _is_named_tuple(cls)
-
-
-def _is_typed_dict(cls: Any) -> bool:
-    return issubclass(cls, dict) and hasattr(cls, "__required_keys__")  # typing's or typing_extensions'
-
-
-def _is_named_tuple(cls: Any) -> bool:
-    return issubclass(cls, tuple) and hasattr(cls, "_field_defaults")
-
-
-def _field_names(cls: Any, annotations: dict[str, Any]) -> list[tuple[str, bool]]:
-    """List the fields and whether each is required."""
-    if dataclasses.is_dataclass(cls):
-        missing = dataclasses.MISSING
-        return [
-            (field.name, field.default is missing and field.default_factory is missing)
-            for field in dataclasses.fields(cls)
-            if field.init
-        ]
-    if _is_named_tuple(cls):
-        return [(name, name not in cls._field_defaults) for name in cls._fields]
-    return [(name, _is_required_key(cls, name, hint)) for name, hint in annotations.items()]
-
-
-def _is_required_key(cls: Any, name: str, hint: Any) -> bool:
-    # __required_keys__ is wrong for annotations kept as text (from __future__ import annotations), so look first.
-    origin = getattr(typing.get_origin(hint), "_name", "")
-    return origin == "Required" or (origin != "NotRequired" and name in cls.__required_keys__)
-
-
-def _record_decoder(cls: Any, fields: list[Field]) -> Decoder:
-    decode = object_decoder(fields)
-    if _is_typed_dict(cls):
-        return decode
-    names = [field.name for field in fields]
-    is_named_tuple = _is_named_tuple(cls)
-
-    def build(value: Any) -> Any:
-        if is_named_tuple and type(value) is list and len(value) <= len(names):
-            value = dict(zip(names, value, strict=False))  # JSON writes a named tuple as a list
-        found = decode(value)
-        try:
-            return cls(**found)
-        except ValueError as error:  # from __post_init__: the user's own check of the value
-            raise Mismatch(_first_line(error)) from error
-
-    return build
 
 
 # --- collections ------------------------------------------------------------------------------------------------
@@ -330,43 +203,3 @@ def _mapping(key: Decoder, item: Decoder) -> Decoder:
         return found
 
     return decode
-
-
-# --- pydantic, if the user has it -------------------------------------------------------------------------------
-
-
-def _pydantic() -> Any:
-    return sys.modules.get("pydantic")
-
-
-def _is_pydantic(cls: type) -> bool:
-    return _pydantic() is not None and issubclass(cls, _pydantic().BaseModel)
-
-
-def _has_constraints(hint: Any) -> bool:
-    """Whether an Annotated type carries checks that only pydantic can make, such as ``Field(ge=0)``."""
-    packages = {type(extra).__module__.partition(".")[0] for extra in getattr(hint, "__metadata__", ())}
-    return _pydantic() is not None and not packages.isdisjoint({"pydantic", "annotated_types"})
-
-
-def _validated(validate: Callable[[Any], Any]) -> Decoder:
-    def decode(value: Any) -> Any:
-        try:
-            return validate(value)
-        except ValueError as error:  # pydantic's ValidationError is one
-            raise _first_mismatch(error) from error
-
-    return decode
-
-
-def _first_mismatch(error: Any) -> Mismatch:
-    details = error.errors(include_url=False) if hasattr(error, "errors") else []
-    if not details:
-        return Mismatch(_first_line(error))
-    first = details[0]
-    message = first["msg"][:1].lower() + first["msg"][1:]
-    return Mismatch(message, *reversed(first["loc"]))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,8 +6,6 @@ Finds every mistake that can be found without running the app, and names where i
 from __future__ import annotations
 
 import inspect
-import sys
-import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 
 from hotloop import events
 from hotloop.gpu_runtime.user_env import decode, hints
+from hotloop.gpu_runtime.user_env.annotations import Annotations
 from hotloop.gpu_runtime.user_env.app import App, AppError, EndpointSpec, ModelSpec, ProbeSpec, at
 
 _CLIENT = "client"
@@ -207,7 +206,7 @@ def _ordered(wanted: Iterable[str], needs: dict[str, tuple[str, ...]]) -> tuple[
 
 
 def _planned(app: App, spec: EndpointSpec) -> PlannedEndpoint:
-    annotations = _Annotations(spec.function)
+    annotations = Annotations(spec.function)
     injected: list[str] = []
     parameters: list[RequestParameter] = []
     for name, parameter in annotations.parameters.items():
@@ -228,12 +227,12 @@ def _default_methods(parameters: Sequence[RequestParameter]) -> tuple[str, ...]:
     return ("GET", "POST") if all(hints.is_scalar(parameter.hint) for parameter in parameters) else ("POST",)
 
 
-def _check_injected(app: App, spec: EndpointSpec, name: str, annotations: _Annotations) -> None:
+def _check_injected(app: App, spec: EndpointSpec, name: str, annotations: Annotations) -> None:
     """A parameter that says it is plain data, and is named like a model that doesn't: which of the two was meant?"""
     hint = annotations.of_injected(name)
     plain = typing.get_args(hint)[0] if typing.get_origin(hint) is list and typing.get_args(hint) else hint
     model = app.models[name]
-    if plain not in _PLAIN or _Annotations(model.loader).of_return() == hint:
+    if plain not in _PLAIN or Annotations(model.loader).of_return() == hint:
         return
     msg = (
         f"endpoint {spec.name!r} at {at(spec.file, spec.line)} takes '{name}: {hints.text_of(hint)}', "
@@ -313,59 +312,6 @@ def _planned_probe(app: App, spec: ProbeSpec) -> PlannedProbe:
             raise AppError(msg, _meant(name, (_CLIENT, *app.models)) or "drop the parameter", spec.file, spec.line)
     injected = tuple(name for name in spec.parameters if name in app.models)
     return PlannedProbe(spec, injected, _CLIENT in spec.parameters)
-
-
-class _Annotations:
-    """A function's annotations, evaluated one by one: a name that only a type checker imports spoils only its own."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._globals: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})
-        signature = _signature(function)
-        self.parameters = signature.parameters
-        self._returns: Any = signature.return_annotation
-
-    def of_parameter(self, name: str, spec: EndpointSpec) -> Any:
-        try:
-            return self._evaluated(self.parameters[name].annotation)
-        except Exception as error:  # noqa: BLE001 - an annotation is code of the user's
-            msg = (
-                f"endpoint {spec.name!r} at {at(spec.file, spec.line)} takes "
-                f"'{name}: {self.parameters[name].annotation}', which can't be evaluated: {error}"
-            )
-            advice = "import the type where the module runs, not only under TYPE_CHECKING"
-            raise AppError(msg, advice, spec.file, spec.line) from None
-
-    def of_injected(self, name: str) -> Any:
-        try:
-            return self._evaluated(self.parameters[name].annotation)
-        except Exception:  # noqa: BLE001 - a model's annotation is for people and type checkers
-            return Any
-
-    def of_return(self) -> Any:
-        try:
-            return self._evaluated(self._returns)
-        except Exception:  # noqa: BLE001 - the result is encoded by its value, not by this
-            return Any
-
-    def _evaluated(self, annotation: Any) -> Any:
-        if annotation is inspect.Parameter.empty:
-            return Any
-        if not _mentions_text(annotation):
-            return annotation
-        carrier = types.SimpleNamespace(__annotations__={"it": annotation})
-        return typing.get_type_hints(carrier, globalns=self._globals, include_extras=True)["it"]
-
-
-def _mentions_text(annotation: Any) -> bool:
-    return not isinstance(annotation, type) or bool(typing.get_args(annotation))
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):  # annotations are evaluated when they are looked at, and may not exist
-        import annotationlib
-
-        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
-    return inspect.signature(function)
 
 
 def _listed(names: Iterable[str]) -> str:

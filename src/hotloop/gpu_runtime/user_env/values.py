@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hotloop.gpu_runtime.user_env import arrays, decode, hints, jsonable, texts
+from hotloop.gpu_runtime.user_env import arrays, decode, hints, jsonable, records, texts
 from hotloop.gpu_runtime.user_env.scalars import Mismatch
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class RequestDecoder:
     """Turns an endpoint's requests into arguments. Made once an endpoint; the work an annotation asks for is done then."""
 
     def __init__(self, parameters: Iterable[RequestParameter]) -> None:
-        fields = [decode.Field(p.name, p.hint, p.is_required, decode.decoder(p.hint)) for p in parameters]
-        self._required = decode.required_of(fields)
-        self._decode = decode.fields_decoder({field.name: field.decode for field in fields})
+        fields = [records.Field(p.name, p.hint, p.is_required, decode.decoder(p.hint)) for p in parameters]
+        self._required = records.required_of(fields)
+        self._decode = records.fields_decoder({field.name: field.decode for field in fields})
         self._texts = {field.name: _text_reader(field) for field in fields}
         self._raw = _raw_field(fields)
         self._text = fields[0].name if len(fields) == 1 and fields[0].hint is str else ""
@@ -71,7 +71,7 @@ class RequestDecoder:
             found = self._from_body(header.get("type") or "", body) if body else {}
             if query:
                 found = _merged(found, self._from_query(query))
-            decode.require(self._required, found)
+            records.require(self._required, found)
         except Mismatch as error:
             where = error.where
             raise BadRequest(422, f"{where or 'body'}: {error.message}", where) from None
@@ -101,7 +101,7 @@ class RequestDecoder:
         for name, values in given.items():
             try:
                 if name not in self._texts:
-                    raise decode.unknown_field(name, self._texts)
+                    raise records.unknown_field(name, self._texts)
                 found[name] = self._texts[name](values)
             except Mismatch as error:
                 error.path.append(name)
@@ -164,7 +164,7 @@ def _merged(from_body: dict[str, Any], from_query: dict[str, Any]) -> dict[str, 
     return {**from_body, **from_query}
 
 
-def _text_reader(field: decode.Field) -> Callable[[list[str]], Any]:
+def _text_reader(field: records.Field) -> Callable[[list[str]], Any]:
     """Make what reads a parameter from the query string: a list may be given several times."""
     hint = _without_none(field.hint)
     if typing.get_origin(hint) is list:
@@ -200,7 +200,7 @@ def _without_none(hint: Any) -> Any:
     return hints.strip(members[0]) if len(members) == 1 else hint
 
 
-def _raw_field(fields: list[decode.Field]) -> Callable[[str, bytes], dict[str, Any] | None] | None:
+def _raw_field(fields: list[records.Field]) -> Callable[[str, bytes], dict[str, Any] | None] | None:
     """Make what reads the body as the one parameter that is bytes or an array; None if there isn't exactly one."""
     raw = [(field.name, _without_none(field.hint)) for field in fields]
     raw = [(name, hint) for name, hint in raw if hint in (bytes, bytearray) or arrays.is_numpy_type(hint)]
