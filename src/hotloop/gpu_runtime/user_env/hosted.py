@@ -210,6 +210,7 @@ class Proxy:
         object.__setattr__(self, "_hotloop_remote", _Remote(_Channel(name, sock), _ROOT))
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call the model in its host; what it raises is raised here."""
         return _remote(self).call("", arguments, named)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,0 +1,160 @@
+# pyright: basic, reportMissingImports=false
+# (it reads and sets settings of torch and numpy)
+"""Settings of the whole process that a loader finds or changes: what they are, and how to set them again."""
+
+from __future__ import annotations
+
+import base64
+import locale
+import os
+import pickle
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        read: Its value, as JSON can hold it.
+        write: Sets it.
+        default: What it is before its library is imported.
+        is_input: A loader's result may depend on it.
+    """
+
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    default: Any = None
+    is_input: bool = True
+
+
+def _set_path(value: list[str]) -> None:
+    sys.path[:] = value
+
+
+def _torch_settings(torch: Any) -> dict[str, Setting]:
+    def flag(owner: Any, name: str, default: Any) -> Setting:
+        return Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value), default)
+
+    settings = {
+        "torch's default dtype": Setting(
+            lambda: str(torch.get_default_dtype()).removeprefix("torch."),
+            lambda value: torch.set_default_dtype(getattr(torch, value)),
+            "float32",
+        ),
+        "torch's default device": Setting(lambda: str(torch.get_default_device()), torch.set_default_device, "cpu"),
+        "torch's matmul precision": Setting(
+            torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"
+        ),
+        "torch's gradient mode": Setting(torch.is_grad_enabled, torch.set_grad_enabled, True),
+        "torch's deterministic mode": Setting(
+            torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, False
+        ),
+        "torch's thread count": Setting(torch.get_num_threads, torch.set_num_threads, None, is_input=False),
+    }
+    cudnn = torch.backends.cudnn
+    settings |= {f"torch.backends.cudnn.{name}": flag(cudnn, name, default)
+                 for name, default in (("benchmark", False), ("deterministic", False), ("enabled", True))}  # fmt: skip
+    return settings
+
+
+_TORCH_DEFAULTS = {
+    "torch's default dtype": "float32", "torch's default device": "cpu", "torch's matmul precision": "highest",
+    "torch's gradient mode": True, "torch's deterministic mode": False, "torch.backends.cudnn.benchmark": False,
+    "torch.backends.cudnn.deterministic": False, "torch.backends.cudnn.enabled": True,
+}  # fmt: skip
+
+
+def settings() -> dict[str, Setting]:
+    """The settings of the libraries that are imported."""
+    found = {
+        "the working directory": Setting(os.getcwd, os.chdir),
+        "sys.path": Setting(lambda: list(sys.path), _set_path, is_input=False),
+        "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
+        "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
+    }
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and hasattr(torch, "backends"):
+        found |= _torch_settings(torch)
+    if numpy is not None and hasattr(numpy, "geterr"):
+        found["numpy's error handling"] = Setting(
+            lambda: dict(numpy.geterr()), lambda value: _set_numpy(numpy, value), is_input=False
+        )
+    return found
+
+
+def _set_locale(value: str) -> None:
+    locale.setlocale(locale.LC_ALL, value)
+
+
+def _set_numpy(numpy: Any, value: dict[str, str]) -> None:
+    numpy.seterr(**value)
+
+
+def snapshot() -> dict[str, Any]:
+    """All settings as they are."""
+    return {name: setting.read() for name, setting in settings().items()}
+
+
+def inputs(taken: dict[str, Any]) -> dict[str, Any]:
+    """Those of a snapshot that a loader's result may depend on, defaults of absent libraries filled in."""
+    known = settings()
+    return {**_TORCH_DEFAULTS, **{k: v for k, v in taken.items() if k not in known or known[k].is_input}}
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """What a loader left different, by name, as it left it."""
+    return {k: v for k, v in after.items() if v != {**_TORCH_DEFAULTS, **before}.get(k, v)}
+
+
+def environment_changes(before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
+    """Environment variables that a loader set, or took away (None)."""
+    changed: dict[str, str | None] = {k: v for k, v in after.items() if before.get(k) != v}
+    return changed | {key: None for key in before if key not in after}
+
+
+def generators(seeded: set[str]) -> dict[str, str]:
+    """States of the random generators that a loader seeded."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    states: dict[str, Any] = {}
+    if "python" in seeded:
+        states["python"] = random.getstate()
+    if "torch" in seeded and torch is not None:
+        states["torch"] = bytes(torch.get_rng_state().tolist())
+    if "numpy" in seeded and numpy is not None:
+        states["numpy"] = numpy.random.get_state()
+    return {name: base64.b64encode(pickle.dumps(state)).decode() for name, state in states.items()}
+
+
+def restore(changed: dict[str, Any], environment: dict[str, str | None], states: dict[str, str]) -> None:
+    """Set again what a loader left."""
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if any(name.startswith("torch") for name in changed):
+        import torch  # noqa: F401
+    known = settings()
+    for name, value in changed.items():
+        if name in known and known[name].read() != value:
+            known[name].write(value)
+    for name, state in states.items():
+        _set_generator(name, pickle.loads(base64.b64decode(state)))
+
+
+def _set_generator(name: str, state: Any) -> None:
+    if name == "python":
+        random.setstate(state)
+    elif name == "torch":
+        import torch
+
+        torch.set_rng_state(torch.tensor(list(state), dtype=torch.uint8))
+    elif name == "numpy":
+        import numpy as np
+
+        np.random.set_state(state)

@@ -1,0 +1,173 @@
+# pyright: basic
+# (a loader is the user's function)
+"""Name the first thing that differs from what a model was loaded with; nothing of the loader runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
+from hotloop.gpu_runtime.user_env.fingerprint.record import Ran, Record, identity, sources, variable_digest
+from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses
+from hotloop.gpu_runtime.user_env.fingerprint.values import Places
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from hotloop.gpu_runtime.user_env.source import Project
+
+
+def first_difference(
+    record: Record, dependencies: dict[str, str], project: Project, loader: Callable[..., Any] | None = None
+) -> str:
+    """Compare a model's record with this process.
+
+    Args:
+        record: What it depended on.
+        dependencies: The digests of the records of the models it takes now, by parameter name.
+        project: The revision that was imported here.
+        loader: The function that would load it now.
+
+    Returns:
+        Nothing if running the loader here would take the same steps, else what differs, in a line.
+    """
+    places = Places(project)
+    parts = (
+        _code(record, project),
+        _loader(record, loader, places),
+        _meanings(record, project, places),
+        _sources(record, project),
+        _models(record, dependencies),
+        _settings(record),
+        _environment(record),
+        _files(record, project),
+        _packages(record),
+    )
+    return next((difference for part in parts for difference in part), "")
+
+
+def _code(record: Record, project: Project) -> Iterator[str]:
+    by_module: dict[str, dict[str, list[CodeType]]] = {}
+    for ran in record.ran:
+        if ran.module not in by_module:
+            top = _top_level(ran.module, project)
+            by_module[ran.module] = codes_by_name(top) if top else {}
+        same = by_module[ran.module].get(ran.name, [])
+        if ran.nth >= len(same):
+            yield f"{ran.module.replace('.', '/')}.py: {_spoken(ran)} is gone"
+        elif code_digest(same[ran.nth]) != ran.digest:
+            where = f"{project.relative(same[ran.nth].co_filename)}:{same[ran.nth].co_firstlineno}"
+            yield f"{where} {_spoken(ran)} changed"
+
+
+def _top_level(module: str, project: Project) -> CodeType | None:
+    code = project.code_of(module)
+    if code is not None and module in sys.modules:
+        return code
+    # The loader imported it; importing it here is for the loader to do.
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if found is None or not found.origin or not project.owns_file(found.origin):
+        return None
+    try:
+        return project.load_code(module, found.origin)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _spoken(ran: Ran) -> str:
+    name = ran.name.replace(".<locals>", "")
+    return "the module's own statements" if name == "<module>" else f"{name}()"
+
+
+def _loader(record: Record, loader: Callable[..., Any] | None, places: Places) -> Iterator[str]:
+    if loader is not None and identity(loader, places) != record.loader:
+        moved = identity(loader, places)[:3] != record.loader[:3]
+        yield f"{loader.__qualname__}() is another function now" if moved else f"{loader.__qualname__}() changed"
+
+
+def _meanings(record: Record, project: Project, places: Places) -> Iterator[str]:
+    now = Meanings(project, places)
+    now.collect({module: Uses.from_json(each) for module, each in record.uses.items()}, is_wide=record.is_wide)
+    for ran in record.ran:
+        now.note_class_of(ran.module, ran.name)
+    now.collect({}, is_wide=False)
+    absent = tuple(f"{name}." for name in record.fresh if name not in sys.modules)
+    for key in sorted({*record.meanings, *now.digests}, key=lambda key: (key.startswith("class "), key)):
+        if key.removeprefix("class ").startswith(absent) if absent else False:
+            continue  # its module is not imported yet; its source was compared
+        if record.meanings.get(key) != now.digests.get(key):
+            yield _changed(key, record, now, project)
+
+
+def _changed(key: str, record: Record, now: Meanings, project: Project) -> str:
+    kind, _, name = key.rpartition(" ")
+    module, _, last = name.rpartition(".")
+    if kind:
+        module = next((each for each in _parents(name) if each in sys.modules), module)
+        return f"{_file_of(module, project)}: class {name.removeprefix(module + '.')} changed"
+    old, new = record.shown.get(key), now.shown.get(key)
+    values = f" ({old} -> {new})" if old and new and old != new else ""
+    return f"{_file_of(module, project)}: {last} changed{values}"
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts) - 1, 0, -1)]
+
+
+def _file_of(module: str, project: Project) -> str:
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return project.relative(path) if path and project.owns_file(path) else module
+
+
+def _sources(record: Record, project: Project) -> Iterator[str]:
+    if record.sources:
+        now = sources(project)
+        for module in sorted({*record.sources, *now}):
+            if record.sources.get(module) != now.get(module):
+                yield f"{_file_of(module, project)} changed, and the loader looks at source text"
+
+
+def _models(record: Record, dependencies: dict[str, str]) -> Iterator[str]:
+    for name in sorted({*record.dependencies, *dependencies}):
+        if record.dependencies.get(name) != dependencies.get(name):
+            yield f"it is made from {name}, which was loaded again"
+
+
+def _settings(record: Record) -> Iterator[str]:
+    now = ambient.inputs(ambient.snapshot())
+    for name, value in record.settings.items():
+        if name in now and now[name] != value:
+            yield f"{name} changed ({value} -> {now[name]})"
+
+
+def _environment(record: Record) -> Iterator[str]:
+    for name, digest in record.environment.items():
+        if variable_digest(os.environ.get(name)) != digest:
+            yield f"environment variable {name} changed"
+
+
+def _files(record: Record, project: Project) -> Iterator[str]:
+    for path, seen in record.files.items():
+        if not files.is_as_seen(path, seen):
+            yield f"{project.relative(path)} {'kept changing while it was read' if seen['kind'] == 'unstable' else 'changed'}"
+    for path, seen in record.folders.items():
+        if files.listing(path) != seen:
+            yield f"the files in {project.relative(path)}/ changed"
+
+
+def _packages(record: Record) -> Iterator[str]:
+    now = packages.versions()
+    for name, version in record.packages.items():
+        if now.get(name) != version:
+            yield f"{name} {version} -> {now.get(name, 'not installed')}"
+    if record.python != sys.version:
+        yield f"Python {record.python.split()[0]} -> {sys.version.split()[0]}"

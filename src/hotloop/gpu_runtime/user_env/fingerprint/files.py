@@ -1,0 +1,90 @@
+"""What files and folders looked like to a loader, and whether they still do."""
+
+from __future__ import annotations
+
+import os
+import posix
+import stat
+import time
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+_HASHED_BELOW_BYTES = 64 << 20
+_RACY_S = 0.1  # a file written that recently may be written again without its times showing it
+_CHUNK_BYTES = 1 << 20
+_REAL_STAT, _REAL_LISTDIR = posix.stat, os.listdir
+
+Look = dict[str, Any]
+
+
+def glance(path: str) -> Look:
+    """What `stat` says of a path: enough to see later that nothing happened to it."""
+    try:
+        found = _REAL_STAT(path)
+    except (OSError, ValueError):
+        return {"kind": "missing"}
+    kind = "file" if stat.S_ISREG(found.st_mode) else "folder" if stat.S_ISDIR(found.st_mode) else "other"
+    if kind != "file":
+        return {"kind": kind}
+    times = [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+    return {"kind": kind, "size": found.st_size, "times": times}
+
+
+def look(path: str, *, is_installed: bool) -> Look:
+    """What a path holds. Small files count by content, large ones and those of packages by their times.
+
+    Args:
+        path: An absolute path.
+        is_installed: It is part of an installed package, whose version counts.
+    """
+    seen = glance(path)
+    if seen["kind"] == "file" and not is_installed and seen["size"] < _HASHED_BELOW_BYTES:
+        digest = _digest(path)
+        if digest is None or glance(path) != seen:
+            return {"kind": "unstable"}
+        seen["digest"] = digest
+    if seen["kind"] == "file" and time.time() - seen["times"][3] / 1e9 < _RACY_S:
+        seen["times"] = []
+    return seen
+
+
+def is_as_seen(path: str, seen: Look) -> bool:
+    """Whether a path still holds what it did."""
+    now = glance(path)
+    if now["kind"] != seen["kind"]:
+        return False
+    if now["kind"] != "file" or now["times"] == seen["times"]:
+        return True
+    return now["size"] == seen["size"] and "digest" in seen and _digest(path) == seen["digest"]
+
+
+def _digest(path: str) -> str | None:
+    hasher = blake2b(digest_size=16)
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+    except OSError:
+        return None
+    return hasher.hexdigest()
+
+
+def listing(path: str) -> list[Any]:
+    """What listing a folder tells: names, kinds and sizes."""
+    try:
+        names = sorted(_REAL_LISTDIR(path))
+    except OSError:
+        return ["missing"]
+    looks = ((name, glance(os.path.join(path, name))) for name in names if name != "__pycache__")  # noqa: PTH118
+    return [[name, seen["kind"], seen.get("size", 0)] for name, seen in looks]
+
+
+def siblings(path: str) -> list[str]:
+    """The files beside one. Readers written in C are not seen, and they read next to what is."""
+    folder = os.path.dirname(path)  # noqa: PTH120
+    try:
+        names = sorted(_REAL_LISTDIR(folder))
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if not name.endswith((".py", ".pyc"))]  # noqa: PTH118

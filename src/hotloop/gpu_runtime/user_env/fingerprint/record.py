@@ -1,0 +1,375 @@
+# pyright: basic
+# (a loader takes and returns the user's values)
+"""Run a model's loader and write down all that its result depends on."""
+
+from __future__ import annotations
+
+import gc
+import os
+import secrets
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
+from hotloop.gpu_runtime.user_env.fingerprint.trace import Trace, watching
+from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses, is_of_project
+from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, state_of
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within, hashed
+
+if TYPE_CHECKING:
+    from hotloop.gpu_runtime.user_env.source import Project
+
+_NOT_INPUTS = frozenset({
+    "COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "PWD", "OLDPWD", "SHLVL", "_", "PYTHONBREAKPOINT",
+    "PYTEST_CURRENT_TEST",
+})  # fmt: skip
+_ALWAYS_INPUTS = ("CUDA_VISIBLE_DEVICES",)
+_MAX_SIBLINGS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One code object of the project that ran: where it stands, and what it was."""
+
+    module: str
+    name: str
+    nth: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a loaded model depended on, and what its loader left set.
+
+    Attributes:
+        load: Tells this load from any other of the same loader.
+        loader: The loader's module, name, ordinal, and what it is bound to.
+        ran: The project's code that ran.
+        uses: What that code refers to by name, by module.
+        is_wide: It computes names: all names of all modules count.
+        meanings: Digests of what the names meant.
+        shown: Their values, where short.
+        fresh: The project's modules that the loader imported first.
+        sources: Digests of all source texts, if it looks at source.
+        files: What files held.
+        folders: What folders listed.
+        environment: Digests of environment variables (None: not set).
+        settings: Ambient settings at the start.
+        packages: Versions of what was used.
+        python: The interpreter's version.
+        dependencies: Digests of the records of the models it was made from.
+        left: Ambient settings, environment and random states that the loader left.
+    """
+
+    load: str
+    loader: list[Any]
+    ran: tuple[Ran, ...]
+    uses: dict[str, Any]
+    is_wide: bool
+    meanings: dict[str, str]
+    shown: dict[str, str]
+    fresh: tuple[str, ...]
+    sources: dict[str, str]
+    files: dict[str, Any]
+    folders: dict[str, Any]
+    environment: dict[str, str | None]
+    settings: dict[str, Any]
+    packages: dict[str, str]
+    python: str
+    dependencies: dict[str, str]
+    left: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def digest(self) -> str:
+        """Names this load; another load has another digest, even of the same loader."""
+        return hashed(sorted(asdict(self).items(), key=lambda item: item[0]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As what JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Record:
+        """Undo `to_json`."""
+        ran = tuple(Ran(**each) for each in data["ran"])
+        return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"])})
+
+    def restore_ambient(self) -> None:
+        """Set again what the loader left set, as if it had run here."""
+        ambient.restore(self.left["settings"], self.left["environment"], self.left["generators"])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A loader's result.
+
+    Attributes:
+        value: What it returned.
+        record: What it depended on.
+        notes: What the user should know of it, a sentence each.
+        cannot_stay: Why the result must not outlive this process; empty if it may.
+    """
+
+    value: Any
+    record: Record
+    notes: tuple[str, ...]
+    cannot_stay: str
+
+
+@dataclass
+class _Before:
+    """The process as the loader finds it."""
+
+    settings: dict[str, Any]
+    environment: dict[str, str]
+    state: dict[str, str]
+    arguments: dict[str, str]
+    patches: set[str]
+
+
+def record(
+    loader: Callable[..., Any], arguments: dict[str, Any], dependencies: dict[str, str], project: Project
+) -> Recording:
+    """Run a loader and note what it depends on.
+
+    Args:
+        loader: The user's function.
+        arguments: The models that it takes, by parameter name.
+        dependencies: The digests of their records, by parameter name.
+        project: The revision that runs.
+
+    Raises:
+        BaseException: Whatever the loader raises.
+    """
+    places = Places(project)
+    _forget_cached_results(project)
+    before = _take(arguments, project, places)
+
+    def imported(module: str) -> None:
+        before.state.update(state_of([module], project, places))
+
+    with watching(project, imported) as trace:
+        value = loader(**arguments)
+    made = _record(loader, trace, before, dependencies, places)
+    return Recording(value, made, _notes(trace), _cannot_stay(trace, before, arguments, places))
+
+
+def _forget_cached_results(project: Project) -> None:
+    # What another loader had computed before would not be seen to run.
+    for module in project.modules():
+        for value in list(vars(sys.modules[module]).values()):
+            owner = value if isinstance(value, type) and project.owns_module(value.__module__) else None
+            for each in (value, *(vars(owner).values() if owner else ())):
+                wrapped = getattr(each, "__func__", each)
+                if type(wrapped).__name__ == "_lru_cache_wrapper":
+                    wrapped.cache_clear()
+
+
+def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Before:
+    return _Before(
+        ambient.snapshot(),
+        dict(os.environ),
+        state_of(project.modules(), project, places),
+        _argument_state(arguments, project, places),
+        _patches(project),
+    )
+
+
+def _argument_state(arguments: dict[str, Any], project: Project, places: Places) -> dict[str, str]:
+    return {name: Canon(project, places, is_quick=True).digest(value) for name, value in arguments.items()}
+
+
+def _record(
+    loader: Callable[..., Any], trace: Trace, before: _Before, dependencies: dict[str, str], places: Places
+) -> Record:
+    project = trace.project
+    ran, uses, is_wide = _code(trace, places)
+    meanings = Meanings(project, places)
+    meanings.collect(uses, is_wide=is_wide)
+    for each in ran:
+        meanings.note_class_of(each.module, each.name)
+    meanings.collect({}, is_wide=False)
+    reads_source = any(used.reads_source for used in uses.values())
+    paths, folders = _paths(trace, meanings)
+    return Record(
+        load=secrets.token_hex(8),
+        loader=identity(loader, places),
+        ran=tuple(ran),
+        uses={module: used.to_json() for module, used in uses.items()},
+        is_wide=is_wide,
+        meanings=meanings.digests,
+        shown=meanings.shown,
+        fresh=tuple(trace.fresh),
+        sources=sources(project) if reads_source else {},
+        files=paths,
+        folders={path: files.listing(path) for path in folders},
+        environment=_environment(trace, before.environment),
+        settings=ambient.inputs(before.settings),
+        packages=packages.used(trace.installed, {*meanings.installed, *_argument_modules(trace)}),
+        python=sys.version,
+        dependencies=dict(dependencies),
+        left=_left(trace, before),
+    )
+
+
+def identity(loader: Any, places: Places) -> list[Any]:
+    """Which function a loader is, beside its code: a JSON value."""
+    canon = Canon(places.project, places)
+    place = places.of(loader.__code__, loader.__module__) if isinstance(loader, types.FunctionType) else None
+    return [loader.__module__, *(place or (loader.__qualname__, 0)), canon.digest(loader)]
+
+
+def _argument_modules(trace: Trace) -> set[str]:
+    return {name for name in ("torch", "numpy") if name in sys.modules} if trace.codes else set()
+
+
+def _code(trace: Trace, places: Places) -> tuple[list[Ran], dict[str, Uses], bool]:
+    inside = {id(inner) for code in trace.codes for inner in codes_within(code)}
+    ran: list[Ran] = []
+    uses: dict[str, Uses] = {}
+    is_wide = False
+    for code, module in list(trace.codes.items()):
+        where = places.of(code, module)
+        package = getattr(sys.modules.get(module), "__package__", "") or ""
+        uses.setdefault(module, Uses()).add(code, package)
+        is_wide = is_wide or where is None
+        if where is not None and id(code) not in inside:
+            ran.append(Ran(module, *where, code_digest(code)))
+    return ran, uses, is_wide or any(used.is_dynamic for used in uses.values())
+
+
+def sources(project: Project) -> dict[str, str]:
+    """Digests of the source texts of the project's modules."""
+    found = {name: getattr(sys.modules[name], "__file__", None) or "" for name in project.modules()}
+    return {name: hashed(project.source_of(path) or b"") for name, path in found.items()}
+
+
+def _paths(trace: Trace, meanings: Meanings) -> tuple[dict[str, Any], set[str]]:
+    """Looks at all that was read, may have been read beside it, or is named by a string in sight."""
+    looks = {**trace.looked_at, **trace.files}
+    beside: set[str] = set()
+    for path in trace.files:
+        if not packages.is_installed(path):
+            near = files.siblings(path)
+            beside.update(near if len(near) <= _MAX_SIBLINGS else ())
+    named = _named_paths(trace, meanings)
+    found: dict[str, Any] = {}
+    for path in {*looks, *beside, *named, *trace.written}:
+        if path.endswith(".pyc"):
+            continue
+        seen = files.look(path, is_installed=packages.is_installed(path))
+        first = looks.get(path)
+        if first is not None and path not in trace.written and _moved(first, seen):
+            seen = {"kind": "unstable"}
+        found[path] = seen
+    for path in trace.installed:
+        if not packages.is_installed(path) and os.path.isabs(path):  # noqa: PTH117
+            found[path] = files.look(path, is_installed=False)
+    return found, {path for path in trace.folders if not packages.is_installed(path + os.sep)}
+
+
+def _moved(first: files.Look, now: files.Look) -> bool:
+    times = now.get("times")
+    return first["kind"] != now["kind"] or bool(times and first.get("times") != times)
+
+
+def _named_paths(trace: Trace, meanings: Meanings) -> set[str]:
+    # A reader written in C gets its path from a string that the code has or reads from a global.
+    strings = {each for code in trace.codes for each in code.co_consts if isinstance(each, str)}
+    strings |= {each[1:-1] for each in meanings.shown.values() if each[:1] in {"'", '"'}}
+    likely = {each for each in strings if ("." in each or "/" in each) and "\n" not in each and len(each) < 300}
+    paths = {os.path.abspath(each) for each in likely}  # noqa: PTH100
+    return {path for path in paths if os.path.isfile(path) and not path.endswith(".py")}  # noqa: PTH113
+
+
+def _environment(trace: Trace, before: dict[str, str]) -> dict[str, str | None]:
+    names = {*trace.variables, *_ALWAYS_INPUTS}
+    if "" in names:
+        names |= before.keys()
+    return {name: variable_digest(before.get(name)) for name in sorted(names - _NOT_INPUTS - {""})}
+
+
+def variable_digest(value: str | None) -> str | None:
+    """Digest of an environment variable: its value may be a secret."""
+    return None if value is None else hashed(value)
+
+
+def _left(trace: Trace, before: _Before) -> dict[str, Any]:
+    return {
+        "settings": ambient.changes(before.settings, ambient.snapshot()),
+        "environment": ambient.environment_changes(before.environment, dict(os.environ)),
+        "generators": ambient.generators(trace.seeded),
+    }
+
+
+# --- what to say of it -----------------------------------------------------------------------------------------------
+
+
+def _notes(trace: Trace) -> tuple[str, ...]:
+    notes: list[str] = []
+    if trace.processes:
+        notes.append(f"its loader ran {trace.processes[0]!r}: what that reads is not tracked")
+    if trace.hosts:
+        notes.append(f"its loader connected to {trace.hosts[0]}: what came from there is not tracked")
+    return tuple(notes)
+
+
+def _cannot_stay(trace: Trace, before: _Before, arguments: dict[str, Any], places: Places) -> str:
+    project = trace.project
+    if trace.was_lost:
+        return "its loader (or something it calls) replaced the profiler that follows what it does"
+    after = state_of(project.modules(), project, places)
+    changed = sorted(name for name in {*after, *before.state} if before.state.get(name) != after.get(name))
+    changed = [name for name in changed if not _is_submodule(name)]
+    if changed:
+        return f"its loader also changed {changed[0]}; return it from the loader instead"
+    for name, digest in _argument_state(arguments, project, places).items():
+        if before.arguments[name] != digest:
+            return f"its loader changed the model {name!r} that it was given"
+    patched = sorted(_patches(project) - before.patches)
+    if patched:
+        return f"its loader put the project's code into {patched[0]}, where a kept model would miss it"
+    return ""
+
+
+def _is_submodule(name: str) -> bool:
+    # Importing pkg.part sets `part` in pkg, in whatever process.
+    return name in sys.modules
+
+
+def _patches(project: Project) -> set[str]:
+    """Where installed modules hold the project's functions and classes: by name, or in a table one step away."""
+    mine = _own_definitions(project)
+    if not mine:
+        return set()
+    found: set[str] = set()
+    for name, module in list(sys.modules.items()):
+        if module is None or project.owns_module(name) or name.startswith(("hotloop.", "__")):
+            continue
+        for key, value in list(getattr(module, "__dict__", {}).items()):
+            if id(value) in mine or is_of_project(value, project) or _holds(value, mine):
+                found.add(f"{name}.{key}")
+    return found
+
+
+def _own_definitions(project: Project) -> set[int]:
+    return {
+        id(value)
+        for module in project.modules()
+        for value in vars(sys.modules[module]).values()
+        if is_of_project(value, project)
+    }
+
+
+def _holds(value: Any, mine: set[int]) -> bool:
+    if type(value) in {dict, list, set}:
+        return len(value) < 10_000 and any(id(each) in mine for each in gc.get_referents(value))
+    if isinstance(value, type):
+        return any(id(each) in mine for each in list(vars(value).values()))
+    own = getattr(value, "__dict__", None)
+    if type(own) is not dict or isinstance(value, types.ModuleType | types.FunctionType):
+        return False
+    return any(id(each) in mine or _holds(each, mine) for each in list(own.values()) if type(each) in {dict, list})

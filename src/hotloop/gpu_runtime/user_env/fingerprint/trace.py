@@ -1,0 +1,318 @@
+# pyright: basic, reportMissingImports=false
+# (it wraps functions of Python's and of packages')
+"""Watch what runs and what is read while a loader runs: in all its threads, through all doors that Python knows of."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import posix
+import random
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from hotloop.gpu_runtime.user_env.fingerprint.files import Look, glance
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+    from hotloop.gpu_runtime.user_env.source import Project
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
+_NOT_DATA = ("/proc/", "/sys/", "/dev/")
+_IMPORTERS = ("<frozen importlib", "/user_env/source.py", "/linecache.py", "/tokenize.py", "/traceback.py")
+_STARTS_PROCESS = frozenset({"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.fork", "pty.spawn"})
+_MAKES = {"os.rename": 1, "os.replace": 1, "os.link": 1, "os.symlink": 1, "os.mkdir": 0, "os.truncate": 0,
+          "os.remove": 0, "os.rmdir": 0}  # fmt: skip
+_STAT_FUNCTIONS = ("stat", "lstat", "access", "readlink", "statvfs")
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+class Trace:
+    """What a loader did.
+
+    Attributes:
+        codes: The project's code that ran, with the module it ran in.
+        installed: Files of installed packages whose code ran.
+        files: What was read, as it was when first opened.
+        looked_at: Paths whose existence or status was asked for.
+        folders: Folders that were listed.
+        written: Paths that were written or removed.
+        variables: Environment variables that were read; all of them if ``""`` is among them.
+        hosts: Addresses that were connected to.
+        processes: Programs that were started.
+        seeded: Which random generators were seeded.
+        fresh: Names of modules of the project whose import began and ended here.
+    """
+
+    def __init__(self, project: Project, on_imported: Callable[[str], None]) -> None:
+        self.project = project
+        self.codes: dict[CodeType, str] = {}
+        self.installed: set[str] = set()
+        self.files: dict[str, Look] = {}
+        self.looked_at: dict[str, Look] = {}
+        self.folders: set[str] = set()
+        self.written: set[str] = set()
+        self.variables: set[str] = set()
+        self.hosts: list[str] = []
+        self.processes: list[str] = []
+        self.seeded: set[str] = set()
+        self.fresh: list[str] = []
+        self.on_imported = on_imported
+        self.was_lost = False
+        self._owned: dict[str, bool] = {}
+
+    def ran(self, code: CodeType, frame: FrameType | None) -> None:
+        """Note code that begins to run."""
+        if code in self.codes:
+            return
+        path = code.co_filename
+        owned = self._owned.get(path)
+        if owned is None:
+            owned = self._owned[path] = self.project.owns_file(path)
+            if not owned and not path.startswith(_OURS):
+                self.installed.add(path)
+        if owned:
+            self.codes[code] = (frame.f_globals.get("__name__") or "") if frame else ""
+
+    def ended(self, code: CodeType, frame: FrameType | None) -> None:
+        """Note that a module of the project was imported."""
+        if code.co_name == "<module>" and code in self.codes and frame is not None:
+            name = frame.f_globals.get("__name__") or ""
+            self.fresh.append(name)
+            self.on_imported(name)
+
+    def opened(self, path: Any, flags: Any) -> None:
+        """Note a file that is opened."""
+        name = _absolute(path)
+        if name is None or (name.endswith((".py", ".pyc")) and _is_import()):
+            return
+        if isinstance(flags, int) and flags & _WRITES and name not in self.files:
+            self.written.add(name)
+        elif name not in self.written:
+            self.files.setdefault(name, glance(name))
+
+    def asked(self, path: Any) -> None:
+        """Note a path whose status is asked for."""
+        name = _absolute(path)
+        if name is not None and name not in self.looked_at and not name.endswith((".py", ".pyc")):
+            self.looked_at[name] = glance(name)
+
+
+def _absolute(path: Any) -> str | None:
+    if isinstance(path, int) or path is None:
+        return None
+    try:
+        name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100
+    except (TypeError, ValueError):
+        return None
+    return None if name.startswith(_NOT_DATA) else name
+
+
+def _is_import() -> bool:
+    frame = sys._getframe(2)  # noqa: SLF001
+    for _ in range(8):
+        if frame is None:
+            return False
+        if any(part in frame.f_code.co_filename for part in _IMPORTERS):
+            return True
+        frame = frame.f_back
+    return False
+
+
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+_current: Trace | None = None
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    trace = _current
+    if trace is None:
+        return
+    if event == "open":
+        trace.opened(arguments[0], arguments[2])
+    elif event in {"os.listdir", "os.scandir"}:
+        name = _absolute(arguments[0] if arguments[0] is not None else ".")
+        if name is not None and not _is_import():
+            trace.folders.add(name)
+    elif event == "socket.connect":
+        trace.hosts.append(str(arguments[1]))
+    elif event in _STARTS_PROCESS:
+        trace.processes.append(str(arguments[0] if arguments else event)[:80])
+    elif event in _MAKES and (name := _absolute(arguments[_MAKES[event]])) is not None:
+        trace.written.add(name)
+
+
+@functools.cache
+def _audited() -> None:
+    sys.addaudithook(_audit)  # it can't be taken away again
+
+
+@contextlib.contextmanager
+def watching(project: Project, on_imported: Callable[[str], None]) -> Iterator[Trace]:
+    """Trace what runs inside; one at a time in a process."""
+    global _current  # noqa: PLW0603 (audit hooks are for a whole process)
+    _audited()
+    trace = Trace(project, on_imported)
+    with contextlib.ExitStack() as undo:
+        _watch_status(trace, undo)
+        _watch_environment(trace, undo)
+        _watch_native_readers(trace, undo)
+        _watch_seeds(trace, undo)
+        undo.enter_context(_watch_code(trace))
+        _current = trace
+        try:
+            yield trace
+        finally:
+            _current = None
+
+
+def _replace(owner: Any, name: str, value: Any, undo: contextlib.ExitStack) -> None:
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    undo.callback(setattr, owner, name, original)
+
+
+def _watch_status(trace: Trace, undo: contextlib.ExitStack) -> None:
+    for name in _STAT_FUNCTIONS:
+        wrapped = _noting(getattr(posix, name), trace.asked)
+        _replace(os, name, wrapped, undo)
+        # Python asks these sets what a function can do, and a wrapper can do the same.
+        for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_effective_ids):
+            if getattr(posix, name) in able:
+                able.add(wrapped)
+                undo.callback(able.discard, wrapped)
+
+
+def _noting(function: Any, note: Callable[[Any], None]) -> Any:
+    @functools.wraps(function)
+    def noted(path: Any = None, *arguments: Any, **named: Any) -> Any:
+        note(path)
+        return function(path, *arguments, **named)
+
+    return noted
+
+
+def _watch_environment(trace: Trace, undo: contextlib.ExitStack) -> None:
+    kind = type(os.environ)
+    original_get, original_iter = kind.__getitem__, kind.__iter__
+
+    def get(self: Any, key: Any) -> Any:
+        if isinstance(key, str):
+            trace.variables.add(key)
+        return original_get(self, key)
+
+    def iterate(self: Any) -> Any:
+        if trace.project.owns_file(sys._getframe(1).f_code.co_filename):  # noqa: SLF001
+            trace.variables.add("")
+        return original_iter(self)
+
+    _replace(kind, "__getitem__", get, undo)
+    _replace(kind, "__iter__", iterate, undo)
+
+
+def _watch_native_readers(trace: Trace, undo: contextlib.ExitStack) -> None:
+    # Written in C or Rust, they open files behind Python's back. Any module may have imported them by name.
+    for module in list(sys.modules.values()):
+        reader = getattr(module, "__dict__", {}).get("safe_open")
+        if isinstance(reader, type):
+            _replace(module, "safe_open", _noting_class(reader, trace), undo)
+    library = getattr(sys.modules.get("tokenizers"), "Tokenizer", None)
+    if library is not None:
+        return  # its from_file is a method of a C type, which can't be replaced; the path it gets is a string in sight
+
+
+def _noting_class(reader: type, trace: Trace) -> Any:
+    def open_noted(*arguments: Any, **named: Any) -> Any:
+        trace.opened(arguments[0] if arguments else named.get("filename"), 0)
+        return reader(*arguments, **named)
+
+    return open_noted
+
+
+def _watch_seeds(trace: Trace, undo: contextlib.ExitStack) -> None:
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    found = [(random, "seed", "python")]
+    if torch is not None and hasattr(torch, "manual_seed"):
+        found += [(torch, "manual_seed", "torch"), (torch.random, "manual_seed", "torch")]
+    if numpy is not None and hasattr(numpy, "random"):
+        found.append((numpy.random, "seed", "numpy"))
+    for owner, name, generator in found:
+        _replace(owner, name, _noting_seed(getattr(owner, name), generator, trace), undo)
+
+
+def _noting_seed(function: Any, generator: str, trace: Trace) -> Any:
+    @functools.wraps(function)
+    def seed(*arguments: Any, **named: Any) -> Any:
+        trace.seeded.add(generator)
+        return function(*arguments, **named)
+
+    return seed
+
+
+# --- what runs -------------------------------------------------------------------------------------------------------
+
+
+def _watch_code(trace: Trace) -> contextlib.AbstractContextManager[None]:
+    return _monitoring(trace) if sys.version_info >= (3, 12) else _profiling(trace)
+
+
+@contextlib.contextmanager
+def _profiling(trace: Trace) -> Iterator[None]:
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            trace.ran(frame.f_code, frame)
+        elif event == "return" and frame.f_code.co_name == "<module>":
+            trace.ended(frame.f_code, frame)
+
+    before = sys.getprofile()
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        trace.was_lost = sys.getprofile() is not profile
+        sys.setprofile(before)
+        threading.setprofile(before)
+
+
+@contextlib.contextmanager
+def _monitoring(trace: Trace) -> Iterator[None]:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
+    events = monitoring.events
+    tool = next((number for number in (4, 3, 1, 5) if monitoring.get_tool(number) is None), None)
+    if tool is None:
+        trace.was_lost = True
+        yield
+        return
+
+    def started(code: CodeType, _: int) -> Any:
+        trace.ran(code, sys._getframe(1))  # noqa: SLF001
+        return monitoring.DISABLE
+
+    def returned(code: CodeType, _: int, __: Any) -> Any:
+        trace.ended(code, sys._getframe(1))  # noqa: SLF001
+        return monitoring.DISABLE
+
+    monitoring.use_tool_id(tool, "hotloop")
+    try:
+        for event, callback in ((events.PY_START, started), (events.PY_RESUME, started), (events.PY_RETURN, returned)):
+            monitoring.register_callback(tool, event, callback)
+        monitoring.set_events(tool, events.PY_START | events.PY_RESUME | events.PY_RETURN)
+        monitoring.restart_events()
+        yield
+    finally:
+        monitoring.set_events(tool, 0)
+        monitoring.free_tool_id(tool)
+
+
+@functools.cache
+def installed_folders() -> tuple[str, ...]:
+    """Folders of installed packages and the standard library."""
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(sorted({os.path.realpath(folder) + os.sep for folder in folders} | {f + os.sep for f in folders}))

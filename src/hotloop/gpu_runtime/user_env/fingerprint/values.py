@@ -1,0 +1,257 @@
+# pyright: basic, reportMissingImports=false
+# (it reads values of any type)
+"""Digests of values: equal when structure, aliasing and content are equal, in whatever process they are taken.
+
+A function of the project counts by its place in the source, not by its body: what of it runs is traced apart, and what
+only is referred to is taken anew from the edited module. A class counts by its shape: bases, names, data.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+import types
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name, hashed
+from hotloop.gpu_runtime.user_env.vault.packing import deep_recursion
+
+if TYPE_CHECKING:
+    from hotloop.gpu_runtime.user_env.source import Project
+
+_ATOMS = (int, float, complex, bool, str, bytes, types.NoneType, types.EllipsisType, types.NotImplementedType, range)
+_BUILT_IN = (
+    types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType,
+    types.MemberDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType,
+)  # fmt: skip
+_SHAPELESS = frozenset({
+    "__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "_abc_impl",
+    "__abstractmethods__", "__parameters__", "__qualname__",
+})  # fmt: skip
+_MODULE_OWN = frozenset({
+    "__builtins__", "__doc__", "__loader__", "__spec__", "__cached__", "__file__", "__warningregistry__", "__path__",
+})  # fmt: skip
+
+
+class Places:
+    """Where each code object of the project stands."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._known: dict[int, tuple[str, int]] = {}
+        self._modules: set[str] = set()
+
+    def of(self, code: types.CodeType, module: str) -> tuple[str, int] | None:
+        """Qualified name and ordinal of a code object in its module, None if it is not from its source."""
+        if module not in self._modules:
+            self._modules.add(module)
+            top = self.project.code_of(module)
+            for name, codes in codes_by_name(top).items() if top else ():
+                self._known.update((id(each), (name, nth)) for nth, each in enumerate(codes))
+        return self._known.get(id(code))
+
+
+class Canon:
+    """Takes the digest of one value; a new one for each, since aliases are numbered as they are met.
+
+    Attributes:
+        classes: The project's classes that were met.
+        opaque: Names of types that hide what they hold.
+    """
+
+    def __init__(self, project: Project | None, places: Places | None = None, *, is_quick: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            project: Whose functions and classes are described; None describes all by name.
+            places: Where its code stands; None counts bodies instead.
+            is_quick: Tell a tensor's change by its version instead of its content: only good within one process.
+        """
+        self.classes: dict[str, type] = {}
+        self.opaque: set[str] = set()
+        self._project, self._places, self._is_quick = project, places, is_quick
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Any] = []
+
+    def digest(self, value: Any) -> str:
+        """Digest of a value."""
+        with deep_recursion():
+            return hashed(self.describe(value))
+
+    def describe(self, value: Any) -> Any:
+        """What a value is, as nested tuples of strings and numbers."""
+        kind = type(value)
+        if kind in _ATOMS:
+            return kind.__name__, repr(value)
+        if kind in _BUILT_IN:
+            return "builtin", getattr(value, "__module__", None), getattr(value, "__qualname__", repr(value))
+        if isinstance(value, types.ModuleType):
+            return "module", value.__name__, bool(self._project and self._project.owns_module(value.__name__))
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, types.CodeType):
+            return "code", code_digest(value)
+        return self._numbered(value, kind)
+
+    def _numbered(self, value: Any, kind: type) -> Any:
+        number = self._numbers.get(id(value))
+        if number is not None:
+            return "same", number
+        self._numbers[id(value)] = number = len(self._numbers)
+        self._alive.append(value)
+        return "object", number, self._class(kind), self._body(value, kind)
+
+    def _class(self, value: type) -> Any:
+        if self._project is None or not self._project.owns_module(value.__module__):
+            return "installed", value.__module__, value.__qualname__
+        name = f"{value.__module__}.{value.__qualname__}"
+        self.classes.setdefault(name, value)
+        return "class", name
+
+    def shape(self, value: type) -> Any:
+        """What a class is beside the bodies of its methods."""
+        items = [(k, v) for k, v in value.__dict__.items() if k not in _SHAPELESS]
+        return (
+            self._class(type(value)),
+            [self._class(base) for base in value.__mro__[1:]],
+            sorted((name, repr(self.describe(each))) for name, each in items),
+        )
+
+    def _body(self, value: Any, kind: type) -> Any:
+        rule = _BODIES.get(kind)
+        if rule is not None:
+            return rule(self, value)
+        if isinstance(value, enum.Enum):
+            return value.name, self.describe(value.value)
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
+            return self._tensor(value)
+        if kind.__name__ == "_lru_cache_wrapper":
+            return self.describe(value.__wrapped__)
+        return self._reduced(value)
+
+    def _sequence(self, value: Any) -> Any:
+        return [self.describe(each) for each in value]
+
+    def _set(self, value: Any) -> Any:
+        return sorted(repr(Canon(self._project, self._places).describe(each)) for each in value)
+
+    def _dict(self, value: dict[Any, Any]) -> Any:
+        return [(self.describe(key), self.describe(each)) for key, each in list(value.items())]
+
+    def function(self, value: types.FunctionType) -> Any:
+        """What a function is: where its code stands (or does), and what it is bound to."""
+        code = value.__code__
+        module = value.__globals__.get("__name__", "")
+        place: Any = value.__module__, value.__qualname__
+        if self._project is not None and self._project.owns_file(code.co_filename):
+            where = self._places.of(code, module) if self._places else None
+            place = (module, *where) if where else (module, code_digest(code))
+        elif self._project is None:
+            place = module, code_digest(code)
+        return (
+            place,
+            self.describe(value.__defaults__),
+            self.describe(value.__kwdefaults__),
+            [self._cell(cell) for cell in value.__closure__ or ()],
+            self.describe({k: v for k, v in value.__dict__.items() if k != "__wrapped__" or v is not value}),
+        )
+
+    def _cell(self, cell: types.CellType) -> Any:
+        try:
+            return self.describe(cell.cell_contents)
+        except ValueError:
+            return "empty"
+
+    def _tensor(self, value: Any) -> Any:
+        described = (str(value.dtype), tuple(value.shape), value.requires_grad, str(value.device), str(value.layout))
+        if str(value.layout) != "torch.strided" or value.is_quantized or getattr(value, "is_nested", False):
+            return *described, self._reduced(value)
+        storage = value.untyped_storage()
+        key = storage._cdata  # noqa: SLF001
+        self._alive.append(storage)
+        number = self._numbers.setdefault(-key, len(self._numbers))
+        aliasing = number, tuple(value.stride()), value.storage_offset()
+        grad = self.describe(value.grad) if value.is_leaf else None
+        return *described, aliasing, self._content(value), grad, self.describe(dict(getattr(value, "__dict__", {})))
+
+    def _content(self, value: Any) -> Any:
+        if value.device.type == "meta":
+            return "meta"
+        if self._is_quick:
+            return value.data_ptr(), None if value.is_inference() else value._version  # noqa: SLF001
+        torch = sys.modules["torch"]
+        data = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8)
+        return hashed(bytes(data.untyped_storage()) if data.numel() else b"")
+
+    def _reduced(self, value: Any) -> Any:
+        try:
+            reduced = value.__reduce_ex__(4)
+        except Exception:  # noqa: BLE001 (any class may raise anything)
+            self.opaque.add(type(value).__qualname__)
+            return "opaque"
+        if isinstance(reduced, str):
+            return "global", reduced
+        torch_nn = sys.modules.get("torch.nn")
+        state = reduced[2] if len(reduced) > 2 else None
+        if torch_nn is not None and isinstance(value, torch_nn.Module):
+            state = value.__dict__
+        parts = [self.describe(reduced[0]), self.describe(reduced[1]), self.describe(state)]
+        if len(reduced) > 3 and reduced[3] is not None:
+            parts.append([self.describe(each) for each in reduced[3]])
+        if len(reduced) > 4 and reduced[4] is not None:
+            parts.append([(self.describe(key), self.describe(each)) for key, each in reduced[4]])
+        return parts
+
+
+_BODIES: dict[type, Any] = {
+    list: Canon._sequence,  # noqa: SLF001
+    tuple: Canon._sequence,  # noqa: SLF001
+    set: Canon._set,  # noqa: SLF001
+    frozenset: Canon._set,  # noqa: SLF001
+    dict: Canon._dict,  # noqa: SLF001
+    types.MappingProxyType: lambda canon, value: canon.describe(dict(value)),
+    types.FunctionType: Canon.function,
+    types.MethodType: lambda canon, value: (canon.describe(value.__self__), canon.describe(value.__func__)),
+    types.CellType: Canon._cell,  # noqa: SLF001
+    staticmethod: lambda canon, value: canon.describe(value.__func__),
+    classmethod: lambda canon, value: canon.describe(value.__func__),
+    property: lambda canon, value: [canon.describe(each) for each in (value.fget, value.fset, value.fdel)],
+    functools.partial: lambda canon, value: [canon.describe(e) for e in (value.func, value.args, value.keywords)],
+    functools.cached_property: lambda canon, value: canon.describe(value.func),
+    functools.singledispatchmethod: lambda canon, value: canon.describe(value.func),
+    weakref.ReferenceType: lambda canon, value: canon.describe(value()),
+    weakref.WeakKeyDictionary: lambda canon, value: canon.describe(dict(value)),
+    weakref.WeakValueDictionary: lambda canon, value: canon.describe(dict(value)),
+    type(sys.implementation): lambda canon, value: canon.describe(vars(value)),
+}
+for _stateless in ("_thread.lock", "_thread.RLock"):
+    _BODIES[getattr(sys.modules["_thread"], {"_thread.lock": "LockType", "_thread.RLock": "RLock"}[_stateless])] = (
+        lambda _canon, _value: "lock"
+    )
+
+
+def digest(value: Any, project: Project | None = None) -> str:
+    """Digest of a value's structure, aliasing and content, the bodies of its own functions included."""
+    return Canon(project).digest(value)
+
+
+def namespace_of(module: str) -> dict[str, Any]:
+    """What a module of the project defines and imports, by name."""
+    namespace = getattr(sys.modules.get(module), "__dict__", {})
+    return {name: value for name, value in list(namespace.items()) if name not in _MODULE_OWN}
+
+
+def state_of(modules: list[str], project: Project, places: Places) -> dict[str, str]:
+    """Digests of all that lives in modules of the project, to see what a loader changes."""
+    found: dict[str, str] = {}
+    for module in modules:
+        for name, value in namespace_of(module).items():
+            canon = Canon(project, places, is_quick=True)
+            described = canon.describe(value)
+            shapes = [canon.shape(each) for each in list(canon.classes.values())]
+            with deep_recursion():
+                found[f"{module}.{name}"] = hashed(described, shapes)
+    return found
