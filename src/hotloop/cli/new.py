@@ -41,7 +41,7 @@ def new(
         *environment.install_command(path / ".venv" / "bin" / "python", declared.packages, declared.data_packages),
     ]
     wanted = list(declared.packages + declared.data_packages)
-    is_made = not no_env and (yes or _is_agreed(wanted))
+    is_made = not no_env and (yes or is_agreed(wanted))
     if is_made:
         build(path, steps)
     _print_next(path, [] if is_made else _as_typed(path, base))
@@ -93,6 +93,13 @@ def build(path: Path, steps: list[list[str]]) -> None:
         _say(f"{shown}: done in {time.monotonic() - began:.1f} s")
 
 
+def is_agreed(packages: list[str]) -> bool:
+    """Ask on a terminal whether to make the environment; without one the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    return typer.confirm(f"make .venv there and install {', '.join(packages)}?", default=True, err=True)
+
+
 def _templates() -> Traversable:
     return resources.files("hotloop.templates")
 
@@ -106,12 +113,6 @@ def _copy(source: Traversable, target: Path) -> None:
             _copy(entry, target / entry.name)
         else:
             (target / entry.name).write_bytes(entry.read_bytes())
-
-
-def _is_agreed(packages: list[str]) -> bool:
-    if not sys.stdin.isatty():
-        return False
-    return typer.confirm(f"make .venv there and install {', '.join(packages)}?", default=True, err=True)
 
 
 def _run(step: list[str]) -> tuple[str, int]:

@@ -53,5 +53,6 @@ def stream(message: str, llm, tokenizer) -> Iterator[str]:
 
 
 @app.probe
-def capital(client):
-    return client.chat(message="What is the capital of France?")
+def hello(client):
+    """Asked again after every save: the terminal shows how the answer changed."""
+    return client.chat(message="Say hello.")
