@@ -164,7 +164,7 @@ class Index:
         if status is None:
             return True
         if stat.S_ISDIR(status.st_mode):
-            return path not in self._tree
+            return not isinstance(self._tree.get(path), MakeDirectory)
         return self._signatures.get(path) != _signature(status) and path not in self.problems
 
     # --- contents for the first sync

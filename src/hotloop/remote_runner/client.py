@@ -400,6 +400,8 @@ class AgentSession:
             async with self._write_lock:  # gRPC allows one write at a time
                 await call.write(message)
         except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            if call is self._call:  # the reader has not found out yet: nobody is to try again before it has
+                self._connected.clear()
             raise _LostError from error
 
     # --- the connection
@@ -422,7 +424,12 @@ class AgentSession:
                 self._die(error)
                 return
             except (grpc.RpcError, _LostError, OSError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                failures = 0 if self._connected.is_set() else failures + 1
+                failures = 0 if self._call is not None else failures + 1
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if self._is_closed or (task is not None and task.cancelling()):
+                    raise
+                failures = 0  # gRPC's own: the call was cancelled, not this task
             self._lose()
             if failures >= len(RETRY_S):
                 self._die(RunnerError("The agent can't be reached.", hint="look at the agent's log, then start again"))
@@ -503,7 +510,7 @@ class AgentSession:
             self._event_came.set()
 
     def _lose(self) -> None:
-        was_connected = self._connected.is_set()
+        was_connected = self._call is not None
         self._connected.clear()
         self._call = None
         self._fail_waiting(_LostError())

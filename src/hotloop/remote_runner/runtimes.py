@@ -69,6 +69,11 @@ class RuntimeSupervisor:
         """The process's id, None while there is none."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def pins(self) -> list[dict[str, Any]]:
+        """The pinned requests, as they can be pinned again."""
+        return list(self._pins.values())
+
     async def start(self, config: dict[str, Any]) -> bool:
         """Start the runtime, or another if the configuration is another.
 

@@ -141,6 +141,7 @@ class Session:
             "workspace": str(self.workspace.root),
             "runtime_pid": self.runtime.pid,
             "is_held": self.is_held,
+            "pins": self.runtime.pins,
         }
 
     async def close(self) -> None:

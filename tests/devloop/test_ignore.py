@@ -1,0 +1,133 @@
+"""The rules are git's, plus our own; git itself is the oracle."""
+
+import random
+import subprocess
+
+import pytest
+
+from hotloop.devloop.ignore import Ignore
+
+
+def git(root, *arguments):
+    return subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=True).stdout
+
+
+def make(root, files):
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+
+
+def kept_files(root):
+    return {path for path, is_folder in Ignore(root).walk() if not is_folder}
+
+
+NAMES = ["a", "b", "log", "build", "x.py", "y.log", "data", "ü"]
+PATTERNS = [
+    "*.log", "!y.log", "build", "build/", "/build", "a/b", "a/**", "**/data", "!a/", "!a/b/", "*", "!*.py", "b/*", "!b/x.py",
+    "/a/*/", "?", "[ab]", "\\!x", "# no", "x.py ", "**/b/**/x.py", "!/data", "a/*/x.py", "!**/x.py", "data/**/", "[!a]*.log",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_trees_are_cut_as_git_cuts_them(tmp_path, seed):
+    rng = random.Random(seed)
+    git(tmp_path, "init", "-q")
+    for _ in range(25):
+        parts = [rng.choice(NAMES) for _ in range(rng.randint(1, 4))]
+        path = tmp_path.joinpath(*parts)
+        if not any(parent.is_file() for parent in path.parents) and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+    folders = [tmp_path, *(p for p in tmp_path.rglob("*") if p.is_dir() and ".git" not in p.parts)]
+    for folder in rng.sample(folders, min(len(folders), 3)):
+        (folder / ".gitignore").write_text("\n".join(rng.sample(PATTERNS, rng.randint(1, 5))) + "\n")
+    if rng.random() < 0.3:
+        (tmp_path / ".git/info/exclude").write_text(rng.choice(PATTERNS) + "\n")
+    if rng.random() < 0.3:
+        git(tmp_path, "add", "-f", *[str(p) for p in rng.sample([f for f in folders if f != tmp_path] or folders, 1)])
+    expected = {
+        name.decode() for name in git(tmp_path, "ls-files", "-co", "--exclude-standard", "-z").split(b"\0") if name
+    }
+
+    ignore = Ignore(tmp_path)
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file() and ".git" not in p.parts}
+
+    assert kept_files(tmp_path) == expected
+    assert {path for path in files if not ignore.is_ignored(path)} == expected
+
+
+def test_without_git_the_rules_hold_as_well_and_those_above_the_project_do_not(tmp_path):
+    (tmp_path / ".gitignore").write_text("*\n")
+    root = tmp_path / "project"
+    make(root, {".gitignore": "*.log\n", "app.py": "", "a.log": "", "pkg/b.py": "", "pkg/c.log": ""})
+    ignore = Ignore(root)
+
+    assert kept_files(root) == {".gitignore", "app.py", "pkg/b.py"}
+    assert [ignore.is_ignored(path) for path in ("pkg/b.py", "pkg/c.log", "a.log")] == [False, True, True]
+
+
+def test_own_rules_come_before_gits(tmp_path):
+    git(tmp_path, "init", "-q")
+    make(tmp_path, {".gitignore": "*.bin\n", ".hotloopignore": "!model.bin\nnotes/\n", "model.bin": "", "x.bin": ""})
+    make(tmp_path, {"notes/a.md": "", "app.py": ""})
+
+    assert kept_files(tmp_path) == {".gitignore", ".hotloopignore", "model.bin", "app.py"}
+
+
+def test_what_is_never_synced(tmp_path):
+    make(tmp_path, {"app.py": "", ".hotloop/x": "", "p/__pycache__/x.pyc": "", "deep/my env/pyvenv.cfg": ""})
+    make(tmp_path, {"deep/my env/lib/x.py": "", "deep/ok.py": "", "venv[1]/pyvenv.cfg": "", "venv[1]/y.py": ""})
+    ignore = Ignore(tmp_path)
+
+    assert kept_files(tmp_path) == {"app.py", "deep/ok.py"}
+    assert ignore.is_ignored("deep/my env/lib/x.py")
+    assert ignore.is_ignored(".git")
+
+
+def test_secrets_are_left_out_with_a_notice_unless_own_rules_say_otherwise(tmp_path):
+    make(tmp_path, {".env": "K=1", ".env.local": "", ".env.example": "", "app.py": ""})
+    assert kept_files(tmp_path) == {".env.example", "app.py"}
+    assert Ignore(tmp_path).withheld_secrets() == [".env", ".env.local"]
+
+    make(tmp_path, {".hotloopignore": "!.env\n"})
+
+    assert kept_files(tmp_path) == {".env", ".env.example", ".hotloopignore", "app.py"}
+
+
+@pytest.mark.parametrize("name", ["app.py~", "4913", ".#app.py", "#app.py#", ".app.py.swp", "app.py___jb_tmp___"])
+def test_what_editors_leave_for_a_moment_is_left_out(tmp_path, name):
+    make(tmp_path, {"app.py": "", name: ""})
+
+    assert kept_files(tmp_path) == {"app.py"}
+
+
+def test_explain_names_the_rule(tmp_path):
+    git(tmp_path, "init", "-q")
+    make(
+        tmp_path,
+        {".gitignore": "\n*.log\n", ".hotloopignore": "data/\n", "a.log": "", "data/x": "", ".env": "", "app.py": ""},
+    )
+    make(tmp_path, {"v/pyvenv.cfg": "", "__pycache__/a": ""})
+    ignore = Ignore(tmp_path)
+
+    assert {path: ignore.explain(path) for path in ("app.py", "a.log", "data/x", ".env", "v/pyvenv.cfg", "__pycache__/a", "no")} == {
+        "app.py": "kept",
+        "a.log": 'ignored: by "*.log" in .gitignore line 2',
+        "data/x": "ignored: by a line of .hotloopignore",
+        ".env": 'ignored: left out unless .hotloopignore has a line "!.env"',
+        "v/pyvenv.cfg": "ignored: v is a virtual environment",
+        "__pycache__/a": "ignored: __pycache__ is never synced",
+        "no": "not there",
+    }  # fmt: skip
+
+
+def test_a_changed_rule_counts_after_forget(tmp_path):
+    make(tmp_path, {"a.txt": ""})
+    ignore = Ignore(tmp_path)
+    assert not ignore.is_ignored("a.txt")
+    make(tmp_path, {".gitignore": "*.txt\n"})
+
+    ignore.forget()
+
+    assert ignore.is_ignored("a.txt")

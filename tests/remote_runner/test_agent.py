@@ -1,0 +1,453 @@
+"""A real agent, a real socket, real files; only the runtime is a stand-in that speaks the frames."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hotloop import __version__
+from hotloop.changes import Changeset, Delete, Put, content_digest
+from hotloop.errors import RunnerError
+from hotloop.remote_runner import local
+from hotloop.remote_runner.client import AgentSession, RefusedError, SessionTakenError, connect_local
+from hotloop.remote_runner.places import ALREADY_RUNS_EXIT_CODE, log_path, socket_path
+
+FAKE_RUNTIME = (sys.executable, str(Path(__file__).with_name("fake_runtime.py")), "{fd}")
+PROJECT = "abcdef0123"
+DEADLINE_S = 15.0
+
+
+class Files:
+    """A client's tree in memory."""
+
+    def __init__(self, **contents: bytes):
+        self.contents = {name.replace("__", "/") + ".py": content for name, content in contents.items()}
+        self.reads: list[str] = []
+
+    def entries(self):
+        return [Put(path, content_digest(content), len(content)) for path, content in self.contents.items()]
+
+    def read(self, put):
+        self.reads.append(put.path)
+        return self.contents[put.path]
+
+
+def saved(path, content):
+    digest = content_digest(content)
+    return Changeset(0, (Put(path, digest, len(content)),), {digest: content}, 0.0)
+
+
+def connect(state, *arguments, runtime=FAKE_RUNTIME):
+    return connect_local(state, agent_arguments=("--runtime-command", json.dumps(runtime), *arguments))
+
+
+@contextlib.contextmanager
+def agents_of(state):
+    """Whatever a test leaves running ends with it."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+            os.kill(int((state / "agent/pid").read_text()), signal.SIGKILL)
+
+
+def run(state, main):
+    with agents_of(state):
+        return asyncio.run(asyncio.wait_for(main, 40))
+
+
+async def until(is_true, what="it"):
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < deadline_s, f"{what} did not happen"
+        await asyncio.sleep(0.01)
+
+
+class Events:
+    """Gathers a session's events."""
+
+    def __init__(self, session):
+        self.seen = []
+        self.task = asyncio.create_task(self._gather(session))
+
+    async def _gather(self, session):
+        async for number, event in session.events():
+            self.seen.append((number, event))
+
+    def notices(self, key):
+        return [event.text for _, event in self.seen if event.kind == "notice" and event.key == key]
+
+    def of(self, kind):
+        return [event for _, event in self.seen if event.kind == kind]
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def workspace_files(state):
+    root = state / "sessions" / PROJECT / "tree"
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_first_sync_sends_all_a_second_client_nothing(tmp_path):
+    files = Files(app=b"a", pkg__mod=b"b", pkg__same=b"b")
+
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            first = await session.sync(files)
+        again = Files()
+        again.contents = files.contents
+        async with connect(tmp_path) as session:
+            info = await session.open(tmp_path, PROJECT)
+            second = await session.sync(again)
+            await session.end()
+        return first.revision, info.revision, second.revision, again.reads
+
+    assert run(tmp_path, main()) == (1, 1, 1, [])
+    assert workspace_files(tmp_path) == files.contents
+
+
+def test_the_runtime_is_told_each_revision_and_the_whole_tree_first(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.sync(Files(app=b"1", lib=b"1"))
+            assert await session.start({"entry": "app.py"}) is False
+            assert await session.start({"entry": "app.py"}) is True
+            applied = await session.push(saved("app.py", b"2"))
+            await session.push(Changeset(0, (Delete("lib.py"),), {}, 0.0))
+            await session.command("reload", model="encoder")
+            await until(lambda: len(events.notices("revision")) == 3 and events.notices("reload"))
+            config = json.loads(events.notices("start")[0])
+            await session.end()
+            return applied, [json.loads(text) for text in events.notices("revision")], config
+
+    applied, revisions, config = run(tmp_path, main())
+
+    one, two = content_digest(b"1"), content_digest(b"2")
+    assert [(r["number"], r["full"], r["changed"]) for r in revisions] == [
+        (1, True, {"app.py": one, "lib.py": one}),
+        (2, False, {"app.py": two}),
+        (3, False, {"lib.py": None}),
+    ]
+    assert revisions[1]["applied_at_s"] == applied.applied_at_s
+    assert config["root"] == str(tmp_path / "sessions" / PROJECT / "tree")
+
+
+def test_end_of_the_last_session_leaves_no_process_and_no_socket(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.start({"behaviour": "fork"})
+            events = Events(session)
+            await until(lambda: events.notices("forked"))
+            pids = [int(events.notices("forked")[0]), (await session.command("status"))["runtime_pid"]]
+            await session.end()
+        agent = int((tmp_path / "agent/pid").read_text())
+        await until(lambda: not any(map(is_alive, [*pids, agent])), "the end of all processes")
+
+    run(tmp_path, main())
+    assert not socket_path(tmp_path).exists()
+    assert "Traceback" not in log_path(tmp_path).read_text()
+
+
+def test_a_refused_changeset_names_the_path_and_the_next_one_is_applied(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.sync(Files(app=b"1"))
+            with pytest.raises(RefusedError, match="outside") as refused:
+                await session.push(saved("../outside", b"x"))
+            applied = await session.push(saved("app.py", b"2"))
+            await session.end()
+            return refused.value.path, applied.revision
+
+    assert run(tmp_path, main()) == ("../outside", 2)
+
+
+@pytest.mark.parametrize("size", [256 << 10, (256 << 10) + 1, 9 << 20])
+def test_large_files_arrive_whole(tmp_path, size):
+    content = os.urandom(size)
+
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.sync(Files())
+            await session.push(saved("weights.bin", content))
+            big = Files(big=content[::-1])
+            big.contents["weights.bin"] = content
+            await session.sync(big)
+            await session.end()
+
+    run(tmp_path, main())
+    assert workspace_files(tmp_path) == {"weights.bin": content, "big.py": content[::-1]}
+
+
+def test_a_killed_agent_comes_back_and_no_save_is_lost_or_done_twice(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.sync(Files(app=b"0"))
+            await session.start({"entry": "app.py"})
+            revisions = []
+            for number in range(1, 41):
+                if number % 10 == 0:
+                    os.kill(int((tmp_path / "agent/pid").read_text()), signal.SIGKILL)
+                revisions.append((await session.push(saved(f"f{number % 7}.py", b"%d" % number))).revision)
+            await until(lambda: json.loads((events.notices("revision") or ['{"number":0}'])[-1])["number"] == 41)
+            status = await session.command("status")
+            held = events.of("held")
+            await session.end()
+            return revisions, status["revision"], len(held)
+
+    revisions, revision, num_cuts = run(tmp_path, main())
+
+    assert revisions == list(range(2, 42))
+    assert revision == 41
+    assert num_cuts >= 4
+    expected = {f"f{n % 7}.py": b"%d" % n for n in range(1, 41)}
+    assert workspace_files(tmp_path) == {"app.py": b"0", **expected}
+
+
+def test_cut_streams_lose_no_save_and_no_event(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.sync(Files(app=b"0"))
+            await session.start({"entry": "app.py"})
+
+            async def cut():
+                for _ in range(10):
+                    await asyncio.sleep(0.013)
+                    if session._call is not None:
+                        session._call.cancel()
+
+            cutting = asyncio.create_task(cut())
+            for number in range(60):
+                await session.push(saved("app.py", b"%d" % number))
+            await cutting
+            await until(lambda: len(events.notices("revision")) >= 61)
+            numbers = [number for number, _ in events.seen if number]
+            told = [json.loads(text)["number"] for text in events.notices("revision")]
+            await session.end()
+            return numbers, told
+
+    numbers, told = run(tmp_path, main())
+
+    assert numbers == sorted(set(numbers))
+    assert told == list(range(1, 62))
+
+
+def test_a_newer_client_takes_over_and_the_older_one_is_told(tmp_path):
+    async def main():
+        async with connect(tmp_path) as old, connect(tmp_path) as new:
+            await old.open(tmp_path, PROJECT)
+            await old.sync(Files(app=b"old"))
+            await new.open(tmp_path, PROJECT)
+            with pytest.raises(SessionTakenError):
+                await old.push(saved("app.py", b"from the old one"))
+            with pytest.raises(SessionTakenError):
+                async for _ in old.events():
+                    pass
+            await new.push(saved("app.py", b"from the new one"))
+            await new.end()
+
+    run(tmp_path, main())
+    assert workspace_files(tmp_path) == {"app.py": b"from the new one"}
+
+
+def test_a_client_that_comes_back_gets_the_events_that_it_missed(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.start({"entry": "app.py"})
+            events = Events(session)
+            await session.push(saved("app.py", b"1"))
+            await until(lambda: events.notices("revision"))
+            last = events.seen[-1][0]
+            await session.command("reload", model=None)
+        async with connect(tmp_path) as session:
+            info = await session.open(tmp_path, PROJECT, after_event=last)
+            events = Events(session)
+            await until(lambda: events.notices("reload"))
+            await session.end()
+            return info.is_running, last, events.seen[0][0]
+
+    is_running, last, first = run(tmp_path, main())
+
+    assert is_running
+    assert first == last + 1
+
+
+def test_a_killed_runtime_is_started_again_with_its_models_and_its_orphans_end(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.sync(Files(app=b"1"))
+            await session.start({"behaviour": "keep"})
+            pid = (await session.command("status"))["runtime_pid"]
+            await until(lambda: events.notices("revision"))
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: len(events.notices("revision")) == 2)
+            died = events.of("process_died")[0]
+            given_back = events.notices("given back")
+            await session.end()
+            return died.role, died.cause, given_back
+
+    assert run(tmp_path, main()) == ("runtime", "SIGKILL", ["encoder graph weights"])
+
+
+def test_orphans_of_a_killed_runtime_are_killed(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.start({"behaviour": "fork"})
+            await until(lambda: events.notices("forked"))
+            orphan = int(events.notices("forked")[0])
+            os.kill((await session.command("status"))["runtime_pid"], signal.SIGKILL)
+            await until(lambda: not Path(f"/proc/{orphan}").exists(), "the orphan's end")
+            await session.end()
+
+    run(tmp_path, main())
+
+
+def test_a_runtime_that_crashes_three_times_is_left_alone(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.start({"behaviour": "exit"})
+            await until(lambda: events.of("runtime_stopped"))
+            with pytest.raises(RunnerError, match="none runs"):
+                await session.command("probe")
+            await session.end()
+            return [event.cause for event in events.of("process_died")], events.of("runtime_stopped")[0].problem
+
+    causes, problem = run(tmp_path, main())
+
+    assert causes == ["exit 7"] * 3
+    assert "3 times" in problem.message
+
+
+def test_a_session_left_too_long_ends_and_so_does_the_agent(tmp_path):
+    async def main():
+        async with connect(tmp_path, "--idle-timeout-s", "0.2") as session:
+            await session.open(tmp_path, PROJECT)
+            await session.start({})
+            pid = (await session.command("status"))["runtime_pid"]
+        await until(lambda: not socket_path(tmp_path).exists(), "the agent's end")
+        assert not is_alive(pid)
+
+    run(tmp_path, main())
+
+
+def test_two_clients_that_start_at_once_share_one_agent_and_a_stale_socket_is_no_hindrance(tmp_path):
+    path = socket_path(tmp_path)
+    path.parent.mkdir(mode=0o700)
+    path.touch()
+
+    async def main():
+        async with connect(tmp_path) as one, connect(tmp_path) as other:
+            await asyncio.gather(one.open(tmp_path, PROJECT), other.open(tmp_path, "12345678"))
+            assert (await one.command("status"))["is_held"]
+            await asyncio.gather(one.end(), other.end())
+
+    run(tmp_path, main())
+
+
+def test_a_second_agent_refuses_to_run(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            command = [sys.executable, "-m", "hotloop.remote_runner.agent", "--state", str(tmp_path)]
+            second = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=20, check=False)
+            await session.end()
+            return second.returncode
+
+    assert run(tmp_path, main()) == ALREADY_RUNS_EXIT_CODE
+
+
+def test_an_agent_of_another_version_is_replaced_if_it_has_no_sessions_else_it_is_said(tmp_path, monkeypatch):
+    async def open_one(session, project):
+        await session.open(tmp_path, project)
+
+    async def main():
+        await local.reach_agent(tmp_path)
+        first = int((tmp_path / "agent/pid").read_text())
+        monkeypatch.setattr("hotloop.remote_runner.client.__version__", "9.9.9")
+
+        async def reach():
+            # The agent that is started next is of this test's real version: it must not be asked with the other one.
+            if (tmp_path / "agent/pid").read_text() != str(first) or not is_alive(first):
+                monkeypatch.setattr("hotloop.remote_runner.client.__version__", __version__)
+                session._hello.version = __version__
+            return f"unix:{await local.reach_agent(tmp_path)}"
+
+        session = AgentSession(reach)
+        await session.open(tmp_path, PROJECT)
+        second = int((tmp_path / "agent/pid").read_text())
+        monkeypatch.setattr("hotloop.remote_runner.client.__version__", "9.9.9")
+        async with connect(tmp_path) as other:
+            with pytest.raises(SessionTakenError, match=r"9\.9\.9"):
+                await other.open(tmp_path, "12345678")
+        await session.end()
+        return first, second
+
+    first, second = run(tmp_path, main())
+
+    assert first != second
+
+
+def test_a_file_that_the_app_wrote_is_told(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            info = await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.sync(Files(data=b"1"))
+            (Path(info.workspace) / "data.py").write_bytes(b"the app's")
+            await session.push(saved("data.py", b"2"))
+            await until(lambda: events.of("notice"))
+            await session.end()
+            return events.of("notice")[0].text
+
+    assert "data.py was written on the runner" in run(tmp_path, main())
+
+
+def test_an_unknown_command_and_a_wrong_project_id_are_refused(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            with pytest.raises(RunnerError, match="hexadecimal"):
+                await session.open(tmp_path, "../../etc")
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            with pytest.raises(RunnerError, match="dance"):
+                await session.command("dance")
+            await session.end()
+
+    run(tmp_path, main())
+
+
+def test_the_agent_imports_neither_torch_nor_what_only_the_client_needs():
+    code = "import sys, hotloop.remote_runner.agent as a; print([m for m in ('torch','numpy','typer','watchfiles','rich') if m in sys.modules])"
+
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert output.strip() == "[]"
