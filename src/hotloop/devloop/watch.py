@@ -96,10 +96,9 @@ async def watch(
             await source.wait()
             seen_at_s = time.monotonic()
             paths, is_lost = source.take()
-            is_held = bool(paths or is_lost) and await _hold(ignore)
+            is_held = bool(paths or is_lost) and is_git_at_work(ignore.git_folder)
             if is_held:
-                more, is_lost_too = source.take()
-                paths, is_lost = paths | more, is_lost or is_lost_too
+                is_lost |= await _hold(ignore.git_folder, source, paths)
             if any(path.rpartition("/")[2] in RULE_FILES for path in paths):
                 ignore.forget()
                 is_lost = True
@@ -117,19 +116,35 @@ def _counts(root: Path, path: str, ignore: Ignore, known: Container[str]) -> boo
     return path in known or (os.path.lexists(root / path) and not ignore.is_ignored(path))
 
 
-async def _hold(ignore: Ignore) -> bool:
-    """Wait while git changes the tree, so that a checkout is one batch. Returns whether there was anything to wait for."""
-    git = ignore.git_folder
-    if git is None or not (is_git_busy(git) or is_git_amid(git)):
-        return False
-    started_s = quiet_since_s = time.monotonic()
-    while (now_s := time.monotonic()) - started_s < HOLD_CAP_S:
+async def _hold(git: Path | None, source: Watcher, paths: set[str]) -> bool:
+    """Wait while git changes the tree, so that a checkout is one batch; what changes meanwhile joins ``paths``.
+
+    A lock that a crashed git left is waited for until nothing changed for `HOLD_CAP_S`.
+
+    Returns:
+        Whether events were lost meanwhile.
+    """
+    is_lost = False
+    changed_at_s = busy_at_s = time.monotonic()
+    while git is not None and (now_s := time.monotonic()) - changed_at_s < HOLD_CAP_S:
         if is_git_busy(git):
-            quiet_since_s = now_s
-        elif not is_git_amid(git) or now_s - quiet_since_s > REBASE_QUIET_S:
+            busy_at_s = now_s
+        elif not is_git_amid(git) or now_s - busy_at_s > REBASE_QUIET_S:
             break
         await asyncio.sleep(HOLD_POLL_S)
-    return True
+        more, is_lost_too = source.take()
+        paths |= more
+        is_lost |= is_lost_too
+        if more:
+            changed_at_s = now_s
+    more, is_lost_too = source.take()  # what came between the last look and the lock's end
+    paths |= more
+    return is_lost or is_lost_too
+
+
+def is_git_at_work(git_folder: Path | None) -> bool:
+    """Whether a git command changes the checkout now, or is in the middle of several."""
+    return git_folder is not None and (is_git_busy(git_folder) or is_git_amid(git_folder))
 
 
 def is_git_busy(git_folder: Path) -> bool:
