@@ -1,0 +1,253 @@
+"""The records that dispatch works on: a request on its way, a call of a worker, a generation, an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hotloop.gpu_runtime.answers import error_body, json_fields
+from hotloop.gpu_runtime.batching import EndpointSpec
+from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.routes import Routes
+
+PROBE_HEADER = b"x-hotloop-probe"
+
+Send = Callable[[dict[str, Any], bytes], object]
+
+
+class Exchange(Protocol):
+    """A request and the way to answer it: a client's (`exchange.Request`) or one from inside (`InnerExchange`)."""
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    on_disconnect: Callable[[], None] | None
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of the answer that were not taken yet."""
+        ...
+
+    def header(self, name: bytes, default: bytes = b"") -> bytes:
+        """Give the first header of that name (in lower case)."""
+        ...
+
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """Answer at once."""
+        ...
+
+    def begin(self, status: int, headers: Headers = ()) -> None:
+        """Start a streamed answer."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of a streamed answer."""
+        ...
+
+    def finish(self) -> None:
+        """Complete a streamed answer."""
+        ...
+
+    def abort(self) -> None:
+        """End a streamed answer so that it shows that it is not whole."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request from inside.
+
+    Attributes:
+        status: As in HTTP.
+        headers: Names in lower case.
+        body: All of it, also of a stream.
+        generation: Who answered; 0 for the runtime itself.
+        took_s: From the submission to the end of the answer.
+        compute_s: What the worker says that it took.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    generation: int
+    took_s: float
+    compute_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """A request as it can be sent again. Of its headers only those that reach the app are kept: no credentials.
+
+    Attributes:
+        path: With the query, as for `Dispatcher.submit`.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Pending:
+    """A request that is not answered yet.
+
+    Attributes:
+        id: Counts up, so that the order of identifiers is the order of arrival.
+        endpoint: What it is for; None while it is held unrouted.
+        call: The call that carries it; None while it waits.
+        is_probe: Whether it is one of hotloop's own, which leaves no trace as a request.
+        num_retries: How often a worker died under it and it was queued again.
+        stream_type: The content type of its streamed answer; empty until that has begun.
+        is_settled: Whether nothing more is to be told its client.
+    """
+
+    __slots__ = (
+        "arrived_at_s",
+        "call",
+        "compute_s",
+        "endpoint",
+        "exchange",
+        "generation",
+        "id",
+        "is_probe",
+        "is_settled",
+        "num_retries",
+        "status",
+        "stream_type",
+    )
+
+    def __init__(self, request_id: int, exchange: Exchange, arrived_at_s: float, *, is_probe: bool) -> None:
+        self.id = request_id
+        self.exchange = exchange
+        self.arrived_at_s = arrived_at_s
+        self.is_probe = is_probe
+        self.endpoint: EndpointSpec | None = None
+        self.call: Call | None = None
+        self.generation = 0
+        self.num_retries = 0
+        self.stream_type = ""
+        self.is_settled = False
+        self.status = 0
+        self.compute_s = 0.0
+
+    def item(self) -> dict[str, Any]:
+        """Describe it in a call's frame."""
+        exchange = self.exchange
+        content_type = accept = b""
+        for name, value in exchange.headers:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"accept":
+                accept = value
+        return {
+            "id": self.id,
+            "method": exchange.method,
+            "path": exchange.path,
+            "query": exchange.query,
+            "type": content_type.decode("latin-1"),
+            "accept": accept.decode("latin-1"),
+            "size": len(exchange.body),
+        }
+
+    def recorded(self) -> RecordedRequest:
+        """Make what can be sent again."""
+        exchange = self.exchange
+        kept = {n: v for n in ("content-type", "accept") if (v := exchange.header(n.encode()).decode("latin-1"))}
+        target = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
+        return RecordedRequest(exchange.method, target, kept, exchange.body)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a worker.
+
+    Attributes:
+        items: Its requests by identifier.
+        is_cancelled: Whether the worker was told that nobody waits any more.
+    """
+
+    id: int
+    endpoint: EndpointSpec
+    items: dict[int, Pending]
+    is_cancelled: bool = False
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether every client is gone."""
+        return all(pending.is_settled for pending in self.items.values())
+
+
+@dataclass(slots=True)
+class Generation:
+    """A worker that is active, or that finishes what it has."""
+
+    number: int
+    revision: int
+    routes: Routes
+    send: Send
+    calls: dict[int, Call] = field(default_factory=dict[int, Call])
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def __post_init__(self) -> None:
+        self.headers = (
+            (b"x-hotloop-generation", b"%d" % self.number),
+            (b"x-hotloop-revision", b"%d" % self.revision),
+        )
+
+
+class InnerExchange:
+    """A request from inside: its answer goes to a future."""
+
+    def __init__(self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.on_disconnect: Callable[[], None] | None = None
+        self.backlog_bytes = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self.answer_headers: Headers = ()
+        self._pieces: list[bytes] = []
+
+    @property
+    def answer_body(self) -> bytes:
+        """What was answered so far."""
+        return b"".join(self._pieces)
+
+    def header(self, name: bytes, default: bytes = b"") -> bytes:
+        """Give the first header of that name (in lower case)."""
+        return next((value for key, value in self.headers if key == name), default)
+
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """Answer at once."""
+        self.begin(status, headers)
+        self.write(body)
+        self.finish()
+
+    def begin(self, status: int, headers: Headers = ()) -> None:
+        """Start a streamed answer."""
+        self.status = status
+        self.answer_headers = headers
+
+    def write(self, data: bytes) -> None:
+        """Add a piece."""
+        self._pieces.append(data)
+
+    def finish(self) -> None:
+        """Complete the answer."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def abort(self) -> None:
+        """Complete the answer as one that broke off."""
+        if not self._pieces:
+            self.answer_headers = json_fields()
+            self.write(error_body("StreamBroken", "The answer broke off."))
+        self.status = 502
+        self.finish()

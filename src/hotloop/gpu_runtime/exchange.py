@@ -1,0 +1,211 @@
+"""One HTTP request and the answer to it. Knows the wire's spelling; parsing is the connection's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from enum import Enum
+from http import HTTPStatus
+from typing import Protocol
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_BODILESS = frozenset({204, 304})
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+
+
+class Wire(Protocol):
+    """What an exchange needs of its connection."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that were written and that the client has not taken."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; never blocks."""
+        ...
+
+    def finished(self, request: Request) -> None:
+        """Take note that the request's answer is complete."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        ...
+
+
+class _State(Enum):
+    WAITING = "waiting"
+    STREAMING = "streaming"
+    DONE = "done"
+
+
+class Request:
+    """A whole request, and the way to answer it: `respond`, or `begin`, `write`..., `finish`.
+
+    Every way to answer does nothing once the client is gone.
+
+    Attributes:
+        method: As sent, such as ``POST``.
+        path: Percent-decoded, without the query.
+        query: As sent, without the question mark.
+        headers: In order; names in lower case.
+        body: All of it, chunks joined.
+        on_disconnect: Called once if the client goes before the answer is complete.
+    """
+
+    __slots__ = (
+        "_is_chunked",
+        "_state",
+        "_wire",
+        "body",
+        "headers",
+        "is_http10",
+        "keeps_alive",
+        "method",
+        "on_disconnect",
+        "path",
+        "query",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        method: str,
+        path: str,
+        query: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        keeps_alive: bool,
+        is_http10: bool,
+    ) -> None:
+        self._wire: Wire | None = wire
+        self._state = _State.WAITING
+        self._is_chunked = False
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.keeps_alive = keeps_alive
+        self.is_http10 = is_http10
+        self.on_disconnect: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path} {self._state.value}>"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client went before the answer was complete."""
+        return self._wire is None and self._state is not _State.DONE
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of answers that the client has not taken yet; a writer of a stream watches it."""
+        return 0 if self._wire is None else self._wire.backlog_bytes
+
+    def header(self, name: bytes, default: bytes = b"") -> bytes:
+        """Give the first header of that name (in lower case)."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return default
+
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """Answer at once."""
+        self._leave(_State.WAITING, _State.DONE)
+        if self._wire is None:
+            return
+        framing = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)
+        head = self._head(status, headers, framing)
+        is_bodiless = self.method == "HEAD" or status in _BODILESS
+        self._wire.write(head if is_bodiless or not body else head + body)
+        self._done()
+
+    def begin(self, status: int, headers: Headers = ()) -> None:
+        """Start a streamed answer."""
+        self._leave(_State.WAITING, _State.STREAMING)
+        if self._wire is None:
+            return
+        self._is_chunked = not self.is_http10
+        self.keeps_alive = self.keeps_alive and self._is_chunked
+        self._wire.write(self._head(status, headers, _CHUNKED if self._is_chunked else b""))
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of a streamed answer."""
+        self._leave(_State.STREAMING, _State.STREAMING)
+        if self._wire is None or not data or self.method == "HEAD":
+            return
+        self._wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
+    def finish(self) -> None:
+        """Complete a streamed answer."""
+        self._leave(_State.STREAMING, _State.DONE)
+        if self._wire is None:
+            return
+        if self._is_chunked and self.method != "HEAD":
+            self._wire.write(b"0\r\n\r\n")
+        self._done()
+
+    def abort(self) -> None:
+        """Cut the connection, so that the client knows that a streamed answer is not whole."""
+        self._state = _State.DONE
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.abort()
+
+    def disconnect(self) -> None:
+        """Take note that the client is gone (the connection calls this)."""
+        self._wire = None
+        callback, self.on_disconnect = self.on_disconnect, None
+        if callback is not None and self._state is not _State.DONE:
+            callback()
+
+    def _leave(self, before: _State, after: _State) -> None:
+        if self._state is not before:
+            msg = f"an answer can't go on: {self!r}"
+            raise RuntimeError(msg)
+        self._state = after
+
+    def _done(self) -> None:
+        wire, self._wire = self._wire, None
+        self.on_disconnect = None
+        if wire is not None:
+            wire.finished(self)
+
+    def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
+        fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+        if fields.count(b"\n") != len(headers) or fields.count(b"\r") != len(headers):
+            msg = f"a header of the answer holds a line break: {fields!r}"
+            raise ValueError(msg)
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        return b"".join((line, fields, framing, date_field(), self._connection_field(), b"\r\n"))
+
+    def _connection_field(self) -> bytes:
+        if not self.keeps_alive:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if self.is_http10 else b""
+
+
+class _DateField:
+    """The date header, made anew each second."""
+
+    __slots__ = ("_made_at_s", "_text")
+
+    def __init__(self) -> None:
+        self._made_at_s = 0
+        self._text = b""
+
+    def __call__(self) -> bytes:
+        now_s = int(time.time())
+        if now_s != self._made_at_s:
+            self._made_at_s = now_s
+            self._text = f"date: {formatdate(now_s, usegmt=True)}\r\n".encode()
+        return self._text
+
+
+date_field = _DateField()

@@ -1,0 +1,53 @@
+"""Which endpoint a request is for: exact paths, and answers that help when there is none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from hotloop.gpu_runtime.answers import error_body
+from hotloop.gpu_runtime.batching import EndpointSpec
+
+MAX_COMPARED = 200  # characters; comparing grows with the square
+
+
+class Routes:
+    """The paths of one generation."""
+
+    def __init__(self, endpoints: Iterable[EndpointSpec] = ()) -> None:
+        self._by_path: dict[str, dict[str, EndpointSpec]] = {}
+        for spec in endpoints:
+            by_method = self._by_path.setdefault(spec.path, {})
+            by_method.update(dict.fromkeys(spec.methods, spec))
+            if "GET" in spec.methods:
+                by_method.setdefault("HEAD", spec)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._by_path
+
+    def find(self, method: str, path: str) -> EndpointSpec | None:
+        """Give the endpoint, None if there is none for this path and method."""
+        by_method = self._by_path.get(path)
+        return None if by_method is None else by_method.get(method)
+
+    def allowed(self, path: str) -> str:
+        """Give the methods of a path as the ``Allow`` header says them; empty if there is no such path."""
+        return ", ".join(sorted(self._by_path.get(path, ())))
+
+    def listing(self) -> list[str]:
+        """Give every endpoint as people write it: ``POST /embed``."""
+        specs = {id(spec): spec for by_method in self._by_path.values() for spec in by_method.values()}
+        return [f"{'|'.join(spec.methods)} {spec.path}" for spec in specs.values()]
+
+    def not_found_body(self, path: str) -> bytes:
+        """Say that there is no such path, and which there are."""
+        close = difflib.get_close_matches(path[:MAX_COMPARED], self._by_path, n=1, cutoff=0.5)
+        listing = self.listing()
+        offer = f"The app has {', '.join(listing)}." if listing else "The app has no endpoints."
+        hint = f"Did you mean {close[0]}? {offer}" if close else offer
+        return error_body("NotFound", f"No endpoint at {path[:MAX_COMPARED]}.", hint, endpoints=listing)
+
+    def not_allowed_body(self, method: str, path: str) -> bytes:
+        """Say which methods a path has."""
+        allowed = self.allowed(path)
+        return error_body("MethodNotAllowed", f"{path} does not take {method}.", f"It takes {allowed}.")
