@@ -227,7 +227,7 @@ class AgentSession:
         reply = await self.command("start", config=config)
         return bool(reply.get("was_running"))
 
-    async def command(self, name: str, **fields: Any) -> dict[str, Any]:
+    async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
         """Have the agent (or through it the runtime) do something: start, stop, pin, unpin, reload, probe, status.
 
         Raises:
@@ -399,7 +399,9 @@ class AgentSession:
         try:
             async with self._write_lock:  # gRPC allows one write at a time
                 await call.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                raise
             if call is self._call:  # the reader has not found out yet: nobody is to try again before it has
                 self._connected.clear()
             raise _LostError from error
@@ -426,10 +428,9 @@ class AgentSession:
             except (grpc.RpcError, _LostError, OSError, asyncio.InvalidStateError, grpc.aio.UsageError):
                 failures = 0 if self._call is not None else failures + 1
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if self._is_closed or (task is not None and task.cancelling()):
+                if self._is_closed or _is_being_cancelled():
                     raise
-                failures = 0  # gRPC's own: the call was cancelled, not this task
+                failures = 0
             self._lose()
             if failures >= len(RETRY_S):
                 self._die(RunnerError("The agent can't be reached.", hint="look at the agent's log, then start again"))
@@ -537,6 +538,12 @@ class AgentSession:
 
 class _ChangedError(Exception):
     """A file is not what the manifest said any more."""
+
+
+def _is_being_cancelled() -> bool:
+    """Whether this task is; if not, a cancellation is gRPC's own: the call was cancelled, not its caller."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _settle(future: asyncio.Future[Any] | None, value: Any) -> None:
