@@ -36,19 +36,21 @@ class AsyncLink:
 
     def send(
         self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b"", fds: tuple[int, ...] = ()
-    ) -> None:
+    ) -> bool:
         """Send one frame, now or as soon as the socket takes it; the descriptors stay the caller's.
 
-        To a closed link nothing is sent: `on_closed` says so, or said so.
+        Returns:
+            Whether the link is open. To a closed one nothing is sent.
         """
         if not self._is_open:
-            return
+            return False
         if fds:
             header = {**header, "fds": len(fds)}
         data = memoryview(wire.pack(header, payload))
         self._outgoing.append((data, tuple(os.dup(fd) for fd in fds)))
         if len(self._outgoing) == 1:
             self._flush()
+        return True
 
     def close(self) -> None:
         """Close the socket; what was not sent yet is dropped."""

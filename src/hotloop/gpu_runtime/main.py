@@ -47,6 +47,7 @@ async def _run(control: socket.socket) -> int:
     config = RuntimeConfig.from_json(first.header["config"])
     config.make_state_folder()
     emit = _emitter(link)
+    loop.set_exception_handler(lambda loop, context: _report_own_error(emit, loop, context))
     dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s)
     try:
         server = await _listen(config, dispatcher)
@@ -68,6 +69,14 @@ async def _run(control: socket.socket) -> int:
     emit(events.RuntimeStopped(time.monotonic()))
     await asyncio.sleep(0)
     return 0
+
+
+def _report_own_error(emit: Any, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say that something went wrong in hotloop itself; the details go to the agent's log."""
+    loop.default_exception_handler(context)
+    error = context.get("exception")
+    text = f"hotloop itself failed: {type(error).__name__}: {error}" if error else f"hotloop itself: {context['message']}"
+    emit(events.Notice(time.monotonic(), f"own error {text}", text, "report it with the agent's log"))
 
 
 def _emitter(link: AsyncLink) -> Any:

@@ -25,6 +25,7 @@ from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.user_env.wire import Message
 
 RELEARN_AFTER_S = 1.0
+ZYGOTE_WAIT_S = 0.1
 
 
 class Runtime:
@@ -390,19 +391,25 @@ class Runtime:
                 self._fleet[known.number].link.send(header, payload, fds)
 
     def _host(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
-        zygote = self._zygotes[self._state.workers[worker.number].zygote or self._state.zygote]
-        revision = self._state.workers[worker.number].revision
-        self.emit(events.ModelLoading(time.monotonic(), revision, header["model"], header["why"]))
-        self._hosts.start(header["model"], zygote, self._manifest, [worker])
+        """Have a model loaded in a process of its own for a worker that is becoming ready."""
+        zygote = self._zygotes.get(self._state.zygote)
+        if zygote is not None:
+            self._hosts.start(header["model"], zygote, self._manifest, [worker])
+        elif self._fleet.get(worker.number) is worker:  # the zygote died; another is on its way
+            self._loop.call_later(ZYGOTE_WAIT_S, self._host, worker, header)
 
     def _host_died(self, name: str, cause: str) -> None:
-        """A model's host died: load it again, that one alone, and connect the workers to it."""
+        """Load a model whose host died again, that one alone, and connect the workers to it."""
         self.emit(events.ProcessDied(time.monotonic(), "hosted", name, cause))
+        self._dispatcher.pause()
+        self._replace_host(name)
+
+    def _replace_host(self, name: str) -> None:
         zygote = self._zygotes.get(self._state.zygote)
         if zygote is None:
+            self._loop.call_later(ZYGOTE_WAIT_S, self._replace_host, name)
             return
         users = [self._fleet[w.number] for w in self._state.workers.values() if w.role in {"active", "standby"}]
-        self._dispatcher.pause()
         self._hosts.start(name, zygote, self._manifest, users, self._dispatcher.resume)
 
     def _worker_exited(self, number: int, status: int) -> None:

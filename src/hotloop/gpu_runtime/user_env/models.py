@@ -15,10 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import fingerprint, vault
+from hotloop.gpu_runtime.user_env import fingerprint
 from hotloop.gpu_runtime.user_env.app import ModelSpec
 from hotloop.gpu_runtime.user_env.hosted import Proxy
 from hotloop.gpu_runtime.user_env.source import Project
+from hotloop.gpu_runtime.user_env.vault.attaching import attach
+from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, Packed, pack
 from hotloop.gpu_runtime.user_env.wire import Message
 
 _NOT_ATTACHED = object()
@@ -103,7 +105,7 @@ class Models:
         if not isinstance(entry, Resident) or entry.needs_project or entry.value is not _NOT_ATTACHED:
             return
         try:
-            entry.value = vault.attach(entry.header, entry.fds, self._project, prefault=True)
+            entry.value = attach(entry.header, entry.fds, self._project, prefault=True)
         except Exception:  # noqa: BLE001
             entry.value = _NOT_ATTACHED
 
@@ -129,7 +131,7 @@ class Models:
         if isinstance(entry, Resident):
             size = entry.size_bytes
             if entry.value is _NOT_ATTACHED:
-                entry.value = vault.attach(entry.header, entry.fds, self._project)
+                entry.value = attach(entry.header, entry.fds, self._project)
             self.values[spec.name] = entry.value
         elif isinstance(entry, Hosted):
             home = "hosted"
@@ -156,7 +158,7 @@ class Models:
             for path, digest in entry.project_files.items():
                 if self._project.manifest.get(path) != digest:
                     return f"{path} changed, and the hosted model holds code of the project"
-        return fingerprint.first_difference(entry.record, self.dependencies(spec), self._project)
+        return fingerprint.first_difference(entry.record, self.dependencies(spec), self._project, spec.loader)
 
     def dependencies(self, spec: ModelSpec) -> dict[str, str]:
         """The record digests of the models that a loader takes, by parameter name."""
@@ -179,8 +181,8 @@ class Models:
         if recording.cannot_stay:
             return self._stay_here(spec, recording, recording.cannot_stay, runtime)
         try:
-            packed = vault.pack(recording.value, self._project)
-        except vault.CannotPack as error:
+            packed = pack(recording.value, self._project)
+        except CannotPack as error:
             if spec.hosted is False:
                 return self._stay_here(spec, recording, str(error), runtime)
             del recording
@@ -199,7 +201,7 @@ class Models:
         self._digests[spec.name] = f"worker {os.getpid()}"
         return None, "worker", f"; it can't stay resident: {reason}"
 
-    def _keep(self, spec: ModelSpec, record: fingerprint.Record, packed: vault.Packed, runtime: Runtime) -> Resident:
+    def _keep(self, spec: ModelSpec, record: fingerprint.Record, packed: Packed, runtime: Runtime) -> Resident:
         header = {
             "kind": "keep", "model": spec.name, "record": record.to_json(), "needs_project": packed.needs_project,
             "modules": list(packed.modules), "size_bytes": packed.size_bytes,

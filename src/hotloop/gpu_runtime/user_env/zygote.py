@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import wire
+from hotloop.gpu_runtime.user_env import host, wire, worker
 
 # One OpenBLAS thread starts per core when numpy is imported, unless this is set before; see `_give_back_threads`.
 OURS = {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
@@ -91,10 +91,7 @@ def _fork(message: wire.Message, clean: Clean, to_close: list[int]) -> int:
     try:
         link_fd, stdout, stderr = message.fds
         _become_child(clean, stdout, stderr, to_close)
-        if message.header["role"] == "host":
-            from hotloop.gpu_runtime.user_env import host as role
-        else:
-            from hotloop.gpu_runtime.user_env import worker as role
+        role = host if message.header["role"] == "host" else worker
         role.main(wire.link_from_fd(link_fd), message.header)
     except BaseException:  # noqa: BLE001  a child must never run the zygote's loop
         import traceback
