@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,11 @@ def user_python() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep the developer's own sessions and history out of the tests, and the tests out of them."""
     state = tmp_path_factory.mktemp("state", numbered=True)
     monkeypatch.setenv("HOTLOOP_STATE_DIR", str(state))
-    yield state
+    return state
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
