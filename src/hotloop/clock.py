@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-OLDEST_SAVE_S = 10.0  # an older stamp is not of this save: a checkout or an unpacked archive kept the file's own
-
 
 @dataclass(frozen=True, slots=True)
 class ClockPair:
@@ -39,14 +37,15 @@ def read_pair() -> ClockPair:
     return ClockPair(time.monotonic(), time.time())
 
 
-def save_time(stamp_s: float, seen: ClockPair) -> SaveTime:
+def save_time(stamp_s: float, seen_s: float, now: ClockPair, *, is_estimated: bool = False) -> SaveTime:
     """Place a file's modification time on the monotonic clock.
 
     Args:
-        stamp_s: The newest modification time, seconds since 1970; 0 if no file has one (all were deleted).
-        seen: The clocks when the watcher delivered the save.
+        stamp_s: The newest modification time, seconds since 1970.
+        seen_s: When the watcher saw the save, on the monotonic clock.
+        now: Both clocks, read together.
+        is_estimated: The stamp is known to be no save's; `seen_s` stands for it.
     """
-    age_s = seen.wall_s - stamp_s
-    if not 0.0 <= age_s <= OLDEST_SAVE_S:
-        return SaveTime(seen.monotonic_s, seen.wall_s, is_estimated=True)
-    return SaveTime(seen.monotonic_s - age_s, stamp_s, is_estimated=False)
+    if is_estimated or stamp_s > now.wall_s:
+        return SaveTime(seen_s, now.wall_s - (now.monotonic_s - seen_s), is_estimated=True)
+    return SaveTime(now.monotonic_s - (now.wall_s - stamp_s), stamp_s, is_estimated=False)

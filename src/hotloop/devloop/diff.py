@@ -1,4 +1,8 @@
-"""Compare a probe's output with the one before: lines, and words within a line that changed. Pure."""
+# pyright: basic
+"""Compare a probe's output with the one before: lines, and words within a line that changed. Pure.
+
+Basic type checks: what JSON holds has no type.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +57,12 @@ def _split(line: str) -> list[str]:
 
 def _lines(output: str) -> list[str]:
     """A text's own lines; of JSON, one line an item, so that the diff points at the item."""
-    value = _parsed(output)
-    if isinstance(value, str):
+    value: Any = _parsed(output)
+    kind = type(value)
+    if kind is str:
         return value.splitlines() or [""]
-    is_structure = isinstance(value, dict | list)
-    if is_structure and (len(output) > 80 or "\n" in output):
-        return json.dumps(cast("Any", value), indent=1, ensure_ascii=False).splitlines()
+    if kind in {dict, list} and (len(output) > 80 or "\n" in output):
+        return json.dumps(value, indent=1, ensure_ascii=False).splitlines()
     return output.splitlines() or [""]
 
 

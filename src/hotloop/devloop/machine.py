@@ -10,11 +10,14 @@ hold everywhere:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
 from hotloop.devloop import diff, timeline
 from hotloop.devloop.timeline import Marks
+
+if TYPE_CHECKING:
+    from hotloop.clock import SaveTime
 
 MAX_UNACKED = 8  # beyond this saves gather in one changeset: the latest content is what counts
 
@@ -23,17 +26,25 @@ Outcome = Literal["ok", "failed", "superseded"]
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Paths that changed and when; seconds on the monotonic clock save for ``saved_wall_s`` (since 1970)."""
+    """What the watcher saw.
+
+    Attributes:
+        seen_s: When, seconds on the monotonic clock.
+        is_full: Everything may have changed.
+        is_vcs: A checkout made the changes.
+    """
 
     paths: frozenset[str]
-    saved_s: float
     seen_s: float
-    saved_wall_s: float
-    is_estimated: bool = False
+    is_full: bool = False
+    is_vcs: bool = False
 
     def merged(self, newer: Save | None) -> Save:
-        """Add a newer save; its times hold, since the newest write is what the user waits for."""
-        return self if newer is None else replace(newer, paths=self.paths | newer.paths)
+        """Add a newer save; its time holds, since the newest write is what the user waits for."""
+        if newer is None:
+            return self
+        paths, is_full = self.paths | newer.paths, self.is_full or newer.is_full
+        return Save(paths, newer.seen_s, is_full=is_full, is_vcs=self.is_vcs and newer.is_vcs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class Flight:
 
     Attributes:
         sequence: The changeset's number; 0 for the first start.
+        saved: The newest write among its files.
         revision: What the changeset became on the runner; None until it is known.
         reports: The probes that ran so far.
         shown_s: When the first result was on the screen.
@@ -49,8 +61,9 @@ class Flight:
 
     number: int
     sequence: int
-    save: Save
+    saved: SaveTime
     marks: Marks
+    paths: tuple[str, ...] = ()
     size_bytes: int = 0
     revision: int | None = None
     start: Literal["standby", "fork", "zygote", ""] = ""
@@ -90,7 +103,8 @@ class State:
 class Opened:
     """The workspace equals the project and the runtime is about to start: the first flight, which no save caused."""
 
-    save: Save
+    began: SaveTime
+    seen_s: float
     applied_s: float
     revision: int
 
@@ -104,12 +118,18 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Snapshotted:
-    """The changed paths were read: a changeset, or nothing that differs (``sequence`` None)."""
+    """The changed paths were read, and are a changeset."""
 
     at_s: float
-    sequence: int | None
-    paths: tuple[str, ...] = ()
-    size_bytes: int = 0
+    sequence: int
+    saved: SaveTime
+    paths: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The changed paths were read, and hold what they held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +188,16 @@ class Ended:
     at_s: float
 
 
-Event = Opened | Saved | Snapshotted | Dangerous | Confirmed | Acked | Refused | Happened | Shown | Ended
+Event = Opened | Saved | Snapshotted | Unchanged | Dangerous | Confirmed | Acked | Refused | Happened | Shown | Ended
 
 # --- actions ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Read these paths and report `Snapshotted` or `Dangerous`."""
+    """Read a save's paths and report `Snapshotted`, `Unchanged` or `Dangerous`."""
 
-    paths: frozenset[str]
+    save: Save
     is_confirmed: bool = False
 
 
@@ -195,14 +215,7 @@ class Emit:
     event: events.Event
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask the user whether the dangerous changes are meant."""
-
-    reason: str
-
-
-Action = Snapshot | Send | Emit | Ask
+Action = Snapshot | Send | Emit
 Step = tuple[State, tuple[Action, ...]]
 
 
@@ -216,6 +229,8 @@ def step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
             return _take(replace(state, dirty=dirty))
         case Snapshotted():
             return _snapshotted(state, event)
+        case Unchanged():
+            return _take(replace(state, taken=None, hold=""))
         case Dangerous():
             return _dangerous(state, event)
         case Confirmed():
@@ -241,8 +256,8 @@ def _chain(first: Step, then: Step) -> Step:
 
 
 def _opened(state: State, event: Opened) -> Step:
-    marks = Marks(event.save.saved_s, event.save.seen_s, applied_s=event.applied_s)
-    flight = Flight(0, 0, event.save, marks, revision=event.revision)
+    marks = Marks(event.began.monotonic_s, event.seen_s, applied_s=event.applied_s)
+    flight = Flight(0, 0, event.began, marks, revision=event.revision)
     return replace(state, flights=(*state.flights, flight)), ()
 
 
@@ -251,16 +266,16 @@ def _take(state: State) -> Step:
     unacked = sum(flight.revision is None for flight in state.flights)
     if state.dirty is None or state.taken is not None or unacked >= MAX_UNACKED:
         return state, ()
-    return replace(state, dirty=None, taken=state.dirty), (Snapshot(state.dirty.paths),)
+    return replace(state, dirty=None, taken=state.dirty), (Snapshot(state.dirty),)
 
 
 def _snapshotted(state: State, event: Snapshotted) -> Step:
     save, state = state.taken, replace(state, taken=None, hold="")
-    if save is None or event.sequence is None:
+    if save is None:
         return _take(state)
     number = state.number + 1
-    flight = Flight(number, event.sequence, save, Marks(save.saved_s, save.seen_s), size_bytes=event.size_bytes)
-    flight = replace(flight, save=replace(save, paths=frozenset(event.paths)))
+    marks = Marks(event.saved.monotonic_s, save.seen_s)
+    flight = Flight(number, event.sequence, event.saved, marks, event.paths, event.size_bytes)
     state = replace(state, number=number, flights=(*state.flights, flight))
     sent = (Send(event.sequence), Emit(events.IterationStarted(event.at_s, number, event.paths)))
     return _chain((state, sent), _take(state))
@@ -273,7 +288,7 @@ def _dangerous(state: State, event: Dangerous) -> Step:
     dirty = state.taken.merged(state.dirty)
     is_new = state.hold != event.reason
     state = replace(state, taken=None, dirty=dirty, hold=event.reason)
-    said = (Emit(events.Held(event.at_s, event.reason, event.hint)), Ask(event.reason)) if is_new else ()
+    said = (Emit(events.Held(event.at_s, event.reason, event.hint)),) if is_new else ()
     return state, said
 
 
@@ -281,7 +296,7 @@ def _confirmed(state: State) -> Step:
     if state.dirty is None or state.taken is not None or not state.hold:
         return state, ()
     taken = state.dirty
-    return replace(state, dirty=None, taken=taken), (Snapshot(taken.paths, is_confirmed=True),)
+    return replace(state, dirty=None, taken=taken), (Snapshot(taken, is_confirmed=True),)
 
 
 def _acked(state: State, event: Acked) -> Step:
@@ -447,11 +462,11 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
     return events.Iteration(
         number=flight.number,
         outcome=outcome,
-        saved_at_s=flight.save.saved_wall_s,
-        is_save_estimated=flight.save.is_estimated,
+        saved_at_s=flight.saved.wall_s,
+        is_save_estimated=flight.saved.is_estimated,
         revision=flight.revision or 0,
         generation=ready.generation if ready is not None else None,
-        paths=tuple(sorted(flight.save.paths)),
+        paths=flight.paths,
         size_bytes=flight.size_bytes,
         feedback_s=end_s - marks.saved_s,
         ready_s=marks.ready_s - marks.saved_s if marks.ready_s is not None else None,

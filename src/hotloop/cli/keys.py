@@ -1,0 +1,60 @@
+"""Lines typed while the loop runs: a letter, then Enter. Nothing is drawn for them, and an empty line is a marker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIP = "p Enter: pin the last request as a probe · r Enter: load all models again · q Enter: quit · Enter: a marker line"
+
+
+class Keys:
+    """Reads lines from the terminal, if there is one that this process may read."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+        self._fd = sys.stdin.fileno() if is_terminal() else -1
+        self._loop = asyncio.get_running_loop()
+
+    def open(self) -> None:
+        """Begin to listen; without a terminal nothing happens."""
+        if self._fd >= 0:
+            self._loop.add_reader(self._fd, self._read)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+
+    def _read(self) -> None:
+        if not _is_foreground(self._fd):
+            return  # reading would stop this process
+        try:
+            data = os.read(self._fd, 4096)
+        except OSError:
+            data = b""
+        if not data:  # Ctrl-D, or the terminal is gone
+            self.close()
+            return
+        for line in data.decode(errors="replace").splitlines():
+            self._take(line.strip())
+
+
+def is_terminal() -> bool:
+    """Whether lines can be typed here."""
+    try:
+        return sys.stdin.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def _is_foreground(fd: int) -> bool:
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False

@@ -1,0 +1,108 @@
+"""The program `hotloop`, also called `dev`: chooses the command, and tells failures in two lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hotloop.cli.demo import demo
+from hotloop.cli.new import new
+from hotloop.cli.pin import pin
+from hotloop.cli.run import run
+from hotloop.cli.serve import serve
+from hotloop.cli.stats import stats
+from hotloop.cli.sync import sync
+from hotloop.cli.version import version
+from hotloop.errors import HotloopError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
+)
+for command in (new, serve, run, pin, stats, sync, demo, version):
+    app.command()(command)
+
+
+@app.callback()
+def about() -> None:
+    """A dev loop for GPU apps: each save is live in milliseconds, because the models stay in memory.
+
+    Start with: dev new search && cd search && dev serve
+    """
+
+
+def main() -> None:
+    """Run the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a narrow locale is no reason to fail
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit code; whatever goes wrong is told on stderr."""
+    try:
+        code: Any = app(list(arguments), standalone_mode=False, prog_name="dev")
+    except HotloopError as error:
+        return _tell(error.message, error.hint, error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # so that nothing is flushed into the broken pipe at exit
+        return 1
+    except Exception as error:  # noqa: BLE001  the outermost place: no traceback of ours reaches the user
+        return _tell_ours(error)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(message: str, hint: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return code
+
+
+def _tell_ours(error: Exception) -> int:
+    shown = getattr(error, "format_message", None)
+    if shown is not None:  # the parser's own: what was typed is wrong
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "dev"
+        return _tell(str(shown()), f"see {command} --help", 2)
+    log = _write_log(error)
+    where = f"; its traceback is in {log}" if log is not None else ""
+    return _tell(
+        f"hotloop failed, which is a bug of ours: {type(error).__name__}: {error}{where}", "please report it", 1
+    )
+
+
+def _write_log(error: Exception) -> Path | None:
+    from hotloop.devloop.control import state_folder
+
+    try:
+        folder = state_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = folder / "client.log"
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[1:])}\n")
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return None
+    return log
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The event stream as plain lines: never redrawn, no bars, so that it can be read aloud, piped and copied."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from hotloop import events
+from hotloop.cli import words
+from hotloop.cli.problems import hint_line, problem_lines
+from hotloop.devloop import diff, history, metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rich.console import Console
+
+LABEL_WIDTH = 9
+REPEATED_NOTICES = frozenset({"pin", "packages"})  # answers to what the user did, not findings
+
+
+def wall_clock() -> str:
+    """Give the local time as ``14:22:06``."""
+    return dt.datetime.now().astimezone().strftime("%H:%M:%S")
+
+
+class Plain:
+    """Turns each event into lines and prints them. Keeps only what a later line refers to."""
+
+    def __init__(
+        self, console: Console, project: Path, *, clock: Callable[[], str] = wall_clock, tips: tuple[str, ...] = ()
+    ) -> None:
+        """Prepare.
+
+        Args:
+            console: Where the lines go.
+            project: Its files are read for the code around an error.
+            clock: Gives the time of day to print.
+            tips: Printed once, when the first start is over.
+        """
+        self._console = console
+        self._project = project
+        self._clock = clock
+        self._tips = tips
+        self._is_waiting = True  # for the outcome of an iteration
+        self._said: set[tuple[str, str]] = set()
+        self._trips: list[metrics.Trip] = []
+
+    def __call__(self, event: events.Event) -> None:
+        """Print what an event says, if anything."""
+        for line in self.lines(event):
+            self._console.print(line, soft_wrap=True)
+
+    def mark(self) -> None:
+        """Print a line to find again."""
+        self._console.print(Text(f"{self._clock()} {'─' * 40}", style="dim"), soft_wrap=True)
+
+    def lines(self, event: events.Event) -> list[Text]:  # noqa: C901, PLR0912  one line a case
+        """Say what an event is about."""
+        match event:
+            case events.SessionStarted():
+                return [_session(event)]
+            case events.RuntimeStarted():
+                return [Text.assemble(("serving   ", "dim"), (event.address, "bold cyan"))]
+            case events.IterationStarted():
+                self._is_waiting = True
+                return [self._header(event)]
+            case events.ModelLoading():
+                return [_labelled("loading", Text.assemble(event.model, (f"  {event.why}", "dim")), "yellow")]
+            case events.Ready():
+                return self._ready(event)
+            case events.ReloadFailed():
+                return self._failed(event)
+            case events.ProbeReported():
+                return probe_lines(event.report, self._project)
+            case events.IterationFinished():
+                return self._finished(event.iteration)
+            case events.Log():
+                return [_log(event)]
+            case events.RequestFinished():
+                return [_request(event)]
+            case events.ProcessDied():
+                return [_died(event)]
+            case events.Notice():
+                return self._notice(event)
+            case events.Held():
+                return _held(event)
+            case events.Pinned():
+                return [_pinned(event)]
+            case events.RuntimeStopped(problem=events.Problem() as problem):
+                return problem_lines(problem, self._project)
+            case events.SessionEnded():
+                return self._ended(event)
+            case _:
+                return []
+
+    def _header(self, event: events.IterationStarted) -> Text:
+        return Text.assemble(
+            (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {words.paths(event.paths)}"
+        )
+
+    def _ready(self, event: events.Ready) -> list[Text]:
+        lines = [] if self._is_waiting else [Text(f"generation {event.generation} serves", style="green")]
+        lines += [_model(model) for model in event.models]
+        return lines + [_endpoint(shape) for shape in event.endpoints if event.generation == 1]
+
+    def _failed(self, event: events.ReloadFailed) -> list[Text]:
+        serving = f"still serving generation {event.serving}" if event.serving is not None else "nothing serves yet"
+        tail = Text(f"  {serving}; the next save tries again", style="dim")
+        return [*problem_lines(event.problem, self._project), tail]
+
+    def _finished(self, iteration: events.Iteration) -> list[Text]:
+        self._is_waiting = False
+        self._trips.append(history.trip_of("", iteration))
+        lines = [iteration_line(iteration)]
+        if iteration.number == 0:
+            lines += [Text(tip, style="dim") for tip in self._tips]
+        return lines
+
+    def _notice(self, event: events.Notice) -> list[Text]:
+        if (event.key, event.text) in self._said and event.key not in REPEATED_NOTICES:
+            return []
+        self._said.add((event.key, event.text))
+        lines = [Text.assemble(("! ", "bold yellow"), event.text)]
+        return lines + ([hint_line(event.hint)] if event.hint else [])
+
+    def _ended(self, event: events.SessionEnded) -> list[Text]:
+        summary = metrics.summarize(self._trips)
+        lines = [Text(event.reason, style="dim")] if event.reason else []
+        return lines + ([Text(summary_line(summary))] if summary.feedback or summary.error else [])
+
+
+def summary_line(summary: metrics.Summary) -> str:
+    """Say how a session went, in one line."""
+    parts = [f"{words.count(summary.num_ok + summary.num_failed, 'edit')}, {summary.num_ok} ok."]
+    if summary.feedback is not None:
+        high = "max" if summary.feedback.is_max else "p95"
+        p50, top = words.duration(summary.feedback.p50_s), words.duration(summary.feedback.high_s)
+        parts.append(f"Feedback p50 {p50}, {high} {top}.")
+    parts.append(f"Waited {words.duration(summary.waited_s)}.")
+    return " ".join(parts)
+
+
+def iteration_line(iteration: events.Iteration) -> Text:
+    """One line an iteration: its outcome, time to feedback, and where that went."""
+    took = words.duration(iteration.feedback_s)
+    name = f"#{iteration.number}" if iteration.number else "started"
+    phases = (f"  {words.phases(iteration.phases_s)}", "dim")
+    if iteration.outcome == "superseded":
+        return Text(f"· {name} {took}  superseded by a newer save", style="dim")
+    if iteration.outcome == "failed":
+        return Text.assemble(("✗ ", "bold red"), (name, "bold"), f" {took}", " to the error", phases)
+    took_style = (
+        "bold green" if iteration.feedback_s < 1 else "bold yellow" if iteration.feedback_s < 10 else "bold red"
+    )
+    return Text.assemble(("✓ ", "bold green"), (name, "bold"), " ", (took, took_style), phases)
+
+
+def probe_lines(report: events.ProbeReport, project: Path) -> list[Text]:
+    """A probe's result: what changed in its output, or that nothing did, and its time beside the one before."""
+    before = f" (was {words.duration(report.previous_took_s)})" if report.previous_took_s is not None else ""
+    took = (f"  {words.duration(report.took_s)}{before}", "dim")
+    if not report.is_ok:
+        head = _labelled("probe", Text.assemble(report.name, ("  failed", "bold red"), took), "red")
+        said = problem_lines(report.problem, project) if report.problem is not None else _outputs(report.output)
+        return [head, *said]
+    if report.previous_took_s is None:
+        return [_labelled("probe", Text.assemble(report.name, took)), *_outputs(report.output)]
+    state = ("  changed", "yellow") if report.is_changed else ("  same", "dim")
+    return [_labelled("probe", Text.assemble(report.name, state, took)), *_diff(report.diff)]
+
+
+def _outputs(output: str) -> list[Text]:
+    return [Text(f"    {line}") for line in diff.preview(output)]
+
+
+def _diff(lines: tuple[str, ...]) -> list[Text]:
+    """Mark the words that changed where a removed line stands beside an added one."""
+    shown: list[Text] = []
+    rest = list(lines)
+    while rest:
+        line = rest.pop(0)
+        if line.startswith("- ") and rest and rest[0].startswith("+ "):
+            left, right = diff.words(line[2:], rest.pop(0)[2:])
+            shown += [_marked("- ", left, "red"), _marked("+ ", right, "green")]
+        else:
+            style = "red" if line.startswith("-") else "green" if line.startswith("+") else "dim"
+            shown.append(Text(f"    {line}", style=style))
+    return shown
+
+
+def _marked(sign: str, pieces: tuple[tuple[str, bool], ...], color: str) -> Text:
+    line = Text.assemble("    ", (sign, color))
+    for text, is_changed in pieces:
+        line.append(text, style=f"bold {color} underline" if is_changed else color)
+    return line
+
+
+def _labelled(label: str, text: Text, style: str = "dim") -> Text:
+    return Text.assemble("  ", (f"{label:<{LABEL_WIDTH}}", style), text)
+
+
+def _session(event: events.SessionStarted) -> Text:
+    about = f"  {event.project} on {event.runner}, Python {event.python}, {words.count(event.num_files, 'file')}"
+    return Text.assemble((event.app, "bold"), (about, "dim"))
+
+
+def _model(model: events.ModelOutcome) -> Text:
+    size = f" {words.size(model.size_bytes)}" if model.size_bytes else ""
+    home = {"resident": "", "hosted": " hosted", "worker": " not resident"}[model.home]
+    if model.action == "kept":
+        return _labelled("kept", Text.assemble(model.name, (f"{size}{home}  {model.why}", "dim")), "green")
+    took = words.duration(model.took_s)
+    label, style = ("loaded", "yellow") if model.action == "loaded" else ("failed", "red")
+    return _labelled(label, Text.assemble(model.name, (f"{size}{home}  {took}  {model.why}", "dim")), style)
+
+
+def _endpoint(shape: events.EndpointShape) -> Text:
+    parameters = ", ".join(f"{name}: {kind}" for name, kind in shape.parameters)
+    traits = [name for name, has in (("batched", shape.is_batched), ("streams", shape.is_stream)) if has]
+    about = f"({parameters}) → {shape.returns}" + (f"  {', '.join(traits)}" if traits else "")
+    return _labelled("/".join(shape.methods), Text.assemble((shape.path, "bold"), (f"  {about}", "dim")))
+
+
+def _log(event: events.Log) -> Text:
+    mark = f"g{event.generation} │ " if event.generation else "   │ "
+    return Text.assemble((mark, "dim"), Text.from_ansi(event.text))
+
+
+def _request(event: events.RequestFinished) -> Text:
+    style = "red" if event.status >= 500 else "yellow" if event.status >= 400 else "dim"
+    by = f" g{event.generation}" if event.generation else ""
+    return Text(f"{event.method} {event.path} {event.status} {words.duration(event.took_s)}{by}", style=style)
+
+
+_ROLES = {
+    "active": "the active worker",
+    "standby": "the standby",
+    "zygote": "the zygote",
+    "hosted": "the process of model",
+    "runtime": "the runtime",
+}
+
+
+def _died(event: events.ProcessDied) -> Text:
+    who = f"{_ROLES[event.role]} {event.name}".rstrip()
+    lost = ""
+    if event.lost_requests:
+        lost = f"; {words.count(event.lost_requests, 'request')} failed: it may have run, so it was not sent again"
+    return Text.assemble(("✗ ", "bold red"), f"{who} died ({event.cause}); it is being replaced{lost}")
+
+
+def _held(event: events.Held) -> list[Text]:
+    lines = [Text.assemble(("‖ ", "bold yellow"), f"waiting: {event.reason}")]
+    return lines + ([hint_line(event.hint)] if event.hint else [])
+
+
+def _pinned(event: events.Pinned) -> Text:
+    if event.is_pinned:
+        return Text.assemble(("pinned ", "cyan"), event.name, ("  sent again after every reload", "dim"))
+    return Text.assemble(("unpinned ", "cyan"), event.name)

@@ -1,0 +1,24 @@
+"""`dev run`: the same app, served without a watcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from hotloop.cli.serve import App, Host, Json, Port, Project, Python
+
+
+def run(
+    path: Project = Path(),
+    app: App = None,
+    python: Python = None,
+    host: Host = None,
+    port: Port = None,
+    json: Json = False,
+) -> None:
+    """Serve the app as it is now, until Ctrl-C. Saves change nothing."""
+    from hotloop.cli.serving import Choice, serve
+
+    choice = Choice(path, app, python, host, port, is_json=json, is_watching=False)
+    raise typer.Exit(serve(choice))

@@ -1,0 +1,40 @@
+"""`dev serve`: the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Project = Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")]
+App = Annotated[
+    str | None, typer.Option("--app", metavar="FILE[:NAME]", help="The app, if the project has more than one.")
+]
+Python = Annotated[
+    str | None,
+    typer.Option("--python", metavar="PATH", help="Interpreter of the app; else the active environment or .venv."),
+]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; else 127.0.0.1.")]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port to listen on, 0 for any; else 8000 or the next free one.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line, and nothing else.")]
+
+
+def serve(
+    path: Project = Path(),
+    app: App = None,
+    python: Python = None,
+    host: Host = None,
+    port: Port = None,
+    json: Json = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
+    ] = False,
+) -> None:
+    """Serve the app and reload it after each save, with the models kept in memory."""
+    from hotloop.cli.serving import Choice, serve
+
+    choice = Choice(path, app, python, host, port, is_json=json, is_once=once)
+    raise typer.Exit(serve(choice))

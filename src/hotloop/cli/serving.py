@@ -1,0 +1,196 @@
+"""From options to a running session: what `dev serve` and `dev run` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from hotloop import config
+from hotloop.cli import keys
+from hotloop.cli.json_lines import JsonLines
+from hotloop.cli.plain import Plain
+from hotloop.devloop import control
+from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.ignore import Ignore
+from hotloop.devloop.index import Index
+from hotloop.errors import HotloopError, UsageError
+from hotloop.remote_runner import environment
+from hotloop.remote_runner.client import connect_local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hotloop.events import Event
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was typed. None: not said, so the project's settings or the default hold."""
+
+    path: Path
+    app: str | None
+    python: str | None
+    host: str | None
+    port: int | None
+    is_json: bool
+    is_watching: bool = True
+    is_once: bool = False
+
+
+def serve(choice: Choice) -> int:
+    """Serve until stopped. Returns the exit code.
+
+    Raises:
+        HotloopError: It can't be served.
+    """
+    options = resolve(choice)
+    return asyncio.run(_serve(options, choice))
+
+
+def resolve(choice: Choice) -> ServeOptions:
+    """Join what was typed with the project's settings.
+
+    Raises:
+        UsageError: Something of it can't be.
+    """
+    project = config.find_project(choice.path)
+    settings = config.load(project)
+    if choice.port is not None:
+        config.check_port(choice.port, "--port")
+    location = config.locate_app(project, choice.app or settings.app)
+    port = choice.port if choice.port is not None else settings.port
+    declared = environment.declared_packages(project / location.file)
+    return ServeOptions(
+        project=project,
+        app=location,
+        python=environment.find_python(project, choice.python or settings.python),
+        host=choice.host or settings.host or "127.0.0.1",
+        port=config.DEFAULT_PORT if port is None else port,
+        port_is_fixed=bool(port),
+        session_id=control.project_id(project, role="serve" if choice.is_watching else "run"),
+        is_watching=choice.is_watching,
+        is_once=choice.is_once,
+        packages=(*declared.packages, *declared.data_packages),
+    )
+
+
+async def _serve(options: ServeOptions, choice: Choice) -> int:
+    state = control.state_folder()
+    sink, mark = _renderer(options, is_json=choice.is_json)
+    ignore = Ignore(options.project)
+    index = Index(options.project, ignore)
+    index.load(options.project / ".hotloop" / "index.json")
+    async with connect_local(state) as agent:
+        engine = Engine(options, agent, index, ignore, [sink])
+        signals = _Signals(engine)
+        typed = keys.Keys(lambda line: _typed(engine, line, mark))
+
+        async def answer(request: dict[str, Any]) -> dict[str, Any]:
+            return await _answer(engine, request)
+
+        async with control.listening(control.control_path(state, options.session_id), answer):
+            signals.open()
+            if not choice.is_json:
+                typed.open()
+            try:
+                await _say_missing(engine, options)
+                return await engine.run()
+            finally:
+                typed.close()
+                signals.close()
+
+
+def _renderer(options: ServeOptions, *, is_json: bool) -> tuple[Callable[[Event], None], Callable[[], None]]:
+    if is_json:
+        return JsonLines(sys.stdout), lambda: None
+    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    tips = ("save a file of the project to see what it changes",) if options.is_watching else ()
+    plain = Plain(console, options.project, tips=(*tips, keys.TIP) if keys.is_terminal() else tips)
+    return plain, plain.mark
+
+
+class _Signals:
+    """Ctrl-C ends the session cleanly, a second one at once: the agent then finishes alone."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._is_stopping = False
+
+    def open(self) -> None:
+        for number in SIGNALS:
+            self._loop.add_signal_handler(number, self._take, number)
+
+    def close(self) -> None:
+        for number in SIGNALS:
+            self._loop.remove_signal_handler(number)
+
+    def _take(self, number: signal.Signals) -> None:
+        if self._is_stopping:
+            print("hotloop: stopped at once; the runner ends the app's processes", file=sys.stderr, flush=True)
+            os._exit(128 + number)
+        self._is_stopping = True
+        print("hotloop: stopping; once more to stop at once", file=sys.stderr, flush=True)
+        self._engine.stop("", 128 + number)
+
+
+def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
+    match line:
+        case "":
+            mark()
+        case "q":
+            engine.stop("", 0)
+        case "p":
+            engine.do(engine.pin())
+        case "r":
+            engine.do(engine.command("reload", model=None))
+        case "y":
+            engine.do(engine.command("confirm"))
+        case _:
+            print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
+
+
+async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what another terminal asks."""
+    match request.get("name"):
+        case "status":
+            return {"pid": os.getpid()}
+        case "pins":
+            return {"pins": (await engine.command("status"))["pins"]}
+        case "pin":
+            return {"pinned": await engine.pin(request.get("pin", ""))}
+        case "unpin":
+            await engine.command("unpin", name=request["pin"])
+            return {}
+        case "confirm":
+            return await engine.command("confirm")
+        case other:
+            msg = f"this dev serve knows no request {other!r}"
+            raise UsageError(msg, hint="both terminals need the same version of hotloop")
+
+
+async def _say_missing(engine: Engine, options: ServeOptions) -> None:
+    """Name what the app declares and its environment lacks, with the command that installs it."""
+    declared = environment.declared_packages(options.project / options.app.file)
+    wanted = (*declared.packages, *declared.data_packages)
+    try:
+        missing = await asyncio.to_thread(environment.missing_packages, options.python.path, wanted)
+    except HotloopError as error:
+        engine.notice("missing", error.message, error.hint)
+        return
+    if missing:
+        lacking = [
+            tuple(name for name in group if name in missing) for group in (declared.packages, declared.data_packages)
+        ]
+        commands = environment.install_command(options.python.path, *lacking)
+        hint = " && ".join(" ".join(command) for command in commands)
+        engine.notice("missing", f"the environment lacks {', '.join(missing)}", hint)

@@ -1,0 +1,110 @@
+"""Other terminals reach a running `dev serve` here: one JSON line each way over a Unix socket of the user's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import socket
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hotloop.errors import HotloopError, RunnerError, UsageError
+from hotloop.remote_runner.places import make_private, socket_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+ANSWER_TIMEOUT_S = 10.0
+MAX_LINE_BYTES = 1 << 20
+
+
+def state_folder() -> Path:
+    """Hotloop's own folder on this machine."""
+    given = os.environ.get("HOTLOOP_STATE_DIR")
+    if given:
+        return Path(given).expanduser().absolute()
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "hotloop"
+
+
+def project_id(project: Path, *, role: str = "serve") -> str:
+    """Name a project's session: the same for the same folder; `run` has one of its own."""
+    return hashlib.sha256(f"{role}:{project.resolve()}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def control_path(state: Path, session_id: str) -> Path:
+    """The socket of a session's client."""
+    make_private(state)
+    agent_socket = socket_path(state)
+    make_private(agent_socket.parent)
+    return agent_socket.with_name(f"c{session_id[:10]}")
+
+
+@asynccontextmanager
+async def listening(path: Path, answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> AsyncGenerator[None]:
+    """Answer requests while the block runs; the socket is gone afterwards.
+
+    Raises:
+        UsageError: Another process answers there.
+    """
+    other = ask(path, {"name": "status"})
+    if other is not None:
+        msg = f"dev serve already runs for this project (pid {other.get('pid')})"
+        raise UsageError(msg, hint=f"stop it first: kill {other.get('pid')}")
+    _remove(path)
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ValueError, TimeoutError):
+            request = json.loads(await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT_S))
+            writer.write(json.dumps(await _answered(answer, request)).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve_one, path, limit=MAX_LINE_BYTES)
+    try:
+        yield
+    finally:
+        server.close()
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _answered(
+    answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], request: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        return await answer(request)
+    except HotloopError as error:
+        return {"error": error.message, "hint": error.hint}
+
+
+def ask(path: Path, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask the client that serves a project; None if there is none. Blocks.
+
+    Raises:
+        RunnerError: It does not answer.
+        HotloopError: It refuses.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ANSWER_TIMEOUT_S)
+        try:
+            connection.connect(os.fspath(path))
+        except OSError:
+            return None
+        try:
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                answer = json.loads(lines.readline() or b"{}")
+        except (OSError, ValueError) as error:
+            msg = f"the running dev serve does not answer: {error}"
+            raise RunnerError(msg, hint="look at its terminal") from error
+    if "error" in answer:
+        raise RunnerError(answer["error"], hint=answer.get("hint", ""))
+    return answer

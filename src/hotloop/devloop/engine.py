@@ -1,0 +1,424 @@
+"""The loop's driver: carries out what the machine decides, between watcher, agent and renderers. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from hotloop import clock, events
+from hotloop.devloop import history, machine, pins, ports
+from hotloop.devloop.safety import doubt_about_deletion
+from hotloop.devloop.watch import make_watcher, watch
+from hotloop.errors import HotloopError, RunnerError
+from hotloop.remote_runner.client import RefusedError, SessionTakenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from hotloop.config import AppLocation
+    from hotloop.devloop.ignore import Ignore
+    from hotloop.devloop.index import Index, Snapshot
+    from hotloop.devloop.watch import Watcher
+    from hotloop.remote_runner.client import AgentSession
+    from hotloop.remote_runner.environment import UserPython
+
+CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
+PIN_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What to serve and how.
+
+    Attributes:
+        project: The project's folder, absolute.
+        is_watching: False for `dev run`: saves change nothing.
+        is_once: Stop after the first outcome.
+        packages: Requirements that the app declares.
+    """
+
+    project: Path
+    app: AppLocation
+    python: UserPython
+    host: str
+    port: int
+    port_is_fixed: bool
+    session_id: str
+    is_watching: bool = True
+    is_once: bool = False
+    packages: tuple[str, ...] = ()
+
+    def runtime_config(self) -> dict[str, Any]:
+        """What the runtime is told; the agent adds where the workspace is."""
+        return {
+            "entry": self.app.file,
+            "app_name": self.app.name,
+            "python": str(self.python.path),
+            "host": self.host,
+            "port": self.port,
+            "port_is_fixed": self.port_is_fixed,
+            "shown_root": str(self.project),
+            "environment": dict(os.environ),
+            "packages": list(self.packages),
+        }
+
+
+class Engine:
+    """One session of `dev serve`, from connecting to leaving nothing behind."""
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        agent: AgentSession,
+        index: Index,
+        ignore: Ignore,
+        sinks: list[Callable[[events.Event], None]],
+    ) -> None:
+        self._options = options
+        self._agent = agent
+        self._index = index
+        self._ignore = ignore
+        self._sinks = sinks
+        self._began = clock.read_pair()
+        self._session_name = uuid.uuid4().hex[:12]
+        self._state = machine.State()
+        self._incoming: deque[machine.Event] = deque()
+        self._outgoing: deque[events.Event] = deque()
+        self._is_stepping = False
+        self._sequence = 0
+        self._snapshots: dict[int, Snapshot] = {}
+        self._pushes: set[asyncio.Task[None]] = set()
+        self._problems_said: set[str] = set()
+        self._loop = asyncio.get_running_loop()
+        self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
+        self._folder: Path | None = None
+        self._history: history.History | None = None
+        self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
+
+    # --- what others may ask
+
+    def stop(self, reason: str, exit_code: int) -> None:
+        """End the session, then have `run` return the exit code. The first reason counts."""
+        if not self._stopped.done():
+            self._stopped.set_result((reason, exit_code))
+
+    def feed(self, event: machine.Event) -> None:
+        """Let the machine decide and carry its actions out."""
+        self._incoming.append(event)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._incoming:
+                self._state, actions = machine.step(self._state, self._incoming.popleft())
+                for action in actions:
+                    self._carry_out(action)
+        finally:
+            self._is_stepping = False
+
+    def say(self, event: events.Event) -> None:
+        """Tell everyone who reads the stream, after what was said before."""
+        self._outgoing.append(event)
+        self.flush()
+
+    def notice(self, key: str, text: str, hint: str = "") -> None:
+        """Say a finding."""
+        self.say(events.Notice(time.monotonic(), key, text, hint))
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Carry out what was typed; what goes wrong is a notice."""
+
+        async def done() -> None:
+            try:
+                await work
+            except (HotloopError, TimeoutError) as error:
+                self.notice("pin", str(error) or "no answer in time", getattr(error, "hint", ""))
+
+        self._pushes.add(task := self._spawn(done(), "typed"))
+        task.add_done_callback(self._pushes.discard)
+
+    async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
+        """Have the runner do something, or confirm what the loop waits for."""
+        if name == "confirm":
+            was_held = bool(self._state.hold)
+            self.feed(machine.Confirmed())
+            self.flush()
+            return {"was_held": was_held}
+        return await self._agent.command(name, **fields)
+
+    async def pin(self, name: str = "") -> str:
+        """Make the last request a probe, and run it once so that the next reload has an output to compare with.
+
+        Returns:
+            The name that it has as a probe.
+
+        Raises:
+            RunnerError: There was no request yet.
+        """
+        self._pin_answer = self._loop.create_future()
+        await self._agent.command("pin", last=True, name=name)
+        async with asyncio.timeout(PIN_TIMEOUT_S):
+            answer = await self._pin_answer
+        if isinstance(answer, events.Notice):
+            raise RunnerError(answer.text, hint=answer.hint)
+        await self._agent.command("probe")
+        return answer.name
+
+    # --- the session
+
+    async def run(self) -> int:
+        """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
+        reason, code, is_ours = "", 1, True
+        self._open_folder()
+        watcher = make_watcher(self._options.project, self._ignore) if self._options.is_watching else None
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._begin(tasks)
+            if watcher is not None:
+                tasks.append(self._spawn(self._watch(watcher), "watch"))
+            reason, code = await self._stopped
+        except SessionTakenError as error:
+            is_ours = False
+            self._stopped.cancel()
+            raise SessionTakenError(error.message, hint=error.hint) from error
+        finally:
+            await self._close(tasks, reason, is_ours=is_ours)
+        return code
+
+    async def _begin(self, tasks: list[asyncio.Task[None]]) -> None:
+        options = self._options
+        info = await self._agent.open(options.project, options.session_id)
+        if info.is_running:  # left behind by a client that was killed
+            await self._agent.command("stop")
+        seen_s = time.monotonic()
+        await asyncio.to_thread(self._index.refresh)
+        applied = await self._agent.sync(self._index)
+        self._keep_index()
+        self.say(
+            events.SessionStarted(
+                time.monotonic(),
+                options.app.option,
+                str(options.project),
+                "local",
+                f"{options.python.version} ({options.python.source})",
+                self._index.num_files,
+            )
+        )
+        self._say_problems()
+        self._say_secrets()
+        began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
+        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
+        tasks.append(self._spawn(self._read_events(info.last_event), "events"))
+        await self._agent.start(options.runtime_config())
+        await self._pin_again()
+
+    async def _close(self, tasks: list[asyncio.Task[None]], reason: str, *, is_ours: bool) -> None:
+        for task in [*tasks, *self._pushes]:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
+        self.feed(machine.Ended(time.monotonic()))
+        self.flush()
+        if is_ours:
+            with contextlib.suppress(HotloopError):
+                await self._agent.end()
+        self._keep_index()
+        self.say(events.SessionEnded(time.monotonic(), reason))
+        if self._history is not None:
+            self._history.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None or self._stopped.done():
+            return
+        self._stopped.set_exception(task.exception() or RuntimeError())
+
+    # --- actions
+
+    def _carry_out(self, action: machine.Action) -> None:
+        match action:
+            case machine.Emit():
+                self._outgoing.append(action.event)
+            case machine.Snapshot():
+                self._incoming.append(self._take_snapshot(action))
+            case machine.Send():
+                task = self._spawn(self._push(action.sequence), f"push {action.sequence}")
+                self._pushes.add(task)
+                task.add_done_callback(self._pushes.discard)
+
+    def _take_snapshot(self, action: machine.Snapshot) -> machine.Event:
+        save = action.save
+        paths = {*save.paths, *(self._index.differences() if save.is_full else ())}
+        snapshot = self._index.snapshot(paths)
+        now = clock.read_pair()
+        self._say_problems()
+        if snapshot is None:
+            return machine.Unchanged()
+        doubt = doubt_about_deletion(
+            snapshot.num_known,
+            snapshot.num_deleted,
+            is_root_there=self._options.project.is_dir(),
+            is_vcs_operation=save.is_vcs,
+        )
+        if doubt is not None and not action.is_confirmed:
+            self._index.revert(snapshot)
+            return machine.Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
+        self._sequence += 1
+        self._snapshots[self._sequence] = snapshot
+        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=snapshot.is_estimated)
+        return machine.Snapshotted(now.monotonic_s, self._sequence, saved, snapshot.paths, snapshot.size_bytes)
+
+    async def _push(self, sequence: int) -> None:
+        snapshot = self._snapshots.pop(sequence)
+        try:
+            applied = await self._agent.push(snapshot.changeset)
+        except RefusedError as error:
+            self._index.revert(snapshot)
+            problem = events.Problem("SyncRefused", error.message, hint=error.hint)
+            self.feed(machine.Refused(time.monotonic(), sequence, problem))
+        else:
+            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s))
+        self.flush()
+
+    # --- what comes in
+
+    async def _watch(self, watcher: Watcher) -> None:
+        async for batch in watch(self._options.project, self._ignore, self._index, watcher=watcher):
+            save = machine.Save(
+                batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation
+            )
+            self.feed(machine.Saved(save))
+            self._loop.call_soon(self.flush)  # the changeset's bytes go first, then the lines about it
+
+    async def _read_events(self, after: int) -> None:
+        async for number, event in self._agent.events():
+            if not number or number > after:
+                self._take_event(event)
+
+    def _take_event(self, event: events.Event) -> None:
+        match event:
+            case events.RuntimeStarted():
+                self._compare_port(event)
+            case events.RuntimeStopped():
+                event = self._name_holder(event)
+                self._loop.call_soon(self.stop, "", 1)
+            case events.Pinned():
+                self._answer_pin(event)
+                self._spawn(self._keep_pins(), "keep pins")
+            case events.Notice(key="pin"):
+                self._answer_pin(event)
+            case _:
+                pass
+        self.feed(machine.Happened(time.monotonic(), event))
+        self.flush()
+
+    def _answer_pin(self, answer: events.Pinned | events.Notice) -> None:
+        if self._pin_answer is not None and not self._pin_answer.done():
+            self._pin_answer.set_result(answer)
+
+    def _compare_port(self, event: events.RuntimeStarted) -> None:
+        port = urlsplit(event.address).port
+        if self._options.port and port != self._options.port:
+            who = ports.holder(self._options.port) or "another program"
+            self.notice("port", f"port {self._options.port} is in use by {who}; serving on {port}")
+
+    def _name_holder(self, event: events.RuntimeStopped) -> events.RuntimeStopped:
+        problem = event.problem
+        if problem is None or problem.type != "PortInUse":
+            return event
+        who = ports.holder(self._options.port)
+        message = f"port {self._options.port} on {self._options.host} is in use by {who}" if who else problem.message
+        return events.RuntimeStopped(event.at_s, events.Problem(problem.type, message, hint=problem.hint))
+
+    # --- what goes out
+
+    def flush(self) -> None:
+        """Write what waits to be told, and note when a probe's result was on the screen."""
+        while self._outgoing:
+            event = self._outgoing.popleft()
+            self._write(event)
+            if isinstance(event, events.ProbeReported):
+                self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
+            elif isinstance(event, events.IterationFinished):
+                self._record(event.iteration)
+
+    def _write(self, event: events.Event) -> None:
+        for sink in list(self._sinks):
+            try:
+                sink(event)
+            except BrokenPipeError:  # such as `dev serve | head`
+                self._sinks.remove(sink)
+                self.stop("", 1)
+
+    def _record(self, iteration: events.Iteration) -> None:
+        if self._options.is_once:
+            self.stop("", 0 if iteration.outcome == "ok" else 1)
+        if self._history is None:
+            return
+        try:
+            self._history.add(self._session_name, iteration)
+        except (sqlite3.Error, OSError) as error:
+            self._history.close()
+            self._history = None
+            self._no_history(error)
+
+    # --- the project's own folder
+
+    def _open_folder(self) -> None:
+        try:
+            self._folder = history.make_folder(self._options.project)
+            self._history = history.History(self._folder / "history.db")
+        except (sqlite3.Error, OSError) as error:
+            self._no_history(error)
+
+    def _no_history(self, error: Exception) -> None:
+        file = self._options.project / ".hotloop" / "history.db"
+        self.notice("history", f"{file} can't be written ({error}): this session is not kept", "move the file away")
+
+    def _keep_index(self) -> None:
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                self._index.save(self._folder / "index.json")
+
+    def _say_problems(self) -> None:
+        for path, why in self._index.problems.items():
+            if path not in self._problems_said:
+                self._problems_said.add(path)
+                self.notice(f"file:{path}", f"{path} is not synced: {why}", "list it in .hotloopignore to hide this")
+
+    def _say_secrets(self) -> None:
+        names = self._ignore.withheld_secrets()
+        if names:
+            hint = f"to send one, write it to .hotloopignore with a !: !{names[0]}"
+            self.notice("secrets", f"not synced, they look like secrets: {', '.join(names)}", hint)
+
+    # --- pins
+
+    async def _pin_again(self) -> None:
+        try:
+            kept = pins.load(self._folder) if self._folder is not None else []
+        except (OSError, ValueError) as error:
+            self.notice("pins", f"the pinned requests can't be read: {error}", "pin them again")
+            return
+        for request in kept:
+            await self._agent.command("pin", request=request)
+
+    async def _keep_pins(self) -> None:
+        status = await self._agent.command("status")
+        if self._folder is not None:
+            try:
+                pins.save(self._folder, status["pins"])
+            except OSError as error:
+                self.notice("pins", f"the pinned requests can't be kept: {error}")
