@@ -1,0 +1,282 @@
+"""A real runtime with real workers, driven over frames as the agent does."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from hotloop import events
+from tests.gpu_runtime.driver import RuntimeDriver
+
+APP = '''
+import hotloop
+from words import GREETING, Greeter
+
+app = hotloop.App("greet")
+
+
+@app.model
+def greeter():
+    print("loading greeter")
+    return Greeter(GREETING)
+
+
+@app.endpoint
+def greet(name: str, greeter) -> str:
+    print("greeting", name)
+    return greeter.greet(name)
+
+
+@app.probe
+def greets_ada(client):
+    return client.greet(name="Ada")
+'''
+WORDS = '''
+GREETING = "Hello"
+
+
+class Greeter:
+    def __init__(self, greeting):
+        self.greeting = greeting
+
+    def greet(self, name):
+        return f"{self.greeting}, {name}!"
+'''
+FILES = {"app.py": APP, "words.py": WORDS}
+
+
+@pytest.fixture
+def driver(tmp_path: Path):
+    with RuntimeDriver(tmp_path, FILES) as driver:
+        driver.wait_for(events.Ready)
+        driver.wait_for(events.StandbyReady)
+        yield driver
+
+
+def models(ready: events.Ready) -> dict[str, tuple[str, str]]:
+    return {model.name: (model.action, model.why) for model in ready.models}
+
+
+def test_edit_of_a_method_is_live_and_the_model_is_kept(driver: RuntimeDriver):
+    revision = driver.save({"words.py": WORDS.replace("{name}!", "{name}.")})
+    ready = driver.wait_reload(revision)
+
+    assert models(ready) == {"greeter": ("kept", "fingerprint equal")}
+    assert driver.call("greet", name="Bob").json == "Hello, Bob."
+
+
+def test_edit_of_what_a_loader_reads_loads_the_model_and_says_why(driver: RuntimeDriver):
+    ready = driver.wait_reload(driver.save({"words.py": WORDS.replace('"Hello"', '"Hi"')}))
+
+    action, why = models(ready)["greeter"]
+    assert action == "loaded"
+    assert "GREETING" in why
+    assert driver.call("greet", name="Bob").json == "Hi, Bob!"
+
+
+BROKEN = {
+    "a syntax error": ({"app.py": APP.replace("return greeter.greet(name)", "return greeter.greet(name")}, "SyntaxError", "app.py", 18),
+    "an import error": ({"app.py": APP.replace("GREETING, Greeter", "GREETING, Greeter, Missing")}, "ImportError", "app.py", 3),
+    "a raising loader": ({"words.py": WORDS.replace("self.greeting = greeting", "self.greeting = 1 / 0")}, "ZeroDivisionError", "words.py", 7),
+    "a deleted module": ({"words.py": None}, "ModuleNotFoundError", "app.py", 3),
+    "an app with a mistake": ({"app.py": APP.replace("greeter) -> str", "greetr) -> str").replace("def greeter()", "def greeter(nobody)")}, "AppError", "app.py", 9),
+    "an exit on import": ({"words.py": WORDS + "\\nraise SystemExit(3)\\n"}, "SystemExit", "words.py", 12),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_revision_leaves_the_old_generation_serving(driver: RuntimeDriver, what: str):
+    changed, kind, file, line = BROKEN[what]
+    changed = {path: text and text.replace("\\n", "\n") for path, text in changed.items()}
+
+    failed = driver.wait_reload(driver.save(changed))
+
+    assert isinstance(failed, events.ReloadFailed)
+    assert (failed.problem.type, failed.serving) == (kind, 1)
+    where = failed.problem.where
+    assert where is not None
+    assert where.file == file
+    assert abs(where.line - line) <= 1
+    assert where.source.strip()
+    answer = driver.call("greet", name="Bob")
+    assert (answer.json, answer.generation) == ("Hello, Bob!", 1)
+
+    ready = driver.wait_reload(driver.save({**FILES, "words.py": WORDS.replace("{name}!", "{name}?")}))
+    assert models(ready) == {"greeter": ("kept", "fingerprint equal")}
+    assert driver.call("greet", name="Bob").json == "Hello, Bob?"
+
+
+def test_broken_first_version_answers_503_with_the_problem_until_it_is_mended(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {**FILES, "words.py": "GREETING = \n"}) as driver:
+        failed = driver.wait_reload(1)
+        answer = driver.call("greet", name="Bob")
+
+        assert isinstance(failed, events.ReloadFailed)
+        assert failed.serving is None
+        assert answer.status == 503
+        assert "SyntaxError" in answer.body.decode()
+        assert isinstance(driver.wait_reload(driver.save({"words.py": WORDS})), events.Ready)
+        assert driver.call("greet", name="Bob").json == "Hello, Bob!"
+
+
+def test_probe_runs_after_each_reload_against_the_new_generation(driver: RuntimeDriver):
+    driver.save({"words.py": WORDS.replace("{name}!", "{name}.")})
+    probe = driver.wait_for(events.ProbeFinished, generation=2)
+
+    assert (probe.name, probe.is_ok, probe.output) == ("greets_ada", True, '"Hello, Ada."')
+    assert 0 < probe.compute_s < probe.took_s
+
+
+def test_failing_probe_names_the_users_line(driver: RuntimeDriver):
+    driver.save({"app.py": APP.replace('return client.greet(name="Ada")', 'assert client.greet(name="Ada") == "no"')})
+    probe = driver.wait_for(events.ProbeFinished, generation=2)
+
+    assert not probe.is_ok
+    assert probe.problem is not None
+    assert probe.problem.type == "AssertionError"
+    assert probe.problem.where is not None
+    assert "client.greet" in probe.problem.where.source
+
+
+def test_pinned_request_is_sent_again_after_each_reload(driver: RuntimeDriver):
+    driver.call("greet", name="Cy")
+    driver.send({"kind": "pin", "last": True})
+    pinned = driver.wait_for(events.Pinned)
+    driver.save({"words.py": WORDS.replace("{name}!", "{name}.")})
+    probe = driver.wait_for(events.ProbeFinished, source="request")
+
+    assert (probe.name, probe.output, probe.generation) == (pinned.name, '"Hello, Cy."', 2)
+
+
+def test_log_lines_carry_their_generation(driver: RuntimeDriver):
+    driver.call("greet", name="Bob")
+    driver.wait_for(events.Log, text="greeting Bob", generation=1)
+    driver.save({"words.py": WORDS.replace("{name}!", "{name}.")})
+    driver.wait_for(events.Ready)
+    driver.call("greet", name="Cy")
+
+    assert driver.wait_for(events.Log, text="greeting Cy").generation == 2
+
+
+def test_save_during_a_slow_load_supersedes_it(driver: RuntimeDriver):
+    slow = WORDS.replace("self.greeting = greeting", "import time; time.sleep(60)")
+    first = driver.save({"words.py": slow})
+    driver.wait_for(events.ModelLoading)
+    second = driver.save({"words.py": WORDS.replace("{name}!", "{name};")})
+
+    assert driver.wait_for(events.ReloadSuperseded).revision == first
+    assert driver.wait_for(events.Ready).revision == second
+    assert driver.call("greet", name="Bob").json == "Hello, Bob;"
+
+
+def test_stop_leaves_no_process_and_no_port(tmp_path: Path):
+    driver = RuntimeDriver(tmp_path, FILES)
+    driver.start()
+    driver.wait_for(events.StandbyReady)
+    tree = driver.tree()
+    port = int(driver.address.rpartition(":")[2])
+    driver.stop()
+
+    assert len(tree) >= 3
+    assert eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in tree))
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", port))
+
+
+def test_lost_agent_ends_everything(tmp_path: Path):
+    driver = RuntimeDriver(tmp_path, FILES)
+    driver.start()
+    driver.wait_for(events.StandbyReady)
+    tree = driver.tree()
+    driver._link._socket.shutdown(socket.SHUT_RDWR)
+
+    assert eventually(lambda: driver._process.poll() is not None)
+    assert eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in tree))
+
+
+def test_port_in_use_is_said_with_the_port(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        driver = RuntimeDriver(tmp_path, FILES, port=port, port_is_fixed=True)
+        with pytest.raises(AssertionError, match="PortInUse"):
+            driver.start()
+        driver._process.wait(10)
+
+
+def test_busy_port_gives_way_to_the_next_if_any_will_do(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with RuntimeDriver(tmp_path, FILES, port=port) as driver:
+            assert port < int(driver.address.rpartition(":")[2]) <= port + 20
+
+
+def test_variable_that_the_app_sets_before_a_library_reads_it_is_as_in_a_fresh_start(tmp_path: Path):
+    library = tmp_path / "site" / "lib" / "python3.11" / "site-packages"
+    library.mkdir(parents=True)
+    (library / "settled.py").write_text("import os\nMODE = os.environ.get('SETTLED_MODE', 'none')\n")
+    app = (
+        "import os, sys, hotloop\nos.environ['SETTLED_MODE'] = 'one'\n"
+        f"sys.path.append({str(library)!r})\nimport settled\napp = hotloop.App('env')\n\n\n"
+        "@app.endpoint\ndef mode() -> str:\n    return settled.MODE + ' ' + os.environ['SETTLED_MODE']\n"
+    )
+    with RuntimeDriver(tmp_path, {"app.py": app}) as driver:
+        driver.wait_reload(1)
+        driver.wait_for(events.StandbyReady)
+        seen = []
+        for mode in ("one", "two", "two", "three"):
+            driver.wait_reload(driver.save({"app.py": app.replace("'one'", repr(mode)) + f"# {len(seen)}\n"}))
+            seen.append(driver.call("mode").json)
+
+    assert seen == ["one one", "two two", "two two", "three three"]
+
+
+HOSTED = '''
+import hotloop
+
+app = hotloop.App("hosted")
+
+
+class Session:
+    def __init__(self):
+        self.file = open("/dev/null")
+        self.count = 0
+
+    def add(self, n):
+        self.count += n
+        return self.count
+
+
+@app.model
+def session():
+    print("loading session")
+    return Session()
+
+
+@app.endpoint
+def add(n: int, session) -> int:
+    return session.add(n) + OFFSET
+
+
+OFFSET = 0
+'''
+
+
+def test_model_that_can_not_be_packed_is_hosted_and_says_why(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": HOSTED}) as driver:
+        ready = driver.wait_for(events.Ready)
+
+        assert ready.models[0].home == "hosted"
+        assert "file" in ready.models[0].why
+        assert [driver.call("add", n=2).json, driver.call("add", n=3).json] == [2, 5]
+
+
+def eventually(check, timeout_s: float = 20) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.02)
+    return False
