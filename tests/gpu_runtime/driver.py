@@ -66,6 +66,7 @@ class RuntimeDriver:
 
     def start(self) -> None:
         """Start the runtime with the files as they are, giving back the models that an earlier one left."""
+        self._queue = queue.Queue()
         ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hotloop.gpu_runtime.main", "--control-fd", str(theirs.fileno())],
@@ -73,7 +74,7 @@ class RuntimeDriver:
         )
         theirs.close()
         self._link = wire.Link(ours)
-        threading.Thread(target=self._receive, args=(self._link,), daemon=True).start()
+        threading.Thread(target=self._receive, args=(self._link, self._queue), daemon=True).start()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("HOTLOOP", "PYTEST", "COVERAGE"))}
         self._send({
             "kind": "start",
@@ -105,16 +106,16 @@ class RuntimeDriver:
         """Send the runtime a frame."""
         self._send(header)
 
-    def _receive(self, link: wire.Link) -> None:
+    def _receive(self, link: wire.Link, into: queue.Queue[events.Event | None]) -> None:
         try:
             while True:
                 message = link.receive()
                 if message.kind == "event":
-                    self._queue.put(events.from_json(message.header["event"]))
+                    into.put(events.from_json(message.header["event"]))
                 elif message.kind == "keep":
                     self._kept[message.header["model"]] = message
         except (wire.LinkClosed, OSError):
-            self._queue.put(None)
+            into.put(None)
 
     # --- the workspace ------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env import fingerprint, hosted, problem, start, wire
 from hotloop.gpu_runtime.user_env.app import ModelSpec
-from hotloop.gpu_runtime.user_env.models import Models, Runtime
+from hotloop.gpu_runtime.user_env.models import Models, Runtime, module_digest
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
 
 
@@ -28,7 +28,7 @@ def main(link: wire.Link, boot: dict[str, Any]) -> None:
     holds = hosted.holds_project_code(recording.value, project)
     link.send({
         "kind": "hosted", "model": boot["model"], "record": recording.record.to_json(),
-        "project_files": _project_files(project) if holds else {},
+        "project_code": {name: module_digest(project, name) for name in project.modules()} if holds else {},
     })  # fmt: skip
     hosted.host(recording.value, link)
 
@@ -55,8 +55,3 @@ def _closure(spec: ModelSpec, specs: dict[str, ModelSpec]) -> list[str]:
 def _refuse(name: str, why: str) -> Any:
     msg = f"model {name!r} has to be in a process of its own, and none is ready ({why})"
     raise RuntimeError(msg)
-
-
-def _project_files(project: Project) -> dict[str, str]:
-    files = {project.relative(path) for path in project.imported_files()}
-    return {path: project.manifest[path] for path in sorted(files) if path in project.manifest}

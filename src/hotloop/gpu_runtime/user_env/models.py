@@ -20,6 +20,7 @@ from hotloop.gpu_runtime.user_env.app import ModelSpec
 from hotloop.gpu_runtime.user_env.hosted import Proxy
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault.attaching import attach
+from hotloop.gpu_runtime.user_env.vault.code import code_digest
 from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, Packed, pack
 from hotloop.gpu_runtime.user_env.wire import Message
 
@@ -49,11 +50,11 @@ class Resident:
 
 @dataclass
 class Hosted:
-    """A model in a process of its own. ``project_files``: digests of the project's files that it holds code of."""
+    """A model in a process of its own. ``project_code``: digests of the project's modules that it may hold code of."""
 
     record: fingerprint.Record
     proxy: Proxy
-    project_files: dict[str, str]
+    project_code: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ class Models:
             if outcome["action"] == "loaded" and outcome["name"] in spec.parameters:
                 return f"it is made from {outcome['name']}, which was loaded"
         if isinstance(entry, Hosted):
-            for path, digest in entry.project_files.items():
-                if self._project.manifest.get(path) != digest:
-                    return f"{path} changed, and the hosted model holds code of the project"
+            for module, digest in entry.project_code.items():
+                if module_digest(self._project, module) != digest:
+                    return f"{module} changed, and the hosted model holds code of the project"
         return fingerprint.first_difference(entry.record, self.dependencies(spec), self._project, spec.loader)
 
     def dependencies(self, spec: ModelSpec) -> dict[str, str]:
@@ -210,11 +211,17 @@ class Models:
         return Resident(record, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes)
 
 
+def module_digest(project: Project, module: str) -> str:
+    """Name a module's code, whatever its comments and line numbers; empty if it is not imported."""
+    code = project.code_of(module)
+    return "" if code is None else code_digest(code)
+
+
 def hosted_from(message: Message) -> Hosted:
     """Make a proxy of a socket that the runtime connected to a model's host."""
     header = message.header
     return Hosted(
         fingerprint.Record.from_json(header["record"]),
         Proxy(header["model"], socket.socket(fileno=message.fds[0])),
-        header["project_files"],
+        header["project_code"],
     )

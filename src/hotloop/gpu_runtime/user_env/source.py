@@ -81,10 +81,6 @@ class Project:
         """The bytes that were compiled for a file of the project, None if it was not imported."""
         return self._sources.get(path)
 
-    def imported_files(self) -> list[str]:
-        """Paths of the project's files that were imported."""
-        return list(self._sources)
-
     def relative(self, path: str) -> str:
         """A path as the user knows it: relative to the project where it is inside, else unchanged."""
         return path.removeprefix(self._prefix)

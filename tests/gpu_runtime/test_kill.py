@@ -1,0 +1,204 @@
+"""SIGKILL of each process under load: the service heals, models stay, accepted requests are answered or clearly failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotloop import events
+from tests.gpu_runtime.driver import RuntimeDriver, descendants, kill
+from tests.gpu_runtime.load import Load, Sent
+
+APP = '''
+import os
+import time
+
+import hotloop
+
+app = hotloop.App("kill")
+
+
+class Session:
+    def __init__(self):
+        self.file = open("/dev/null")
+        self.pid = os.getpid()
+
+    def add(self, n):
+        time.sleep(0.002)
+        return n + 1
+
+
+@app.model
+def table():
+    print("LOADING table")
+    return {"one": 1}
+
+
+@app.model(hosted=True)
+def session():
+    print("LOADING session")
+    return Session()
+
+
+@app.endpoint
+def add(n: int, table) -> int:
+    time.sleep(0.003)
+    return n + table["one"]
+
+
+@app.endpoint(idempotent=True)
+def safe(n: int, table) -> int:
+    time.sleep(0.003)
+    return n + table["one"]
+
+
+@app.endpoint
+def hosted(n: int, session) -> int:
+    return session.add(n)
+
+
+@app.endpoint
+def pids(session) -> list[int]:
+    return [os.getpid(), session.pid]
+'''
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[RuntimeDriver]:
+    with RuntimeDriver(tmp_path, {"app.py": APP}) as driver:
+        driver.wait_reload(1)
+        driver.wait_for(events.StandbyReady)
+        time.sleep(1.5)  # the better zygote that the first generation teaches; its standby replaces the first
+        yield driver
+
+
+def loadings(driver: RuntimeDriver) -> list[str]:
+    return [e.text for e in driver.events if isinstance(e, events.Log) and e.text.startswith("LOADING")]
+
+
+def standby_pid(driver: RuntimeDriver) -> int:
+    active, host = driver.call("pids").json
+    zygote = zygote_pid(driver)
+    return next(pid for pid in descendants(zygote) if pid not in {active, host})
+
+
+def zygote_pid(driver: RuntimeDriver) -> int:
+    """The runtime's only child that has children of its own; workers lead sessions below it."""
+    return max(driver.tree(), key=lambda pid: len(descendants(pid)))
+
+
+def unanswered(sent: list[Sent]) -> list[Sent]:
+    return [s for s in sent if s.status not in {200, 502}]
+
+
+def test_killed_active_worker_is_replaced_and_no_model_is_loaded_again(driver: RuntimeDriver):
+    with Load(driver.address, "/add", {"n": 1}, rate=150) as load:
+        for _ in range(3):
+            time.sleep(0.3)
+            kill(driver.call("pids").json[0])
+            died = driver.wait_for(events.ProcessDied, role="active")
+            driver.wait_for(events.Ready)
+            driver.wait_for(events.StandbyReady)
+            assert (died.cause, died.lost_requests <= 1) == ("SIGKILL", True)
+            time.sleep(10.1 if _ == 1 else 0)  # three crashes within ten seconds would be a crash loop
+    driver.call("add", n=1)
+
+    assert unanswered(load.sent) == []
+    assert all(s.body == 2 for s in load.sent if s.status == 200)
+    failed = [s for s in load.sent if s.status == 502]
+    assert len(failed) <= 3
+    assert all("may have run" in s.body["error"]["message"] or "retried" in s.body["error"]["message"] for s in failed)
+    assert sorted(loadings(driver)) == ["LOADING session", "LOADING table"]
+
+
+def test_killed_worker_loses_no_request_of_an_idempotent_endpoint(driver: RuntimeDriver):
+    with Load(driver.address, "/safe", {"n": 1}, rate=150) as load:
+        time.sleep(0.5)
+        kill(driver.call("pids").json[0])
+        driver.wait_for(events.Ready)
+        time.sleep(0.3)
+
+    assert [s for s in load.sent if s.status != 200] == []
+
+
+def test_killed_standby_is_replaced_and_nobody_notices(driver: RuntimeDriver):
+    with Load(driver.address, "/add", {"n": 1}, rate=150) as load:
+        time.sleep(0.3)
+        kill(standby_pid(driver))
+        assert driver.wait_for(events.ProcessDied).role == "standby"
+        driver.wait_for(events.StandbyReady)
+        ready = driver.wait_reload(driver.save({"app.py": APP + "# edited\n"}))
+
+    assert isinstance(ready, events.Ready)
+    assert {m.action for m in ready.models} == {"kept"}
+    assert [s for s in load.sent if s.status != 200] == []
+    assert sorted(loadings(driver)) == ["LOADING session", "LOADING table"]
+
+
+def test_killed_zygote_is_replaced_and_nobody_notices(driver: RuntimeDriver):
+    with Load(driver.address, "/add", {"n": 1}, rate=150) as load:
+        time.sleep(0.3)
+        kill(zygote_pid(driver))
+        assert driver.wait_for(events.ProcessDied).role == "zygote"
+        for n in range(3):
+            ready = driver.wait_reload(driver.save({"app.py": APP + f"# edit {n}\n"}))
+            assert isinstance(ready, events.Ready)
+            assert {m.action for m in ready.models} == {"kept"}
+        kill(driver.call("pids").json[0])
+        assert driver.wait_for(events.ProcessDied).role == "active"
+        driver.wait_for(events.Ready)
+
+    assert unanswered(load.sent) == []
+    assert len([s for s in load.sent if s.status == 502]) <= 1
+    assert sorted(loadings(driver)) == ["LOADING session", "LOADING table"]
+
+
+def test_orphan_of_a_killed_zygote_is_still_seen_to_die(driver: RuntimeDriver):
+    active = driver.call("pids").json[0]
+    kill(zygote_pid(driver))
+    driver.wait_for(events.ProcessDied, role="zygote")
+    kill(active)
+
+    assert driver.wait_for(events.ProcessDied, role="active").cause == "SIGKILL"
+    driver.wait_for(events.Ready)
+    assert driver.call("add", n=1).json == 2
+
+
+def test_killed_host_loads_its_model_again_and_that_one_alone(driver: RuntimeDriver):
+    with Load(driver.address, "/hosted", {"n": 1}, rate=100) as load:
+        time.sleep(0.3)
+        kill(driver.call("pids").json[1])
+        died = driver.wait_for(events.ProcessDied)
+        driver.wait_for(events.Log, text="LOADING session")
+        time.sleep(0.5)
+
+    assert (died.role, died.name, died.cause) == ("hosted", "session", "SIGKILL")
+    assert [s for s in load.sent if s.status not in {200, 500, 502, 503}] == []
+    assert len([s for s in load.sent if s.status != 200]) <= 1
+    assert load.sent[-1].status == 200
+    assert sorted(loadings(driver)) == ["LOADING session", "LOADING session", "LOADING table"]
+    assert driver.call("pids").json[1] not in {0, None}
+
+
+def test_killed_runtime_started_again_with_its_vault_loads_nothing_that_was_resident(driver: RuntimeDriver):
+    tree = driver.tree()
+    kill(driver.pid)
+    driver._process.wait(10)
+    before = len(loadings(driver))
+    driver.start()
+    ready = driver.wait_for(events.Ready)
+
+    assert {m.name: m.action for m in ready.models} == {"table": "kept", "session": "loaded"}
+    assert driver.call("add", n=1).json == 2
+    assert len(loadings(driver)) - before <= 1
+    assert not [pid for pid in tree if Path(f"/proc/{pid}/cmdline").exists() and _is_alive(pid)]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,142 @@
+"""Load a model, edit the project, and see in fresh processes: what the fingerprint says, and what is true."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hotloop.gpu_runtime.user_env import fingerprint, vault
+from hotloop.gpu_runtime.user_env.fingerprint import packages
+from hotloop.gpu_runtime.user_env.source import Project
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an edit did.
+
+    Attributes:
+        difference: What the fingerprint says; empty: keep the model.
+        is_same: Whether the kept model, with the new code, answers as one that is loaded anew.
+        cannot_stay: Why the model could not be kept from the start.
+    """
+
+    difference: str
+    is_same: bool
+    cannot_stay: str = ""
+
+
+def forked(work: Callable[[], Any]) -> Any:
+    """Do something in a child of this process and pass on what it returns or raises."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            result = "ok", work()
+        except BaseException as error:  # noqa: BLE001
+            result = "error", f"{error!r}\n{traceback.format_exc()}"
+        with os.fdopen(writer, "wb") as file:
+            pickle.dump(result, file)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        data = file.read()
+    os.waitpid(child, 0)
+    kind, value = pickle.loads(data)
+    if kind == "error":
+        raise RuntimeError(value)
+    return value
+
+
+def _import(root: Path) -> tuple[Any, Project]:
+    project = Project(str(root))
+    sys.path.insert(0, str(root))
+    os.chdir(root)
+    project.install()
+    import app  # type: ignore[import-not-found]
+
+    return app, project
+
+
+def _load(root: Path) -> tuple[Any, ...]:
+    app, project = _import(root)
+    recording = fingerprint.record(app.load, {}, {}, project)
+    if recording.cannot_stay:
+        return recording.record.to_json(), None, recording.cannot_stay
+    packed = vault.pack(recording.value, project)
+    # The pickled header travels to the next process in this test; the memory does by a file.
+    memory = os.pread(packed.fds[0], os.fstat(packed.fds[0]).st_size, 0)
+    return recording.record.to_json(), (packed.header, memory), ""
+
+
+def _observed(app: Any, model: Any) -> Any:
+    answers = app.handler(model) if hasattr(app, "handler") else None
+    return fingerprint.digest(model), answers
+
+
+def _cold(root: Path) -> Any:
+    app, _ = _import(root)
+    return _observed(app, app.load())
+
+
+def _kept(root: Path, record: Any, packed: Any) -> tuple[str, Any]:
+    app, project = _import(root)
+    difference = fingerprint.first_difference(fingerprint.Record.from_json(record), {}, project, app.load)
+    if difference:
+        return difference, None
+    header, memory = packed
+    fd = os.memfd_create("model")
+    os.write(fd, memory)
+    try:
+        model = vault.attach(header, [fd], project)
+    except vault.CannotAttach as error:
+        return f"CannotAttach: {error}", None
+    return "", _observed(app, model)
+
+
+def observe(root: Path, *edits: Callable[[Path], None]) -> Seen:
+    """Record a load of ``app.load`` in a project, make edits, and compare keeping with loading after the last."""
+    return observe_each(root, *edits)[-1]
+
+
+def observe_each(root: Path, *edits: Callable[[Path], None]) -> list[Seen]:
+    """The same after each edit."""
+    packages.top_level_owners()  # once, for all children
+    record, packed, cannot_stay = forked(lambda: _load(root))
+    if cannot_stay:
+        return [Seen("", is_same=True, cannot_stay=cannot_stay)]
+    return [_after(edit, root, record, packed) for edit in edits]
+
+
+def _after(edit: Callable[[Path], None], root: Path, record: Any, packed: Any) -> Seen:
+    edit(root)
+    difference, kept = forked(lambda: _kept(root, record, packed))
+    return Seen(difference, is_same=not difference and kept == forked(lambda: _cold(root)))
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    """Write a project's files."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def replacing(file: str, old: str, new: str) -> Callable[[Path], None]:
+    """An edit that replaces one text by another, the way a synced file arrives: by renaming a new one over it."""
+
+    def edit(root: Path) -> None:
+        path = root / file
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {file}"
+        fresh = root / ".fresh"
+        fresh.write_text(text.replace(old, new, 1))
+        fresh.replace(path)
+
+    return edit
