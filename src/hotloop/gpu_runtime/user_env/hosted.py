@@ -19,6 +19,7 @@ import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.vault.code import is_of_project
 from hotloop.gpu_runtime.user_env.wire import BadFrame, Link, LinkClosed, Message, link_from_fd
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ def _is_of_project(value: Any, project: Project) -> bool:
     if isinstance(value, type):
         return any(project.owns_module(kind.__module__) for kind in value.__mro__)
     code = getattr(value, "__code__", None) if isinstance(value, types.FunctionType) else None
-    return code is not None and project.owns_file(code.co_filename)
+    return code is not None and is_of_project(code, project)
 
 
 def _is_namespace(value: Any) -> bool:

@@ -101,7 +101,8 @@ def _meanings(record: Record, project: Project, places: Places) -> Iterator[str]
     now.collect({}, is_wide=False)
     absent = tuple(f"{name}." for name in record.fresh if name not in sys.modules)
     for key in sorted({*record.meanings, *now.digests}, key=lambda key: (key.startswith("class "), key)):
-        if key.removeprefix("class ").startswith(absent) if absent else False:
+        name = key.removeprefix("class ")
+        if (absent and name.startswith(absent)) or (name in record.fresh and name not in sys.modules):
             continue  # its module is not imported yet; its source was compared
         if record.meanings.get(key) != now.digests.get(key):
             yield _changed(key, record, now, project)

@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError
 
 from hotloop.gpu_runtime.user_env.fingerprint.trace import installed_folders
@@ -23,7 +23,7 @@ def is_installed(path: str) -> bool:
 def used(files: Iterable[str], modules: Iterable[str]) -> dict[str, str]:
     """Versions of the distributions that own code that ran and modules that were named, and of what these require."""
     tops = {_top_level(path) for path in files if is_installed(path)} | {name.split(".")[0] for name in modules}
-    owners = importlib.metadata.packages_distributions()
+    owners = top_level_owners()
     waiting = [_normal(owner) for top in tops for owner in owners.get(top, ())]
     imported = {_normal(owner) for top in sys.modules if "." not in top for owner in owners.get(top, ())}
     found: set[str] = set()
@@ -35,6 +35,12 @@ def used(files: Iterable[str], modules: Iterable[str]) -> dict[str, str]:
         waiting += [each for each in _requirements(name) if each in imported]
     now = versions()
     return {name: now[name] for name in sorted(found) if name in now}
+
+
+@functools.cache
+def top_level_owners() -> Mapping[str, list[str]]:
+    """The distributions that own each top-level module."""
+    return importlib.metadata.packages_distributions()
 
 
 def _top_level(path: str) -> str:

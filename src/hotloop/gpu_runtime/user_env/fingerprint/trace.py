@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint.files import Look, glance
+from hotloop.gpu_runtime.user_env.vault.code import is_of_project
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -73,7 +74,7 @@ class Trace:
         path = code.co_filename
         owned = self._owned.get(path)
         if owned is None:
-            owned = self._owned[path] = self.project.owns_file(path)
+            owned = self._owned[path] = is_of_project(code, self.project)
             if not owned and not path.startswith(_OURS):
                 self.installed.add(path)
         if owned:
@@ -207,7 +208,7 @@ def _watch_environment(trace: Trace, undo: contextlib.ExitStack) -> None:
         return original_get(self, key)
 
     def iterate(self: Any) -> Any:
-        if trace.project.owns_file(sys._getframe(1).f_code.co_filename):  # noqa: SLF001
+        if is_of_project(sys._getframe(1).f_code, trace.project):  # noqa: SLF001
             trace.variables.add("")
         return original_iter(self)
 

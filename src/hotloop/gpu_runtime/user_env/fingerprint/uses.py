@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, namespace_of
+from hotloop.gpu_runtime.user_env.vault import code
 from hotloop.gpu_runtime.user_env.vault.code import hashed, shallow_digest
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Meanings:
 def is_of_project(value: Any, project: Project) -> bool:
     """Whether a function or class was defined by the project."""
     if isinstance(value, types.FunctionType):
-        return project.owns_file(value.__code__.co_filename)
+        return code.is_of_project(value.__code__, project)
     return isinstance(value, type) and project.owns_module(value.__module__)
 
 

@@ -15,7 +15,7 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name, hashed
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name, hashed, is_of_project
 from hotloop.gpu_runtime.user_env.vault.packing import deep_recursion
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _BUILT_IN = (
 )  # fmt: skip
 _SHAPELESS = frozenset({
     "__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "_abc_impl",
-    "__abstractmethods__", "__parameters__", "__qualname__",
+    "__abstractmethods__", "__parameters__", "__qualname__", "__slotnames__",
 })  # fmt: skip
 _MODULE_OWN = frozenset({
     "__builtins__", "__doc__", "__loader__", "__spec__", "__cached__", "__file__", "__warningregistry__", "__path__",
@@ -143,10 +143,12 @@ class Canon:
 
     def function(self, value: types.FunctionType) -> Any:
         """What a function is: where its code stands (or does), and what it is bound to."""
+        if hasattr(value, "_clear_cache") and hasattr(value, "registry"):  # of singledispatch: its cache is no state
+            return "dispatch", self.describe(dict(value.registry)), value.__qualname__
         code = value.__code__
         module = value.__globals__.get("__name__", "")
         place: Any = value.__module__, value.__qualname__
-        if self._project is not None and self._project.owns_file(code.co_filename):
+        if self._project is not None and is_of_project(code, self._project):
             where = self._places.of(code, module) if self._places else None
             place = (module, *where) if where else (module, code_digest(code))
         elif self._project is None:

@@ -101,6 +101,11 @@ def _constant(value: Any) -> object:
     return type(value).__name__, repr(value)
 
 
+def is_of_project(code: CodeType, project: Project) -> bool:
+    """Whether code was compiled from a file of the project (``<frozen os>`` and ``<string>`` are no files)."""
+    return code.co_filename[:1] == "/" and project.owns_file(code.co_filename)
+
+
 def codes_within(code: CodeType) -> Iterator[CodeType]:
     """Every code object defined inside another, in the order of the source."""
     for constant in code.co_consts:

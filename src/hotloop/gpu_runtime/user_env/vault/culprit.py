@@ -25,7 +25,7 @@ def find(value: Any, project: Project, error: Exception) -> tuple[str, str, str]
     """
     path = ""
     seen = {id(value)}
-    while (step := _failing_part(value, project, seen)) is not None:
+    while getattr(error, "culprit", None) is not value and (step := _failing_part(value, project, seen)) is not None:
         name, value, error = step
         path += name
     return path, _type_name(value), _reason(error)

@@ -133,7 +133,11 @@ class Packer(pickle.Pickler):
         self._note_module(obj)
         if isinstance(obj, self._parameter) and obj.device.type == "cuda":
             self.parameters.add(obj.untyped_storage()._cdata)  # noqa: SLF001
-        reduced = reduce(obj, self.project)
+        try:
+            reduced = reduce(obj, self.project)
+        except Refused as error:
+            error.culprit = obj
+            raise
         if isinstance(reduced, tuple) and reduced[0] is rebuild_function:
             self.modules.add(reduced[1][0].module)
         return reduced

@@ -23,7 +23,13 @@ _WEAK_DICTS = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 
 
 class Refused(Exception):
-    """A value that must not be stored, with the reason."""
+    """A value that must not be stored, with the reason.
+
+    Attributes:
+        culprit: The value, once it is known.
+    """
+
+    culprit: Any = None
 
 
 class CannotAttach(Exception):
@@ -54,6 +60,9 @@ def reduce(value: Any, project: Project) -> Any:
         return _function(value, project)
     if isinstance(value, type):
         return _class(value)
+    if isinstance(value, threading.Thread):
+        msg = "a thread"
+        raise Refused(msg)
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "nn"):
         return _torch(value, torch)
@@ -116,6 +125,9 @@ def _attribute(module: str, name: str) -> Any:
 
 def _class(value: type) -> Any:
     named = name_in_module(value)
+    if named is None and value.__module__ == "builtins":
+        # Types that only `types` has a name for, such as those of cells and methods.
+        named = next((("types", name) for name, each in vars(types).items() if each is value), None)
     if named is None or named == (value.__module__, value.__qualname__):
         return NotImplemented
     return _attribute, named
