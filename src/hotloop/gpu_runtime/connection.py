@@ -158,7 +158,6 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection at once."""
-        self._active = None
         self._is_closing = True
         self._transport.abort()
 
@@ -232,8 +231,8 @@ class Connection(asyncio.Protocol):
         """Check what can be checked before the body comes."""
         self._is_within_head = False
         self._is_within_body = True
-        size = len(self._target) + sum([len(name) + len(value) + 4 for name, value in self._headers])
-        if size > self._limits.max_head_bytes:
+        self._check_version()
+        if self._whole_head_bytes() > self._limits.max_head_bytes:
             raise self._head_too_large()
         for name, value in self._headers:
             if name == b"content-length":
@@ -307,6 +306,17 @@ class Connection(asyncio.Protocol):
         limit = self._limits.max_head_bytes
         return RefusedError(431, f"The request's headers are larger than {limit} bytes.")
 
+    def _whole_head_bytes(self) -> int:
+        method = self._parser.get_method() if self._parser is not None else b""
+        line = len(method) + len(self._target) + len("  HTTP/1.1\r\n")
+        return line + sum([len(name) + len(value) + 4 for name, value in self._headers]) + 2
+
+    def _check_version(self) -> None:
+        version = self._parser.get_http_version() if self._parser is not None else ""
+        if version not in {"1.1", "1.0"}:
+            msg = f"The server speaks HTTP/1.1, not HTTP/{version}."
+            raise RefusedError(505, msg)
+
     def _check_body_size(self, size: int) -> None:
         limit = self._limits.max_body_bytes
         if size > limit:
@@ -366,5 +376,5 @@ def split_target(target: bytes) -> tuple[str, str]:
     text = target.decode("utf-8", "replace")
     if not text.startswith("/") and "://" in text:
         text = "/" + text.split("://", 1)[1].partition("/")[2]
-    path, _, query = text.partition("?")
+    path, _, query = text.partition("#")[0].partition("?")
     return (unquote(path) if "%" in path else path), query

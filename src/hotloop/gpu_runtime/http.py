@@ -18,6 +18,7 @@ _REFUSALS = {
     413: "BodyTooLarge",
     417: "ExpectationFailed",
     431: "HeadersTooLarge",
+    505: "WrongVersion",
 }
 
 

@@ -1,0 +1,232 @@
+"""A real HTTP front with a dispatcher, raw clients, and workers that answer when a test says so, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import uvloop
+
+from hotloop import events
+from hotloop.gpu_runtime import http
+from hotloop.gpu_runtime.batching import EndpointSpec
+from hotloop.gpu_runtime.connection import Limits
+from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.links import AsyncLink
+from hotloop.gpu_runtime.user_env.wire import Message
+
+
+def run(coroutine: Coroutine[Any, Any, Any], timeout_s: float = 20) -> Any:
+    return uvloop.run(asyncio.wait_for(coroutine, timeout_s))  # the loop that the runtime uses
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "the condition did not come true"
+        await asyncio.sleep(0.002)
+
+
+class Response:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.headers} {self.body[:200]!r}>"
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def generation(self) -> int:
+        return int(self.headers["x-hotloop-generation"])
+
+
+class Client:
+    """One raw connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, port: int) -> Client:
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def ask(self, method: str, target: str, body: bytes = b"", *headers: str) -> None:
+        lines = [f"{method} {target} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}", *headers]
+        self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    async def head(self) -> Response:
+        text = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = text.strip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return Response(int(first.split()[1]), headers, b"")
+
+    async def chunk(self) -> bytes:
+        size = int(await self.reader.readuntil(b"\r\n"), 16)
+        return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def response(self, *, is_head: bool = False) -> Response:
+        response = await self.head()
+        if is_head or response.status in {100, 204}:
+            return response
+        if response.headers.get("transfer-encoding") == "chunked":
+            while piece := await self.chunk():
+                response.body += piece
+        else:
+            response.body = await self.reader.readexactly(int(response.headers["content-length"]))
+        return response
+
+    async def get(self, method: str, target: str, body: bytes = b"", *headers: str) -> Response:
+        self.ask(method, target, body, *headers)
+        return await self.response(is_head=method == "HEAD")
+
+    async def is_closed(self) -> bool:
+        with contextlib.suppress(ConnectionError):
+            return await self.reader.read() == b""
+        return True
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def abort(self) -> None:
+        self.writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def serving(on_request: Any, limits: Limits | None = None) -> AsyncIterator[http.Server]:
+    server = await http.serve("127.0.0.1", 0, on_request, limits)
+    try:
+        yield server
+    finally:
+        await server.close(timeout_s=0.2)
+
+
+class FakeWorker:
+    """The far end of a link: keeps the calls that came, and answers them when told to."""
+
+    def __init__(self, front: Front, generation: int) -> None:
+        ours, theirs = socket.socketpair()
+        self.front = front
+        self.generation = generation
+        self.calls: list[Message] = []
+        self.cancelled: list[int] = []
+        self.is_echoing = False
+        deliver = front.dispatcher.deliver
+        self.link = AsyncLink(ours, lambda message: deliver(generation, message), self._gone)
+        self._far = AsyncLink(theirs, self._received, lambda: None)
+        self.num_lost: int | None = None
+
+    def _gone(self) -> None:
+        self.num_lost = self.front.dispatcher.lost(self.generation, "SIGKILL")
+
+    def _received(self, message: Message) -> None:
+        if message.kind == "cancel":
+            self.cancelled.append(message.header["id"])
+            return
+        self.calls.append(message)
+        if self.is_echoing:
+            self.answer(message)
+
+    async def call(self, number: int = 0) -> Message:
+        await until(lambda: len(self.calls) > number)
+        return self.calls[number]
+
+    def bodies(self, call: Message) -> list[bytes]:
+        start, bodies = 0, []
+        for item in call.header["items"]:
+            bodies.append(call.payload[start : start + item["size"]])
+            start += item["size"]
+        return bodies
+
+    def answer(self, call: Message, prefix: bytes = b"") -> None:
+        bodies = [prefix + body for body in self.bodies(call)]
+        items = [
+            {"id": item["id"], "status": 200, "type": "text/plain", "size": len(body)}
+            for item, body in zip(call.header["items"], bodies, strict=True)
+        ]
+        header = {"kind": "result", "id": call.header["id"], "compute_s": 0.25, "items": items}
+        self._far.send(header, b"".join(bodies))
+
+    def chunk(self, call: Message, data: bytes, kind: str = "") -> None:
+        header: dict[str, Any] = {"kind": "chunk", "id": call.header["id"], "item": call.header["items"][0]["id"]}
+        self._far.send(header | ({"type": kind, "status": 200} if kind else {}), data)
+
+    def end(self, call: Message, error: str = "") -> None:
+        item = call.header["items"][0]["id"]
+        header = {"kind": "end", "id": call.header["id"], "item": item, "compute_s": 0.5}
+        self._far.send(header | ({"error": error} if error else {}))
+
+    def send_raw(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        self._far.send(header, payload)
+
+    def die(self) -> None:
+        self._far.close()
+
+    def close(self) -> None:
+        self._far.close()
+        self.link.close()
+
+
+class Front:
+    """A server, its dispatcher, what it emitted."""
+
+    def __init__(self, hold_timeout_s: float, max_queued: int) -> None:
+        self.events: list[events.Event] = []
+        self.idle: list[int] = []
+        self.dispatcher = Dispatcher(time.monotonic, self.events.append, hold_timeout_s, max_queued)
+        self.dispatcher.on_idle = self.idle.append
+        self.server: http.Server
+        self._clients: list[Client] = []
+        self._workers: list[FakeWorker] = []
+
+    async def client(self) -> Client:
+        client = await Client.connect(self.server.port)
+        self._clients.append(client)
+        return client
+
+    async def clients(self, count: int) -> list[Client]:
+        return [await self.client() for _ in range(count)]
+
+    def worker(self, generation: int, *endpoints: EndpointSpec, is_echoing: bool = False) -> FakeWorker:
+        worker = FakeWorker(self, generation)
+        worker.is_echoing = is_echoing
+        self._workers.append(worker)
+        self.dispatcher.activate(generation, 10 * generation, endpoints, worker.link.send)
+        return worker
+
+    @property
+    def finished(self) -> list[tuple[str, str, int, int]]:
+        return [
+            (event.method, event.path, event.status, event.generation)
+            for event in self.events
+            if isinstance(event, events.RequestFinished)
+        ]
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.abort()
+        for worker in self._workers:
+            worker.close()
+
+
+@contextlib.asynccontextmanager
+async def fronting(hold_timeout_s: float = 30, max_queued: int = 1024) -> AsyncIterator[Front]:
+    front = Front(hold_timeout_s, max_queued)
+    async with serving(front.dispatcher.handle) as front.server:
+        try:
+            yield front
+        finally:
+            front.close()
