@@ -53,10 +53,12 @@ class Plain:
         """Print what an event says, if anything."""
         for line in self.lines(event):
             self._console.print(line, soft_wrap=True)
+        self._console.file.flush()  # a pipe has a buffer
 
     def mark(self) -> None:
         """Print a line to find again."""
         self._console.print(Text(f"{self._clock()} {'─' * 40}", style="dim"), soft_wrap=True)
+        self._console.file.flush()
 
     def lines(self, event: events.Event) -> list[Text]:  # noqa: C901, PLR0912  one line a case
         """Say what an event is about."""

@@ -93,7 +93,12 @@ class Stream:
         self._send(pb.Down(refused=refused))
 
     def _events(self) -> list[tuple[int, bytes]]:
-        return self._session.journal.since(self._next_event) if self._session is not None else []
+        if self._session is None:
+            return []
+        found = self._session.journal.since(self._next_event)
+        if not found:  # what came in between is forgotten: asking for it again would never end
+            self._next_event = self._session.journal.last
+        return found
 
     def _has_events(self) -> bool:
         return self._session is not None and self._next_event < self._session.journal.last
