@@ -10,6 +10,7 @@ from hotloop.gpu_runtime.exchange import Headers
 
 JSON_TYPE = b"application/json"
 _JSON_FIELD = (b"content-type", JSON_TYPE)
+RETRY_AFTER = (b"retry-after", b"1")
 
 
 def json_fields(*more: tuple[bytes, bytes]) -> Headers:

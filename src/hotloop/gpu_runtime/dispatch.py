@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from hotloop.events import Event, Problem, RequestFinished
-from hotloop.gpu_runtime import answers
+from hotloop.events import Event, Problem
+from hotloop.gpu_runtime import answers, builtin
 from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED, Batch, EndpointSpec, Queues
 from hotloop.gpu_runtime.calls import (
     PROBE_HEADER,
@@ -27,14 +27,11 @@ from hotloop.gpu_runtime.calls import (
     RecordedRequest,
     Send,
 )
-from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.user_env.wire import Message
 
 MAX_RETRIES = 1
-MAX_BACKLOG_BYTES = 256 * 1024 * 1024  # of a stream whose client reads too slowly; then it is cut off
-GONE_STATUS = 499  # as nginx logs it: the client left before the answer
-_RETRY_AFTER = (b"retry-after", b"1")
 
 
 class Dispatcher:
@@ -61,7 +58,7 @@ class Dispatcher:
     ) -> None:
         self.on_idle: Callable[[int], None] | None = None
         self._clock = clock
-        self._emit = emit
+        self._replies = Replies(clock, emit)
         self._hold_timeout_s = hold_timeout_s
         self._max_queued = max_queued
         self._last: Pending | None = None
@@ -87,7 +84,7 @@ class Dispatcher:
     def handle(self, request: Exchange) -> None:
         """Take a request from outside."""
         if request.path in {"/health", "/ready"} and not self._has_path(request.path):
-            self._answer_health(request)
+            builtin.answer_health(request, self._active, self._failure)
             return
         self._accept(request, is_probe=bool(request.header(PROBE_HEADER)))
 
@@ -127,7 +124,7 @@ class Dispatcher:
         self._next_request += 1
         exchange.on_disconnect = partial(self._client_gone, pending)
         if self._failure is not None:
-            self._refuse(pending, 503, answers.problem_body(self._failure))
+            self._replies.refuse(pending, 503, answers.problem_body(self._failure))
         elif self._active is None:
             self._hold(pending)
         elif self._route(pending, self._active):
@@ -136,7 +133,7 @@ class Dispatcher:
 
     def _hold(self, pending: Pending) -> None:
         if len(self._waiting) >= self._max_queued:
-            self._refuse(pending, 429, self._full_body("the app"))
+            self._replies.refuse(pending, 429, builtin.full_body("the app", self._max_queued))
             return
         self._waiting[pending.id] = pending
         self._watch_held()
@@ -147,7 +144,7 @@ class Dispatcher:
         if endpoint is None:
             return False
         if not self._queues.offer(endpoint.name, pending.id, pending.arrived_at_s):
-            self._refuse(pending, 429, self._full_body(endpoint.path))
+            self._replies.refuse(pending, 429, builtin.full_body(endpoint.path, self._max_queued))
             return False
         self._queue(pending, endpoint)
         return True
@@ -168,11 +165,11 @@ class Dispatcher:
         if path in active.routes:
             allow = (b"allow", active.routes.allowed(path).encode("latin-1", "replace"))
             body = active.routes.not_allowed_body(method, path)
-            self._respond(pending, 405, answers.json_fields(allow), body)
+            self._replies.respond(pending, 405, answers.json_fields(allow), body)
         elif path == "/" and method in {"GET", "HEAD"}:
-            self._respond(pending, 200, answers.json_fields(*active.headers), self._index_body(active))
+            self._replies.respond(pending, 200, answers.json_fields(*active.headers), builtin.index_body(active))
         else:
-            self._respond(pending, 404, answers.json_fields(), active.routes.not_found_body(path))
+            self._replies.respond(pending, 404, answers.json_fields(), active.routes.not_found_body(path))
         return None
 
     # --- generations --------------------------------------------------------------------------------------------
@@ -230,7 +227,7 @@ class Dispatcher:
         waiting, self._waiting = self._waiting, {}
         self._queues.drain()
         for pending in waiting.values():
-            self._refuse(pending, 503, answers.problem_body(problem))
+            self._replies.refuse(pending, 503, answers.problem_body(problem))
 
     def lost(self, generation: int, cause: str) -> int:
         """Take note that a worker died, and settle what it was sent.
@@ -253,7 +250,7 @@ class Dispatcher:
                     again.append(pending)
                 else:
                     num_failed += 1
-                    self._fail_lost(pending, call, cause)
+                    self._replies.fail_lost(pending, call, cause)
         for pending in sorted(again, key=lambda pending: pending.id, reverse=True):
             pending.num_retries += 1
             self._put_back(pending)
@@ -271,19 +268,11 @@ class Dispatcher:
     def _can_retry(pending: Pending, call: Call) -> bool:
         return call.endpoint.idempotent and not pending.stream_type and pending.num_retries < MAX_RETRIES
 
-    def _fail_lost(self, pending: Pending, call: Call, cause: str) -> None:
-        body = answers.lost_body(call.endpoint.path, cause, is_idempotent=call.endpoint.idempotent)
-        if pending.stream_type:
-            text = body.decode("utf-8", "replace")
-            self._break_stream(pending, answers.stream_epitaph(pending.stream_type, answers.stream_error(text)))
-        else:
-            self._respond(pending, 502, answers.json_fields(), body)
-
     def _put_back(self, pending: Pending) -> None:
         """Queue a request again in front of all others."""
         pending.call = None
         if self._failure is not None:
-            self._refuse(pending, 503, answers.problem_body(self._failure))
+            self._replies.refuse(pending, 503, answers.problem_body(self._failure))
         elif self._active is None:
             self._waiting[pending.id] = pending
             self._watch_held()
@@ -341,10 +330,10 @@ class Dispatcher:
             self._waiting.pop(pending.id, None)
             if pending.endpoint is not None:
                 self._queues.cancel(pending.endpoint.name, pending.id)
-        self._settle(pending)
+        self._replies.settle(pending)
         if call is not None:
             self._cancel(call, pending.generation)
-        self._tell(pending, GONE_STATUS)
+        self._replies.tell(pending, GONE_STATUS)
 
     def _cancel(self, call: Call, number: int) -> None:
         generation = self._generations.get(number)
@@ -361,83 +350,18 @@ class Dispatcher:
         if known is None or call is None:
             return
         if message.kind == "chunk":
-            self._add_chunk(known, call, message)
+            if not self._replies.chunk(known, call, message):
+                self._cancel(call, generation)
         elif message.kind == "result":
-            self._finish_call(known, call, message)
+            self._replies.result(known, call, message)
+            self._close_call(known, call)
         elif message.kind == "end":
-            self._end_stream(known, call, message)
-
-    def _finish_call(self, generation: Generation, call: Call, message: Message) -> None:
-        compute_s: float = message.header.get("compute_s", 0.0)
-        common = (*generation.headers, (b"x-hotloop-compute-ms", b"%.3f" % (compute_s * 1000)))
-        payload, start = message.payload, 0
-        for item in message.header["items"]:
-            end = start + item["size"]
-            pending = call.items.get(item["id"])
-            if pending is not None and not pending.is_settled:
-                pending.compute_s = compute_s
-                fields = (_type_field(item["type"]), *common)
-                self._respond(pending, item["status"], fields, payload[start:end])
-            start = end
-        self._close_call(generation, call)
-
-    def _add_chunk(self, generation: Generation, call: Call, message: Message) -> None:
-        pending = call.items.get(message.header["item"])
-        if pending is None or pending.is_settled:
-            return
-        exchange = pending.exchange
-        if not pending.stream_type:
-            pending.stream_type = message.header.get("type") or "application/octet-stream"
-            pending.status = message.header.get("status", 200)
-            exchange.begin(pending.status, (_type_field(pending.stream_type), *generation.headers))
-        exchange.write(message.payload)
-        if exchange.backlog_bytes > MAX_BACKLOG_BYTES:
-            self._settle(pending)
-            exchange.abort()
-            self._cancel(call, generation.number)
-            self._tell(pending, GONE_STATUS)
-
-    def _end_stream(self, generation: Generation, call: Call, message: Message) -> None:
-        error: str = message.header.get("error") or ""
-        pending = call.items.pop(message.header["item"], None)
-        if pending is not None and not pending.is_settled:
-            pending.compute_s = message.header.get("compute_s", 0.0)
-            if not pending.stream_type:
-                self._end_unbegun(pending, generation, error)
-            elif error:
-                # The worker wrote the error into the stream where the format has a place for it.
-                _, has_place = answers.stream_epitaph(pending.stream_type, {})
-                self._break_stream(pending, (b"", has_place))
-            else:
-                self._settle(pending)
-                pending.exchange.finish()
-                self._tell(pending, pending.status)
-        if not call.items:
-            self._close_call(generation, call)
-
-    def _end_unbegun(self, pending: Pending, generation: Generation, error: str) -> None:
-        if error:
-            body = answers.encode(answers.stream_error(error))
-            self._respond(pending, 500, answers.json_fields(*generation.headers), body)
-        else:
-            self._respond(pending, 200, (_type_field("application/octet-stream"), *generation.headers), b"")
-
-    def _break_stream(self, pending: Pending, epitaph: tuple[bytes, bool]) -> None:
-        last, is_whole = epitaph
-        self._settle(pending)
-        pending.exchange.write(last)
-        if is_whole and not isinstance(pending.exchange, InnerExchange):
-            pending.exchange.finish()
-        else:
-            pending.exchange.abort()
-        self._tell(pending, 502)
+            self._replies.end(known, call, message)
+            if not call.items:
+                self._close_call(known, call)
 
     def _close_call(self, generation: Generation, call: Call) -> None:
         del generation.calls[call.id]
-        for pending in call.items.values():
-            if not pending.is_settled:
-                body = answers.error_body("NoResult", "The worker gave no result for this request.")
-                self._respond(pending, 502, answers.json_fields(*generation.headers), body)
         if generation is self._active:
             self._queues.done(call.endpoint.name)
             self._pump()
@@ -446,55 +370,8 @@ class Dispatcher:
             if self.on_idle is not None:
                 self.on_idle(generation.number)
 
-    # --- answers ------------------------------------------------------------------------------------------------
-
-    def _respond(self, pending: Pending, status: int, headers: Headers, body: bytes) -> None:
-        self._settle(pending)
-        pending.exchange.respond(status, headers, body)
-        self._tell(pending, status)
-
-    def _refuse(self, pending: Pending, status: int, body: bytes) -> None:
-        self._respond(pending, status, answers.json_fields(_RETRY_AFTER), body)
-
-    @staticmethod
-    def _settle(pending: Pending) -> None:
-        """Have it out of every hand before its answer is written, for that may bring in the client's next request."""
-        pending.is_settled = True
-        pending.call = None
-        pending.exchange.on_disconnect = None
-
-    def _tell(self, pending: Pending, status: int) -> None:
-        if pending.is_probe:
-            return
-        now_s = self._clock()
-        exchange = pending.exchange
-        took_s = now_s - pending.arrived_at_s
-        self._emit(RequestFinished(now_s, pending.generation, exchange.method, exchange.path, status, took_s))
-
-    def _answer_health(self, request: Exchange) -> None:
-        active = self._active
-        if request.method not in {"GET", "HEAD"}:
-            body = answers.error_body("MethodNotAllowed", f"{request.path} does not take {request.method}.")
-            request.respond(405, answers.json_fields((b"allow", b"GET, HEAD")), body)
-        elif request.path == "/health" or active is not None:
-            state = {"generation": active.number, "revision": active.revision} if active is not None else {}
-            request.respond(200, answers.json_fields(), answers.encode({"status": "ok", **state}))
-        elif self._failure is not None:
-            request.respond(503, answers.json_fields(_RETRY_AFTER), answers.problem_body(self._failure))
-        else:
-            body = answers.error_body("NotReady", "No generation serves yet.", "It is starting, or loading models.")
-            request.respond(503, answers.json_fields(_RETRY_AFTER), body)
-
-    def _index_body(self, active: Generation) -> bytes:
-        listing = active.routes.listing()
-        return answers.encode({"endpoints": listing, "generation": active.number, "revision": active.revision})
-
     def _has_path(self, path: str) -> bool:
         return self._active is not None and path in self._active.routes
-
-    def _full_body(self, what: str) -> bytes:
-        message = f"{self._max_queued} requests wait for {what} already."
-        return answers.error_body("TooManyRequests", message, "Send fewer at a time, or try again later.")
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -521,7 +398,9 @@ class Dispatcher:
         if pending.endpoint is not None:
             self._queues.cancel(pending.endpoint.name, pending.id)
         message = f"Nothing could serve this request within {self._hold_timeout_s:g} s."
-        self._refuse(pending, 503, answers.error_body("NotReady", message, "The app is starting, or loading models."))
+        self._replies.refuse(
+            pending, 503, answers.error_body("NotReady", message, "The app is starting, or loading models.")
+        )
 
     def _watch_gathering(self) -> None:
         wake_at_s = self._queues.wake_at_s()
@@ -538,9 +417,3 @@ def _was_sent(send: Send, header: dict[str, Any], payload: bytes) -> bool:
         return send(header, payload) is not False
     except (OSError, EOFError):
         return False
-
-
-def _type_field(content_type: str) -> tuple[bytes, bytes]:
-    if "\n" in content_type or "\r" in content_type:
-        content_type = "application/octet-stream"
-    return (b"content-type", content_type.encode("latin-1", "replace"))

@@ -1,0 +1,138 @@
+"""Writes answers to requests: from a worker's frames, or the runtime's own; and tells that a request is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hotloop.events import Event, RequestFinished
+from hotloop.gpu_runtime import answers
+from hotloop.gpu_runtime.calls import Call, Generation, InnerExchange, Pending
+from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.user_env.wire import Message
+
+MAX_BACKLOG_BYTES = 256 * 1024 * 1024  # of a stream whose client reads too slowly; then it is cut off
+GONE_STATUS = 499  # as nginx logs it: the client left before the answer
+_BINARY = "application/octet-stream"
+
+
+class Replies:
+    """Answers requests, each once.
+
+    Args:
+        clock: Gives seconds, monotonic.
+        emit: Gets `RequestFinished` for every request that is not a probe.
+    """
+
+    def __init__(self, clock: Callable[[], float], emit: Callable[[Event], None]) -> None:
+        self._clock = clock
+        self._emit = emit
+
+    def respond(self, pending: Pending, status: int, headers: Headers, body: bytes) -> None:
+        """Answer at once."""
+        self.settle(pending)
+        pending.exchange.respond(status, headers, body)
+        self.tell(pending, status)
+
+    def refuse(self, pending: Pending, status: int, body: bytes) -> None:
+        """Answer that it may be tried again later."""
+        self.respond(pending, status, answers.json_fields(answers.RETRY_AFTER), body)
+
+    def settle(self, pending: Pending) -> None:
+        """Have it out of every hand before its answer is written, for that may bring in the client's next request."""
+        pending.is_settled = True
+        pending.call = None
+        pending.exchange.on_disconnect = None
+
+    def tell(self, pending: Pending, status: int) -> None:
+        """Say that a request is finished, unless it is a probe."""
+        if pending.is_probe:
+            return
+        now_s = self._clock()
+        exchange = pending.exchange
+        took_s = now_s - pending.arrived_at_s
+        self._emit(RequestFinished(now_s, pending.generation, exchange.method, exchange.path, status, took_s))
+
+    def result(self, generation: Generation, call: Call, message: Message) -> None:
+        """Answer the requests of a call; one that has no result fails alone."""
+        compute_s: float = message.header.get("compute_s", 0.0)
+        common = (*generation.headers, (b"x-hotloop-compute-ms", b"%.3f" % (compute_s * 1000)))
+        payload, start = message.payload, 0
+        for item in message.header["items"]:
+            end = start + item["size"]
+            pending = call.items.get(item["id"])
+            if pending is not None and not pending.is_settled:
+                pending.compute_s = compute_s
+                self.respond(pending, item["status"], (_type_field(item["type"]), *common), payload[start:end])
+            start = end
+        for pending in call.items.values():
+            if not pending.is_settled:
+                body = answers.error_body("NoResult", "The worker gave no result for this request.")
+                self.respond(pending, 502, answers.json_fields(*generation.headers), body)
+
+    def chunk(self, generation: Generation, call: Call, message: Message) -> bool:
+        """Pass on a piece of a stream; False if the client was cut off because it takes too little."""
+        pending = call.items.get(message.header["item"])
+        if pending is None or pending.is_settled:
+            return True
+        exchange = pending.exchange
+        if not pending.stream_type:
+            pending.stream_type = message.header.get("type") or _BINARY
+            pending.status = message.header.get("status", 200)
+            exchange.begin(pending.status, (_type_field(pending.stream_type), *generation.headers))
+        exchange.write(message.payload)
+        if exchange.backlog_bytes <= MAX_BACKLOG_BYTES:
+            return True
+        self.settle(pending)
+        exchange.abort()
+        self.tell(pending, GONE_STATUS)
+        return False
+
+    def end(self, generation: Generation, call: Call, message: Message) -> None:
+        """Complete a stream."""
+        pending = call.items.pop(message.header["item"], None)
+        if pending is None or pending.is_settled:
+            return
+        error: str = message.header.get("error") or ""
+        pending.compute_s = message.header.get("compute_s", 0.0)
+        if not pending.stream_type:
+            self._end_unbegun(pending, generation, error)
+        elif error:
+            # The worker wrote the error into the stream where the format has a place for it.
+            _, has_place = answers.stream_epitaph(pending.stream_type, {})
+            self._break_off(pending, b"", is_well_formed=has_place)
+        else:
+            self.settle(pending)
+            pending.exchange.finish()
+            self.tell(pending, pending.status)
+
+    def fail_lost(self, pending: Pending, call: Call, cause: str) -> None:
+        """Say that the worker died under a request, also within a stream that had begun."""
+        body = answers.lost_body(call.endpoint.path, cause, is_idempotent=call.endpoint.idempotent)
+        if pending.stream_type:
+            error = answers.stream_error(body.decode("utf-8", "replace"))
+            last, has_place = answers.stream_epitaph(pending.stream_type, error)
+            self._break_off(pending, last, is_well_formed=has_place)
+        else:
+            self.respond(pending, 502, answers.json_fields(), body)
+
+    def _end_unbegun(self, pending: Pending, generation: Generation, error: str) -> None:
+        if error:
+            body = answers.encode(answers.stream_error(error))
+            self.respond(pending, 500, answers.json_fields(*generation.headers), body)
+        else:
+            self.respond(pending, 200, (_type_field(_BINARY), *generation.headers), b"")
+
+    def _break_off(self, pending: Pending, last: bytes, *, is_well_formed: bool) -> None:
+        self.settle(pending)
+        pending.exchange.write(last)
+        if is_well_formed and not isinstance(pending.exchange, InnerExchange):
+            pending.exchange.finish()
+        else:
+            pending.exchange.abort()
+        self.tell(pending, 502)
+
+
+def _type_field(content_type: str) -> tuple[bytes, bytes]:
+    if "\n" in content_type or "\r" in content_type:
+        content_type = _BINARY
+    return (b"content-type", content_type.encode("latin-1", "replace"))
