@@ -367,9 +367,14 @@ def _own_definitions(project: Project) -> set[int]:
 def _holds(value: Any, mine: set[int]) -> bool:
     if type(value) in {dict, list, set}:
         return len(value) < 10_000 and any(id(each) in mine for each in gc.get_referents(value))
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         return any(id(each) in mine for each in list(vars(value).values()))
-    own = getattr(value, "__dict__", None)
-    if type(own) is not dict or isinstance(value, types.ModuleType | types.FunctionType):
+    if issubclass(type(value), types.ModuleType | types.FunctionType):
+        return False
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return False
+    if type(own) is not dict:
         return False
     return any(id(each) in mine or _holds(each, mine) for each in list(own.values()) if type(each) in {dict, list})

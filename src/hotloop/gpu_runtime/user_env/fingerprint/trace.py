@@ -264,9 +264,16 @@ def _watch_code(trace: Trace) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _profiling(trace: Trace) -> Iterator[None]:
+    seen: set[int] = set()  # by identity: hashing a code object goes through all its constants, at every call
+    alive: list[CodeType] = []
+
     def profile(frame: FrameType, event: str, _: Any) -> None:
         if event == "call":
-            trace.ran(frame.f_code, frame)
+            code = frame.f_code
+            if id(code) not in seen:
+                seen.add(id(code))
+                alive.append(code)
+                trace.ran(code, frame)
         elif event == "return" and frame.f_code.co_name == "<module>":
             trace.ended(frame.f_code, frame)
 

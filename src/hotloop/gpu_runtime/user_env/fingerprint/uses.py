@@ -189,7 +189,7 @@ class Meanings:
         namespace = module.__dict__
         for name in attributes & namespace.keys():
             value = namespace[name]
-            if isinstance(value, types.ModuleType) and value.__name__ not in seen:
+            if issubclass(type(value), types.ModuleType) and value.__name__ not in seen:
                 self._installed(value, attributes, seen)
             elif is_of_project(value, self._project):
                 self._value(f"{module.__name__}.{name}", value, "")
@@ -218,9 +218,10 @@ class Meanings:
 
 def is_of_project(value: Any, project: Project) -> bool:
     """Whether a function or class was defined by the project."""
-    if isinstance(value, types.FunctionType):
+    # By type(): asking an object for its __class__ may run code of a package, or print its warnings.
+    if type(value) is types.FunctionType:
         return code.is_of_project(value.__code__, project)
-    return isinstance(value, type) and project.owns_module(value.__module__)
+    return issubclass(type(value), type) and project.owns_module(value.__module__)
 
 
 def _statements(project: Project) -> list[tuple[str, str]]:
