@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
+from hotloop.cli.words import count
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 CONTEXT_LINES = 3
 MAX_CALLERS = 3
 MAX_MESSAGE_LINES = 8
+_OURS = "/hotloop/gpu_runtime/user_env/"  # where we raised for the user's code; says nothing to the user
 
 
 def problem_lines(problem: Problem, project: Path) -> list[Text]:
@@ -26,11 +29,12 @@ def problem_lines(problem: Problem, project: Path) -> list[Text]:
         lines.append(Text.assemble("  ", (f"{where.file}:{where.line}", "bold"), (f" in {where.function}", "dim")))
         lines += _code(where, project)
     innermost = problem.frames[-1] if problem.frames else None
-    if innermost is not None and not innermost.is_project:
+    if innermost is not None and not innermost.is_project and _OURS not in innermost.file:
         place = f"  raised in {innermost.file}:{innermost.line} in {innermost.function}"
         lines.append(Text(place, style="dim"))
     if problem.hidden_frames:
-        lines.append(Text(f"  {problem.hidden_frames} frames of libraries are not shown", style="dim"))
+        hidden = count(problem.hidden_frames, "frame")
+        lines.append(Text(f"  {hidden} of libraries not shown", style="dim"))
     if problem.hint:
         lines.append(hint_line(problem.hint))
     return lines

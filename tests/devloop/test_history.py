@@ -1,0 +1,104 @@
+"""What is kept of iterations, and what a broken file does."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+
+import pytest
+
+from hotloop import events
+from hotloop.devloop import history
+
+FRAME = events.Frame("app.py", 7, "answer", "secret_code()", is_project=True)
+
+
+def iteration(**changes):
+    values = {
+        "number": 3,
+        "outcome": "failed",
+        "saved_at_s": 1000.0,
+        "is_save_estimated": False,
+        "revision": 4,
+        "generation": 2,
+        "paths": ("app.py",),
+        "size_bytes": 10,
+        "feedback_s": 0.5,
+        "ready_s": 0.2,
+        "phases_s": {"detect": 0.5},
+        "start": "standby",
+        "models": (
+            events.ModelOutcome("m", "kept", "resident", "fingerprint equal", 0.1, 5),
+            events.ModelOutcome("n", "loaded", "resident", "first load", 0.1, 5),
+        ),
+        "probes": (events.ProbeReport("p", False, True, "secret_output", (), 0.1, 0.1, None),),
+        "problem": events.Problem("KeyError", "secret_message", (FRAME,)),
+    }
+    return events.Iteration(**{**values, **changes})
+
+
+def test_an_iteration_is_read_back_as_the_metrics_need_it(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+
+    kept.add("s1", iteration())
+
+    (trip,) = kept.trips()
+    assert trip == history.trip_of("s1", iteration())
+    assert (trip.num_kept, trip.num_loaded, trip.error_type, trip.error_file, trip.error_line) == (
+        1, 1, "KeyError", "app.py", 7,
+    )  # fmt: skip
+
+
+def test_no_code_output_or_message_is_kept(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+
+    kept.add("s1", iteration())
+    kept.close()
+
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"secret" not in content
+
+
+def test_the_file_is_the_users_alone(tmp_path):
+    history.History(tmp_path / "history.db").close()
+
+    assert stat.S_IMODE((tmp_path / "history.db").stat().st_mode) == 0o600
+
+
+def test_only_the_iterations_since_a_moment_are_given(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+    for saved_at_s in (10.0, 20.0, 30.0):
+        kept.add("s1", iteration(saved_at_s=saved_at_s))
+
+    assert [trip.saved_at_s for trip in kept.trips(20.0)] == [20.0, 30.0]
+
+
+def test_two_sessions_write_the_same_file(tmp_path):
+    one, other = (history.History(tmp_path / "history.db") for _ in range(2))
+
+    one.add("a", iteration())
+    other.add("b", iteration())
+
+    assert {trip.session for trip in one.trips()} == {"a", "b"}
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "history.db").write_bytes(b"not a database, but long enough to be read as a header" * 30)
+
+    with pytest.raises(sqlite3.DatabaseError):
+        history.History(tmp_path / "history.db")
+
+
+def test_a_file_of_a_newer_format_is_left_alone(tmp_path):
+    connection = sqlite3.connect(tmp_path / "history.db")
+    connection.execute(f"PRAGMA user_version = {history.SCHEMA + 1}")
+    connection.close()
+
+    with pytest.raises(sqlite3.DatabaseError, match="newer hotloop"):
+        history.History(tmp_path / "history.db")
+
+
+def test_the_projects_folder_is_ignored_by_git(tmp_path):
+    folder = history.make_folder(tmp_path)
+
+    assert (folder / ".gitignore").read_text() == "*\n"

@@ -1,0 +1,418 @@
+"""The loop's decisions: tables for what follows from what, laws for what must hold in any order of events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hotloop import events
+from hotloop.clock import SaveTime
+from hotloop.devloop import machine
+from hotloop.devloop.machine import Emit, Save, Send, Snapshot, State
+
+PROBLEM = events.Problem("NameError", "name 'x' is not defined")
+
+
+def play(*fed, state=None):
+    state, actions = state or State(), []
+    for event in fed:
+        state, more = machine.step(state, event)
+        actions += more
+    return state, actions
+
+
+def emitted(actions, kind=None):
+    found = [action.event for action in actions if isinstance(action, Emit)]
+    return [event for event in found if kind is None or event.kind == kind]
+
+
+def iterations(actions):
+    return [event.iteration for event in emitted(actions, "iteration_finished")]
+
+
+def saved(*paths, seen=10.0):
+    return machine.Saved(Save(frozenset(paths or ["app.py"]), seen))
+
+
+def snapshotted(sequence, at=10.001, stamp=9.99):
+    return machine.Snapshotted(at, sequence, SaveTime(stamp, 1000 + stamp, is_estimated=False), ("app.py",), 120)
+
+
+def happened(event, at=None):
+    return machine.Happened(event.at_s if at is None else at, event)
+
+
+def started(revision, at):
+    return happened(events.ReloadStarted(at, revision, "standby"))
+
+
+def ready(revision, generation, at, imported=None):
+    return happened(
+        events.Ready(at, revision, generation, imported if imported is not None else at - 0.002, "standby", (), (), ())
+    )
+
+
+def probed(revision, generation, at, output="1", name="p", *, is_ok=True):
+    problem = None if is_ok else PROBLEM
+    return happened(
+        events.ProbeFinished(at, revision, generation, name, "function", is_ok, output, 0.01, 0.008, problem)
+    )
+
+
+def done(revision, generation, at, count=1):
+    return happened(events.ProbesFinished(at, revision, generation, count))
+
+
+def trip(number, base, *, output="1"):
+    """All events of one good iteration whose changeset becomes the revision of the same number."""
+    return (
+        saved(seen=base),
+        snapshotted(number, at=base + 0.001, stamp=base - 0.010),
+        machine.Acked(number, number, base + 0.003),
+        started(number, base + 0.004),
+        ready(number, number, base + 0.010),
+        probed(number, number, base + 0.030, output),
+        machine.Shown(base + 0.031, number, "p"),
+        done(number, number, base + 0.040),
+    )
+
+
+def test_a_save_is_read_sent_and_announced_in_that_order():
+    _, actions = play(saved("app.py"), snapshotted(1))
+
+    assert [type(action) for action in actions] == [Snapshot, Send, Emit]
+    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",))]
+
+
+def test_a_good_iteration_has_each_phase_between_its_marks():
+    _, actions = play(*trip(1, 10.0))
+
+    (iteration,) = iterations(actions)
+    assert iteration.outcome == "ok"
+    assert iteration.feedback_s == pytest.approx(0.041)
+    assert iteration.ready_s == pytest.approx(0.020)
+    assert iteration.phases_s == pytest.approx(
+        {"detect": 0.010, "sync": 0.003, "apply": 0.001, "reload": 0.004, "warmup": 0.002, "first_output": 0.021}
+    )
+
+
+def test_feedback_without_a_probe_is_ready():
+    fed = [event for event in trip(1, 10.0) if not _is_probe(event)]
+
+    _, actions = play(*fed[:-1], done(1, 1, 10.5, count=0))
+
+    (iteration,) = iterations(actions)
+    assert iteration.feedback_s == pytest.approx(iteration.ready_s)
+    assert iteration.phases_s["first_output"] == 0.0
+
+
+def _is_probe(event):
+    return isinstance(event, machine.Shown) or isinstance(getattr(event, "event", None), events.ProbeFinished)
+
+
+def test_a_failed_reload_counts_the_time_to_the_error_and_keeps_what_serves():
+    state, _ = play(*trip(1, 10.0))
+    failed = happened(events.ReloadFailed(20.006, 2, PROBLEM, 1), at=20.007)
+
+    state, actions = play(
+        saved(seen=20.0), snapshotted(2, 20.001, 19.999), machine.Acked(2, 2, 20.003), started(2, 20.004), failed,
+        state=state,
+    )  # fmt: skip
+
+    (iteration,) = iterations(actions)
+    assert (iteration.outcome, iteration.problem) == ("failed", PROBLEM)
+    assert iteration.feedback_s == pytest.approx(0.008)
+    assert iteration.phases_s["reload"] == pytest.approx(0.003)
+    assert state.serving == 1
+    assert state.flights == ()
+
+
+def test_a_failed_probe_fails_the_iteration_at_the_moment_it_was_shown():
+    fed = list(trip(1, 10.0))
+    fed[5] = probed(1, 1, 10.030, "1", is_ok=False)
+
+    _, actions = play(*fed)
+
+    (iteration,) = iterations(actions)
+    assert (iteration.outcome, iteration.problem, iteration.generation) == ("failed", PROBLEM, 1)
+    assert iteration.feedback_s == pytest.approx(0.041)
+
+
+def test_a_newer_save_supersedes_one_that_is_not_ready():
+    _, actions = play(
+        saved(seen=10.0), snapshotted(1), machine.Acked(1, 1, 10.002), started(1, 10.003),
+        saved(seen=10.1), snapshotted(2, 10.101, 10.099), machine.Acked(2, 2, 10.102),
+        happened(events.ReloadSuperseded(10.103, 1, 2)),
+        started(2, 10.104), ready(2, 1, 10.110), done(2, 1, 10.120, 0),
+    )  # fmt: skip
+
+    assert [(i.number, i.outcome) for i in iterations(actions)] == [(1, "superseded"), (2, "ok")]
+
+
+def test_a_newer_ready_supersedes_an_older_one_that_the_runtime_never_began():
+    _, actions = play(
+        saved(), snapshotted(1), machine.Acked(1, 1, 10.002), saved(), snapshotted(2), machine.Acked(2, 2, 10.102),
+        ready(2, 1, 10.110), done(2, 1, 10.120, 0),
+    )  # fmt: skip
+
+    assert [(i.number, i.outcome) for i in iterations(actions)] == [(1, "superseded"), (2, "ok")]
+
+
+def test_feedback_on_the_screen_is_not_undone_by_a_newer_save():
+    fed = trip(1, 10.0)[:-1]  # its other probes still run
+
+    _, actions = play(
+        *fed, saved(seen=11), snapshotted(2, 11.001, 10.999), machine.Acked(2, 2, 11.002), ready(2, 2, 11.010)
+    )
+
+    assert [(i.number, i.outcome) for i in iterations(actions)] == [(1, "ok")]
+
+
+def test_what_is_said_before_the_acknowledgement_counts():
+    fed = list(trip(1, 10.0))
+    fed.append(fed.pop(2))
+
+    _, actions = play(*fed)
+
+    (iteration,) = iterations(actions)
+    assert iteration.outcome == "ok"
+    assert [report.name for report in iteration.probes] == ["p"]
+
+
+def test_an_unchanged_save_leads_to_nothing():
+    state, actions = play(saved(), machine.Unchanged())
+
+    assert actions == [Snapshot(Save(frozenset(["app.py"]), 10.0))]
+    assert state == State()
+
+
+def test_saves_during_a_snapshot_are_read_next():
+    _, actions = play(saved("a.py"), saved("b.py", seen=10.1), snapshotted(1))
+
+    assert [a.save.paths for a in actions if isinstance(a, Snapshot)] == [frozenset(["a.py"]), frozenset(["b.py"])]
+
+
+@pytest.mark.parametrize(("unacked", "is_read"), [(7, True), (8, False), (9, False)])
+def test_saves_gather_when_too_much_is_unacknowledged(unacked, is_read):
+    state = State()
+    for sequence in range(1, min(unacked, 8) + 1):
+        state, _ = play(saved(), snapshotted(sequence), state=state)
+
+    _, actions = play(saved("late.py"), state=state)
+
+    assert any(isinstance(action, Snapshot) for action in actions) is is_read
+
+
+def test_a_dangerous_deletion_is_asked_about_once_and_nothing_is_sent():
+    dangerous = machine.Dangerous(10.0, "9 of 10 files were deleted at once", "confirm it")
+
+    state, actions = play(saved("a"), dangerous, saved("b"), dangerous)
+
+    assert emitted(actions) == [events.Held(10.0, "9 of 10 files were deleted at once", "confirm it")]
+    assert not any(isinstance(action, Send) for action in actions)
+    assert state.dirty is not None
+    assert state.dirty.paths == {"a", "b"}
+
+
+def test_a_confirmed_deletion_is_read_as_confirmed():
+    state, _ = play(saved("a"), machine.Dangerous(10.0, "gone", ""))
+
+    _, actions = play(machine.Confirmed(), state=state)
+
+    assert actions == [Snapshot(Save(frozenset(["a"]), 10.0), is_confirmed=True)]
+
+
+def test_a_confirmation_of_nothing_does_nothing():
+    assert play(machine.Confirmed()) == (State(), [])
+
+
+def test_a_refused_changeset_fails_its_iteration_and_says_why():
+    _, actions = play(saved(), snapshotted(1), machine.Refused(10.1, 1, PROBLEM))
+
+    assert [event.kind for event in emitted(actions)] == ["iteration_started", "reload_failed", "iteration_finished"]
+    assert iterations(actions)[0].outcome == "failed"
+
+
+def test_outputs_are_compared_with_the_last_good_ones():
+    state, _ = play(*trip(1, 10.0, output='"a"'))
+    broken = [probed(2, 2, 20.03, '"zzz"', is_ok=False) if _is_finished(e) else e for e in trip(2, 20.0)]
+    state, _ = play(*broken, state=state)
+
+    _, actions = play(*trip(3, 30.0, output='"b"'), state=state)
+
+    (reported,) = emitted(actions, "probe_reported")
+    assert (reported.number, reported.report.is_changed, reported.report.diff) == (3, True, ("- a", "+ b"))
+
+
+def _is_finished(event):
+    return isinstance(getattr(event, "event", None), events.ProbeFinished)
+
+
+def test_probes_after_a_crash_are_reported_without_an_iteration():
+    state, _ = play(*trip(1, 10.0))
+
+    _, actions = play(started(1, 11.0), ready(1, 2, 11.1), probed(1, 2, 11.2), done(1, 2, 11.3), state=state)
+
+    assert len(emitted(actions, "probe_reported")) == 1
+    assert iterations(actions) == []
+
+
+def test_a_runtime_that_stops_ends_what_was_under_way():
+    _, actions = play(saved(), snapshotted(1), happened(events.RuntimeStopped(10.5, PROBLEM)))
+
+    assert [(i.outcome, i.problem) for i in iterations(actions)] == [("failed", PROBLEM)]
+
+
+def test_the_first_start_is_iteration_zero():
+    began = SaveTime(1.0, 1001.0, is_estimated=True)
+
+    _, actions = play(
+        machine.Opened(began, 1.5, 2.0, 7), started(7, 3.0), ready(7, 1, 5.0, imported=4.0), done(7, 1, 5.1, 0)
+    )
+
+    (iteration,) = iterations(actions)
+    assert (iteration.number, iteration.feedback_s, iteration.is_save_estimated) == (0, 4.0, True)
+
+
+# --- laws: a runner that answers in any order it may, and a user who saves at any time
+
+
+class World:
+    """Carries actions out as the engine and a runner would, with choices that Hypothesis makes."""
+
+    def __init__(self, choose):
+        self.choose = choose
+        self.state = State()
+        self.now = 100.0
+        self.sequence = 0
+        self.generation = 0
+        self.waiting = []  # sent, not acknowledged
+        self.revision = 0
+        self.done = 0
+        self.saves = 0
+        self.sent = []
+        self.iterations = []
+
+    def tick(self):
+        self.now += self.choose(st.integers(0, 50)) / 1000
+        return self.now
+
+    def feed(self, event):
+        self.state, actions = machine.step(self.state, event)
+        for action in actions:
+            self.carry_out(action)
+
+    def carry_out(self, action):
+        if isinstance(action, Snapshot):
+            self.snapshot(action)
+        elif isinstance(action, Send):
+            self.waiting.append(action.sequence)
+        elif action.event.kind == "iteration_finished":
+            self.iterations.append(action.event.iteration)
+        elif action.event.kind == "probe_reported" and self.choose(st.booleans()):
+            self.feed(machine.Shown(self.tick(), action.event.generation, action.event.report.name))
+
+    def snapshot(self, action):
+        kind = self.choose(st.sampled_from(["changed", "changed", "changed", "unchanged", "dangerous"]))
+        if kind == "dangerous" and not action.is_confirmed:
+            self.feed(machine.Dangerous(self.tick(), "most is gone", ""))
+        elif kind == "unchanged":
+            self.feed(machine.Unchanged())
+        else:
+            self.sequence += 1
+            self.sent.append(action.save.paths)
+            stamp = self.now - self.choose(st.integers(-20, 300)) / 1000
+            saved_time = SaveTime(stamp, stamp, is_estimated=False)
+            paths = tuple(sorted(action.save.paths))
+            self.feed(machine.Snapshotted(self.tick(), self.sequence, saved_time, paths, 1))
+
+    def save(self):
+        self.saves += 1
+        self.feed(machine.Saved(Save(frozenset([f"f{self.saves}"]), self.tick())))
+
+    def acknowledge(self):
+        if self.waiting:
+            sequence = self.waiting.pop(0)
+            if self.choose(st.integers(0, 9)) == 0:
+                self.feed(machine.Refused(self.tick(), sequence, PROBLEM))
+            else:
+                self.revision += 1
+                self.feed(machine.Acked(sequence, self.revision, self.tick()))
+
+    def reload(self):
+        """The runner tries its newest revision, perhaps before the acknowledgement has arrived."""
+        ahead = 1 if self.waiting and self.choose(st.booleans()) else 0
+        revision = self.revision + ahead
+        if not revision:
+            return
+        self.feed(started(revision, self.tick()))
+        kind = self.choose(st.sampled_from(["ready", "ready", "failed", "superseded", "nothing"]))
+        if kind == "failed":
+            self.feed(happened(events.ReloadFailed(self.tick(), revision, PROBLEM, None)))
+        elif kind == "superseded":
+            self.feed(happened(events.ReloadSuperseded(self.tick(), revision, revision + 1)))
+        elif kind == "ready":
+            self.generation += 1
+            self.feed(ready(revision, self.generation, self.tick()))
+            for name in "pq"[: self.choose(st.integers(0, 2))]:
+                is_ok = self.choose(st.booleans())
+                self.feed(probed(revision, self.generation, self.tick(), name=name, is_ok=is_ok))
+            if self.choose(st.booleans()):
+                self.feed(done(revision, self.generation, self.tick()))
+
+    def finish(self):
+        while self.waiting or self.state.dirty is not None:
+            self.feed(machine.Confirmed())
+            self.acknowledge()
+            if self.state.dirty is not None and not self.state.hold and not self.waiting:
+                break
+        self.feed(machine.Ended(self.tick()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_save_is_lost_and_each_iteration_ends_once_with_phases_that_sum(data):
+    world = World(data.draw)
+    steps = data.draw(st.lists(st.sampled_from(["save", "save", "acknowledge", "reload"]), max_size=25))
+
+    for name in steps:
+        getattr(world, name)()
+        held = [state_save.paths for state_save in (world.state.dirty, world.state.taken) if state_save is not None]
+        assert all(flight.number not in {i.number for i in world.iterations} for flight in world.state.flights)
+        assert len(world.state.flights) + len(world.iterations) == world.sequence
+        assert all(paths for paths in held)
+    world.finish()
+
+    numbers = [iteration.number for iteration in world.iterations]
+    assert sorted(numbers) == list(range(1, world.sequence + 1))
+    assert {path for i in world.iterations for path in i.paths} == {path for paths in world.sent for path in paths}
+    for iteration in world.iterations:
+        assert sum(iteration.phases_s.values()) == pytest.approx(iteration.feedback_s, abs=1e-3)
+        assert all(seconds >= 0 for seconds in iteration.phases_s.values())
+        assert iteration.outcome != "ok" or iteration.generation is not None
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(0, 10)), min_size=4, max_size=4),
+    st.floats(0, 10), st.floats(0, 10), st.floats(0, 10),
+)  # fmt: skip
+def test_phases_sum_to_the_whole_whatever_the_marks(marks, saved_s, seen_s, end_s):
+    from hotloop.devloop import timeline
+
+    phases = timeline.cut(timeline.Marks(saved_s, seen_s, *marks), end_s)
+
+    assert sum(phases.values()) == pytest.approx(max(end_s - saved_s, 0))
+    assert tuple(phases) == timeline.PHASES
+    assert min(phases.values()) >= 0
+
+
+def test_a_step_does_not_change_the_state_it_was_given():
+    state, _ = play(saved(), snapshotted(1))
+    before = replace(state)
+
+    play(machine.Acked(1, 1, 10.2), ready(1, 1, 10.3), state=state)
+
+    assert state == before

@@ -1,0 +1,132 @@
+"""Settings of a project, and where its app is found without running it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotloop import config
+from hotloop.config import AppLocation, Settings
+from hotloop.errors import UsageError
+
+APP = "import hotloop\n\napp = hotloop.App('x')\n"
+
+
+def make(project, **files):
+    for name, text in files.items():
+        path = project / name.replace("__", "/").replace("_py", ".py").replace("_toml", ".toml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return project
+
+
+def test_a_project_without_settings_has_none(tmp_path):
+    assert config.load(tmp_path) == Settings()
+
+
+def test_settings_are_read(tmp_path):
+    make(tmp_path, pyproject_toml="[tool.hotloop]\napp = 'a.py:x'\nport = 9000\nrunner = 'local'\n")
+
+    assert config.load(tmp_path) == Settings(app="a.py:x", port=9000, runner="local")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.hotloop]\nprot = 1\n", "tool.hotloop.prot is not a setting"),
+        ("[tool.hotloop]\nport = '1'\n", "tool.hotloop.port is '1', a whole number was expected"),
+        ("[tool.hotloop]\nport = true\n", "tool.hotloop.port is True, a whole number"),
+        ("[tool.hotloop]\nport = 65536\n", "tool.hotloop.port is 65536, a port from 0"),
+        ("[tool.hotloop]\nport = -1\n", "tool.hotloop.port is -1, a port from 0"),
+        ("[tool.hotloop]\napp = 1\n", "tool.hotloop.app is 1, a string was expected"),
+        ("[tool.hotloop]\nrunner = 'ssh://x'\n", "tool.hotloop.runner is 'ssh://x'"),
+        ("[tool]\nhotloop = 3\n", "tool.hotloop is 3, a table was expected"),
+        ("[tool.hotloop\n", "pyproject.toml can't be read"),
+    ],
+)
+def test_wrong_settings_name_file_and_key(tmp_path, text, message):
+    make(tmp_path, pyproject_toml=text)
+
+    with pytest.raises(UsageError) as caught:
+        config.load(tmp_path)
+
+    assert caught.value.message.startswith("pyproject.toml")
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("port", [0, 1, 65534, 65535])
+def test_ports_at_the_limits_are_taken(port):
+    config.check_port(port, "--port")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        APP,
+        "from hotloop import App\napp = App('x')\n",
+        "from hotloop import App as A\napp: A = A('x')\n",
+        "import hotloop as h\napp = h.App('x')\n",
+    ],
+)
+def test_the_only_app_is_found(tmp_path, text):
+    make(tmp_path, main_py=text, other_py="import hotloop\n")
+
+    found = config.locate_app(tmp_path, None)
+
+    assert (found.file, found.name) == ("main.py", "app")
+
+
+def test_an_app_below_src_is_found(tmp_path):
+    make(tmp_path, src__pkg__app_py=APP)
+
+    assert config.locate_app(tmp_path, None) == AppLocation("src/pkg/app.py", "app", 3)
+
+
+def test_an_app_with_a_syntax_error_is_still_the_app(tmp_path):
+    make(tmp_path, app_py=APP + "def broken(:\n")
+
+    assert config.locate_app(tmp_path, None) == AppLocation("app.py", "app", 3)
+
+
+def test_no_app_is_told_with_an_example(tmp_path):
+    make(tmp_path, app_py="class App: ...\napp = App()\n")
+
+    with pytest.raises(UsageError, match="no app in") as caught:
+        config.locate_app(tmp_path, None)
+
+    assert "hotloop.App(" in caught.value.hint
+
+
+def test_two_apps_are_told_with_their_lines_and_what_to_type(tmp_path):
+    make(tmp_path, a_py=APP, b_py="\n" + APP)
+
+    with pytest.raises(UsageError) as caught:
+        config.locate_app(tmp_path, None)
+
+    assert "a.py:3 (app), b.py:4 (app)" in caught.value.message
+    assert "--app a.py:app" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("nope.py", "there is no file nope.py"),
+        ("../outside.py", "is outside of the project"),
+        ("app.py:not-a-name", "can't be a variable's name"),
+    ],
+)
+def test_a_wrong_app_option_is_told(tmp_path, wanted, message):
+    (tmp_path / "outside.py").write_text(APP)
+    project = make(tmp_path / "p", app_py=APP)
+
+    with pytest.raises(UsageError, match=message):
+        config.locate_app(project, wanted)
+
+
+def test_a_file_given_as_the_project_is_told_what_to_type(tmp_path):
+    make(tmp_path, app_py=APP)
+
+    with pytest.raises(UsageError) as caught:
+        config.find_project(tmp_path / "app.py")
+
+    assert "--app app.py" in caught.value.hint
