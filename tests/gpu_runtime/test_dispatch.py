@@ -8,9 +8,12 @@ import math
 
 import pytest
 
-from hotloop.events import Frame, Problem
+from hotloop.events import Frame, Problem, RequestFinished
 from hotloop.gpu_runtime.batching import BatchSpec, EndpointSpec
-from hotloop.gpu_runtime.calls import Answer
+from hotloop.gpu_runtime.calls import Answer, Call, Generation, InnerExchange, Pending
+from hotloop.gpu_runtime.replies import Replies
+from hotloop.gpu_runtime.routes import Routes
+from hotloop.gpu_runtime.user_env.wire import Message
 from tests.gpu_runtime.front import FakeWorker, fronting, run, until
 
 ECHO = EndpointSpec("echo", "/echo")
@@ -435,6 +438,30 @@ def test_a_first_version_that_is_broken_answers_with_its_problem_until_one_is_ac
     run(main())
 
 
+def test_a_stop_answers_all_that_is_open():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, ECHO, SLOW, STREAM)
+            sent, waiting, streaming = await front.clients(3)
+            streaming.ask("POST", "/stream")
+            call = await worker.call()
+            worker.chunk(call, b"one", "application/x-ndjson")
+            await streaming.head()
+            assert await streaming.chunk() == b"one"
+            sent.ask("POST", "/slow")
+            await worker.call(1)
+            waiting.ask("POST", "/echo")
+            await until(lambda: front.dispatcher.num_waiting == 1)
+            front.dispatcher.stop()
+
+            assert [(await client.response()).status for client in (sent, waiting)] == [502, 503]
+            assert json.loads(await streaming.chunk())["error"]["type"] == "WorkerLost"
+            assert await streaming.chunk() == b""
+            assert (await sent.get("POST", "/echo")).json["error"]["type"] == "Stopped"
+
+    run(main())
+
+
 # --- death ------------------------------------------------------------------------------------------------------
 
 
@@ -701,6 +728,24 @@ def test_a_stream_that_ends_before_it_begins_is_an_ordinary_answer(error, status
 
             assert response.status == status
             assert body in response.body
+
+    run(main())
+
+
+@pytest.mark.parametrize(("behind", "is_cut"), [(99, False), (100, False), (101, True)])
+def test_a_client_too_far_behind_its_stream_is_cut_off(behind, is_cut):
+    async def main():
+        finished: list[RequestFinished] = []
+        replies = Replies(lambda: 1.0, finished.append, max_backlog_bytes=100)
+        exchange = InnerExchange("POST", "/stream", "", [], b"")
+        exchange.backlog_bytes = behind
+        pending = Pending(5, exchange, 0.0, is_probe=False)
+        call = Call(1, STREAM, {5: pending})
+        generation = Generation(1, 10, Routes([STREAM]), lambda header, payload: True)
+        header = {"kind": "chunk", "id": 1, "item": 5, "type": "text/plain", "status": 200}
+
+        assert replies.chunk(generation, call, Message(header, b"x")) is not is_cut
+        assert [event.status for event in finished] == ([499] if is_cut else [])
 
     run(main())
 

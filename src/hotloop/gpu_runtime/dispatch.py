@@ -229,6 +229,12 @@ class Dispatcher:
         for pending in waiting.values():
             self._replies.refuse(pending, 503, answers.problem_body(problem))
 
+    def stop(self) -> None:
+        """Answer everything that is open, for nothing will serve any more: call it before the server is closed."""
+        self.fail_all(Problem("Stopped", "hotloop was stopped.", hint="start it again, then send the request again"))
+        for number in list(self._generations):
+            self.lost(number, "hotloop was stopped")
+
     def lost(self, generation: int, cause: str) -> int:
         """Take note that a worker died, and settle what it was sent.
 

@@ -10,7 +10,7 @@ from hotloop.gpu_runtime.calls import Call, Generation, InnerExchange, Pending
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.user_env.wire import Message
 
-MAX_BACKLOG_BYTES = 256 * 1024 * 1024  # of a stream whose client reads too slowly; then it is cut off
+MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 GONE_STATUS = 499  # as nginx logs it: the client left before the answer
 _BINARY = "application/octet-stream"
 
@@ -21,9 +21,17 @@ class Replies:
     Args:
         clock: Gives seconds, monotonic.
         emit: Gets `RequestFinished` for every request that is not a probe.
+        max_backlog_bytes: How far a client may be behind its stream before it is cut off. Until then it costs memory
+            only: to slow down its worker would slow down every other client.
     """
 
-    def __init__(self, clock: Callable[[], float], emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        emit: Callable[[Event], None],
+        max_backlog_bytes: int = MAX_BACKLOG_BYTES,
+    ) -> None:
+        self._max_backlog_bytes = max_backlog_bytes
         self._clock = clock
         self._emit = emit
 
@@ -80,7 +88,7 @@ class Replies:
             pending.status = message.header.get("status", 200)
             exchange.begin(pending.status, (_type_field(pending.stream_type), *generation.headers))
         exchange.write(message.payload)
-        if exchange.backlog_bytes <= MAX_BACKLOG_BYTES:
+        if exchange.backlog_bytes <= self._max_backlog_bytes:
             return True
         self.settle(pending)
         exchange.abort()
