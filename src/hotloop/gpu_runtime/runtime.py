@@ -311,6 +311,7 @@ class Runtime:
         self._fleet.kill_all()
         for number in list(self._zygotes):
             self._stop_zygote(number)
+        self._dispatcher.stop()
         self._ended()
 
     # --- from workers -------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_GLOBAL", "DELETE_NAME"})
 _BY_COMPUTED_NAME = frozenset({"getattr", "hasattr", "setattr", "delattr", "attrgetter", "methodcaller"})
+_ANY_NAME_BUILTIN = frozenset({"globals", "vars", "eval", "exec", "__import__", "dir", "builtins", "__builtins__"})
 _ANY_NAME = frozenset({
-    "globals", "vars", "eval", "exec", "__import__", "import_module", "__dict__", "__subclasses__", "modules", "dir",
-    "__getattribute__", "getmembers", "resolve_name", "run_path", "run_module", "f_globals", "f_locals", "__globals__",
+    "import_module", "__dict__", "__subclasses__", "modules", "__getattribute__", "getmembers", "resolve_name", "run_path", "run_module", "f_globals", "f_locals", "__globals__",
 })  # fmt: skip
 _SOURCE = frozenset({
     "inspect", "getsource", "getsourcelines", "__doc__", "getdoc", "_getframe", "currentframe", "__code__", "linecache",
@@ -64,7 +64,9 @@ class Uses:
         strings = {each for each in code.co_consts if isinstance(each, str) and each.isidentifier()}
         self.attributes |= strings
         met = {*self.names, *code.co_names}
-        self.is_dynamic = self.is_dynamic or bool(met & _ANY_NAME) or _computes_a_name(code)
+        # As an attribute each of the builtins is another thing: `model.eval()` computes no name.
+        is_dynamic = bool(self.names & _ANY_NAME_BUILTIN or met & _ANY_NAME) or _computes_a_name(code)
+        self.is_dynamic = self.is_dynamic or is_dynamic
         self.reads_source = self.reads_source or bool(met & _SOURCE)
 
     def _import(self, code: types.CodeType, name: str, package: str) -> None:
