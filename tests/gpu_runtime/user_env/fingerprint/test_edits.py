@@ -99,6 +99,12 @@ KEPT: list[Case] = [
     ("an unused constant goes", "conf.py", "UNUSED = 1\n", ""),
     ("a function that is never called goes", "helpers.py", "def never_called(x):\n    return x\n", ""),
     ("a new import", "app.py", "import json, os", "import json, os, math"),
+    (
+        "a new endpoint",
+        "app.py",
+        "def handler(m):",
+        "import hotloop\napp = hotloop.App('a')\n@app.endpoint\ndef more(x: int) -> int:\n    return x\ndef handler(m):",
+    ),
     ("a touched file", "weights.json", '{"b": 5}', '{"b": 5}'),
 ]
 LOADED: list[Case] = [
@@ -345,6 +351,19 @@ HARD: dict[str, tuple[dict[str, str], tuple[str, str, str]]] = {
     "a NamedTuple's default": (
         {"app.py": "from typing import NamedTuple\nclass C(NamedTuple):\n    n: int = 1\ndef load():\n    return list(C())\n"},
         ("app.py", "n: int = 1", "n: int = 2"),
+    ),
+    "a patch deep inside a package": (
+        {"app.py": "import json\ndef load():\n    return [json.loads('1')]\n"},
+        ("app.py", "def load", "from json import decoder\ndef patch():\n    decoder.JSONDecoder.decode = lambda s, t: 5\npatch()\ndef load"),
+    ),
+    "the body of a patch deep inside a package": (
+        {"app.py": "import json\nfrom patches import patch\npatch()\ndef load():\n    return [json.loads('1')]\n",
+         "patches.py": "from json import decoder\nK = 5\ndef patch():\n    decoder.JSONDecoder.decode = lambda s, t: 5\n"},
+        ("patches.py", "t: 5", "t: 6"),
+    ),
+    "what is registered with a package": (
+        {"app.py": "import codecs, builtins\nclass A:\n    v = 1\nclass B:\n    v = 2\nbuiltins.__dict__.setdefault('REG', {})['m'] = A\ndef load():\n    import builtins\n    return [getattr(builtins, 'REG')['m'].v]\n"},
+        ("app.py", "['m'] = A", "['m'] = B"),
     ),
     "an object that hides its state": (
         {"app.py": "import itertools, threading\nclass H:\n    __slots__ = ('k', 'l')\n    def __init__(self, k): self.k = k; self.l = threading.local()\nX = H(1)\ndef load():\n    return [X.k]\n"},

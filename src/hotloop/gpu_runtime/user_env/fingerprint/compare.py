@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
+from hotloop.gpu_runtime.user_env.fingerprint.effects import changed_effect
 from hotloop.gpu_runtime.user_env.fingerprint.record import Ran, Record, identity, sources, variable_digest
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses
 from hotloop.gpu_runtime.user_env.fingerprint.values import Places
@@ -41,6 +42,7 @@ def first_difference(
         _code(record, project),
         _loader(record, loader, places),
         _meanings(record, project, places),
+        _effects(record, project),
         _sources(record, project),
         _models(record, dependencies),
         _settings(record),
@@ -127,6 +129,12 @@ def _parents(name: str) -> list[str]:
 def _file_of(module: str, project: Project) -> str:
     path = getattr(sys.modules.get(module), "__file__", None)
     return project.relative(path) if path and project.owns_file(path) else module
+
+
+def _effects(record: Record, project: Project) -> Iterator[str]:
+    module = changed_effect(record.effects, record.fresh, project)
+    if module:
+        yield f"{_file_of(module, project)}: a statement that runs on import changed"
 
 
 def _sources(record: Record, project: Project) -> Iterator[str]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
+from hotloop.gpu_runtime.user_env.fingerprint.effects import effects_of
 from hotloop.gpu_runtime.user_env.fingerprint.trace import Trace, watching
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses, is_of_project
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, state_of
@@ -53,6 +54,7 @@ class Record:
         meanings: Digests of what the names meant.
         shown: Their values, where short.
         fresh: The project's modules that the loader imported first.
+        effects: What importing the other modules of the project does to packages.
         sources: Digests of all source texts, if it looks at source.
         files: What files held.
         folders: What folders listed.
@@ -72,6 +74,7 @@ class Record:
     meanings: dict[str, str]
     shown: dict[str, str]
     fresh: tuple[str, ...]
+    effects: dict[str, Any]
     sources: dict[str, str]
     files: dict[str, Any]
     folders: dict[str, Any]
@@ -203,6 +206,7 @@ def _record(
         meanings=meanings.digests,
         shown=meanings.shown,
         fresh=tuple(trace.fresh),
+        effects=effects_of([name for name in project.modules() if name not in trace.fresh], project),
         sources=sources(project) if reads_source else {},
         files=paths,
         folders={path: files.listing(path) for path in folders},
