@@ -65,7 +65,7 @@ def execute(arguments: Sequence[str]) -> int:
         sys.stdout = None  # so that nothing is flushed into the broken pipe at exit
         return 1
     except Exception as error:  # noqa: BLE001  the outermost place: no traceback of ours reaches the user
-        return _tell_ours(error)
+        return tell_unexpected(error)
     return code if isinstance(code, int) else 0
 
 
@@ -76,7 +76,8 @@ def _tell(message: str, hint: str, code: int) -> int:
     return code
 
 
-def _tell_ours(error: Exception) -> int:
+def tell_unexpected(error: Exception) -> int:
+    """Tell an exception that no code of ours expected: wrong use if the parser raised it, else a bug of ours."""
     shown = getattr(error, "format_message", None)
     if shown is not None:  # the parser's own: what was typed is wrong
         context = getattr(error, "ctx", None)

@@ -409,8 +409,8 @@ class Engine:
     async def _pin_again(self) -> None:
         try:
             kept = pins.load(self._folder) if self._folder is not None else []
-        except (OSError, ValueError) as error:
-            self.notice("pins", f"the pinned requests can't be read: {error}", "pin them again")
+        except HotloopError as error:
+            self.notice("pins", error.message, error.hint)
             return
         for request in kept:
             await self._agent.command("pin", request=request)

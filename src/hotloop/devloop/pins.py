@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,17 +18,24 @@ def load(folder: Path) -> list[dict[str, Any]]:
     """Read the pinned requests; none if there is no file.
 
     Raises:
-        ValueError: The file holds something else.
-        OSError: It can't be read.
+        HotloopError: The file can't be read, or holds something else.
     """
     path = folder / FILE_NAME
     if not path.exists():
         return []
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(data, list) or not all(isinstance(item, dict) and "name" in item for item in data):  # pyright: ignore[reportUnknownVariableType]
-        msg = f"{path} is not a list of requests"
+    try:
+        return _checked(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        msg = f"the pinned requests in {path} can't be read: {error}"
+        raise HotloopError(msg, hint="move the file away and pin them again") from error
+
+
+def _checked(data: Any) -> list[dict[str, Any]]:
+    requests: list[Any] = cast("list[Any]", data) if isinstance(data, list) else [None]
+    if not all(isinstance(item, dict) and "name" in item for item in requests):
+        msg = "a list of requests was expected"
         raise ValueError(msg)
-    return data  # pyright: ignore[reportUnknownVariableType]
+    return requests
 
 
 def save(folder: Path, requests: list[dict[str, Any]]) -> None:

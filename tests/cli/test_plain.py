@@ -1,0 +1,244 @@
+"""What plain lines and JSON say about recorded events."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from hotloop import events
+from hotloop.cli.json_lines import JsonLines
+from hotloop.cli.plain import Plain
+
+SOURCE = "def answer(text):\n    days = 14\n    unit = 'days'\n    return f'{dayz} {unit}'\n"
+FRAMES = (
+    events.Frame("app.py", 9, "<module>", "answer('a')", is_project=True),
+    events.Frame("app.py", 4, "answer", "    return f'{dayz} {unit}'", 14, 18, is_project=True),
+)
+PROBLEM = events.Problem("NameError", "name 'dayz' is not defined", FRAMES, 2, "did you mean 'days'?")
+KEPT = events.ModelOutcome("llm", "kept", "resident", "fingerprint equal", 0.001, 270_000_000)
+LOADED = events.ModelOutcome("head", "loaded", "worker", "load.py:14 changed", 0.31, 4100)
+SHAPE = events.EndpointShape("chat", "/chat", ("POST",), (("text", "str"),), "str", is_batched=True, is_stream=False)
+PHASES = {"detect": 0.001, "sync": 0.003, "apply": 0.0004, "reload": 0.021, "warmup": 0.008, "first_output": 0.051}
+
+
+def report(**changes):
+    values = {
+        "name": "refund",
+        "is_ok": True,
+        "is_changed": True,
+        "output": "x",
+        "diff": ("- within 30 days", "+ within 14 days"),
+        "took_s": 0.051,
+        "compute_s": 0.04,
+        "previous_took_s": 0.055,
+    }
+    return events.ProbeReport(**{**values, **changes})
+
+
+def iteration(**changes):
+    values = {
+        "number": 12,
+        "outcome": "ok",
+        "saved_at_s": 0.0,
+        "is_save_estimated": False,
+        "revision": 12,
+        "generation": 12,
+        "paths": ("prompts.py",),
+        "size_bytes": 3,
+        "feedback_s": 0.0844,
+        "ready_s": 0.03,
+        "phases_s": PHASES,
+    }
+    return events.Iteration(**{**values, **changes})
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "app.py").write_text(SOURCE)
+    return tmp_path
+
+
+@pytest.fixture
+def shown(project):
+    """Render events as they look where there is no colour."""
+
+    def render(*stream, width=80, **options):
+        out = io.StringIO()
+        console = Console(file=out, width=width, highlight=False, markup=False, emoji=False, **options)
+        plain = Plain(console, project, clock=lambda: "14:22:06", tips=("save a file",))
+        for event in stream:
+            plain(event)
+        return out.getvalue()
+
+    return render
+
+
+def test_a_start_says_where_and_what(shown):
+    text = shown(
+        events.SessionStarted(0, "app.py:app", "/p", "local", "3.11.7 (.venv)", 14),
+        events.RuntimeStarted(0, "http://127.0.0.1:8000", 1, "/p/.venv/bin/python"),
+        events.ModelLoading(0, 1, "head", "first load"),
+        events.Ready(0, 1, 1, 0, "zygote", (KEPT, LOADED), (SHAPE,), ("refund",)),
+        events.IterationFinished(0, iteration(number=0, feedback_s=4.3, phases_s={"reload": 4.3})),
+    )
+
+    assert text == (
+        "app.py:app  /p on local, Python 3.11.7 (.venv), 14 files\n"
+        "serving   http://127.0.0.1:8000\n"
+        "  loading  head  first load\n"
+        "  kept     llm 270 MB  fingerprint equal\n"
+        "  loaded   head 4.1 kB not resident  310 ms  load.py:14 changed\n"
+        "  POST     /chat  (text: str) → str  batched\n"
+        "✓ started 4.30 s  reload 4,300 ms\n"
+        "save a file\n"
+    )
+
+
+def test_an_iteration_says_what_changed_what_was_kept_and_where_the_time_went(shown):
+    text = shown(
+        events.IterationStarted(0, 12, ("prompts.py",)),
+        events.Ready(0, 12, 12, 0, "standby", (KEPT,), (SHAPE,), ()),
+        events.ProbeReported(0, 12, 12, report()),
+        events.ProbeReported(0, 12, 12, report(name="other", is_changed=False, diff=())),
+        events.IterationFinished(0, iteration()),
+    )
+
+    assert text == (
+        "14:22:06 ── #12 prompts.py\n"
+        "  kept     llm 270 MB  fingerprint equal\n"
+        "  probe    refund  changed  51 ms (was 55 ms)\n"
+        "    - within 30 days\n"
+        "    + within 14 days\n"
+        "  probe    other  same  51 ms (was 55 ms)\n"
+        "✓ #12 84 ms  detect 1.0 · sync 3.0 · apply 0.4 · reload 21 · warmup 8.0 · first output 51 ms\n"
+    )
+
+
+def test_an_error_shows_the_users_line_with_a_caret_and_what_still_serves(shown):
+    text = shown(
+        events.ReloadFailed(0, 3, PROBLEM, 2),
+        events.IterationFinished(0, iteration(outcome="failed", feedback_s=0.023, phases_s={"reload": 0.023})),
+    )
+
+    assert text == (
+        "✗ NameError: name 'dayz' is not defined\n"
+        "  from app.py:9 in <module>\n"
+        "  app.py:4 in answer\n"
+        "    1 │ def answer(text):\n"
+        "    2 │     days = 14\n"
+        "    3 │     unit = 'days'\n"
+        "    4 │     return f'{dayz} {unit}'\n"
+        "      │               ^^^^\n"
+        "  2 frames of libraries not shown\n"
+        "  hint: did you mean 'days'?\n"
+        "  still serving generation 2; the next save tries again\n"
+        "✗ #12 23 ms to the error  reload 23 ms\n"
+    )
+
+
+def test_a_file_edited_since_gives_the_line_that_failed_alone(shown, project):
+    (project / "app.py").write_text("other\n" * 9)
+
+    text = shown(events.ReloadFailed(0, 3, PROBLEM, None))
+
+    assert "    4 │     return f'{dayz} {unit}'\n" in text
+    assert "1 │" not in text
+    assert "nothing serves yet; the next save tries again" in text
+
+
+@pytest.mark.parametrize("source", ["    日本 = dayz", "\tx = dayz"])
+def test_the_caret_stands_below_wide_characters_and_tabs(shown, source):
+    from rich.cells import cell_len
+
+    column = source.index("dayz")
+    frame = events.Frame("gone.py", 4, "f", source, column, column + 4, is_project=True)
+
+    lines = shown(events.ReloadFailed(0, 3, events.Problem("E", "m", (frame,)), 1)).splitlines()
+
+    code, caret = (line.expandtabs() for line in lines[2:4])
+    assert cell_len(code[: code.index("dayz")]) == caret.index("^^^^")
+
+
+def test_logs_are_marked_by_generation_and_requests_name_theirs(shown):
+    text = shown(
+        events.Log(0, 12, "stdout", "hello [bold]x[/bold] :smile:"),
+        events.Log(0, 0, "stderr", "\x1b[31mred\x1b[0m"),
+        events.RequestFinished(0, 12, "POST", "/chat", 200, 0.231),
+    )
+
+    assert text == "g12 │ hello [bold]x[/bold] :smile:\n   │ red\nPOST /chat 200 231 ms g12\n"
+
+
+def test_a_notice_is_said_once(shown):
+    notice = events.Notice(0, "k", "llm cannot stay resident", "return it")
+
+    assert shown(notice, notice) == "! llm cannot stay resident\n  hint: return it\n"
+
+
+def test_deaths_holds_and_pins_are_said(shown):
+    text = shown(
+        events.ProcessDied(0, "active", "", "SIGKILL", 1),
+        events.ProcessDied(0, "hosted", "llama", "exit 3"),
+        events.Held(0, "9 of 10 files were deleted at once", "put them back"),
+        events.Pinned(0, "POST /chat", is_pinned=True),
+        events.Pinned(0, "POST /chat", is_pinned=False),
+    )
+
+    assert text == (
+        "✗ the active worker died (SIGKILL); it is being replaced; 1 request failed: it may have run, so it was not "
+        "sent again\n"
+        "✗ the process of model llama died (exit 3); it is being replaced\n"
+        "‖ waiting: 9 of 10 files were deleted at once\n"
+        "  hint: put them back\n"
+        "pinned POST /chat  sent again after every reload\n"
+        "unpinned POST /chat\n"
+    )
+
+
+def test_a_generation_that_no_save_caused_says_that_it_serves(shown):
+    again = events.Ready(0, 1, 2, 0, "fork", (), (), ())
+
+    assert shown(events.IterationFinished(0, iteration()), again).endswith("generation 2 serves\n")
+
+
+def test_the_end_sums_the_session_up(shown):
+    text = shown(
+        events.IterationFinished(0, iteration()),
+        events.IterationFinished(0, iteration(number=13, outcome="failed", feedback_s=0.02)),
+        events.SessionEnded(0, ""),
+    )
+
+    assert text.splitlines()[-1] == "2 edits, 1 ok. Feedback p50 84 ms, max 84 ms. Waited 104 ms."
+
+
+def test_no_colour_is_written_when_none_is_wanted(shown, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    text = shown(events.ReloadFailed(0, 3, PROBLEM, 2), force_terminal=True)
+
+    assert "\x1b[3" not in text
+
+
+def test_a_narrow_terminal_breaks_no_line(shown):
+    line = shown(events.IterationFinished(0, iteration()), width=20)
+
+    assert line.count("\n") == 1
+    assert "first output 51 ms" in line
+
+
+def test_json_gives_each_event_back():
+    stream = (
+        events.ReloadFailed(1.5, 3, PROBLEM, 2),
+        events.IterationFinished(2.5, iteration(models=(KEPT,), probes=(report(),), problem=PROBLEM)),
+        events.ProbeReported(0, 12, 12, report()),
+    )
+    out = io.StringIO()
+    sink = JsonLines(out)
+
+    for event in stream:
+        sink(event)
+
+    assert tuple(events.from_json(json.loads(line)) for line in out.getvalue().splitlines()) == stream

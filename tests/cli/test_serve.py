@@ -1,0 +1,347 @@
+"""`dev serve` as a person has it: a real terminal, real saves, a real agent and runtime, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
+COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
+ENVIRONMENT = {"TERM": "xterm-256color", "COLUMNS": "100"}
+DEADLINE_S = 40.0
+
+APP = """
+import hotloop
+
+app = hotloop.App("tiny")
+PREFIX = "hello"
+
+
+@app.model
+def words():
+    return {"end": "!"}
+
+
+@app.endpoint
+def greet(name: str, words) -> str:
+    return f"{PREFIX} {name}{words['end']}"
+
+
+@app.probe
+def ada(client):
+    return client.greet(name="Ada")
+"""
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Terminal:
+    """A process that has a terminal of its own, and all it has printed."""
+
+    def __init__(self, arguments, cwd):
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments], cwd=cwd, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env={**os.environ, **ENVIRONMENT}, preexec_fn=_take_terminal,  # noqa: PLW1509  pytest runs one thread
+        )  # fmt: skip
+        os.close(slave)
+        self.text = ""
+
+    def until(self, pattern, after=0):
+        """Read until something was printed after a position; gives the position behind it."""
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
+            found = re.search(pattern, plain(self.text[after:]))
+            if found:
+                return len(self.text)
+            self.read()
+            if self.process.poll() is not None and not self.read():
+                break
+        pytest.fail(f"{pattern!r} was not printed. The terminal:\n{plain(self.text)}")
+
+    def read(self):
+        ready, _, _ = select.select([self.master], [], [], 0.05)
+        try:
+            data = os.read(self.master, 65536) if ready else b""
+        except OSError:
+            data = b""
+        self.text += data.decode(errors="replace")
+        return data
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self):
+        """Wait for the process to end; gives its exit code."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.read()
+        return self.process.wait(1)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.end()
+        os.close(self.master)
+
+
+def _take_terminal():
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "")
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def terminal(project):
+    opened = []
+
+    def open_(*arguments):
+        opened.append(Terminal([*arguments, "--python", BARE_PYTHON], project))
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.close()
+
+
+def address(terminal, *, last=False):
+    found = re.findall(r"http://[\w.:]+", plain(terminal.text))
+    return found[-1 if last else 0]
+
+
+def post(url, **fields):
+    request = urllib.request.Request(url, json.dumps(fields).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read().decode()
+
+
+def processes_of(state):
+    """Processes whose command line or environment names a state folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            named = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(state).encode() in named and int(folder.name) != os.getpid():
+            found.append(folder.name)
+    return found
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + DEADLINE_S
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return value
+
+
+def test_saves_errors_pins_and_keys_in_a_terminal(terminal, project, own_state_directory):
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"✓ started .*first output")
+    assert "hello Ada!" in plain(loop.text)
+    assert "pin the last request" in plain(loop.text)
+
+    (project / "app.py").write_text(APP.replace('"hello"', '"goodbye"'))
+    at = loop.until(r"✓ #1 .*detect .* sync .* apply .* reload .* warmup .* first output", at)
+    assert "- hello Ada!" in plain(loop.text)
+    assert "+ goodbye Ada!" in plain(loop.text)
+    assert "kept     words" in plain(loop.text)
+
+    (project / "app.py").write_text(APP.replace("def greet(", "def greet(("))
+    at = loop.until(r"✗ #2 .* to the error", at)
+    assert "✗ SyntaxError" in plain(loop.text)
+    assert "app.py:14" in plain(loop.text)
+    assert re.search(r"│ +\^", plain(loop.text))
+    assert "still serving generation 2" in plain(loop.text)
+    assert post(address(loop) + "/greet", name="Bo").strip('"') == "goodbye Bo!"
+
+    at = loop.until(r"POST /greet 200", at)
+    loop.type("p\n")
+    at = loop.until(r"probe    POST /greet", loop.until(r"pinned POST /greet", at))
+    loop.type("\n")
+    at = loop.until(r"\d\d:\d\d:\d\d ─────", at)
+
+    (project / "app.py").write_text(APP)
+    at = loop.until(r"✓ #3 ", at)
+    assert '+ "hello Bo!"' in plain(loop.text) or "+ hello Bo!" in plain(loop.text)
+    assert [pin["name"] for pin in json.loads((project / ".hotloop" / "pins.json").read_text())] == ["POST /greet"]
+
+    loop.type("r\n")
+    loop.until(r"loaded   words", at)
+    loop.type("\x03")
+
+    assert loop.end() == 130
+    assert "3 edits, 2 ok." in plain(loop.text)
+    assert wait_until(lambda: not processes_of(own_state_directory))
+    assert not [path for path in own_state_directory.rglob("*") if path.is_socket()]
+    port = int(address(loop).rpartition(":")[2])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_pins_of_an_earlier_session_run_again(terminal, project):
+    first = terminal("serve", "--port", "0")
+    at = first.until(r"✓ started")
+    post(address(first) + "/greet", name="Bo")
+    done = subprocess.run([*COMMAND, "pin", "--name", "bo"], cwd=project, capture_output=True, text=True, check=True)
+    first.until(r"probe    bo", at)
+    first.type("q\n")
+    code = first.end()
+
+    second = terminal("serve", "--port", "0")
+    second.until(r"✓ started", second.until(r"probe    bo"))
+
+    assert (code, done.stderr) == (0, "pinned bo\n")
+
+
+def test_a_second_serve_of_the_same_project_is_refused(terminal, project):
+    terminal("serve", "--port", "0").until(r"✓ started")
+
+    done = subprocess.run(
+        [*COMMAND, "serve", "--python", BARE_PYTHON], cwd=project, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "dev serve already runs for this project" in done.stderr
+
+
+def test_deleting_most_of_the_project_waits_for_a_yes(terminal, project, tmp_path_factory):
+    (project / "data").mkdir()
+    for number in range(8):
+        (project / "data" / f"{number}.txt").write_text("x")
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"✓ started")
+
+    (project / "data").rename(tmp_path_factory.mktemp("away") / "data")
+    at = loop.until(r"waiting: 8 of 9 files were deleted at once\n +hint: ", at)
+    assert "#1" not in plain(loop.text)
+    loop.type("y\n")
+
+    loop.until(r"✓ #1 ", at)
+
+
+def test_a_killed_agent_is_replaced_and_saves_go_on(terminal, project, own_state_directory):
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"✓ started")
+
+    os.kill(_agent_of(own_state_directory), signal.SIGKILL)
+    at = loop.until(r"waiting: lost the connection", at)
+    at = loop.until(r"generation 1 serves|generation \d+ serves|✓ #", at)
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+
+    loop.until(r"✓ #1 ", at)
+    assert post(address(loop, last=True) + "/greet", name="Bo").strip('"') == "goodbye Bo!"
+
+
+def _agent_of(state):
+    for pid in processes_of(state):
+        if b"hotloop.remote_runner.agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return int(pid)
+    return pytest.fail("no agent runs")
+
+
+def test_a_reader_that_is_gone_ends_the_session(project, own_state_directory):
+    loop = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", "--json", "--python", BARE_PYTHON], cwd=project, stdout=subprocess.PIPE
+    )
+    loop.stdout.readline()
+    loop.stdout.close()
+
+    assert loop.wait(DEADLINE_S) == 1
+    assert wait_until(lambda: not processes_of(own_state_directory))
+
+
+def test_once_exits_0_when_all_is_well_and_1_when_not(project):
+    command = [*COMMAND, "serve", "--once", "--json", "--port", "0", "--python", BARE_PYTHON]
+
+    good = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+    (project / "app.py").write_text(APP + "\nraise ValueError('no')\n")
+    bad = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+
+    kinds = [json.loads(line)["kind"] for line in good.stdout.splitlines()]
+    assert (good.returncode, good.stderr) == (0, "")
+    assert kinds[0] == "session_started"
+    assert "iteration_finished" in kinds
+    assert kinds[-1] == "session_ended"
+    assert bad.returncode == 1
+    (failed,) = [json.loads(line) for line in bad.stdout.splitlines() if '"reload_failed"' in line]
+    assert failed["problem"]["frames"][-1]["file"] == "app.py"
+
+
+def test_a_port_that_was_asked_for_and_is_taken_ends_with_its_holder(project):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*COMMAND, "serve", "--port", str(port), "--python", BARE_PYTHON],
+            cwd=project, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert f"port {port} on 127.0.0.1 is in use by" in done.stdout
+    assert f"(pid {os.getpid()})" in done.stdout
+    assert "--port" in done.stdout
+
+
+def test_a_broken_first_version_is_shown_and_the_next_save_serves(terminal, project):
+    (project / "app.py").write_text(APP.replace("return f", "return nothing(f"))
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"nothing serves yet; the next save tries again")
+
+    (project / "app.py").write_text(APP)
+
+    loop.until(r"✓ #1 ", at)
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, None])
+def test_a_broken_history_is_said_once_and_the_loop_goes_on(project, content):
+    folder = project / ".hotloop"
+    folder.mkdir()
+    if content is None:
+        (folder / "history.db").mkdir()
+    else:
+        (folder / "history.db").write_bytes(content)
+
+    done = subprocess.run(
+        [*COMMAND, "serve", "--once", "--port", "0", "--python", BARE_PYTHON],
+        cwd=project, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0
+    assert done.stdout.count("history.db can't be written") == 1
+
+
+def test_run_serves_without_watching(terminal, project):
+    served = terminal("run", "--port", "0")
+    served.until(r"✓ started")
+
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+
+    assert post(address(served) + "/greet", name="Bo").strip('"') == "hello Bo!"
+    served.type("\x03")
+    assert served.end() == 130
+    assert "#1" not in plain(served.text)

@@ -1,0 +1,40 @@
+"""How numbers are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotloop.cli import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.0, "0.0 ms"), (0.00994, "9.9 ms"), (0.00996, "10 ms"), (0.9994, "999 ms"), (0.9996, "1.00 s"),
+        (9.994, "9.99 s"), (9.996, "10.0 s"), (59.94, "59.9 s"), (59.96, "1m00"), (124.0, "2m04"), (3840.0, "1h04"),
+    ],
+)  # fmt: skip
+def test_durations(seconds, expected):
+    assert words.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "expected"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (4096, "4.1 kB"),
+        (270_000_000, "270 MB"),
+        (14_200_000_000, "14 GB"),
+    ],
+)
+def test_sizes(size_bytes, expected):
+    assert words.size(size_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [(["a"], "a"), (["a", "b", "c"], "a, b, c"), (["a", "b", "c", "d"], "a, b, c and 1 more")]
+)
+def test_paths(names, expected):
+    assert words.paths(names) == expected
