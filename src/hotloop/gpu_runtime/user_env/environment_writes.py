@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from types import FrameType
 from typing import Self
 
 from hotloop.gpu_runtime.user_env.source import Project
@@ -62,15 +61,5 @@ class EnvironmentWrites:
 
     def _written(self, name: str, value: str | None) -> None:
         writer = sys._getframe(2)  # noqa: SLF001
-        if self._is_by_project(writer):
+        if self._project.is_behind(writer):
             self.found[name] = value
-
-    def _is_by_project(self, frame: FrameType | None) -> bool:
-        while frame is not None:
-            file = frame.f_code.co_filename
-            if file.startswith("<frozen importlib"):
-                return False
-            if self._project.owns_file(file):
-                return True
-            frame = frame.f_back
-        return False

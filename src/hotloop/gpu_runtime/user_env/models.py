@@ -103,6 +103,8 @@ class Models:
         Anything that goes wrong is left for the reload, which has a place to say it.
         """
         entry = self._shelf.get(name)
+        if entry is not None:
+            fingerprint.warm_up(entry.record, self._project)
         if not isinstance(entry, Resident) or entry.needs_project or entry.value is not _NOT_ATTACHED:
             return
         try:
@@ -159,7 +161,17 @@ class Models:
             for module, digest in entry.project_code.items():
                 if module_digest(self._project, module) != digest:
                     return f"{module} changed, and the hosted model holds code of the project"
-        return fingerprint.first_difference(entry.record, self.dependencies(spec), self._project, spec.loader)
+        difference = fingerprint.first_difference(entry.record, self.dependencies(spec), self._project, spec.loader)
+        return difference or self._why_not_attached(entry)
+
+    def _why_not_attached(self, entry: Resident | Hosted) -> str:
+        """Attach a model that is to be kept; returns why it does not fit the code that is there now."""
+        if isinstance(entry, Resident) and entry.value is _NOT_ATTACHED:
+            try:
+                entry.value = attach(entry.header, entry.fds, self._project)
+            except CannotAttach as error:
+                return str(error)
+        return ""
 
     def dependencies(self, spec: ModelSpec) -> dict[str, str]:
         """The record digests of the models that a loader takes, by parameter name."""

@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 
 _NEVER_PROJECT = ("site-packages", "dist-packages")
 
@@ -56,7 +56,7 @@ class Project:
 
     def owns_file(self, path: str | None) -> bool:
         """Whether a file is the project's own code or data, not an installed package's."""
-        if not path:
+        if not path or path.startswith("<"):  # <string>, <frozen os>: no files, though they would resolve to some
             return False
         known = self._owned.get(path)
         if known is None:
@@ -68,6 +68,20 @@ class Project:
     def owns_module(self, name: str) -> bool:
         """Whether an imported module is the project's own."""
         return self.owns_file(getattr(sys.modules.get(name), "__file__", None))
+
+    def is_behind(self, frame: FrameType | None) -> bool:
+        """Whether the project's code made a call, itself or through a library that it called.
+
+        What a library does while it is imported is the library's own: a zygote imports it ahead of the project.
+        """
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file.startswith("<frozen importlib"):
+                return False
+            if self.owns_file(file):
+                return True
+            frame = frame.f_back
+        return False
 
     def modules(self) -> list[str]:
         """Names of the project's modules that were imported, in the order of their import."""

@@ -9,6 +9,7 @@ runtime is gone.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import os
 import select
@@ -22,16 +23,18 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env import problem, resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
+from hotloop.gpu_runtime.user_env.fingerprint import Record
 from hotloop.gpu_runtime.user_env.models import Hosted, HostFailed, Models, Runtime, hosted_from
 from hotloop.gpu_runtime.user_env.probe import ProbeRunner
+from hotloop.gpu_runtime.user_env.rehearse import rehearse
 from hotloop.gpu_runtime.user_env.source import RevisionMoved, installed_folders
 
 _MODEL_KINDS = ("model", "hosted")
 
 
-def main(link: wire.Link, boot: dict[str, Any]) -> None:
+def main(link: wire.Link, boot: dict[str, Any], rehearsed: Record | None = None) -> None:
     """Live one worker's life; returns when the process should end."""
-    worker = Worker(link, boot)
+    worker = Worker(link, boot, rehearsed)
     try:
         go = worker.stand_by()
         if go is not None and worker.go(go.header):
@@ -45,9 +48,10 @@ def main(link: wire.Link, boot: dict[str, Any]) -> None:
 class Worker:
     """One worker: its link to the runtime, its project, its models."""
 
-    def __init__(self, link: wire.Link, boot: dict[str, Any]) -> None:
+    def __init__(self, link: wire.Link, boot: dict[str, Any], rehearsed: Record | None) -> None:
         self._link = link
         self._boot = boot
+        self._rehearsed = rehearsed
         self._project = start.prepare(boot)
         self._models = Models(self._project)
         self._lock = threading.Lock()
@@ -69,6 +73,8 @@ class Worker:
             The "go", or None if the worker is not needed any more.
         """
         steps: list[Callable[[], None]] = [lambda: self._project.precompile(self._is_asked)]
+        if self._rehearsed is not None:
+            steps.append(lambda: rehearse(self._rehearsed))
         is_told = False
         while True:
             if not self._is_asked():
@@ -105,6 +111,7 @@ class Worker:
             Whether this worker is ready to serve; if not, the runtime was told why.
         """
         self._project.update(go["changed"])
+        gc.disable()  # a full collection right now would cost more than the reload
         try:
             imported = start.import_app(self._project, self._boot)
             imported_at_s = time.monotonic()
@@ -121,6 +128,8 @@ class Worker:
         except BaseException as error:  # noqa: BLE001  sys.exit() in the user's module is the user's failure too
             self.tell({"kind": "failed", "problem": self._problem(error)})
             return False
+        finally:
+            gc.enable()
         self._become_ready(imported, imported_at_s)
         return True
 

@@ -53,6 +53,12 @@ def first_difference(
     return next((difference for part in parts for difference in part), "")
 
 
+def warm_up(record: Record, project: Project) -> None:
+    """Look at all that a comparison looks at beside the project's code, so that the next one finds it in memory."""
+    for part in (_settings(record), _environment(record), _files(record, project), _packages(record)):
+        list(part)
+
+
 def _code(record: Record, project: Project) -> Iterator[str]:
     by_module: dict[str, dict[str, list[CodeType]]] = {}
     for ran in record.ran:

@@ -203,7 +203,7 @@ def _watch_environment(trace: Trace, undo: contextlib.ExitStack) -> None:
     original_get, original_iter = kind.__getitem__, kind.__iter__
 
     def get(self: Any, key: Any) -> Any:
-        if isinstance(key, str):
+        if isinstance(key, str) and key not in trace.variables and trace.project.is_behind(sys._getframe(1)):  # noqa: SLF001
             trace.variables.add(key)
         return original_get(self, key)
 

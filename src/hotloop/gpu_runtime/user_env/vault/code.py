@@ -25,12 +25,18 @@ _HAS_DOCSTRING = 0x4000000  # 3.13+; before it the first constant is the docstri
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a code object stands: the nth of its qualified name in a module's source, and what it was."""
+    """Where a code object stands: the nth of its qualified name in a module's source, and what it was.
+
+    Attributes:
+        is_only: No other code has that name, and it is a ``def`` of the module or a class: its place alone says what
+            it is, whatever its body has become.
+    """
 
     module: str
     name: str
     nth: int
     digest: str
+    is_only: bool
 
 
 def hashed(*parts: object) -> str:
@@ -143,7 +149,9 @@ def place_of(function: FunctionType, project: Project) -> Place | None:
         return None
     named = codes_by_name(top).get(code.co_qualname, [])
     nth = next((nth for nth, each in enumerate(named) if each is code or each == code), None)
-    return None if nth is None else Place(module, code.co_qualname, nth, code_digest(code))
+    if nth is None:
+        return None
+    return Place(module, code.co_qualname, nth, code_digest(code), len(named) == 1 and "<" not in code.co_qualname)
 
 
 def code_at(place: Place, project: Project) -> CodeType | None:
@@ -151,6 +159,8 @@ def code_at(place: Place, project: Project) -> CodeType | None:
     importlib.import_module(place.module)
     top = module_code(place.module, project)
     named = codes_by_name(top).get(place.name, []) if top else []
+    if place.is_only and len(named) == 1:
+        return named[0]
     if place.nth < len(named) and code_digest(named[place.nth]) == place.digest:
         return named[place.nth]
     return next((each for each in named if code_digest(each) == place.digest), None)
