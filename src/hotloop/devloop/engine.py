@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sqlite3
 import time
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import history, machine, pins, ports
+from hotloop.devloop import machine, ports
+from hotloop.devloop.folder import Folder
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
@@ -89,7 +88,6 @@ class Engine:
         self._ignore = ignore
         self._sinks = sinks
         self._began = clock.read_pair()
-        self._session_name = uuid.uuid4().hex[:12]
         self._state = machine.State()
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
@@ -100,8 +98,7 @@ class Engine:
         self._problems_said: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
-        self._folder: Path | None = None
-        self._history: history.History | None = None
+        self._folder = Folder(options.project, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
 
     # --- what others may ask
@@ -178,7 +175,7 @@ class Engine:
     async def run(self) -> int:
         """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
         reason, code, is_ours = "", 1, True
-        self._open_folder()
+        self._folder.open()
         watcher = make_watcher(self._options.project, self._ignore) if self._options.is_watching else None
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -202,7 +199,7 @@ class Engine:
         seen_s = time.monotonic()
         await asyncio.to_thread(self._index.refresh)
         applied = await self._agent.sync(self._index)
-        self._keep_index()
+        self._folder.keep_index(self._index)
         self.say(
             events.SessionStarted(
                 time.monotonic(),
@@ -230,10 +227,9 @@ class Engine:
         if is_ours:
             with contextlib.suppress(HotloopError):
                 await self._agent.end()
-        self._keep_index()
+        self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason))
-        if self._history is not None:
-            self._history.close()
+        self._folder.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -365,32 +361,9 @@ class Engine:
     def _record(self, iteration: events.Iteration) -> None:
         if self._options.is_once:
             self.stop("", 0 if iteration.outcome == "ok" else 1)
-        if self._history is None:
-            return
-        try:
-            self._history.add(self._session_name, iteration)
-        except (sqlite3.Error, OSError) as error:
-            self._history.close()
-            self._history = None
-            self._no_history(error)
+        self._folder.record(iteration)
 
-    # --- the project's own folder
-
-    def _open_folder(self) -> None:
-        try:
-            self._folder = history.make_folder(self._options.project)
-            self._history = history.History(self._folder / "history.db")
-        except (sqlite3.Error, OSError) as error:
-            self._no_history(error)
-
-    def _no_history(self, error: Exception) -> None:
-        file = self._options.project / ".hotloop" / "history.db"
-        self.notice("history", f"{file} can't be written ({error}): this session is not kept", "move the file away")
-
-    def _keep_index(self) -> None:
-        if self._folder is not None:
-            with contextlib.suppress(OSError):
-                self._index.save(self._folder / "index.json")
+    # --- findings
 
     def _say_problems(self) -> None:
         for path, why in self._index.problems.items():
@@ -407,18 +380,9 @@ class Engine:
     # --- pins
 
     async def _pin_again(self) -> None:
-        try:
-            kept = pins.load(self._folder) if self._folder is not None else []
-        except HotloopError as error:
-            self.notice("pins", error.message, error.hint)
-            return
-        for request in kept:
+        for request in self._folder.pinned():
             await self._agent.command("pin", request=request)
 
     async def _keep_pins(self) -> None:
         status = await self._agent.command("status")
-        if self._folder is not None:
-            try:
-                pins.save(self._folder, status["pins"])
-            except OSError as error:
-                self.notice("pins", f"the pinned requests can't be kept: {error}")
+        self._folder.keep_pins(status["pins"])

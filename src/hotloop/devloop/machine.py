@@ -5,6 +5,8 @@ hold everywhere:
 
 1. No save is lost: it is in `State.dirty`, in `State.taken`, or in a flight, until an iteration tells its outcome.
 2. Every flight ends in exactly one iteration: ok, failed, or superseded by a newer one.
+
+Longer than most files: the events, the actions and what lies between them are read together.
 """
 
 from __future__ import annotations
