@@ -387,6 +387,28 @@ def test_model_is_kept_until_something_changes_through(name: str, tmp_path: Path
     assert after.difference or after.is_same
 
 
+HIDDEN = {"app.py": """
+def post(x, k=1):
+    return x + k
+post = {"f": post}
+def load():
+    return post["f"]
+def handler(m):
+    return m(1)
+"""}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "is_kept"), [("x + k", "x - k", True), ("k=1", "k=2", False)])
+def test_function_without_a_name_of_its_own_follows_edits_of_its_body(
+    old: str, new: str, is_kept: bool, tmp_path: Path
+) -> None:
+    write(tmp_path, HIDDEN)
+
+    seen = observe(tmp_path, replacing("app.py", old, new))
+
+    assert (not seen.difference, seen.is_same) == (is_kept, is_kept)
+
+
 def test_loader_that_changes_a_global_can_not_stay(tmp_path: Path) -> None:
     write(tmp_path, {"app.py": "REGISTRY = {}\ndef load():\n    REGISTRY['m'] = 1\n    return [1]\n"})
 
