@@ -22,6 +22,7 @@ from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault.attaching import attach
 from hotloop.gpu_runtime.user_env.vault.code import code_digest
 from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, Packed, pack
+from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach
 from hotloop.gpu_runtime.user_env.wire import Message
 
 _NOT_ATTACHED = object()
