@@ -257,6 +257,19 @@ def test_a_killed_agent_is_replaced_and_saves_go_on(terminal, project, own_state
     assert post(address(loop, last=True) + "/greet", name="Bo").strip('"') == "goodbye Bo!"
 
 
+def test_what_a_killed_client_left_running_is_replaced(terminal):
+    killed = terminal("serve", "--port", "0")
+    killed.until(r"✓ started")
+    killed.process.kill()
+    killed.process.wait(10)
+
+    again = terminal("serve", "--port", "0")
+
+    again.until(r"✓ started")
+    again.type("q\n")
+    assert again.end() == 0
+
+
 def _agent_of(state):
     for pid in processes_of(state):
         if b"hotloop.remote_runner.agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -264,14 +277,19 @@ def _agent_of(state):
     return pytest.fail("no agent runs")
 
 
-def test_a_reader_that_is_gone_ends_the_session(project, own_state_directory):
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_reader_that_is_gone_ends_the_session(project, own_state_directory, options):
     loop = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0", "--json", "--python", BARE_PYTHON], cwd=project, stdout=subprocess.PIPE
+        [*COMMAND, "serve", "--port", "0", *options, "--python", BARE_PYTHON],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     loop.stdout.readline()
     loop.stdout.close()
 
     assert loop.wait(DEADLINE_S) == 1
+    assert loop.stderr.read() == b""
     assert wait_until(lambda: not processes_of(own_state_directory))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -50,7 +51,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a narrow locale is no reason to fail
-    sys.exit(execute(sys.argv[1:]))
+    code = execute(sys.argv[1:])
+    _let_go_of_stdout()
+    sys.exit(code)
+
+
+def _let_go_of_stdout() -> None:
+    """Write what waits; if its reader is gone, the interpreter must not try, and complain, once more."""
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -62,7 +73,6 @@ def execute(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stdout = None  # so that nothing is flushed into the broken pipe at exit
         return 1
     except Exception as error:  # noqa: BLE001  the outermost place: no traceback of ours reaches the user
         return tell_unexpected(error)

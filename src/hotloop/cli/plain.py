@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from rich.console import Console
 from rich.text import Text
 
 from hotloop import events
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rich.console import Console
-
 LABEL_WIDTH = 9
 REPEATED_NOTICES = frozenset({"pin", "packages"})  # answers to what the user did, not findings
 
@@ -25,6 +24,17 @@ REPEATED_NOTICES = frozenset({"pin", "packages"})  # answers to what the user di
 def wall_clock() -> str:
     """Give the local time as ``14:22:06``."""
     return dt.datetime.now().astimezone().strftime("%H:%M:%S")
+
+
+class PlainConsole(Console):
+    """Writes as it is told: no markup, no guesses about numbers; a reader that is gone is an error, not an exit."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__(file=out, highlight=False, emoji=False, markup=False)
+
+    def on_broken_pipe(self) -> None:
+        """Let the session end in order: by default rich would exit at once, in the middle of it."""
+        raise BrokenPipeError
 
 
 class Plain:

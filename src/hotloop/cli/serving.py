@@ -9,12 +9,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from hotloop import config
 from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
-from hotloop.cli.plain import Plain
+from hotloop.cli.plain import Plain, PlainConsole
 from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.ignore import Ignore
@@ -112,9 +110,8 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
 def _renderer(options: ServeOptions, *, is_json: bool) -> tuple[Callable[[Event], None], Callable[[], None]]:
     if is_json:
         return JsonLines(sys.stdout), lambda: None
-    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
     tips = ("save a file of the project to see what it changes",) if options.is_watching else ()
-    plain = Plain(console, options.project, tips=(*tips, keys.TIP) if keys.is_terminal() else tips)
+    plain = Plain(PlainConsole(sys.stdout), options.project, tips=(*tips, keys.TIP) if keys.is_terminal() else tips)
     return plain, plain.mark
 
 

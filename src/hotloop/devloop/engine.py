@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index, Snapshot
     from hotloop.devloop.watch import Watcher
-    from hotloop.remote_runner.client import AgentSession
+    from hotloop.remote_runner.client import AgentSession, SessionInfo
     from hotloop.remote_runner.environment import UserPython
 
 CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
@@ -214,7 +214,7 @@ class Engine:
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
-        tasks.append(self._spawn(self._read_events(info.last_event), "events"))
+        tasks.append(self._spawn(self._read_events(info), "events"))
         await self._agent.start(options.runtime_config())
         await self._pin_again()
 
@@ -298,9 +298,13 @@ class Engine:
             self.feed(machine.Saved(save))
             self._loop.call_soon(self.flush)  # the changeset's bytes go first, then the lines about it
 
-    async def _read_events(self, after: int) -> None:
+    async def _read_events(self, info: SessionInfo) -> None:
+        """Take what happens from now on; what an earlier client's runtime said until it was stopped is not ours."""
+        is_earlier = info.is_running
         async for number, event in self._agent.events():
-            if not number or number > after:
+            if number and (number <= info.last_event or is_earlier):
+                is_earlier = is_earlier and not (number > info.last_event and isinstance(event, events.RuntimeStopped))
+            else:
                 self._take_event(event)
 
     def _take_event(self, event: events.Event) -> None:
