@@ -2,7 +2,7 @@
 # make test    everything the tests need, then the tests
 # make check   lint, format, types, who may import whom
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format proto wheel wheel-test clean
+.PHONY: help setup demo test check format docs proto wheel wheel-test clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -55,6 +55,9 @@ check: .venv/.ready
 format: .venv/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/.ready
+	$(BIN)/python docs/make_events.py
 
 PROTOCOL := hotloop/remote_runner/protocol
 proto: .venv/.ready

@@ -66,6 +66,7 @@ def demo(
 ) -> None:
     """Take the tour: three edits of a chat app, and what each cost. Your files are put back afterwards."""
     _prepare(path, python, is_agreed=yes)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, nothing of it may go on
     try:
         with _restored(path), _served(path, python) as stream:
             rows = list(_tour(path, stream, pause))
@@ -211,7 +212,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _tour(project: Path, stream: Stream, pause_s: float) -> Iterator[Row]:
-    _say(f"dev serve in {project}: the model is read from its file, once …")
+    _say(f"dev serve in {project}: the models are loaded, once …")
     first = _shown(Row("first start", stream.iteration(_START_TIMEOUT_S)))
     if first.iteration.outcome == "failed":
         msg = "the app did not start, so there is nothing to edit"
