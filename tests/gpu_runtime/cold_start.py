@@ -34,9 +34,13 @@ def main() -> None:
             answers.append([404, None])
             continue
         try:
+            body = json.dumps(arguments).encode()
+            arguments = values.RequestDecoder(endpoint.parameters).decode({"type": "application/json"}, body)
             injected = {p: models[p] for p in endpoint.injected}
             _, body = values.encode(endpoint.spec.function(**arguments, **injected), "application/json")
             answers.append([200, json.loads(body)])
+        except values.BadRequest as error:
+            answers.append([error.status, None])
         except Exception as error:
             answers.append([500, type(error).__name__])
     print(json.dumps({"answers": answers}))
