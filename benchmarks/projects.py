@@ -123,7 +123,7 @@ def chat_with_own_class(folder: Path) -> Project:
     project = chat(folder)
     save(folder / "answerer.py", _ANSWERER)
     project.edit("app.py", r"^from generate import", "from answerer import Answerer\nfrom generate import")
-    project.edit("app.py", r"return model\.eval\(\)", "return Answerer(model).eval()")
+    project.edit("app.py", r"return (.+)\.eval\(\)$", r"return Answerer(\1).eval()")
     return project
 
 
@@ -153,7 +153,7 @@ def edit_forward(project: Project, number: int) -> float:
 
 def edit_loader(project: Project, number: int) -> float:
     """Edit the body of `llm`, the loader, so that the model must be loaded again."""
-    return project.edit("app.py", r"^    return model\.(eval|train)\(.*$", f"    return model.train({number} < 0)")
+    return project.edit("app.py", r"^    return (.+)\.(eval\(\)|train\(.*\))$", rf"    return \1.train({number} < 0)")
 
 
 def chat_of_50_modules(folder: Path) -> Project:
