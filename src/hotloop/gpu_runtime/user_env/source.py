@@ -81,11 +81,11 @@ class Project:
             if self.owns_file(file):
                 return True
             frame = frame.f_back
-        return False
+        return True  # a thread that somebody started: there is nobody else to ask for
 
     def modules(self) -> list[str]:
         """Names of the project's modules that were imported, in the order of their import."""
-        return [name for name in sys.modules if name in self._codes]
+        return [name for name in self._codes if name in sys.modules]
 
     def code_of(self, module: str) -> CodeType | None:
         """The top-level code object of an imported module of the project, None for any other module."""

@@ -66,6 +66,8 @@ class Trace:
         self.on_imported = on_imported
         self.was_lost = False
         self._owned: dict[str, bool] = {}
+        self._asking: set[int] = set()
+        self._installed_folders = installed_folders()  # asked for now: later, its own questions would be watched
 
     def ran(self, code: CodeType, frame: FrameType | None) -> None:
         """Note code that begins to run."""
@@ -92,6 +94,8 @@ class Trace:
         name = _absolute(path)
         if name is None or (name.endswith((".py", ".pyc")) and _is_import()):
             return
+        if not self.project.is_behind(sys._getframe(2)):  # noqa: SLF001
+            return
         if isinstance(flags, int) and flags & _WRITES and name not in self.files:
             self.written.add(name)
         elif name not in self.written:
@@ -100,8 +104,17 @@ class Trace:
     def asked(self, path: Any) -> None:
         """Note a path whose status is asked for."""
         name = _absolute(path)
-        if name is not None and name not in self.looked_at and not name.endswith((".py", ".pyc")):
-            self.looked_at[name] = glance(name)
+        if name is None or name in self.looked_at or name.endswith((".py", ".pyc")):
+            return
+        thread = threading.get_ident()
+        if thread in self._asking or name.startswith(self._installed_folders):
+            return  # whether a package is there is for its version to say
+        self._asking.add(thread)  # finding out who asks asks for statuses too
+        try:
+            if self.project.is_behind(sys._getframe(2)):  # noqa: SLF001
+                self.looked_at[name] = glance(name)
+        finally:
+            self._asking.discard(thread)
 
 
 def _absolute(path: Any) -> str | None:
