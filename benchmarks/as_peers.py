@@ -6,19 +6,25 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from benchmarks import peers, projects, servers, stats
+from benchmarks import projects, servers, stats
 from benchmarks.loop_client import Loop
 
 
 @dataclass
 class LoopAsPeer:
-    """A loop over the chat template without its probe. Use as a context manager."""
+    """A loop over the chat template without its probe. Use as a context manager.
+
+    Attributes:
+        stale: Edits of `facts.py` that were not served.
+        needless_loads: Edits of `facts.py` that loaded a model, though no loader uses that file.
+    """
 
     loop: Loop
     seen_s: list[float] = field(default_factory=list[float])
     first_s: list[float] = field(default_factory=list[float])
     steady_s: list[float] = field(default_factory=list[float])
     stale: list[str] | None = None
+    needless_loads: list[str] = field(default_factory=list[str])
 
     def __enter__(self) -> Self:
         self.loop.__enter__()
@@ -51,8 +57,16 @@ class LoopAsPeer:
         self.loop.measure(save_and_ask)
 
     def find_stale_edits(self) -> None:
-        """Make the edits that an in-process peer gets, and list those that are not served."""
-        self.stale = peers.stale_one_by_one(self.loop.project, lambda: servers.request(self.loop.port, "/facts", {}))
+        """Make the edits that peers get; list those that are not served once ready, and those that loaded a model."""
+        self.stale = []
+        for name, fact in projects.FACT_EDITS.items():
+            edit = self.loop.measure(
+                lambda fact=fact: self.loop.project.edit("facts.py", fact.pattern, fact.replacement)
+            )
+            if servers.request(self.loop.port, "/facts", {})[name] != fact.expected:
+                self.stale.append(name)
+            if any(model.action != "kept" for model in edit.models):
+                self.needless_loads.append(name)
 
     def report(self) -> dict[str, Any]:
         """The figures that peers have too."""
@@ -67,6 +81,7 @@ class LoopAsPeer:
             "n": len(self.first_s),
             "samples_first_response_s": [round(sample, 3) for sample in self.first_s],
             "stale_edits": self.stale,
+            "needless_loads": self.needless_loads,
             "note": "by polling GET / for the new generation, then one request; the app has no probe here",
         }
 

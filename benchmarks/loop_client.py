@@ -20,6 +20,7 @@ from hotloop import events
 
 E = TypeVar("E")
 TIMEOUT_S = 300.0
+QUIET_S = 4.0  # the first generations teach the zygote what to import: it is replaced, and with it the standby
 IDLE_S = 0.2  # lets the standby finish its warm-up, so that each edit finds a quiet machine
 
 
@@ -104,6 +105,7 @@ class Loop:
             self.first_ready_s = first.at_s - began
             self.first = first.event
             self._settle(first)
+            self.wait_until_quiet()
         except BaseException:
             self.__exit__()
             raise
@@ -156,6 +158,20 @@ class Loop:
                 if not self._changed.wait(deadline - time.monotonic()):
                     msg = f"no {kind.__name__} within {TIMEOUT_S:.0f} s; {self._last_words()}"
                     raise LoopFailed(msg)
+
+    def wait_until_quiet(self) -> None:
+        """Wait until no standby was made for a while.
+
+        Raises:
+            LoopFailed: They are made without end.
+        """
+        for _ in range(10):
+            mark = self._mark()
+            time.sleep(QUIET_S)
+            if not self._find(events.StandbyReady, mark, lambda _: True):
+                return
+        msg = "a new standby is made every few seconds, though nothing changes"
+        raise LoopFailed(msg)
 
     def _settle(self, ready: Arrival) -> None:
         if ready.event.probes:

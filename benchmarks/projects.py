@@ -70,7 +70,7 @@ class Project:
 
 def save(path: Path, text: str) -> float:
     """Write a file beside `path`, rename it over `path`, and return the moment just after, seconds."""
-    fresh = path.with_name(f".{path.name}.saving")
+    fresh = path.with_name(f"{path.name}___jb_tmp___")  # as PyCharm calls it
     fresh.write_text(text)
     fresh.replace(path)
     return time.monotonic()

@@ -167,6 +167,7 @@ class Bench:
 
     def _measure_memory(self, loop: Loop, process_bytes: int) -> None:
         edit = loop.measure(lambda: loop.project.edit_prompt("You are small."))
+        loop.wait_until_quiet()
         sizes = memory.tree_pss_bytes(loop.runtime_pid)
         weights = sum(model.size_bytes for model in edit.models)
         limit = weights * 1.15 + 2 * process_bytes
