@@ -23,7 +23,7 @@ def main() -> None:
         models: dict[str, Any] = {}
         for spec in plan.models:
             models[spec.name] = spec.loader(**{p: models[p] for p in spec.parameters if p in models})
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  whatever it is, a reload fails with it too
         print(json.dumps({"failed": type(error).__name__}))
         return
     endpoints = {endpoint.spec.name: endpoint for endpoint in plan.endpoints}
@@ -35,13 +35,13 @@ def main() -> None:
             continue
         try:
             body = json.dumps(arguments).encode()
-            arguments = values.RequestDecoder(endpoint.parameters).decode({"type": "application/json"}, body)
+            decoded = values.RequestDecoder(endpoint.parameters).decode({"type": "application/json"}, body)
             injected = {p: models[p] for p in endpoint.injected}
-            _, body = values.encode(endpoint.spec.function(**arguments, **injected), "application/json")
+            _, body = values.encode(endpoint.spec.function(**decoded, **injected), "application/json")
             answers.append([200, json.loads(body)])
         except values.BadRequest as error:
             answers.append([error.status, None])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             answers.append([500, type(error).__name__])
     print(json.dumps({"answers": answers}))
 

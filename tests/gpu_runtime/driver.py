@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from hotloop import events
@@ -57,7 +57,7 @@ class RuntimeDriver:
         self._queue: queue.Queue[events.Event | None] = queue.Queue()
         self._write(files)
 
-    def __enter__(self) -> RuntimeDriver:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

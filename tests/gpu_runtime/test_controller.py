@@ -178,6 +178,16 @@ def test_better_zygote_replaces_the_standby_only_when_the_new_one_is_warm():
     assert machine.feed(c.Warmed(3)) == (c.Kill(2),)
 
 
+def test_standby_that_warms_up_late_does_not_kill_a_newer_one():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Relearned())
+    machine.feed(c.ZygoteUp(2))
+
+    assert machine.feed(c.Warmed(2)) == ()
+    assert machine.having("warming") == [3]
+
+
 def test_save_while_the_new_standby_warms_up_takes_the_warm_one():
     machine = Machine()
     machine.start()
@@ -240,7 +250,7 @@ def test_after_any_history_the_newest_revision_is_served(choices):
     assert len(machine.zygotes) == 1
 
 
-def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float) -> int:
+def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float) -> int:  # noqa: C901
     def pick(*roles: str) -> int | None:
         found = [n for role in roles for n in machine.having(role)]
         return found[index % len(found)] if found else None
@@ -280,8 +290,9 @@ def _settle(machine: Machine) -> None:
         if machine.state.next_zygote:
             machine.feed(c.ZygoteUp(machine.state.next_zygote))
         for number in machine.having("warming"):
-            machine.alive[number] = "warm"
-            machine.feed(c.Warmed(number))
+            if number in machine.alive:
+                machine.alive[number] = "warm"
+                machine.feed(c.Warmed(number))
         for number in machine.having("loading"):
             machine.feed(c.BecameReady(number))
         for number in machine.having("draining"):

@@ -18,7 +18,13 @@ from tests.gpu_runtime.mutate import EDITS, Files
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "tests" / "data" / "mutable_app"
-REQUESTS = [("numbers", {"x": 1}), ("text", {"x": 2}), ("decorated", {"x": 3}), ("numbers", {"x": 4}), ("text", {"x": 1})]
+REQUESTS = [
+    ("numbers", {"x": 1}),
+    ("text", {"x": 2}),
+    ("decorated", {"x": 3}),
+    ("numbers", {"x": 4}),
+    ("text", {"x": 1}),
+]
 SEQUENCES = int(os.environ.get("HOTLOOP_DIFFERENTIAL_SEQUENCES", "12"))
 EDITS_EACH = 26
 
@@ -77,7 +83,9 @@ def test_hot_reloads_answer_as_cold_starts_do(seed: int, tmp_path: Path):
         for _ in range(EDITS_EACH):
             before = dict(files)
             history.append(random.choice(EDITS)(files, random))
-            changed: dict[str, str | None] = {p: files.get(p) for p in {*before, *files} if before.get(p) != files.get(p)}
+            changed: dict[str, str | None] = {
+                p: files.get(p) for p in {*before, *files} if before.get(p) != files.get(p)
+            }
             if not changed:
                 continue
             if check_reload(driver, driver.save(changed), " / ".join(history)):

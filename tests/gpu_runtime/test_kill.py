@@ -12,7 +12,7 @@ from hotloop import events
 from tests.gpu_runtime.driver import RuntimeDriver, descendants, kill
 from tests.gpu_runtime.load import Load, Sent
 
-APP = '''
+APP = """
 import os
 import time
 
@@ -63,7 +63,7 @@ def hosted(n: int, session) -> int:
 @app.endpoint
 def pids(session) -> list[int]:
     return [os.getpid(), session.pid]
-'''
+"""
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_lines_are_cut_and_the_last_needs_no_line_break():
         read, write = os.pipe()
         lines: list[str] = []
         reader = LineReader(read, lines.append)
-        os.write(write, "one\ntw".encode())
+        os.write(write, b"one\ntw")
         await asyncio.sleep(0.02)
         os.write(write, b"o\r\n" + "é".encode() + b"\xff" + b"x" * MAX_LINE_CHARACTERS)
         os.close(write)

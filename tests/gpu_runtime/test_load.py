@@ -12,7 +12,7 @@ from hotloop import events
 from tests.gpu_runtime.driver import RuntimeDriver
 from tests.gpu_runtime.load import Load
 
-APP = '''
+APP = """
 import time
 
 import hotloop
@@ -30,7 +30,7 @@ def table():
 def answer(n: int, table) -> list[int]:
     time.sleep(0.001)
     return [VERSION, table["answer"] + n]
-'''
+"""
 RELOADS = int(os.environ.get("HOTLOOP_LOAD_RELOADS", "100"))
 
 

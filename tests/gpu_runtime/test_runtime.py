@@ -11,7 +11,7 @@ import pytest
 from hotloop import events
 from tests.gpu_runtime.driver import RuntimeDriver
 
-APP = '''
+APP = """
 import hotloop
 from words import GREETING, Greeter
 
@@ -33,8 +33,8 @@ def greet(name: str, greeter) -> str:
 @app.probe
 def greets_ada(client):
     return client.greet(name="Ada")
-'''
-WORDS = '''
+"""
+WORDS = """
 GREETING = "Hello"
 
 
@@ -44,7 +44,7 @@ class Greeter:
 
     def greet(self, name):
         return f"{self.greeting}, {name}!"
-'''
+"""
 FILES = {"app.py": APP, "words.py": WORDS}
 
 
@@ -233,7 +233,7 @@ def test_variable_that_the_app_sets_before_a_library_reads_it_is_as_in_a_fresh_s
     assert seen == ["one one", "two two", "two two", "three three"]
 
 
-HOSTED = '''
+HOSTED = """
 import hotloop
 
 app = hotloop.App("hosted")
@@ -261,7 +261,7 @@ def add(n: int, session) -> int:
 
 
 OFFSET = 0
-'''
+"""
 
 
 def test_model_that_can_not_be_packed_is_hosted_and_says_why(tmp_path: Path):

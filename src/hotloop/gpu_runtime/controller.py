@@ -504,7 +504,7 @@ def _warmed(state: State, event: Warmed) -> Step:
     if worker is None or worker.role != "standby":
         return state, ()
     state = _with(state, replace(worker, is_warm=True))
-    older = [w for w in state.workers.values() if w.role == "standby" and w.number != worker.number]
+    older = [w for w in state.workers.values() if w.role == "standby" and w.number < worker.number]
     for other in older:
         state = _without(state, other.number)
     return state, tuple(Kill(other.number) for other in older)

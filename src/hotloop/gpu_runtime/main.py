@@ -75,7 +75,9 @@ def _report_own_error(emit: Any, loop: asyncio.AbstractEventLoop, context: dict[
     """Say that something went wrong in hotloop itself; the details go to the agent's log."""
     loop.default_exception_handler(context)
     error = context.get("exception")
-    text = f"hotloop itself failed: {type(error).__name__}: {error}" if error else f"hotloop itself: {context['message']}"
+    text = (
+        f"hotloop itself failed: {type(error).__name__}: {error}" if error else f"hotloop itself: {context['message']}"
+    )
     emit(events.Notice(time.monotonic(), f"own error {text}", text, "report it with the agent's log"))
 
 

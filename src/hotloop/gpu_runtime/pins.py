@@ -20,6 +20,9 @@ class Pins:
         self._dispatcher = dispatcher
         self._requests: dict[str, dict[str, Any]] = {}
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
     def add(self, header: dict[str, Any]) -> dict[str, Any] | None:
         """Pin a request: the one in the header, or the last one that came in.
 

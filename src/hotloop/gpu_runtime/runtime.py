@@ -9,18 +9,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from hotloop import events
 from hotloop.events import Problem, record_from_json, to_json
 from hotloop.gpu_runtime import controller as decide
-from hotloop.gpu_runtime import learning, zygotes
+from hotloop.gpu_runtime import zygotes
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.hosts import Hosts
+from hotloop.gpu_runtime.learner import Learner
 from hotloop.gpu_runtime.pins import Pins
+from hotloop.gpu_runtime.probing import Probing
 from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.user_env.wire import Message
 
@@ -44,11 +45,10 @@ class Runtime:
         config: RuntimeConfig,
         address: str,
         dispatcher: Dispatcher,
-        send: Callable[..., None],
+        send: Callable[..., object],
         ended: Callable[[], None],
     ) -> None:
         self.config = config
-        self._address = address
         self._dispatcher = dispatcher
         self._send = send
         self._ended = ended
@@ -58,14 +58,12 @@ class Runtime:
         self._forced: set[str] = set()
         self._holdings = Holdings()
         self._zygotes: dict[int, zygotes.Zygote] = {}
-        self._learned_path = config.state_folder / "learned.json"
-        self._learned = learning.load(self._learned_path)
-        self._stamp = learning.packages_stamp(config.python)
-        self._stale_before: dict[str, str | None] = {}
+        self._learner = Learner(config)
         self._bridge = zygotes.make_bridge(config.state_folder)
         self._fleet = Fleet(config, self._worker_log)
         self._hosts = Hosts(self._fleet, self._holdings, self._host_died, self._notice)
         self._pins = Pins(dispatcher)
+        self._probing = Probing(self._pins, address, config.probe_timeout_s, self.emit, self._probes_done)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._starts: dict[int, decide.Start] = {}
         self._notices: set[str] = set()
@@ -121,9 +119,7 @@ class Runtime:
             else:
                 self._manifest[path] = digest
         self._fleet.revise(changed)
-        stamp = learning.packages_stamp(self.config.python)
-        is_stale = stamp != self._stamp
-        self._stamp = stamp
+        is_stale = self._learner.packages_changed()
         if is_stale:
             self._say("packages", "Packages of the environment changed: starting from a new zygote.")
             self._notices.discard("packages")
@@ -189,15 +185,14 @@ class Runtime:
         )
         try:
             self._zygotes[number] = zygotes.start(
-                self.config.python, self.config.environment, self._bridge, self._learned, reports
+                self.config.python, self.config.environment, self._bridge, self._learner.learned, reports
             )
         except OSError as error:
             problem = Problem(type(error).__name__, f"{self.config.python} can't be started: {error}")
             self._loop.call_later(0.2, lambda: self._feed(decide.ZygoteDown(number, time.monotonic(), problem)))
 
     def _left_out(self, number: int, module: str, why: str) -> None:
-        self._learned = self._learned.without(module, why)
-        learning.save(self._learned_path, self._learned)
+        self._learner.leave_out(module, why)
         self._say(f"left out {module}", f"{module} {why}, so it is imported anew in each reload.")
         self._stop_zygote(number)
         if number == self._state.next_zygote:
@@ -306,6 +301,7 @@ class Runtime:
         self._later("moved", action.within_s, lambda: self._feed(decide.MovedTooLong(action.revision, problem)))
 
     def _exit(self) -> None:
+        self._probing.cancel()
         for timer in self._timers.values():
             timer.cancel()
         self._fleet.kill_all()
@@ -342,11 +338,11 @@ class Runtime:
             case "notice":
                 self._notice(message.header)
             case "probed":
-                self._probed(worker, message.header)
+                self._probing.heard(worker, message.header)
             case "probes_done":
-                self._probes_done(worker.generation)
+                self._probing.functions_done(worker)
             case "learned":
-                self._learn(worker, message.header["modules"])
+                self._learn(message.header["modules"])
             case _:
                 return
 
@@ -357,23 +353,10 @@ class Runtime:
 
     def _ready(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         worker.ready = header
-        conflicts = worker.learned.conflicts(header["environment"])
-        if conflicts:
-            self._set_ahead(header["environment"], conflicts)
-            self._feed(decide.ZygoteStale(worker.number))
+        conflicts = self._learner.conflicts(worker.learned, header["environment"])
+        if not conflicts:
+            self._feed(decide.BecameReady(worker.number))
             return
-        if not worker.learned.modules:
-            self._learned = self._learned.with_environment(header["environment"])
-        self._feed(decide.BecameReady(worker.number))
-
-    def _set_ahead(self, found: dict[str, str | None], conflicts: dict[str, str | None]) -> None:
-        """Learn what the project sets now; what keeps changing by itself is not learned again."""
-        repeated = [name for name in conflicts if name in self._stale_before]
-        if repeated:
-            self._learned = self._learned.with_unstable(repeated)
-        self._learned = self._learned.with_environment(found)
-        self._stale_before = dict(conflicts)
-        learning.save(self._learned_path, self._learned)
         names = ", ".join(conflicts)
         self._say(
             f"environment {names}",
@@ -381,6 +364,7 @@ class Runtime:
             "starting from a new zygote.",
             "set it in the shell, or leave it alone, and reloads stay fast",
         )
+        self._feed(decide.ZygoteStale(worker.number))
 
     def _keep(self, message: Message) -> None:
         holding = self._holdings.put(message)
@@ -427,67 +411,25 @@ class Runtime:
         )
         self._feed(decide.Died(worker.number, time.monotonic(), worker.cause, problem))
 
-    # --- probes -------------------------------------------------------------------------------------------------
+    # --- probes and learning ------------------------------------------------------------------------------------
 
     def _run_probes(self, generation: int) -> None:
         active = self._state.having("active")
-        if active is None or active.generation != generation:
-            return
-        self._later("probes", self.config.probe_timeout_s, lambda: self._feed(decide.Probed(generation)))
-        worker = self._fleet[active.number]
-        if worker.ready["probes"]:
-            worker.link.send({"kind": "probe", "address": self._address})
-        else:
-            self._probes_done(generation)
-
-    def _probed(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
-        trouble = header["problem"]
-        self.emit(
-            events.ProbeFinished(
-                at_s=time.monotonic(),
-                revision=self._state.workers[worker.number].revision if worker.number in self._state.workers else 0,
-                generation=worker.generation,
-                name=header["name"],
-                source="function",
-                is_ok=header["is_ok"],
-                output=header["output"],
-                took_s=header["took_s"],
-                compute_s=header["compute_s"],
-                problem=None if trouble is None else record_from_json(Problem, trouble),
-            )
-        )
+        if active is not None and active.generation == generation:
+            self._probing.start(self._fleet[active.number], generation, active.revision)
 
     def _probes_done(self, generation: int) -> None:
-        task = self._loop.create_task(self._finish_probes(generation))
-        self._timers["finish"] = self._loop.call_later(3600, task.cancel)
-
-    async def _finish_probes(self, generation: int) -> None:
-        active = self._state.having("active")
-        if active is None or active.generation != generation:
-            return
-        count = len(self._fleet[active.number].ready["probes"])
-        async for event in self._pins.try_all(active.revision, generation):
-            count += 1
-            self.emit(event)
-        self._cancel("probes")
-        self.emit(events.ProbesFinished(time.monotonic(), active.revision, generation, count))
         self._feed(decide.Probed(generation))
-        self._later("learn", RELEARN_AFTER_S, lambda: self._ask_what_was_imported(active.number))
+        self._later("learn", RELEARN_AFTER_S, self._ask_what_was_imported)
 
-    # --- learning -----------------------------------------------------------------------------------------------
+    def _ask_what_was_imported(self) -> None:
+        active = self._state.having("active")
+        if active is not None:
+            self._fleet[active.number].link.send({"kind": "learn"})
 
-    def _ask_what_was_imported(self, number: int) -> None:
-        worker = self._fleet.get(number)
-        if worker is not None and number in self._state.workers:
-            worker.link.send({"kind": "learn"})
-
-    def _learn(self, worker: WorkerProcess, modules: list[str]) -> None:
-        self._stale_before = {}
-        better = self._learned.with_modules(modules)
+    def _learn(self, modules: list[str]) -> None:
         zygote = self._zygotes.get(self._state.zygote)
-        self._learned = better
-        if zygote is not None and better != replace(zygote.learned, left_out=better.left_out):
-            learning.save(self._learned_path, better)
+        if zygote is not None and self._learner.imported(zygote.learned, modules):
             self._feed(decide.Relearned())
 
     # --- small things -------------------------------------------------------------------------------------------

@@ -47,8 +47,9 @@ class RuntimeConfig:
     def from_json(cls, data: dict[str, Any]) -> RuntimeConfig:
         """Read the fields that are known; others are of a newer agent."""
         known = {f.name for f in fields(cls)}
-        given = {name: value for name, value in data.items() if name in known}
-        return cls(**{**given, "packages": tuple(given.get("packages", ()))})
+        given: dict[str, Any] = {name: value for name, value in data.items() if name in known}
+        given["packages"] = tuple(given.get("packages", ()))
+        return cls(**given)
 
     def make_state_folder(self) -> None:
         """Make the folder for what the runtime remembers."""

@@ -1,4 +1,5 @@
-# pyright: basic  (reaches into os.environ's class)
+# pyright: basic
+# (reaches into os.environ's class)
 """Which environment variables the project's code sets while it is imported.
 
 Libraries read variables when they are imported. A zygote imports libraries before the project, so it must have what the
@@ -9,11 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Self
+from typing import Any, Self
 
 from hotloop.gpu_runtime.user_env.source import Project
 
-_environ_type = type(os.environ)
+_environ_type: Any = type(os.environ)
 
 
 class EnvironmentWrites:

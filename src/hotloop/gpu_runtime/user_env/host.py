@@ -1,4 +1,5 @@
-# pyright: basic  (runs the user's code)
+# pyright: basic
+# (runs the user's code)
 """The process of one hosted model: load it once, then answer the workers' calls on it."""
 
 from __future__ import annotations

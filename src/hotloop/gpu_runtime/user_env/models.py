@@ -1,4 +1,5 @@
-# pyright: basic  (models are the user's objects)
+# pyright: basic
+# (models are the user's objects)
 """What a worker has of each model: attached from the vault, loaded by its loader, or called in a host.
 
 A model's result is used as it comes out of the vault even in the worker that loaded it: so every generation has the same

@@ -1,4 +1,5 @@
-# pyright: basic  (runs the user's probes)
+# pyright: basic
+# (runs the user's probes)
 """Run the app's probes in the worker that they test, through the served address, as any client would."""
 
 from __future__ import annotations

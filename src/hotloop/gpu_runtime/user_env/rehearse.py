@@ -1,4 +1,5 @@
-# pyright: basic  (the app that it imports is like a user's)
+# pyright: basic
+# (the app that it imports is like a user's)
 """Go through a reload with a made-up app, so that the real one runs on warm code.
 
 The first import after a fork takes three times as long as the second: pages that it writes to are copied one by one, and the
@@ -11,7 +12,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def rehearse(record: Record | None = None) -> None:
 
 
 @contextmanager
-def _made_up_app() -> Iterator[tuple[Project, start.Imported]]:
+def _made_up_app() -> Generator[tuple[Project, start.Imported]]:
     arguments, path, hooks = sys.argv, list(sys.path), list(sys.path_hooks)
     folder = Path.cwd()
     try:

@@ -173,7 +173,7 @@ class Project:
 class _RevisionLoader(importlib.machinery.SourceFileLoader):
     """Loads a module of the project without ever reading or writing a ``.pyc``."""
 
-    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
         """Write nothing."""
 
 

@@ -1,4 +1,5 @@
-# pyright: basic  (runs the user's code)
+# pyright: basic
+# (runs the user's code)
 """A worker process: standby until a save, then one generation of the app.
 
 As a standby it attaches the resident models and compiles the project's files, and never runs the project's code. Told to

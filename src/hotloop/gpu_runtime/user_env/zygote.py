@@ -1,4 +1,5 @@
-# pyright: basic  (the user's modules have no types here)
+# pyright: basic
+# (the user's modules have no types here)
 """The process that workers are forked from: third-party modules imported, one thread, no CUDA, no project code.
 
 Its rules are asserted before each fork, because breaking one hangs every child: a single 64x64 product in the zygote made
@@ -11,12 +12,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import io
 import os
 import select
 import signal
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from hotloop.gpu_runtime.user_env import host, wire, worker
 from hotloop.gpu_runtime.user_env.fingerprint import Record
@@ -120,8 +122,8 @@ def _become_child(clean: Clean, stdout: int, stderr: int, to_close: list[int]) -
     os.dup2(stderr, 2)
     os.close(stdout)
     os.close(stderr)
-    sys.stdout.reconfigure(line_buffering=True)
-    sys.stderr.reconfigure(line_buffering=True)
+    for stream in (sys.stdout, sys.stderr):
+        cast("io.TextIOWrapper", stream).reconfigure(line_buffering=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Variables that a library set while it was imported stay, as they would after a fresh import.
     kept = {k: v for k, v in os.environ.items() if k not in OURS and k not in clean.preset}
