@@ -30,10 +30,7 @@ class LoopAsPeer:
         self.loop.__enter__()
         try:
             self._chat()  # the first call of a process is slower
-            for _ in range(5):
-                began = time.monotonic()
-                self._chat()
-                self.steady_s.append(time.monotonic() - began)
+            self._measure_steady(5)
         except BaseException:
             self.loop.__exit__()
             raise
@@ -55,6 +52,7 @@ class LoopAsPeer:
             return saved
 
         self.loop.measure(save_and_ask)
+        self._measure_steady(1)  # beside each edit, so that the machine's noise is in both
 
     def find_stale_edits(self) -> None:
         """Make the edits that peers get; list those that are not served once ready, and those that loaded a model."""
@@ -84,6 +82,12 @@ class LoopAsPeer:
             "needless_loads": self.needless_loads,
             "note": "by polling GET / for the new generation, then one request; the app has no probe here",
         }
+
+    def _measure_steady(self, count: int) -> None:
+        for _ in range(count):
+            began = time.monotonic()
+            self._chat()
+            self.steady_s.append(time.monotonic() - began)
 
     def _generation(self) -> int:
         return int(servers.request(self.loop.port, "/")["generation"] or 0)

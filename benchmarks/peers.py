@@ -133,6 +133,7 @@ class PeerRun:
         servers.wait_until(lambda: self._chat()["prompt"] == prompt, RELOAD_TIMEOUT_S, self._what("new answer"))
         self.first_s.append(time.monotonic() - saved)
         self.seen_s.append(seen - saved)
+        self.measure_steady(1)  # beside each edit, so that the machine's noise is in both
 
     def find_stale_edits(self) -> None:
         """Make edits whose effect a fresh process shows, and list those that are not served.
