@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -278,6 +279,7 @@ def main() -> int:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": stats.machine(),
         "versions": environments.versions(python),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "not set"),
         "load_average_start": stats.load_average(),
     }
     with tempfile.TemporaryDirectory(prefix="hotloop-bench-", ignore_cleanup_errors=True) as folder:
