@@ -44,7 +44,7 @@ class JsonLoop:
                 self.address = event.address
             if isinstance(event, events.IterationFinished) and event.iteration.outcome != "superseded":
                 return event.iteration
-        raise AssertionError(f"dev serve ended with {self.process.wait()}")
+        pytest.fail(f"dev serve ended with {self.process.wait()}")
 
     def answers(self) -> list[list[Any]]:
         return [self._answer(name, arguments) for name, arguments in REQUESTS]
