@@ -19,16 +19,18 @@ help:
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml tests/constraints.txt
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"hotloop needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"hotloop needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.11")'
+	@echo "making .venv: hotloop and the tools that check it"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q 'pip>=25.1'
-	$(BIN)/python -m pip install -q -e . --group dev
+	$(BIN)/python -m pip install -qq 'pip>=25.1'
+	$(BIN)/python -m pip install -qq -e . --group dev
 	@touch $@
 
 .venvs/user/.ready: tests/user-requirements.txt tests/user-data-requirements.txt tests/constraints.txt
+	@echo "making .venvs/user: the environment of the tests' user, with torch (a minute or two)"
 	test -x .venvs/user/bin/python || $(PYTHON) -m venv .venvs/user
-	.venvs/user/bin/python -m pip install -q -r tests/user-requirements.txt
-	.venvs/user/bin/python -m pip install -q --no-deps -r tests/user-data-requirements.txt
+	.venvs/user/bin/python -m pip install -qq -r tests/user-requirements.txt
+	.venvs/user/bin/python -m pip install -qq --no-deps -r tests/user-data-requirements.txt
 	@touch $@
 
 # Another interpreter given: nothing to make.
@@ -38,10 +40,10 @@ endif
 
 demo/app.py: | .venv/.ready
 	@test ! -e demo || { echo "./demo is there, but it has no app.py: remove it, then make demo" >&2; exit 1; }
-	$(BIN)/dev new demo -t chat --python $(PYTHON) --yes || { rm -rf demo; exit 1; }
+	@$(BIN)/dev new demo -t chat --python $(PYTHON) --yes || { rm -rf demo; exit 1; }
 
 demo: .venv/.ready demo/app.py
-	cd demo && exec ../$(BIN)/dev serve
+	@cd demo && exec ../$(BIN)/dev serve
 
 test: .venv/.ready $(USER_ENVIRONMENT)
 	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q $(PYTEST_ARGS)
