@@ -35,6 +35,14 @@ def own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _note_skip(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _note_skip(report)  # a whole file that skips itself
+
+
+def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = str(report.longrepr[2]).removeprefix("Skipped: ")
         if not reason.startswith(EXPECTED_SKIPS):
