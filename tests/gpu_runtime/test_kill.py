@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,8 @@ def driver(tmp_path: Path) -> Iterator[RuntimeDriver]:
     with RuntimeDriver(tmp_path, {"app.py": APP}) as driver:
         driver.wait_reload(1)
         driver.wait_for(events.StandbyReady)
-        time.sleep(1.5)  # the better zygote that the first generation teaches; its standby replaces the first
+        with contextlib.suppress(AssertionError):  # the better zygote that the first generation teaches
+            driver.wait_for(events.StandbyReady, timeout_s=8)
         yield driver
 
 
@@ -88,6 +90,16 @@ def standby_pid(driver: RuntimeDriver) -> int:
 def zygote_pid(driver: RuntimeDriver) -> int:
     """The runtime's only child that has children of its own; workers lead sessions below it."""
     return max(driver.tree(), key=lambda pid: len(descendants(pid)))
+
+
+def kill_zygote(driver: RuntimeDriver) -> None:
+    """Kill the zygote that is forked from; one that is just being replaced does not count."""
+    for _ in range(10):
+        kill(zygote_pid(driver))
+        with contextlib.suppress(AssertionError):
+            driver.wait_for(events.ProcessDied, role="zygote", timeout_s=3)
+            return
+    pytest.fail("no zygote was seen to die")
 
 
 def unanswered(sent: list[Sent]) -> list[Sent]:
@@ -141,8 +153,7 @@ def test_killed_standby_is_replaced_and_nobody_notices(driver: RuntimeDriver):
 def test_killed_zygote_is_replaced_and_nobody_notices(driver: RuntimeDriver):
     with Load(driver.address, "/add", {"n": 1}, rate=150) as load:
         time.sleep(0.3)
-        kill(zygote_pid(driver))
-        assert driver.wait_for(events.ProcessDied).role == "zygote"
+        kill_zygote(driver)
         for n in range(3):
             ready = driver.wait_reload(driver.save({"app.py": APP + f"# edit {n}\n"}))
             assert isinstance(ready, events.Ready)
@@ -158,8 +169,7 @@ def test_killed_zygote_is_replaced_and_nobody_notices(driver: RuntimeDriver):
 
 def test_orphan_of_a_killed_zygote_is_still_seen_to_die(driver: RuntimeDriver):
     active = driver.call("pids").json[0]
-    kill(zygote_pid(driver))
-    driver.wait_for(events.ProcessDied, role="zygote")
+    kill_zygote(driver)
     kill(active)
 
     assert driver.wait_for(events.ProcessDied, role="active").cause == "SIGKILL"
