@@ -47,7 +47,7 @@ def from_exception(error: BaseException, project: Project, packages: Iterable[st
         type=_type_name(shown),
         message=_relative(_message(error, shown), project),
         frames=tuple(frames),
-        hidden_frames=hidden,
+        hidden_frames=0 if isinstance(shown, SyntaxError) else hidden,  # those are the importer's
         hint=_relative(_hint(shown, project, tuple(packages)), project),
     )
     return events.to_json(problem)
