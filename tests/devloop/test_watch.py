@@ -87,6 +87,14 @@ def save_in_place(path, content):
     path.write_bytes(content)
 
 
+def save_by_unknown_name(path, content):
+    """As scripts and coding agents do, with a name that no rule knows."""
+    fresh = path.with_name(f"{path.name}.saving-1234")
+    fresh.write_bytes(content)
+    time.sleep(0.001)
+    fresh.rename(path)
+
+
 def save_by_rename(path, content):
     fresh = path.with_name(path.name + ".tmp12")
     fresh.write_bytes(content)
@@ -117,7 +125,9 @@ def save_as_jetbrains(path, content):
     path.with_name(path.name + "___jb_old___").unlink()
 
 
-@pytest.mark.parametrize("save", [save_in_place, save_by_rename, save_as_vim, save_as_emacs, save_as_jetbrains])
+@pytest.mark.parametrize(
+    "save", [save_in_place, save_by_rename, save_by_unknown_name, save_as_vim, save_as_emacs, save_as_jetbrains]
+)
 def test_an_editors_save_is_one_put_of_the_file_alone(tmp_path, save):
     (tmp_path / "app.py").write_bytes(b"old")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HOLD_CAP_S = 5.0
 HOLD_POLL_S = 0.005
 REBASE_QUIET_S = 0.1  # a rebase lets go of the lock between two commits
+NEW_NAME_GRACE_S = 0.004  # edits of known files are not held for it
 UNCLOSED_S = 1.0  # a writer that keeps its file open this long after a write is not waited for any longer
 
 
@@ -99,6 +100,12 @@ async def watch(
             is_held = bool(paths or is_lost) and is_git_at_work(ignore.git_folder)
             if is_held:
                 is_lost |= await _hold(ignore.git_folder, source, paths)
+            elif paths and not any(path in known for path in paths):
+                # A new name may be the first half of a save: many programs write beside the file, then rename over it.
+                await asyncio.sleep(NEW_NAME_GRACE_S)
+                more, is_lost_too = source.take()
+                paths |= more
+                is_lost |= is_lost_too
             if any(path.rpartition("/")[2] in RULE_FILES for path in paths):
                 ignore.forget()
                 is_lost = True

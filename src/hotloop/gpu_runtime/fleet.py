@@ -19,6 +19,7 @@ from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.zygotes import Zygote, describe_exit
 
 EXIT_GRACE_S = 5.0  # for exit handlers of the user's
+REAP_AFTER_S = 1.0
 STATUS_GRACE_S = 0.2  # for the zygote to say how a worker ended
 
 
@@ -159,6 +160,8 @@ class Fleet:
             worker.link.close()
             for reader in worker.readers:
                 reader.close()
+            # Its zygote takes its status; if that is gone, it is ours to take.
+            asyncio.get_running_loop().call_later(REAP_AFTER_S, _reaped, worker.pid)
 
     def kill_all(self) -> None:
         """End every process."""
