@@ -56,7 +56,7 @@ def test_wrong_settings_name_file_and_key(tmp_path, text, message):
 
 @pytest.mark.parametrize("port", [0, 1, 65534, 65535])
 def test_ports_at_the_limits_are_taken(port):
-    config.check_port(port, "--port")
+    config.check_port(port, "--port", "write it as --port 8000")
 
 
 @pytest.mark.parametrize(

@@ -115,13 +115,13 @@ def _check_one(key: str, value: Any) -> None:
         msg = f"pyproject.toml: tool.hotloop.{key} is {value!r}, {_TYPE_NAMES[wanted]} was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}")
     if key == "port":
-        check_port(value, "pyproject.toml: tool.hotloop.port")
+        check_port(value, "pyproject.toml: tool.hotloop.port", f"write it as {_example_of('port')}")
     if key == "runner" and value != "local":
         msg = f"pyproject.toml: tool.hotloop.runner is {value!r}, this version runs apps on 'local' only"
         raise UsageError(msg, hint='write it as runner = "local", or leave it out')
 
 
-def check_port(port: int, what: str) -> None:
+def check_port(port: int, what: str, hint: str) -> None:
     """Refuse a number that is no port.
 
     Raises:
@@ -129,7 +129,7 @@ def check_port(port: int, what: str) -> None:
     """
     if not 0 <= port <= 65535:
         msg = f"{what} is {port}, a port from 0 (any free one) to 65535 was expected"
-        raise UsageError(msg, hint=f"write it as {_example_of('port')}")
+        raise UsageError(msg, hint=hint)
 
 
 def _example_of(key: str) -> str:

@@ -70,6 +70,7 @@ def test_version_is_printed():
         (["sync"], "dev sync needs --why PATH or --confirm"),
         (["sync", "--confirm"], "no dev serve runs for"),
         (["sync", "--why", "/etc/passwd"], "is outside of the project"),
+        (["sync", "--why", "missing.py"], "missing.py is not there"),
         (["pin"], "no dev serve runs for"),
         (["pin", "--remove", "x"], "no pinned request is called 'x'"),
         (["serve"], "no app in"),

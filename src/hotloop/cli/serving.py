@@ -63,7 +63,7 @@ def resolve(choice: Choice) -> ServeOptions:
     project = config.find_project(choice.path)
     settings = config.load(project)
     if choice.port is not None:
-        config.check_port(choice.port, "--port")
+        config.check_port(choice.port, "--port", "write it as --port 8000")
     location = config.locate_app(project, choice.app or settings.app)
     port = choice.port if choice.port is not None else settings.port
     declared = environment.declared_packages(project / location.file)

@@ -41,6 +41,9 @@ def _explain(root: Path, path: Path) -> None:
         msg = f"{absolute} is outside of the project {root}"
         raise UsageError(msg, hint="only what is inside is synced")
     name = absolute.relative_to(root).as_posix()
+    if not os.path.lexists(absolute):
+        msg = f"{name} is not there"
+        raise UsageError(msg, hint="give the path of a file or folder of the project")
     typer.echo(f"{name}: {Ignore(root).explain(name)}")
 
 
