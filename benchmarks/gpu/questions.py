@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from hotloop.gpu_runtime.user_env import fingerprint, vault
+from hotloop.gpu_runtime.user_env.fingerprint.values import digest
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault import arena, cuda
+from hotloop.gpu_runtime.user_env.vault.packing import pack
 
 GIB = 1 << 30
 TIMEOUT_S = 90
@@ -182,7 +183,7 @@ def store_model(fds: list[int]) -> tuple[bytes, int, float, Any]:
     network = model().cuda()
     result, _ = answer(network)
     start = time.monotonic()
-    packed = vault.pack(network, PROJECT)
+    packed = pack(network, PROJECT)
     fds.extend(packed.fds)
     return packed.header, packed.size_bytes, time.monotonic() - start, result
 
@@ -196,12 +197,12 @@ def through_the_vault() -> str:
     def attach(*given: Any) -> tuple[float, float, float, Any, str]:
         torch.zeros(1, device="cuda")
         start = time.monotonic()
-        network = vault.attach(header, maker.fds, PROJECT)
+        network = attach(header, maker.fds, PROJECT)
         attaching = time.monotonic() - start
         result, first = answer(network)
         _, second = answer(network)
         network.zero_grad()
-        return attaching, first, second, result, fingerprint.digest([1])
+        return attaching, first, second, result, digest([1])
 
     workers = [Worker(attach) for _ in range(2)]
     results = [worker.result() for worker in workers]

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import fingerprint, hosted, problem, start, wire
+from hotloop.gpu_runtime.user_env import hosted, problem, start, wire
 from hotloop.gpu_runtime.user_env.app import ModelSpec
+from hotloop.gpu_runtime.user_env.fingerprint.record import Recording, record
 from hotloop.gpu_runtime.user_env.models import Models, Runtime, module_digest
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
 
@@ -34,14 +35,14 @@ def main(link: wire.Link, boot: dict[str, Any]) -> None:
     hosted.host(recording.value, link)
 
 
-def _load(project: Project, models: Models, boot: dict[str, Any], link: wire.Link) -> fingerprint.Recording:
+def _load(project: Project, models: Models, boot: dict[str, Any], link: wire.Link) -> Recording:
     imported = start.import_app(project, boot)
     specs = {spec.name: spec for spec in imported.plan.models}
     runtime = Runtime(lambda header, *_: link.send(header) if header["kind"] == "notice" else None, _refuse)
     wanted = specs[boot["model"]]
     for name in _closure(wanted, specs):
         models.provide(specs[name], set(), runtime)
-    return fingerprint.record(wanted.loader, models.arguments(wanted), models.dependencies(wanted), project)
+    return record(wanted.loader, models.arguments(wanted), models.dependencies(wanted), project)
 
 
 def _closure(spec: ModelSpec, specs: dict[str, ModelSpec]) -> list[str]:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import fingerprint
 from hotloop.gpu_runtime.user_env.app import ModelSpec
+from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
+from hotloop.gpu_runtime.user_env.fingerprint.record import Record, Recording, record
 from hotloop.gpu_runtime.user_env.hosted import Proxy
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault.attaching import attach
@@ -41,7 +42,7 @@ class HostFailed(Exception):
 class Resident:
     """A model in the vault, as this worker got it."""
 
-    record: fingerprint.Record
+    record: Record
     header: bytes
     fds: tuple[int, ...]
     needs_project: bool
@@ -54,7 +55,7 @@ class Resident:
 class Hosted:
     """A model in a process of its own. ``project_code``: digests of the project's modules that it may hold code of."""
 
-    record: fingerprint.Record
+    record: Record
     proxy: Proxy
     project_code: dict[str, str]
 
@@ -80,7 +81,8 @@ class Models:
         self._shelf: dict[str, Resident | Hosted] = {}
         self.values: dict[str, Any] = {}
         self.outcomes: list[dict[str, Any]] = []
-        self._digests: dict[str, str] = {}
+        self._loads: dict[str, str] = {}
+        self._present = Present(project)
 
     def shelve(self, message: Message) -> str:
         """Take a model that the runtime holds; returns its name."""
@@ -89,7 +91,7 @@ class Models:
             hosted_from(message)
             if header["kind"] == "hosted"
             else Resident(
-                fingerprint.Record.from_json(header["record"]),
+                Record.from_json(header["record"]),
                 message.payload,
                 message.fds,
                 header["needs_project"],
@@ -104,15 +106,25 @@ class Models:
 
         Anything that goes wrong is left for the reload, which has a place to say it.
         """
+        self.warm_up(name)
         entry = self._shelf.get(name)
-        if entry is not None:
-            fingerprint.warm_up(entry.record, self._project)
         if not isinstance(entry, Resident) or entry.needs_project or entry.value is not _NOT_ATTACHED:
             return
         try:
             entry.value = attach(entry.header, entry.fds, self._project, prefault=True)
         except Exception:  # noqa: BLE001
             entry.value = _NOT_ATTACHED
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that the runtime holds."""
+        return tuple(self._shelf)
+
+    def warm_up(self, name: str) -> None:
+        """Go through what can be compared before there is a revision to compare, so that the CPU has it at hand."""
+        entry = self._shelf.get(name)
+        if entry is not None:
+            Present(self._project).warm_up(entry.record)
 
     def proxies(self) -> dict[str, Proxy]:
         """The hosted models' proxies, by name."""
@@ -132,18 +144,19 @@ class Models:
         if why:
             runtime.tell({"kind": "loading", "model": spec.name, "why": why})
             entry, home, extra = self._load(spec, entry, why, runtime)
+            self._present = Present(self._project)
             why += extra
         if isinstance(entry, Resident):
             size = entry.size_bytes
             if entry.value is _NOT_ATTACHED:
-                entry.value = attach(entry.header, entry.fds, self._project)
+                self._attach(entry)
             self.values[spec.name] = entry.value
         elif isinstance(entry, Hosted):
             home = "hosted"
             self.values[spec.name] = entry.proxy
         if entry is not None:
             self._shelf[spec.name] = entry
-            self._digests[spec.name] = entry.record.digest
+            self._loads[spec.name] = entry.record.load
             if action == "kept":
                 entry.record.restore_ambient()
         self.outcomes.append({
@@ -163,21 +176,25 @@ class Models:
             for module, digest in entry.project_code.items():
                 if module_digest(self._project, module) != digest:
                     return f"{module} changed, and the hosted model holds code of the project"
-        difference = fingerprint.first_difference(entry.record, self.dependencies(spec), self._project, spec.loader)
+        difference = self._present.first_difference(entry.record, self.dependencies(spec), spec.loader)
         return difference or self._why_not_attached(entry)
 
     def _why_not_attached(self, entry: Resident | Hosted) -> str:
         """Attach a model that is to be kept; returns why it does not fit the code that is there now."""
         if isinstance(entry, Resident) and entry.value is _NOT_ATTACHED:
             try:
-                entry.value = attach(entry.header, entry.fds, self._project)
+                self._attach(entry)
             except CannotAttach as error:
                 return str(error)
         return ""
 
+    def _attach(self, entry: Resident) -> None:
+        self._present = Present(self._project)  # the project's own __setstate__ and the like may run
+        entry.value = attach(entry.header, entry.fds, self._project)
+
     def dependencies(self, spec: ModelSpec) -> dict[str, str]:
-        """The record digests of the models that a loader takes, by parameter name."""
-        return {name: self._digests.get(name, "") for name in spec.parameters if name in self.values}
+        """The names of the loads of the models that a loader takes, by parameter name."""
+        return {name: self._loads.get(name, "") for name in spec.parameters if name in self.values}
 
     def arguments(self, spec: ModelSpec) -> dict[str, Any]:
         """The models that a loader takes, by parameter name."""
@@ -190,7 +207,7 @@ class Models:
         if spec.hosted or (isinstance(entry, Hosted) and spec.hosted is None):
             return runtime.host(spec.name, why), "hosted", ""
         self._shelf.pop(spec.name, None)
-        recording = fingerprint.record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project)
+        recording = record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project)
         for note in recording.notes:
             runtime.tell({"kind": "notice", "key": f"{spec.name}: {note}", "text": f"{spec.name}: {note}"})
         if recording.cannot_stay:
@@ -203,26 +220,24 @@ class Models:
             del recording
             gc.collect()
             return runtime.host(spec.name, why), "hosted", f"; hosted: {error}"
-        record = recording.record
+        made = recording.record
         del recording  # the loader's own copy of the weights goes; what is used is the vault's
         gc.collect()
-        return self._keep(spec, record, packed, runtime), "resident", ""
+        return self._keep(spec, made, packed, runtime), "resident", ""
 
-    def _stay_here(
-        self, spec: ModelSpec, recording: fingerprint.Recording, reason: str, runtime: Runtime
-    ) -> tuple[None, str, str]:
+    def _stay_here(self, spec: ModelSpec, recording: Recording, reason: str, runtime: Runtime) -> tuple[None, str, str]:
         runtime.tell({"kind": "forget", "model": spec.name})
         self.values[spec.name] = recording.value
-        self._digests[spec.name] = f"worker {os.getpid()}"
+        self._loads[spec.name] = f"worker {os.getpid()}"
         return None, "worker", f"; it can't stay resident: {reason}"
 
-    def _keep(self, spec: ModelSpec, record: fingerprint.Record, packed: Packed, runtime: Runtime) -> Resident:
+    def _keep(self, spec: ModelSpec, made: Record, packed: Packed, runtime: Runtime) -> Resident:
         header = {
-            "kind": "keep", "model": spec.name, "record": record.to_json(), "needs_project": packed.needs_project,
+            "kind": "keep", "model": spec.name, "record": made.to_json(), "needs_project": packed.needs_project,
             "modules": list(packed.modules), "size_bytes": packed.size_bytes,
         }  # fmt: skip
         runtime.tell(header, packed.header, packed.fds)
-        return Resident(record, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes)
+        return Resident(made, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes)
 
 
 def module_digest(project: Project, module: str) -> str:
@@ -235,7 +250,7 @@ def hosted_from(message: Message) -> Hosted:
     """Make a proxy of a socket that the runtime connected to a model's host."""
     header = message.header
     return Hosted(
-        fingerprint.Record.from_json(header["record"]),
+        Record.from_json(header["record"]),
         Proxy(header["model"], socket.socket(fileno=message.fds[0])),
         header["project_code"],
     )

@@ -6,6 +6,7 @@ used for the project's files. What was read is kept: tracebacks, fingerprints an
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import importlib.util
 import linecache
@@ -14,6 +15,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FrameType
@@ -44,6 +46,7 @@ class Project:
         self._compiled: dict[tuple[str, str], CodeType] = {}
         self._sources: dict[str, bytes] = {}
         self._codes: dict[str, CodeType] = {}
+        self._digests: dict[str, str] = {}
         self._owned: dict[str, bool] = {}
 
     def update(self, changed: dict[str, str | None]) -> None:
@@ -95,6 +98,10 @@ class Project:
         """The bytes that were compiled for a file of the project, None if it was not imported."""
         return self._sources.get(path)
 
+    def digest_of(self, module: str) -> str:
+        """The sha256 of the source of an imported module of the project, empty for any other module."""
+        return self._digests.get(module, "")
+
     def relative(self, path: str) -> str:
         """A path as the user knows it: relative to the project where it is inside, else unchanged."""
         return path.removeprefix(self._prefix)
@@ -105,20 +112,24 @@ class Project:
         sys.path_importer_cache.clear()
 
     def precompile(self, should_stop: Callable[[], bool]) -> None:
-        """Compile the revision's files ahead of their import, one after the other, until told to stop.
-
-        Nothing of them runs. A file that can't be compiled is left for the import to complain about.
-        """
+        """Compile the revision's files ahead of their import, one after the other, until told to stop."""
         for relative_path, digest in list(self.manifest.items()):
             if should_stop():
                 return
-            path = self._prefix + relative_path
             try:
-                content = Path(path).read_bytes()
-                if sha256(content).hexdigest() == digest:
-                    self._compile(content, path, digest)
-            except (OSError, SyntaxError, ValueError):
+                content = Path(self._prefix + relative_path).read_bytes()
+            except OSError:
                 continue
+            if sha256(content).hexdigest() == digest:
+                self.compile_ahead(relative_path, content)
+
+    def compile_ahead(self, relative_path: str, content: bytes) -> None:
+        """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.
+
+        What can't be compiled is left for the import to complain about.
+        """
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            self._compile(content, self._prefix + relative_path, sha256(content).hexdigest())
 
     def load_code(self, module: str, path: str) -> CodeType:
         """Read, check and compile one file.
@@ -137,6 +148,7 @@ class Project:
         self._sources[path] = content
         code = self._compile(content, path, digest)
         self._codes[module] = code
+        self._digests[module] = digest
         self._show_lines(path, content)
         return code
 
@@ -197,8 +209,9 @@ def module_of(root: str, entry: str) -> tuple[str, str]:
     return str(folder), ".".join(parts)
 
 
+@functools.cache
 def installed_folders() -> tuple[str, ...]:
-    """Folders of installed packages and of the standard library: what a zygote may import ahead of time."""
+    """Folders of installed packages and of the standard library, with and without links: a path in one is not the user's."""
     paths = sysconfig.get_paths()
-    found = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
-    return tuple(sorted(os.path.realpath(folder) + os.sep for folder in found))
+    found = {*(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), *site.getsitepackages()}
+    return tuple(sorted({each + os.sep for folder in found for each in (folder, os.path.realpath(folder))}))

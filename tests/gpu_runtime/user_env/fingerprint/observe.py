@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import fingerprint, vault
 from hotloop.gpu_runtime.user_env.fingerprint import packages
+from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
+from hotloop.gpu_runtime.user_env.fingerprint.record import Record
+from hotloop.gpu_runtime.user_env.fingerprint.record import record as recorded
+from hotloop.gpu_runtime.user_env.fingerprint.values import digest
 from hotloop.gpu_runtime.user_env.source import Project
+from hotloop.gpu_runtime.user_env.vault.attaching import attach
+from hotloop.gpu_runtime.user_env.vault.packing import pack
+from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,10 @@ def _import(root: Path) -> tuple[Any, Project]:
 
 def _load(root: Path) -> tuple[Any, ...]:
     app, project = _import(root)
-    recording = fingerprint.record(app.load, {}, {}, project)
+    recording = recorded(app.load, {}, {}, project)
     if recording.cannot_stay:
         return recording.record.to_json(), None, recording.cannot_stay
-    packed = vault.pack(recording.value, project)
+    packed = pack(recording.value, project)
     # The pickled header travels to the next process in this test; the memory does by a file.
     memory = os.pread(packed.fds[0], os.fstat(packed.fds[0]).st_size, 0)
     return recording.record.to_json(), (packed.header, memory), ""
@@ -77,7 +83,7 @@ def _load(root: Path) -> tuple[Any, ...]:
 
 def _observed(app: Any, model: Any) -> Any:
     answers = app.handler(model) if hasattr(app, "handler") else None
-    return fingerprint.digest(model), answers
+    return digest(model), answers
 
 
 def _cold(root: Path) -> Any:
@@ -87,15 +93,15 @@ def _cold(root: Path) -> Any:
 
 def _kept(root: Path, record: Any, packed: Any) -> tuple[str, Any]:
     app, project = _import(root)
-    difference = fingerprint.first_difference(fingerprint.Record.from_json(record), {}, project, app.load)
+    difference = Present(project).first_difference(Record.from_json(record), {}, app.load)
     if difference:
         return difference, None
     header, memory = packed
     fd = os.memfd_create("model")
     os.write(fd, memory)
     try:
-        model = vault.attach(header, [fd], project)
-    except vault.CannotAttach as error:
+        model = attach(header, [fd], project)
+    except CannotAttach as error:
         return f"CannotAttach: {error}", None
     return "", _observed(app, model)
 

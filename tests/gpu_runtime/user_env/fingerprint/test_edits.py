@@ -438,3 +438,13 @@ def test_secret_of_the_environment_is_not_in_the_record(tmp_path: Path, monkeypa
     assert "TOKEN_OF_MINE" in record["environment"]
     assert "s3cret" not in repr(record)
     assert os.environ["TOKEN_OF_MINE"] == "s3cret-value"
+
+
+def test_asking_for_a_packages_version_reads_no_folder_of_the_project(tmp_path: Path):
+    # Libraries do so when a loader imports them; importlib.metadata then lists all of sys.path.
+    files = {"app.py": "import importlib.metadata\ndef load():\n    return [importlib.metadata.version('pytest')]\n"}
+    write(tmp_path, files)
+
+    longer = replacing("app.py", "import importlib.metadata\n", "import importlib.metadata\nADDED = 'a constant'\n")
+
+    assert observe(tmp_path, longer) == Seen("", is_same=True)

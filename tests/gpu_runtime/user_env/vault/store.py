@@ -11,8 +11,9 @@ from pathlib import Path
 SRC, FOLDER = sys.argv[1:3]
 sys.path[:0] = [SRC, FOLDER]
 
-from hotloop.gpu_runtime.user_env import vault  # noqa: E402
 from hotloop.gpu_runtime.user_env.source import Project  # noqa: E402
+from hotloop.gpu_runtime.user_env.vault.attaching import attach  # noqa: E402
+from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, pack  # noqa: E402
 
 if "torch" in sys.argv[3:]:
     import torch  # type: ignore[import-not-found]
@@ -50,7 +51,7 @@ def store(name, folder):
     kinds, project = imported()
     make, ask = kinds.KINDS[name]
     value = make()
-    packed = vault.pack(value, project)
+    packed = pack(value, project)
     (folder / "header").write_bytes(packed.header)
     (folder / "memory").write_bytes(os.pread(packed.fds[0], 1 << 30, 0))
     return {"answer": repr(ask(value))}
@@ -60,7 +61,7 @@ def rebuild(name, folder):
     kinds, project = imported()
     fd = os.memfd_create("model")
     os.write(fd, (folder / "memory").read_bytes())
-    value = vault.attach((folder / "header").read_bytes(), [fd], project, prefault=True)
+    value = attach((folder / "header").read_bytes(), [fd], project, prefault=True)
     return {"answer": repr(kinds.KINDS[name][1](value))}
 
 
@@ -68,8 +69,8 @@ def refuse(name):
     kinds, project = imported()
     make, _ = kinds.REFUSED[name]
     try:
-        vault.pack(make(), project)
-    except vault.CannotPack as error:
+        pack(make(), project)
+    except CannotPack as error:
         return {"path": error.path, "reason": error.reason, "type": error.type_name}
     return {"path": None}
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from hotloop.gpu_runtime.user_env.source import Project
-from hotloop.gpu_runtime.user_env.vault import arena, attach, pack
+from hotloop.gpu_runtime.user_env.vault import arena
+from hotloop.gpu_runtime.user_env.vault.attaching import attach
+from hotloop.gpu_runtime.user_env.vault.packing import pack
 
 HERE = Path(__file__).parent
 SRC = Path(__file__).parents[4] / "src"

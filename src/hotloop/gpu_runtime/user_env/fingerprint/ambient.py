@@ -100,10 +100,9 @@ def snapshot() -> dict[str, Any]:
     return {name: setting.read() for name, setting in settings().items()}
 
 
-def inputs(taken: dict[str, Any]) -> dict[str, Any]:
-    """Those of a snapshot that a loader's result may depend on, defaults of absent libraries filled in."""
-    known = settings()
-    return {**_TORCH_DEFAULTS, **{k: v for k, v in taken.items() if k not in known or known[k].is_input}}
+def inputs() -> dict[str, Any]:
+    """The settings that a loader's result may depend on, as they are; defaults of absent libraries filled in."""
+    return {**_TORCH_DEFAULTS, **{name: each.read() for name, each in settings().items() if each.is_input}}
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +131,8 @@ def generators(seeded: set[str]) -> dict[str, str]:
 
 def restore(changed: dict[str, Any], environment: dict[str, str | None], states: dict[str, str]) -> None:
     """Set again what a loader left."""
+    if not (changed or environment or states):
+        return
     for name, value in environment.items():
         if value is None:
             os.environ.pop(name, None)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
-from hotloop.gpu_runtime.user_env.fingerprint.effects import changed_effect
+from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
 from hotloop.gpu_runtime.user_env.fingerprint.record import Ran, Record, identity, sources, variable_digest
-from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses
+from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings
 from hotloop.gpu_runtime.user_env.fingerprint.values import Places
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name
+from hotloop.gpu_runtime.user_env.vault.code import code_digest
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -23,49 +23,65 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
 
 
-def first_difference(
-    record: Record, dependencies: dict[str, str], project: Project, loader: Callable[..., Any] | None = None
-) -> str:
-    """Compare a model's record with this process.
+class Present:
+    """The project as it is in this process: what one comparison looked at, the next need not look at again.
 
-    Args:
-        record: What it depended on.
-        dependencies: The digests of the records of the models it takes now, by parameter name.
-        project: The revision that was imported here.
-        loader: The function that would load it now.
-
-    Returns:
-        Nothing if running the loader here would take the same steps, else what differs, in a line.
+    Good until something of the project runs, such as a loader; then there must be another.
     """
-    places = Places(project)
-    parts = (
-        _code(record, project),
-        _loader(record, loader, places),
-        _meanings(record, project, places),
-        _effects(record, project),
-        _sources(record, project),
-        _models(record, dependencies),
-        _settings(record),
-        _environment(record),
-        _files(record, project),
-        _packages(record),
-    )
-    return next((difference for part in parts for difference in part), "")
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.places = Places(project)
+        self.effects = Effects(project)
+        self.meanings: dict[str, Meaning] = {}
+        self._glances: dict[str, files.Look] = {}
+
+    def first_difference(
+        self, record: Record, dependencies: dict[str, str], loader: Callable[..., Any] | None = None
+    ) -> str:
+        """Compare a model's record with this process.
+
+        Args:
+            record: What it depended on.
+            dependencies: The names of the loads of the models it takes now, by parameter name.
+            loader: The function that would load it now.
+
+        Returns:
+            Nothing if running the loader here would take the same steps, else what differs, in a line.
+        """
+        project = self.project
+        parts = (
+            _code(record, self),
+            _loader(record, loader, self.places),
+            _meanings(record, self),
+            _effects(record, self),
+            _sources(record, project),
+            _models(record, dependencies),
+            _settings(record),
+            _environment(record),
+            _files(record, self),
+            _packages(record),
+        )
+        return next((difference for part in parts for difference in part), "")
+
+    def warm_up(self, record: Record) -> None:
+        """Look at all that a comparison looks at beside the project's code, so that it is in the CPU's caches then."""
+        _ = record.used
+        for part in (_settings(record), _environment(record), _files(record, self), _packages(record)):
+            list(part)
+
+    def glance(self, path: str) -> files.Look:
+        """What a path is now, or was when it was looked at first."""
+        seen = self._glances.get(path)
+        if seen is None:
+            seen = self._glances[path] = files.glance(path)
+        return seen
 
 
-def warm_up(record: Record, project: Project) -> None:
-    """Look at all that a comparison looks at beside the project's code, so that the next one finds it in memory."""
-    for part in (_settings(record), _environment(record), _files(record, project), _packages(record)):
-        list(part)
-
-
-def _code(record: Record, project: Project) -> Iterator[str]:
-    by_module: dict[str, dict[str, list[CodeType]]] = {}
+def _code(record: Record, present: Present) -> Iterator[str]:
+    project = present.project
     for ran in record.ran:
-        if ran.module not in by_module:
-            top = _top_level(ran.module, project)
-            by_module[ran.module] = codes_by_name(top) if top else {}
-        same = by_module[ran.module].get(ran.name, [])
+        same = present.places.within(ran.module, lambda name=ran.module: _top_level(name, project)).get(ran.name, [])
         if ran.nth >= len(same):
             yield f"{ran.module.replace('.', '/')}.py: {_spoken(ran)} is gone"
         elif code_digest(same[ran.nth]) != ran.digest:
@@ -101,9 +117,9 @@ def _loader(record: Record, loader: Callable[..., Any] | None, places: Places) -
         yield f"{loader.__qualname__}() is another function now" if moved else f"{loader.__qualname__}() changed"
 
 
-def _meanings(record: Record, project: Project, places: Places) -> Iterator[str]:
-    now = Meanings(project, places)
-    now.collect({module: Uses.from_json(each) for module, each in record.uses.items()}, is_wide=record.is_wide)
+def _meanings(record: Record, present: Present) -> Iterator[str]:
+    now = Meanings(present.project, present.places, present.meanings)
+    now.collect(record.used, is_wide=record.is_wide)
     for ran in record.ran:
         now.note_class_of(ran.module, ran.name)
     now.collect({}, is_wide=False)
@@ -113,7 +129,7 @@ def _meanings(record: Record, project: Project, places: Places) -> Iterator[str]
         if (absent and name.startswith(absent)) or (name in record.fresh and name not in sys.modules):
             continue  # its module is not imported yet; its source was compared
         if record.meanings.get(key) != now.digests.get(key):
-            yield _changed(key, record, now, project)
+            yield _changed(key, record, now, present.project)
 
 
 def _changed(key: str, record: Record, now: Meanings, project: Project) -> str:
@@ -137,10 +153,10 @@ def _file_of(module: str, project: Project) -> str:
     return project.relative(path) if path and project.owns_file(path) else module
 
 
-def _effects(record: Record, project: Project) -> Iterator[str]:
-    module = changed_effect(record.effects, record.fresh, project)
+def _effects(record: Record, present: Present) -> Iterator[str]:
+    module = present.effects.changed(record.effects, record.fresh)
     if module:
-        yield f"{_file_of(module, project)}: a statement that runs on import changed"
+        yield f"{_file_of(module, present.project)}: a statement that runs on import changed"
 
 
 def _sources(record: Record, project: Project) -> Iterator[str]:
@@ -158,7 +174,7 @@ def _models(record: Record, dependencies: dict[str, str]) -> Iterator[str]:
 
 
 def _settings(record: Record) -> Iterator[str]:
-    now = ambient.inputs(ambient.snapshot())
+    now = ambient.inputs()
     for name, value in record.settings.items():
         if name in now and now[name] != value:
             yield f"{name} changed ({value} -> {now[name]})"
@@ -170,9 +186,10 @@ def _environment(record: Record) -> Iterator[str]:
             yield f"environment variable {name} changed"
 
 
-def _files(record: Record, project: Project) -> Iterator[str]:
+def _files(record: Record, present: Present) -> Iterator[str]:
+    project = present.project
     for path, seen in record.files.items():
-        if not files.is_as_seen(path, seen):
+        if not files.is_as_seen(path, seen, present.glance(path)):
             yield f"{project.relative(path)} {'kept changing while it was read' if seen['kind'] == 'unstable' else 'changed'}"
     for path, seen in record.folders.items():
         if files.listing(path) != seen:

@@ -49,9 +49,8 @@ def look(path: str, *, is_installed: bool) -> Look:
     return seen
 
 
-def is_as_seen(path: str, seen: Look) -> bool:
-    """Whether a path still holds what it did."""
-    now = glance(path)
+def is_as_seen(path: str, seen: Look, now: Look) -> bool:
+    """Whether a path, by a glance at it now, still holds what it did."""
     if now["kind"] != seen["kind"]:
         return False
     if now["kind"] != "file" or now["times"] == seen["times"]:

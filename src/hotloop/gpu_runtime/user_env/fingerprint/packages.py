@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError
 
-from hotloop.gpu_runtime.user_env.fingerprint.trace import installed_folders
+from hotloop.gpu_runtime.user_env.source import installed_folders
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -11,10 +11,11 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
-from hotloop.gpu_runtime.user_env.fingerprint.effects import effects_of
+from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
 from hotloop.gpu_runtime.user_env.fingerprint.trace import Trace, watching
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses, is_of_project
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, state_of
@@ -46,7 +47,7 @@ class Record:
     """What a loaded model depended on, and what its loader left set.
 
     Attributes:
-        load: Tells this load from any other of the same loader.
+        load: Names this load; another load has another name, even of the same loader.
         loader: The loader's module, name, ordinal, and what it is bound to.
         ran: The project's code that ran.
         uses: What that code refers to by name, by module.
@@ -62,7 +63,7 @@ class Record:
         settings: Ambient settings at the start.
         packages: Versions of what was used.
         python: The interpreter's version.
-        dependencies: Digests of the records of the models it was made from.
+        dependencies: The names of the loads of the models it was made from.
         left: Ambient settings, environment and random states that the loader left.
     """
 
@@ -85,10 +86,10 @@ class Record:
     dependencies: dict[str, str]
     left: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    @property
-    def digest(self) -> str:
-        """Names this load; another load has another digest, even of the same loader."""
-        return hashed(sorted(asdict(self).items(), key=lambda item: item[0]))
+    @cached_property
+    def used(self) -> dict[str, Uses]:
+        """`uses`, read."""
+        return {module: Uses.from_json(each) for module, each in self.uses.items()}
 
     def to_json(self) -> dict[str, Any]:
         """As what JSON can hold."""
@@ -126,6 +127,7 @@ class Recording:
 class _Before:
     """The process as the loader finds it."""
 
+    inputs: dict[str, Any]
     settings: dict[str, Any]
     environment: dict[str, str]
     state: dict[str, str]
@@ -141,7 +143,7 @@ def record(
     Args:
         loader: The user's function.
         arguments: The models that it takes, by parameter name.
-        dependencies: The digests of their records, by parameter name.
+        dependencies: The names of their loads, by parameter name.
         project: The revision that runs.
 
     Raises:
@@ -173,6 +175,7 @@ def _forget_cached_results(project: Project) -> None:
 
 def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Before:
     return _Before(
+        ambient.inputs(),
         ambient.snapshot(),
         dict(os.environ),
         state_of(project.modules(), project, places),
@@ -206,12 +209,12 @@ def _record(
         meanings=meanings.digests,
         shown=meanings.shown,
         fresh=tuple(trace.fresh),
-        effects=effects_of([name for name in project.modules() if name not in trace.fresh], project),
+        effects=Effects(project).of_all([name for name in project.modules() if name not in trace.fresh]),
         sources=sources(project) if reads_source else {},
         files=paths,
         folders={path: files.listing(path) for path in folders},
         environment=_environment(trace, before.environment),
-        settings=ambient.inputs(before.settings),
+        settings=before.inputs,
         packages=packages.used(trace.installed, {*meanings.installed, *_argument_modules(trace)}),
         python=sys.version,
         dependencies=dict(dependencies),

@@ -10,12 +10,12 @@ import os
 import posix
 import random
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint.files import Look, glance
+from hotloop.gpu_runtime.user_env.source import installed_folders
 from hotloop.gpu_runtime.user_env.vault.code import is_of_project
 
 if TYPE_CHECKING:
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 _NOT_DATA = ("/proc/", "/sys/", "/dev/")
-_IMPORTERS = ("<frozen importlib", "/user_env/source.py", "/linecache.py", "/tokenize.py", "/traceback.py")
+_IMPORTERS = (
+    "<frozen importlib",
+    "/importlib/metadata/",
+    "/user_env/source.py",
+    "/linecache.py",
+    "/tokenize.py",
+    "/traceback.py",
+)
 _STARTS_PROCESS = frozenset({"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.fork", "pty.spawn"})
 _MAKES = {"os.rename": 1, "os.replace": 1, "os.link": 1, "os.symlink": 1, "os.mkdir": 0, "os.truncate": 0,
           "os.remove": 0, "os.rmdir": 0}  # fmt: skip
@@ -329,11 +336,3 @@ def _monitoring(trace: Trace) -> Iterator[None]:
     finally:
         monitoring.set_events(tool, 0)
         monitoring.free_tool_id(tool)
-
-
-@functools.cache
-def installed_folders() -> tuple[str, ...]:
-    """Folders of installed packages and the standard library."""
-    paths = sysconfig.get_paths()
-    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple(sorted({os.path.realpath(folder) + os.sep for folder in folders} | {f + os.sep for f in folders}))

@@ -110,6 +110,15 @@ def _names_a_constant(steps: list[dis.Instruction]) -> bool:
     return following is not None and following.opname == "LOAD_CONST" and isinstance(following.argval, str)
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What one name means: a digest of its value, the project's classes in it, whether part of it can't be seen."""
+
+    digest: str
+    classes: dict[str, type]
+    is_opaque: bool
+
+
 class Meanings:
     """What names mean in this process: a digest for each, and how to show it.
 
@@ -119,7 +128,15 @@ class Meanings:
         installed: Modules, not of the project, that the names lead to.
     """
 
-    def __init__(self, project: Project, places: Places) -> None:
+    def __init__(self, project: Project, places: Places, known: dict[str, Meaning] | None = None) -> None:
+        """Prepare.
+
+        Args:
+            project: Whose names are looked up.
+            places: Where its code stands.
+            known: Meanings that were found before, by key; those found from now on are added.
+        """
+        self._known: dict[str, Meaning] = {} if known is None else known
         self.digests: dict[str, str] = {}
         self.shown: dict[str, str] = {}
         self.installed: set[str] = set()
@@ -197,10 +214,13 @@ class Meanings:
                 self._value(f"{module.__name__}.{name}", value, "")
 
     def _value(self, key: str, value: Any, module: str) -> None:
-        canon = Canon(self._project, self._places)
-        self.digests[key] = canon.digest(value)
-        self._classes.update(canon.classes)
-        if canon.opaque:
+        meaning = self._known.get(key)
+        if meaning is None:
+            canon = Canon(self._project, self._places)
+            meaning = self._known[key] = Meaning(canon.digest(value), canon.classes, bool(canon.opaque))
+        self.digests[key] = meaning.digest
+        self._classes.update(meaning.classes)
+        if meaning.is_opaque:
             # What it holds can't be seen: any other statement of the project may have made it another.
             self.digests[key] = hashed(self.digests[key], _statements(self._project))
         if isinstance(value, bool | int | float | str) and len(repr(value)) <= _MAX_SHOWN:

@@ -13,6 +13,7 @@ import functools
 import sys
 import types
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name, hashed, is_of_project
@@ -36,21 +37,26 @@ _MODULE_OWN = frozenset({
 
 
 class Places:
-    """Where each code object of the project stands."""
+    """Where each code object of the project stands. Each module is looked at once."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self._known: dict[int, tuple[str, int]] = {}
-        self._modules: set[str] = set()
+        self._by_module: dict[str, dict[str, list[types.CodeType]]] = {}
 
     def of(self, code: types.CodeType, module: str) -> tuple[str, int] | None:
         """Qualified name and ordinal of a code object in its module, None if it is not from its source."""
-        if module not in self._modules:
-            self._modules.add(module)
-            top = self.project.code_of(module)
-            for name, codes in codes_by_name(top).items() if top else ():
-                self._known.update((id(each), (name, nth)) for nth, each in enumerate(codes))
+        self.within(module, lambda: self.project.code_of(module))
         return self._known.get(id(code))
+
+    def within(self, module: str, top_level: Callable[[], types.CodeType | None]) -> dict[str, list[types.CodeType]]:
+        """The code objects of a module by qualified name; ``top_level`` gives the module's own, if it has any."""
+        if module not in self._by_module:
+            top = top_level()
+            found = self._by_module[module] = codes_by_name(top) if top else {}
+            for name, codes in found.items():
+                self._known.update((id(each), (name, nth)) for nth, each in enumerate(codes))
+        return self._by_module[module]
 
 
 class Canon:

@@ -55,7 +55,7 @@ def code_digest(code: CodeType) -> str:
     return hashed(
         code.co_code[0::2],
         arguments,
-        [_constant(each) for each in constants],
+        [constant_text(each) for each in constants],
         code.co_names,
         code.co_varnames,
         code.co_freevars,
@@ -69,7 +69,7 @@ def code_digest(code: CodeType) -> str:
 def shallow_digest(code: CodeType) -> str:
     """Digest of a code object's own instructions: bodies of what it defines do not count, their names do."""
     arguments, constants = _numbered_by_use(code)
-    shown = [each.co_qualname if isinstance(each, CodeType) else _constant(each) for each in constants]
+    shown = [each.co_qualname if isinstance(each, CodeType) else constant_text(each) for each in constants]
     return hashed(code.co_code[0::2], arguments, shown, code.co_names)
 
 
@@ -97,13 +97,14 @@ def has_operation(code: CodeType, wanted: tuple[int, ...]) -> bool:
     return next(_positions(code.co_code[0::2], wanted), None) is not None
 
 
-def _constant(value: Any) -> object:
+def constant_text(value: Any) -> object:
+    """What a constant is, the same in every process: a value whose repr says all about it."""
     if isinstance(value, CodeType):
         return code_digest(value)
     if isinstance(value, frozenset):
-        return "frozenset", sorted(repr(_constant(each)) for each in cast("frozenset[Any]", value))
+        return "frozenset", sorted(repr(constant_text(each)) for each in cast("frozenset[Any]", value))
     if isinstance(value, tuple):
-        return "tuple", [_constant(each) for each in cast("tuple[Any, ...]", value)]
+        return "tuple", [constant_text(each) for each in cast("tuple[Any, ...]", value)]
     return type(value).__name__, repr(value)
 
 
