@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import subprocess
 import sys
 
@@ -66,10 +67,32 @@ async def similar(client):
     assert (user.shown(model.file), model.line) == ("shop.py", 5)
     file = str(user.folder / "shop.py")
     assert app.endpoints["embed"] == EndpointSpec(
-        "embed", module.embed, "/v1/embed", ("POST", "PUT"), Batch(8), "sync", False, True, 64, file, 9
+        "embed",
+        module.embed,
+        inspect.signature(module.embed),
+        "/v1/embed",
+        ("POST", "PUT"),
+        Batch(8),
+        "sync",
+        False,
+        True,
+        64,
+        file,
+        9,
     )
     assert app.endpoints["tokens"] == EndpointSpec(
-        "tokens", module.tokens, "/tokens", (), None, "async", True, False, 2, file, 15
+        "tokens",
+        module.tokens,
+        inspect.signature(module.tokens),
+        "/tokens",
+        (),
+        None,
+        "async",
+        True,
+        False,
+        2,
+        file,
+        15,
     )
     assert (probe.parameters, probe.kind, probe.line) == (("client",), "async", 19)
     assert (user.shown(app.file), app.line) == ("shop.py", 2)

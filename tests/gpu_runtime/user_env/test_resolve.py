@@ -98,8 +98,8 @@ def tokens(item: Item | None, n: int = 3):
         {
             "name": "embed",
             "path": "/embed",
-            "methods": ("GET", "POST"),
-            "parameters": (("text", "str"),),
+            "methods": ["GET", "POST"],
+            "parameters": [["text", "str"]],
             "returns": "list[list[float]]",
             "is_batched": True,
             "is_stream": False,
@@ -107,8 +107,8 @@ def tokens(item: Item | None, n: int = 3):
         {
             "name": "tokens",
             "path": "/tokens",
-            "methods": ("POST",),
-            "parameters": (("item", "Item | None"), ("n", "int = 3")),
+            "methods": ["POST"],
+            "parameters": [["item", "Item | None"], ["n", "int = 3"]],
             "returns": "",
             "is_batched": False,
             "is_stream": True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import types
 import typing
 from collections.abc import Callable
@@ -19,9 +18,8 @@ class Annotations:
         parameters: As `inspect` has them, by name, with annotations that are not evaluated.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], signature: inspect.Signature) -> None:
         self._globals: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})
-        signature = _signature(function)
         self.parameters = signature.parameters
         self._returns: Any = signature.return_annotation
 
@@ -66,11 +64,3 @@ class Annotations:
 
 def _mentions_text(annotation: Any) -> bool:
     return not isinstance(annotation, type) or bool(typing.get_args(annotation))
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):  # annotations are evaluated when they are looked at, and may not exist
-        import annotationlib
-
-        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
-    return inspect.signature(function)

@@ -71,14 +71,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model's loader. ``parameters`` are all its parameters' names; ``hosted`` None means: decided by trying."""
+    """A model's loader. ``hosted`` None means: decided by trying."""
 
     name: str
     loader: Callable[..., Any]
-    parameters: tuple[str, ...]
+    signature: inspect.Signature
     hosted: bool | None
     file: str
     line: int
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """All its parameters' names."""
+        return tuple(self.signature.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class EndpointSpec:
 
     name: str
     function: Callable[..., Any]
+    signature: inspect.Signature
     path: str
     methods: tuple[str, ...]
     batch: Batch | None
@@ -111,10 +117,15 @@ class ProbeSpec:
 
     name: str
     function: Callable[..., Any]
-    parameters: tuple[str, ...]
+    signature: inspect.Signature
     kind: Literal["sync", "async"]
     file: str
     line: int
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """All its parameters' names."""
+        return tuple(self.signature.parameters)
 
 
 class App:
@@ -162,8 +173,8 @@ class App:
         """
 
         def register(loader: _Function) -> _Function:
-            place, parameters = _examine("model", loader)
-            spec = ModelSpec(loader.__name__, loader, parameters, hosted, *place)
+            place, signature = _examine("model", loader)
+            spec = ModelSpec(loader.__name__, loader, signature, hosted, *place)
             _add(self.models, "model", spec)
             return loader
 
@@ -203,14 +214,14 @@ class App:
         """
 
         def register(function: _Function) -> _Function:
-            place, _ = _examine("endpoint", function)
+            place, signature = _examine("endpoint", function)
             route = f"/{function.__name__}" if path is None else path
             verbs = _checked_methods(function.__name__, methods, place)
             _check_endpoint(function.__name__, route, batch, concurrency, place)
             kind, is_stream = _kind_of(function)
             spec = EndpointSpec(
-                function.__name__, function, route, verbs, batch, kind, is_stream, idempotent, concurrency, *place
-            )
+                function.__name__, function, signature, route, verbs, batch, kind, is_stream, idempotent, concurrency, *place
+            )  # fmt: skip
             _check_batch_stream(spec)
             _add(self.endpoints, "endpoint", spec)
             return function
@@ -219,12 +230,12 @@ class App:
 
     def probe(self, function: _Function) -> _Function:
         """Run a function after every reload: `client` calls the endpoints, other parameters are models."""
-        place, parameters = _examine("probe", function)
+        place, signature = _examine("probe", function)
         kind, is_stream = _kind_of(function)
         if is_stream:
             msg = f"probe {function.__name__!r} is a generator: expected a function that returns its result"
             raise AppError(msg, "return a list instead of yielding", *place)
-        _add(self.probes, "probe", ProbeSpec(function.__name__, function, parameters, kind, *place))
+        _add(self.probes, "probe", ProbeSpec(function.__name__, function, signature, kind, *place))
         return function
 
     def _requirements(self, name: str, given: Iterable[str]) -> tuple[str, ...]:
@@ -253,7 +264,7 @@ def at(file: str, line: int) -> str:
     return f"{file}:{line}"
 
 
-def _examine(word: str, function: Any) -> tuple[tuple[str, int], tuple[str, ...]]:
+def _examine(word: str, function: Any) -> tuple[tuple[str, int], inspect.Signature]:
     if not isinstance(inspect.unwrap(function) if callable(function) else function, FunctionType):
         msg = f"@app.{word} was given {_described(function)}: expected a function"
         raise AppError(msg, f"write it as a def, and put @app.{word} above", *_place_of_caller(depth=2, skip_own=True))
@@ -261,12 +272,21 @@ def _examine(word: str, function: Any) -> tuple[tuple[str, int], tuple[str, ...]
     if function.__name__ == "<lambda>":
         msg = f"@app.{word} was given a lambda at {at(*place)}: it has no name"
         raise AppError(msg, "write it as a def", *place)
-    return place, _parameters_of(word, function, place)
+    signature = _signature_of(function)
+    _check_parameters(word, function.__name__, signature, place)
+    return place, signature
 
 
-def _parameters_of(word: str, function: Callable[..., Any], place: tuple[str, int]) -> tuple[str, ...]:
-    parameters = inspect.signature(function).parameters
-    for name, parameter in parameters.items():
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    if sys.version_info >= (3, 14):  # annotations are evaluated when they are looked at, and may not exist
+        import annotationlib
+
+        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+def _check_parameters(word: str, function: str, signature: inspect.Signature, place: tuple[str, int]) -> None:
+    for name, parameter in signature.parameters.items():
         if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
             continue
         shown = {
@@ -274,9 +294,8 @@ def _parameters_of(word: str, function: Callable[..., Any], place: tuple[str, in
             parameter.VAR_KEYWORD: f"**{name}",
             parameter.POSITIONAL_ONLY: f"{name!r} as positional only",
         }[parameter.kind]
-        msg = f"{word} {function.__name__!r} at {at(*place)} takes {shown}: parameters are given by name"
+        msg = f"{word} {function!r} at {at(*place)} takes {shown}: parameters are given by name"
         raise AppError(msg, "name each parameter, before any '/'" if "only" in shown else "name each parameter", *place)
-    return tuple(parameters)
 
 
 def _kind_of(function: Callable[..., Any]) -> tuple[Literal["sync", "async"], bool]:

@@ -156,7 +156,7 @@ def _models_of(app: App, spec: ModelSpec) -> tuple[str, ...]:
         kind = "a generator" if _is_generator(spec.loader) else "async"
         msg = f"model {spec.name!r} at {at(*place)} is {kind}: a loader is a plain function that returns the model"
         raise AppError(msg, "write it with def and return", *place)
-    parameters = inspect.signature(spec.loader).parameters
+    parameters = spec.signature.parameters
     for name, parameter in parameters.items():
         if name not in app.models and parameter.default is parameter.empty:
             msg = f"model {spec.name!r} at {at(*place)} takes {name!r}, which is no model of this app"
@@ -206,7 +206,7 @@ def _ordered(wanted: Iterable[str], needs: dict[str, tuple[str, ...]]) -> tuple[
 
 
 def _planned(app: App, spec: EndpointSpec) -> PlannedEndpoint:
-    annotations = Annotations(spec.function)
+    annotations = Annotations(spec.function, spec.signature)
     injected: list[str] = []
     parameters: list[RequestParameter] = []
     for name, parameter in annotations.parameters.items():
@@ -232,7 +232,7 @@ def _check_injected(app: App, spec: EndpointSpec, name: str, annotations: Annota
     hint = annotations.of_injected(name)
     plain = typing.get_args(hint)[0] if typing.get_origin(hint) is list and typing.get_args(hint) else hint
     model = app.models[name]
-    if plain not in _PLAIN or Annotations(model.loader).of_return() == hint:
+    if plain not in _PLAIN or Annotations(model.loader, model.signature).of_return() == hint:
         return
     msg = (
         f"endpoint {spec.name!r} at {at(spec.file, spec.line)} takes '{name}: {hints.text_of(hint)}', "
@@ -306,7 +306,7 @@ def _planned_probe(app: App, spec: ProbeSpec) -> PlannedProbe:
             f"but the model at {at(model.file, model.line)} has that name"
         )
         raise AppError(msg, "rename the model", model.file, model.line)
-    for name, parameter in inspect.signature(spec.function).parameters.items():
+    for name, parameter in spec.signature.parameters.items():
         if name != _CLIENT and name not in app.models and parameter.default is parameter.empty:
             msg = f"probe {spec.name!r} at {at(spec.file, spec.line)} takes {name!r}: expected 'client' or a model"
             raise AppError(msg, _meant(name, (_CLIENT, *app.models)) or "drop the parameter", spec.file, spec.line)
