@@ -102,9 +102,9 @@ class RuntimeDriver:
     def _send(self, header: dict[str, Any]) -> None:
         self._link.send(header)
 
-    def send(self, header: dict[str, Any]) -> None:
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         """Send the runtime a frame."""
-        self._send(header)
+        self._link.send(header, payload)
 
     def _receive(self, link: wire.Link, into: queue.Queue[events.Event | None]) -> None:
         try:

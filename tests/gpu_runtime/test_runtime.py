@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -66,6 +67,42 @@ def test_edit_of_a_method_is_live_and_the_model_is_kept(driver: RuntimeDriver):
 
     assert models(ready) == {"greeter": ("kept", "fingerprint equal")}
     assert driver.call("greet", name="Bob").json == "Hello, Bob."
+
+
+@pytest.mark.parametrize("shown", [WORDS.replace("Hello", "Goodbye"), "def broken(:\n", "\0", "(" * 5000])
+def test_what_is_shown_ahead_of_a_revision_counts_for_nothing(driver: RuntimeDriver, shown: str):
+    driver.send({"kind": "incoming", "files": [{"path": "words.py", "size": len(shown)}]}, shown.encode())
+    ready = driver.wait_reload(driver.save({"words.py": WORDS.replace("{name}!", "{name}.")}))
+
+    assert (ready.start, models(ready)) == ("standby", {"greeter": ("kept", "fingerprint equal")})
+    assert driver.call("greet", name="Bob").json == "Hello, Bob."
+
+
+def test_what_was_shown_ahead_is_what_runs_once_it_is_applied(driver: RuntimeDriver):
+    words = WORDS.replace("{name}!", "dear {name}.")
+    driver.send({"kind": "incoming", "files": [{"path": "words.py", "size": len(words)}]}, words.encode())
+    driver.wait_reload(driver.save({"words.py": words}))
+
+    assert driver.call("greet", name="Bob").json == "Hello, dear Bob."
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("GOMP_SPINCOUNT", None), ("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active")]
+)
+def test_variables_that_the_zygote_sets_for_libraries_are_not_seen_by_the_app(
+    tmp_path: Path, variable: str, value: str | None
+):
+    app = (
+        "import os, hotloop\napp = hotloop.App('env')\nMARK = 1\n"
+        "@app.endpoint\ndef seen() -> list[str | None]:\n"
+        "    return [os.environ.get(name) for name in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')]\n"
+    )
+    environment = {**os.environ, **({variable: value} if value else {})}
+    with RuntimeDriver(tmp_path, {"app.py": app}, environment=environment) as driver:
+        driver.wait_for(events.StandbyReady)
+        driver.wait_reload(driver.save({"app.py": app.replace("MARK = 1", "MARK = 2")}))
+
+        assert driver.call("seen").json == [environment.get("GOMP_SPINCOUNT"), environment.get("OMP_WAIT_POLICY")]
 
 
 def test_edit_of_what_a_loader_reads_loads_the_model_and_says_why(driver: RuntimeDriver):

@@ -46,7 +46,8 @@ def main():
             elif message.kind == "stop":
                 return
             else:
-                say(message.kind, json.dumps({"got_at_s": time.monotonic(), **message.header}))
+                payload = message.payload.decode()
+                say(message.kind, json.dumps({"got_at_s": time.monotonic(), "payload": payload, **message.header}))
     except LinkClosed:
         return
 

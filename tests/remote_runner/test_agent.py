@@ -149,6 +149,25 @@ def test_the_runtime_is_told_each_revision_and_the_whole_tree_first(tmp_path):
     assert config["root"] == str(tmp_path / "sessions" / PROJECT / "tree")
 
 
+def test_the_runtime_is_shown_modules_before_they_are_applied(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.sync(Files(app=b"1"))
+            await session.start({"entry": "app.py"})
+            await session.push(saved("app.py", b"x = 2"))
+            await session.push(saved("notes.txt", b"x = 3"))
+            await until(lambda: len(events.notices("revision")) == 3)
+            await session.end()
+            return [json.loads(text) for kind in ("incoming", "revision") for text in events.notices(kind)]
+
+    shown, _, second, _ = run(tmp_path, main())
+
+    assert (shown["files"], shown["payload"]) == ([{"path": "app.py", "size": 5}], "x = 2")
+    assert shown["got_at_s"] < second["got_at_s"]
+
+
 def test_end_of_the_last_session_leaves_no_process_and_no_socket(tmp_path):
     async def main():
         async with connect(tmp_path) as session:

@@ -25,17 +25,15 @@ class Probing:
 
     Args:
         pins: The pinned requests.
-        address: Where the app is served, for the probes' client.
         timeout_s: How long a generation's probes may take in all.
         emit: Gets each result.
         done: Called with a generation's number when its probes ran or their time is up.
     """
 
     def __init__(
-        self, pins: Pins, address: str, timeout_s: float, emit: Callable[[Event], None], done: Callable[[int], None]
+        self, pins: Pins, timeout_s: float, emit: Callable[[Event], None], done: Callable[[int], None]
     ) -> None:
         self._pins = pins
-        self._address = address
         self._timeout_s = timeout_s
         self._emit = emit
         self._done = done
@@ -49,7 +47,7 @@ class Probing:
         self._run = _Run(worker, generation, revision)
         self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._finish)
         if worker.ready["probes"]:
-            worker.link.send({"kind": "probe", "address": self._address})
+            worker.link.send({"kind": "probe"})
         else:
             self.functions_done(worker)
 

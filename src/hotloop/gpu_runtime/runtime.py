@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,9 @@ from hotloop.gpu_runtime.user_env.wire import Message
 
 RELEARN_AFTER_S = 1.0
 ZYGOTE_WAIT_S = 0.1
+# A reload has the machine for itself: reading, printing and drawing what is told of it cost three processes more than it
+# costs the worker, and slowed it down by a tenth.
+HOLD_BACK_S = 0.03
 
 
 class Runtime:
@@ -49,6 +53,7 @@ class Runtime:
         ended: Callable[[], None],
     ) -> None:
         self.config = config
+        self._address = address
         self._dispatcher = dispatcher
         self._send = send
         self._ended = ended
@@ -63,10 +68,11 @@ class Runtime:
         self._fleet = Fleet(config, self._worker_log)
         self._hosts = Hosts(self._fleet, self._holdings, self._host_died, self._notice)
         self._pins = Pins(dispatcher)
-        self._probing = Probing(self._pins, address, config.probe_timeout_s, self.emit, self._probes_done)
+        self._probing = Probing(self._pins, config.probe_timeout_s, self.emit, self._probes_done)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._starts: dict[int, decide.Start] = {}
         self._notices: set[str] = set()
+        self._held: deque[Callable[[], events.Event]] = deque()
         dispatcher.on_idle = self._generation_idle
 
     # --- from the agent -----------------------------------------------------------------------------------------
@@ -79,6 +85,8 @@ class Runtime:
         """Do what the agent says."""
         header = message.header
         match message.kind:
+            case "incoming":
+                self._foretell(message)
             case "revision":
                 self._revised(header)
             case "reload":
@@ -104,8 +112,27 @@ class Runtime:
         self._feed(decide.Stop())
 
     def emit(self, event: events.Event) -> None:
-        """Send an event to the agent."""
+        """Send an event to the agent, after those that were held back."""
+        self._release()
+        self._tell(event)
+
+    def _hold_back(self, make: Callable[[], events.Event]) -> None:
+        """Make and send an event a little later, or before the next one that is not held back."""
+        self._held.append(make)
+        self._later("held", HOLD_BACK_S, self._release)
+
+    def _release(self) -> None:
+        while self._held:
+            self._tell(self._held.popleft()())
+
+    def _tell(self, event: events.Event) -> None:
         self._send({"kind": "event", "event": to_json(event)})
+
+    def _foretell(self, message: Message) -> None:
+        """Let the standby compile what a changeset brings while the agent still writes it."""
+        standby = self._state.having("standby")
+        if standby is not None:
+            self._fleet[standby.number].link.send(message.header, message.payload)
 
     def _revised(self, header: dict[str, Any]) -> None:
         changed: dict[str, str | None] = header["changed"]
@@ -224,9 +251,13 @@ class Runtime:
         worker = self._fleet[action.worker]
         self._starts[action.worker] = action.start
         worker.generation = self._state.generation + 1
-        worker.link.send({"kind": "go", "changed": worker.unsent, "forced": sorted(self._forced)})
+        worker.link.send(
+            {"kind": "go", "changed": worker.unsent, "forced": sorted(self._forced), "address": self._address}
+        )
         worker.unsent = {}
-        self.emit(events.ReloadStarted(time.monotonic(), action.revision, action.start))
+        self._cancel("learn")  # it would be asked amid the new generation's probes
+        started = events.ReloadStarted(time.monotonic(), action.revision, action.start)
+        self._hold_back(lambda: started)
 
     def _activate(self, action: decide.Activate) -> None:
         worker = self._fleet[action.worker]
@@ -235,23 +266,14 @@ class Runtime:
         self._forced.clear()
         revision = self._state.workers[action.worker].revision
         self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send)
-        self.emit(
-            events.Ready(
-                at_s=time.monotonic(),
-                revision=revision,
-                generation=action.generation,
-                imported_at_s=ready["imported_at_s"],
-                start=self._starts.pop(action.worker, "fork"),
-                models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
-                endpoints=tuple(record_from_json(events.EndpointShape, s) for s in ready["shapes"]),
-                probes=tuple(ready["probes"]),
-            )
-        )
+        at_s, start = time.monotonic(), self._starts.pop(action.worker, "fork")
+        self._hold_back(lambda: _ready_event(worker, at_s, revision, start))
 
     def _drain(self, number: int) -> None:
         worker = self._fleet[number]
         if self._dispatcher.is_idle(worker.generation):
-            self._loop.call_soon(lambda: self._feed(decide.Drained(number)))
+            # Not at once: to end a process takes more than to begin the new one's probes.
+            self._later(f"drain {number}", HOLD_BACK_S, lambda: self._feed(decide.Drained(number)))
             return
         self._later(f"drain {number}", self.config.drain_timeout_s, lambda: self._drained_by_force(worker))
 
@@ -301,6 +323,7 @@ class Runtime:
         self._later("moved", action.within_s, lambda: self._feed(decide.MovedTooLong(action.revision, problem)))
 
     def _exit(self) -> None:
+        self._release()
         self._probing.cancel()
         for timer in self._timers.values():
             timer.cancel()
@@ -458,6 +481,20 @@ class Runtime:
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
+
+
+def _ready_event(worker: WorkerProcess, at_s: float, revision: int, start: decide.Start) -> events.Ready:
+    ready = worker.ready
+    return events.Ready(
+        at_s=at_s,
+        revision=revision,
+        generation=worker.generation,
+        imported_at_s=ready["imported_at_s"],
+        start=start,
+        models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
+        endpoints=tuple(record_from_json(events.EndpointShape, s) for s in ready["shapes"]),
+        probes=tuple(ready["probes"]),
+    )
 
 
 def become_subreaper() -> None:

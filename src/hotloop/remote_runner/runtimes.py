@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hotloop import events
+from hotloop.changes import Put
 from hotloop.remote_runner import processes
 from hotloop.remote_runner.frames import FrameSocket
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from hotloop.changes import Changeset
     from hotloop.gpu_runtime.user_env.wire import Message
     from hotloop.remote_runner.workspace import Applied, Workspace
 
@@ -116,6 +118,17 @@ class RuntimeSupervisor:
             self._pins.pop(header.get("name", ""), None)
         if self._frames is not None:
             self._frames.send(header)
+
+    def foretell(self, changeset: Changeset) -> None:
+        """Show the runtime the modules that are about to be written, so that compiling them waits for nothing.
+
+        It may be refused yet: what comes of it counts only once `announce` says that it was applied.
+        """
+        modules = [each for each in changeset.operations if isinstance(each, Put) and each.path.endswith(".py")]
+        contents = [changeset.contents.get(each.digest, b"") for each in modules]
+        if self._frames is not None and any(contents):
+            files = [{"path": each.path, "size": len(content)} for each, content in zip(modules, contents, strict=True)]
+            self._frames.send({"kind": "incoming", "files": files}, b"".join(contents))
 
     def announce(self, applied: Applied) -> None:
         """Tell the runtime about a revision that was just applied."""

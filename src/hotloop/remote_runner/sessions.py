@@ -93,6 +93,7 @@ class Session:
 
     def apply(self, changeset: Changeset) -> Applied:
         """Apply a changeset and tell the runtime at once. Raises as `Workspace.apply`."""
+        self.runtime.foretell(changeset)
         applied = self.workspace.apply(changeset)
         self._announce(applied)
         return applied

@@ -7,9 +7,11 @@ from __future__ import annotations
 import http.client
 import inspect
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,8 @@ from hotloop.gpu_runtime.user_env import values
 from hotloop.gpu_runtime.user_env.resolve import Plan
 
 REQUEST_TIMEOUT_S = 120.0
+
+Connect = Callable[[], http.client.HTTPConnection]
 
 
 class ProbeError(Exception):
@@ -38,8 +42,8 @@ class Client:
         compute_s: Time that the endpoints took, as they reported it, seconds.
     """
 
-    def __init__(self, address: str, probe: str, endpoints: dict[str, tuple[str, bool]]) -> None:
-        self._address = urlsplit(address)
+    def __init__(self, connect: Connect, probe: str, endpoints: dict[str, tuple[str, bool]]) -> None:
+        self._connect = connect
         self._probe = probe
         self._endpoints = endpoints
         self.compute_s = 0.0
@@ -58,9 +62,7 @@ class Client:
         return call
 
     def _send(self, path: str, arguments: dict[str, Any], *, is_stream: bool) -> Iterator[Any]:
-        connection = http.client.HTTPConnection(
-            self._address.hostname or "127.0.0.1", self._address.port, timeout=REQUEST_TIMEOUT_S
-        )
+        connection = self._connect()
         try:
             _, body = values.encode(arguments, "application/json")
             headers = {
@@ -97,7 +99,15 @@ def _plain(content: bytes, kind: str) -> Any:
 
 
 class ProbeRunner:
-    """Runs all probes of a plan, one after the other, in a thread beside the worker's own."""
+    """Runs all probes of a plan, one after the other, in a thread beside the worker's own.
+
+    Args:
+        plan: The app, whose endpoints a probe's client can call.
+        models: By name.
+        tell: Gets a ``probed`` frame for each result, then ``probes_done``.
+        describe: Makes a problem of what a probe raised.
+        address: Where the app is served, as a URL.
+    """
 
     def __init__(
         self,
@@ -105,24 +115,49 @@ class ProbeRunner:
         models: dict[str, Any],
         tell: Callable[..., None],
         describe: Callable[[BaseException], dict[str, Any]],
+        address: str,
     ) -> None:
+        self._address = address
         self._plan = plan
         self._models = models
         self._tell = tell
         self._describe = describe
         self._endpoints = {e.spec.name: (e.spec.path, e.spec.is_stream) for e in plan.endpoints}
+        self._first: queue.SimpleQueue[None] | None = None
 
-    def start(self, request: dict[str, Any]) -> None:
-        """Begin to run the probes against ``address``; each result is a ``probed`` frame, the end ``probes_done``."""
-        threading.Thread(target=self._run, args=(request["address"],), name="probes", daemon=True).start()
+    def prepare(self) -> None:
+        """Have a thread and a connection ready for the first run, which follows at once."""
+        if self._plan.probes:
+            self._first = queue.SimpleQueue()
+            threading.Thread(target=self._wait, args=(self._first,), name="probes", daemon=True).start()
 
-    def _run(self, address: str) -> None:
+    def start(self) -> None:
+        """Begin to run the probes."""
+        first, self._first = self._first, None
+        if first is not None:
+            first.put(None)
+            return
+        threading.Thread(target=self.run, args=(self._connection,), name="probes", daemon=True).start()
+
+    def _wait(self, told: queue.SimpleQueue[None]) -> None:
+        connected = [self._connection()]
+        with suppress(OSError):  # the request tries again, and has a place to say it
+            connected[0].connect()
+        told.get()
+        self.run(lambda: connected.pop() if connected else self._connection())
+
+    def _connection(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self._address)
+        return http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=REQUEST_TIMEOUT_S)
+
+    def run(self, connect: Connect) -> None:
+        """Run the probes in this thread."""
         for probe in self._plan.probes:
-            self._tell(self._try(probe.spec, address))
+            self._tell(self._try(probe.spec, connect))
         self._tell({"kind": "probes_done"})
 
-    def _try(self, spec: Any, address: str) -> dict[str, Any]:
-        client = Client(address, spec.name, self._endpoints)
+    def _try(self, spec: Any, connect: Connect) -> dict[str, Any]:
+        client = Client(connect, spec.name, self._endpoints)
         available = {**self._models, "client": client}
         began_s = time.perf_counter()
         output, trouble = "", None

@@ -9,35 +9,76 @@ user's, and leaves nothing behind that an import could see.
 
 from __future__ import annotations
 
+import http.client
 import linecache
 import os
+import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from hotloop.gpu_runtime.user_env import fingerprint, resolve, start
+from hotloop.gpu_runtime.user_env import resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller
-from hotloop.gpu_runtime.user_env.fingerprint import Record
+from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
+from hotloop.gpu_runtime.user_env.fingerprint.record import Record, record
+from hotloop.gpu_runtime.user_env.probe import ProbeRunner
 from hotloop.gpu_runtime.user_env.source import Project
 
 _FOLDER = str((Path(__file__).parent / "rehearsal").resolve())
 _ENTRY = "hotloop_rehearsal"
+_REQUEST = b'{"text": "x", "number": 1}'
+_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-hotloop-revision: 1\r\nx-hotloop-generation: 1\r\n"
+    b'x-hotloop-compute-ms: 1.000\r\ndate: Tue, 24 Nov 2026 00:00:00 GMT\r\ncontent-length: 4\r\n\r\n"x!"'
+)
 
 
 def record_model() -> Record:
     """Load the made-up app's model under trace, for `rehearse` to compare with."""
     with _made_up_app() as (project, imported):
-        return fingerprint.record(imported.plan.models[0].loader, {}, {}, project).record
+        return record(imported.plan.models[0].loader, {}, {}, project).record
 
 
-def rehearse(record: Record | None = None) -> None:
-    """Import the made-up app, make all that serving it would need, compare its model, and forget it."""
+def rehearse(recorded: Record | None = None) -> list[wire.Message]:
+    """Import the made-up app, compare its model, answer a request and run its probe as if it were served; forget it.
+
+    Returns:
+        The frames that a worker would have sent.
+    """
+    sent: list[wire.Message] = []
+
+    def send(header: dict[str, Any], payload: bytes = b"") -> None:
+        sent.extend(wire.FrameReader().feed(wire.pack(header, payload)))
+
     with _made_up_app() as (project, imported):
-        if record is not None:
-            fingerprint.first_difference(record, {}, project)
-        resolve.shapes(imported.plan)
-        Caller(imported.plan, {}, lambda *_: None, project)
+        plan = imported.plan
+        if recorded is not None:
+            Present(project).first_difference(recorded, {}, plan.models[0].loader)
+        models: dict[str, Any] = dict.fromkeys(plan.app.models)
+        caller = Caller(plan, models, send, project)
+        send({"kind": "ready", "shapes": resolve.shapes(plan)})
+        item = {"id": 1, "size": len(_REQUEST), "type": "application/json"}
+        caller.handle(wire.Message({"kind": "call", "id": 1, "endpoint": "plain", "items": [item]}, _REQUEST))
+        with _answered() as connect:
+            ProbeRunner(plan, models, send, lambda _: {}, "").run(connect)
+    return sent
+
+
+@contextmanager
+def _answered() -> Generator[Callable[[], http.client.HTTPConnection]]:
+    """Connections to nobody: the answer lies there before it is asked for."""
+    ours, theirs = socket.socketpair()
+
+    def connect() -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1")
+        connection.sock = ours
+        return connection
+
+    with ours, theirs:
+        theirs.sendall(_RESPONSE)
+        yield connect
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env import problem, resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
-from hotloop.gpu_runtime.user_env.fingerprint import Record
+from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.models import Hosted, HostFailed, Models, Runtime, hosted_from
 from hotloop.gpu_runtime.user_env.probe import ProbeRunner
 from hotloop.gpu_runtime.user_env.rehearse import rehearse
@@ -73,7 +73,7 @@ class Worker:
         Returns:
             The "go", or None if the worker is not needed any more.
         """
-        steps: list[Callable[[], None]] = [lambda: self._project.precompile(self._is_asked)]
+        steps: list[Callable[[], object]] = [lambda: self._project.precompile(self._is_asked)]
         if self._rehearsed is not None:
             steps.append(lambda: rehearse(self._rehearsed))
         is_told = False
@@ -93,9 +93,21 @@ class Worker:
             if message.kind in _MODEL_KINDS:
                 name = self._models.shelve(message)
                 steps.append(partial(self._attach, name, message.header.get("modules", [])))
+            elif message.kind == "incoming":
+                self._compile(message)
+                steps += [partial(self._models.warm_up, name) for name in self._models.names]
 
     def _is_asked(self) -> bool:
         return self._link.has_message or bool(select.select([self._link.fileno()], [], [], 0)[0])
+
+    def _compile(self, message: wire.Message) -> None:
+        start = 0
+        for file in message.header["files"]:
+            if self._is_asked():
+                return
+            end = start + file["size"]
+            self._project.compile_ahead(file["path"], message.payload[start:end])
+            start = end
 
     def _attach(self, name: str, modules: list[str]) -> None:
         for module in modules:
@@ -131,22 +143,24 @@ class Worker:
             return False
         finally:
             gc.enable()
-        self._become_ready(imported, imported_at_s)
+        self._become_ready(imported, imported_at_s, go["address"])
+        gc.freeze()  # what lives now lives as long as the generation: a collection amid a request need not look at it
         return True
 
     def _problem(self, error: BaseException) -> dict[str, Any]:
         return problem.from_exception(error, self._project, self._boot["packages"])
 
-    def _become_ready(self, imported: start.Imported, imported_at_s: float) -> None:
+    def _become_ready(self, imported: start.Imported, imported_at_s: float, address: str) -> None:
         plan = imported.plan
         self._caller = Caller(plan, self._models.values, self.tell, self._project)
-        self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem)
+        self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)
         self.tell({
             "kind": "ready", "imported_at_s": imported_at_s, "ready_at_s": time.monotonic(),
             "models": self._models.outcomes, "shapes": resolve.shapes(plan),
             "endpoints": [_endpoint_header(endpoint) for endpoint in plan.endpoints],
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
         })  # fmt: skip
+        self._probes.prepare()
 
     def _host(self, name: str, why: str) -> Hosted:
         """Have the runtime load a model in a process of its own."""
@@ -166,7 +180,7 @@ class Worker:
     def _control(self, message: wire.Message) -> bool:
         """Do what the runtime asks beside calls; returns False to end the process."""
         if message.kind == "probe" and self._probes is not None:
-            self._probes.start(message.header)
+            self._probes.start()
         elif message.kind == "hosted":
             proxy = self._models.proxies().get(message.header["model"])
             if proxy is not None:
@@ -178,10 +192,9 @@ class Worker:
     def _third_party_modules(self) -> list[str]:
         """What was imported since the fork and lies in the folders of installed packages, in order."""
         folders = installed_folders()
+        new = [name for name in list(sys.modules) if name not in self._modules_at_fork]
         return [
-            name
-            for name, module in list(sys.modules.items())
-            if name not in self._modules_at_fork and _is_installed(module, folders) and not name.startswith("hotloop.")
+            name for name in new if _is_installed(sys.modules.get(name), folders) and not name.startswith("hotloop.")
         ]
 
 
