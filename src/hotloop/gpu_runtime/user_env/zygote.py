@@ -21,11 +21,15 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from hotloop.gpu_runtime.user_env import host, wire, worker
-from hotloop.gpu_runtime.user_env.fingerprint import Record
+from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.rehearse import record_model, rehearse
 
 # One OpenBLAS thread starts per core when numpy is imported, unless this is set before; see `_give_back_threads`.
-OURS = {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+_OURS = {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+# GNU's OpenMP, which torch's CPU build has, spins 5 to 10 ms after the last operation of a call before it sleeps, on all
+# cores but one: the answer has to wait for a core. 30,000 turns are about 1 ms, far more than lies between two operations.
+_SPIN = {"GOMP_SPINCOUNT": "30000"}
+_SPIN_CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 REHEARSALS = 12  # CPython 3.11 specialises a function's instructions at its eighth call
 
@@ -39,6 +43,12 @@ class Clean:
     openblas_threads: int = 0
     preset: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def ours(self) -> dict[str, str]:
+        """What is set while libraries are imported, and in no child: they read it then."""
+        chosen = self.environment.keys() | self.preset.keys()
+        return {**_OURS, **({} if chosen & set(_SPIN_CHOSEN) else _SPIN)}
+
 
 class Tainted(Exception):
     """A module can't be in a zygote: importing it started a thread or touched the GPU."""
@@ -49,7 +59,7 @@ def main(control_fd: int) -> None:
     link = wire.link_from_fd(control_fd)
     start = link.receive().header
     clean = Clean(start["environment"], openblas_threads=len(os.sched_getaffinity(0)), preset=start["preset"])
-    _set_environment({**clean.environment, **clean.preset, **OURS})
+    _set_environment({**clean.environment, **clean.preset, **clean.ours})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.dont_write_bytecode = False
     rehearsed = record_model() if start["modules"] else None  # before there are thousands of modules to look at
@@ -126,7 +136,7 @@ def _become_child(clean: Clean, stdout: int, stderr: int, to_close: list[int]) -
         cast("io.TextIOWrapper", stream).reconfigure(line_buffering=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Variables that a library set while it was imported stay, as they would after a fresh import.
-    kept = {k: v for k, v in os.environ.items() if k not in OURS and k not in clean.preset}
+    kept = {k: v for k, v in os.environ.items() if k not in clean.ours and k not in clean.preset}
     _set_environment({**kept, **clean.environment})
     _give_back_threads(clean)
     _reseed()
