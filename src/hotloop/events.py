@@ -8,10 +8,11 @@ machine that made the event.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 JsonObject = dict[str, Any]
 
@@ -440,7 +441,23 @@ _EVENT_TYPES: dict[str, type[Any]] = {
 
 def to_json(value: Any) -> JsonObject:
     """Turn an event (or a record inside one) into a JSON object; tuples become lists."""
-    return dataclasses.asdict(value)
+    return {name: _plain(getattr(value, name)) for name in _names(cast("type[Any]", type(value)))}
+
+
+@functools.cache
+def _names(record_type: type[Any]) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(record_type))
+
+
+def _plain(value: Any) -> Any:
+    # `dataclasses.asdict` copies each leaf, which takes five times as long; nobody changes what is sent.
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in cast("dict[str, Any]", value).items()}
+    return to_json(value)
 
 
 def from_json(data: JsonObject) -> Event:

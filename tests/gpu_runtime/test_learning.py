@@ -59,8 +59,8 @@ def test_stamp_changes_when_a_distribution_is_installed(tmp_path):
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
     packages.mkdir(parents=True)
     python = str(tmp_path / "bin" / "python")
-    before = learning.packages_stamp(python)
+    before = learning.packages_stamp(learning.package_folders(python))
 
     (packages / "scipy-1.0.dist-info").mkdir()
 
-    assert learning.packages_stamp(python) != before
+    assert learning.packages_stamp(learning.package_folders(python)) != before

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
 PIN_TIMEOUT_S = 5.0
+HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +297,7 @@ class Engine:
                 batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation
             )
             self.feed(machine.Saved(save))
-            self._loop.call_soon(self.flush)  # the changeset's bytes go first, then the lines about it
+            self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
 
     async def _read_events(self, info: SessionInfo) -> None:
         """Take what happens from now on; what an earlier client's runtime said until it was stopped is not ours."""

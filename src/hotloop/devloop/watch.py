@@ -156,12 +156,13 @@ def is_git_at_work(git_folder: Path | None) -> bool:
 
 def is_git_busy(git_folder: Path) -> bool:
     """Whether git writes the checkout at this moment."""
-    return os.path.lexists(git_folder / "index.lock")
+    return os.path.lexists(f"{git_folder}/index.lock")
 
 
 def is_git_amid(git_folder: Path) -> bool:
     """Whether a rebase or a series of picks is under way; it may wait for the user."""
-    return any(os.path.lexists(git_folder / name) for name in ("rebase-merge", "rebase-apply", "sequencer"))
+    folder = str(git_folder)
+    return any(os.path.lexists(f"{folder}/{name}") for name in ("rebase-merge", "rebase-apply", "sequencer"))
 
 
 class InotifyWatcher:

@@ -18,14 +18,14 @@ class Learner:
 
     def __init__(self, config: RuntimeConfig) -> None:
         self._path = config.state_folder / "learned.json"
-        self._python = config.python
-        self._stamp = learning.packages_stamp(config.python)
+        self._folders = learning.package_folders(config.python)
+        self._stamp = learning.packages_stamp(self._folders)
         self._conflicts_before: set[str] = set()
         self.learned = learning.load(self._path)
 
     def packages_changed(self) -> bool:
         """Whether something was installed or removed since this was asked last."""
-        before, self._stamp = self._stamp, learning.packages_stamp(self._python)
+        before, self._stamp = self._stamp, learning.packages_stamp(self._folders)
         return before != self._stamp
 
     def leave_out(self, module: str, why: str) -> None:

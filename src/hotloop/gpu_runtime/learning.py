@@ -77,11 +77,15 @@ def save(path: Path, learned: Learned) -> None:
     fresh.replace(path)
 
 
-def packages_stamp(python: str) -> tuple[tuple[str, int], ...]:
-    """What changes when a package is installed in or removed from an environment: its folders' times.
+def package_folders(python: str) -> tuple[Path, ...]:
+    """Where an environment's packages lie."""
+    library = Path(python).absolute().parent.parent
+    return tuple(sorted([*library.glob("lib*/python3*/site-packages"), *library.glob("lib*/python3*/dist-packages")]))
+
+
+def packages_stamp(folders: tuple[Path, ...]) -> tuple[int, ...]:
+    """What changes when a package is installed or removed: the times of the folders that hold them.
 
     Installing or removing a distribution makes or deletes a ``.dist-info`` folder, which changes the folder around it.
     """
-    library = Path(python).absolute().parent.parent
-    folders = [*library.glob("lib*/python3*/site-packages"), *library.glob("lib*/python3*/dist-packages")]
-    return tuple((str(folder), folder.stat().st_mtime_ns) for folder in sorted(folders) if folder.exists())
+    return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
