@@ -46,7 +46,8 @@ def import_app(project: Project, boot: dict[str, Any]) -> Imported:
         AppError: The app is written in a way that can't work.
         BaseException: Whatever the project's own code raises.
     """
-    _, module_name = module_of(project.root, boot["entry"])
+    folder, module_name = module_of(project.root, boot["entry"])
+    sys.path[0] = folder  # another one than before if an __init__.py came or went
     with EnvironmentWrites(project) as writes:
         module = importlib.import_module(module_name)
     app = resolve.find_app(module, boot["app_name"])
