@@ -317,3 +317,31 @@ def eventually(check, timeout_s: float = 20) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_entry_that_becomes_part_of_a_package_is_imported_as_a_fresh_start_imports_it(tmp_path: Path):
+    app = (
+        "import sys, hotloop\napp = hotloop.App('named')\n"
+        "@app.endpoint\ndef seen() -> list[str]:\n    return [__name__, sys.path[0]]\n"
+    )
+    with RuntimeDriver(tmp_path, {"shop/app.py": app}, entry="shop/app.py") as driver:
+        driver.wait_for(events.StandbyReady)
+        before = driver.call("seen").json
+        driver.wait_reload(driver.save({"shop/__init__.py": ""}))
+        root = str(driver.workspace)
+
+        assert (before, driver.call("seen").json) == (["app", f"{root}/shop"], ["shop.app", root])
+
+
+def test_what_one_loader_left_set_is_set_before_the_next_model_is_compared(tmp_path: Path):
+    app = (
+        "import os, hotloop\napp = hotloop.App('moved')\nMARK = 1\n"
+        "@app.model\ndef first():\n    os.chdir('data')\n    return ['first']\n"
+        "@app.model\ndef second(first):\n    return [*first, os.getcwd()]\n"
+        "@app.endpoint\ndef seen(second) -> list[str]:\n    return second\n"
+    )
+    with RuntimeDriver(tmp_path, {"app.py": app, "data/x.txt": ""}) as driver:
+        driver.wait_for(events.StandbyReady)
+        ready = driver.wait_reload(driver.save({"app.py": app.replace("MARK = 1", "MARK = 2")}))
+
+        assert {name: action for name, (action, _) in models(ready).items()} == {"first": "kept", "second": "kept"}

@@ -300,7 +300,7 @@ def _check_parameters(word: str, function: str, signature: inspect.Signature, pl
 
 def _kind_of(function: Callable[..., Any]) -> tuple[Literal["sync", "async"], bool]:
     # A decorator of the user's may hide the kind (a plain wrapper around a coroutine function) or add it.
-    candidates = (function, inspect.unwrap(function))
+    candidates = dict.fromkeys((function, inspect.unwrap(function)))
     if any(inspect.isasyncgenfunction(candidate) for candidate in candidates):
         return "async", True
     if any(inspect.iscoroutinefunction(candidate) for candidate in candidates):

@@ -126,6 +126,14 @@ class Worker:
         self._project.update(go["changed"])
         gc.disable()  # a full collection right now would cost more than the reload
         try:
+            is_ready = self._start(go)
+            gc.freeze()  # what lives now lives as long as the generation: no collection need look at it
+        finally:
+            gc.enable()
+        return is_ready
+
+    def _start(self, go: dict[str, Any]) -> bool:
+        try:
             imported = start.import_app(self._project, self._boot)
             imported_at_s = time.monotonic()
             runtime = Runtime(self.tell, self._host)
@@ -141,10 +149,7 @@ class Worker:
         except BaseException as error:  # noqa: BLE001  sys.exit() in the user's module is the user's failure too
             self.tell({"kind": "failed", "problem": self._problem(error)})
             return False
-        finally:
-            gc.enable()
         self._become_ready(imported, imported_at_s, go["address"])
-        gc.freeze()  # what lives now lives as long as the generation: a collection amid a request need not look at it
         return True
 
     def _problem(self, error: BaseException) -> dict[str, Any]:

@@ -129,10 +129,10 @@ def generators(seeded: set[str]) -> dict[str, str]:
     return {name: base64.b64encode(pickle.dumps(state)).decode() for name, state in states.items()}
 
 
-def restore(changed: dict[str, Any], environment: dict[str, str | None], states: dict[str, str]) -> None:
-    """Set again what a loader left."""
+def restore(changed: dict[str, Any], environment: dict[str, str | None], states: dict[str, str]) -> bool:
+    """Set again what a loader left; returns whether it left anything."""
     if not (changed or environment or states):
-        return
+        return False
     for name, value in environment.items():
         if value is None:
             os.environ.pop(name, None)
@@ -146,6 +146,7 @@ def restore(changed: dict[str, Any], environment: dict[str, str | None], states:
             known[name].write(value)
     for name, state in states.items():
         _set_generator(name, pickle.loads(base64.b64decode(state)))
+    return True
 
 
 def _set_generator(name: str, state: Any) -> None:

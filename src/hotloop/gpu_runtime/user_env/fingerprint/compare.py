@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Present:
     """The project as it is in this process: what one comparison looked at, the next need not look at again.
 
-    Good until something of the project runs, such as a loader; then there must be another.
+    Good until something of the project runs, such as a loader, or what one left set is set again; then there must be
+    another.
     """
 
     def __init__(self, project: Project) -> None:
@@ -35,6 +36,8 @@ class Present:
         self.effects = Effects(project)
         self.meanings: dict[str, Meaning] = {}
         self._glances: dict[str, files.Look] = {}
+        self._listings: dict[str, list[Any]] = {}
+        self._settings: dict[str, Any] = {}
 
     def first_difference(
         self, record: Record, dependencies: dict[str, str], loader: Callable[..., Any] | None = None
@@ -57,7 +60,7 @@ class Present:
             _effects(record, self),
             _sources(record, project),
             _models(record, dependencies),
-            _settings(record),
+            _settings(record, self),
             _environment(record),
             _files(record, self),
             _packages(record),
@@ -67,7 +70,7 @@ class Present:
     def warm_up(self, record: Record) -> None:
         """Look at all that a comparison looks at beside the project's code, so that it is in the CPU's caches then."""
         _ = record.used
-        for part in (_settings(record), _environment(record), _files(record, self), _packages(record)):
+        for part in (_settings(record, self), _environment(record), _files(record, self), _packages(record)):
             list(part)
 
     def glance(self, path: str) -> files.Look:
@@ -76,6 +79,19 @@ class Present:
         if seen is None:
             seen = self._glances[path] = files.glance(path)
         return seen
+
+    def listing(self, path: str) -> list[Any]:
+        """What is in a folder, or was when it was looked at first."""
+        seen = self._listings.get(path)
+        if seen is None:
+            seen = self._listings[path] = files.listing(path)
+        return seen
+
+    def settings(self) -> dict[str, Any]:
+        """The ambient settings that a loader may depend on."""
+        if not self._settings:
+            self._settings = ambient.inputs()
+        return self._settings
 
 
 def _code(record: Record, present: Present) -> Iterator[str]:
@@ -173,8 +189,8 @@ def _models(record: Record, dependencies: dict[str, str]) -> Iterator[str]:
             yield f"it is made from {name}, which was loaded again"
 
 
-def _settings(record: Record) -> Iterator[str]:
-    now = ambient.inputs()
+def _settings(record: Record, present: Present) -> Iterator[str]:
+    now = present.settings()
     for name, value in record.settings.items():
         if name in now and now[name] != value:
             yield f"{name} changed ({value} -> {now[name]})"
@@ -192,7 +208,7 @@ def _files(record: Record, present: Present) -> Iterator[str]:
         if not files.is_as_seen(path, seen, present.glance(path)):
             yield f"{project.relative(path)} {'kept changing while it was read' if seen['kind'] == 'unstable' else 'changed'}"
     for path, seen in record.folders.items():
-        if files.listing(path) != seen:
+        if present.listing(path) != seen:
             yield f"the files in {project.relative(path)}/ changed"
 
 

@@ -101,9 +101,9 @@ class Record:
         ran = tuple(Ran(**each) for each in data["ran"])
         return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"])})
 
-    def restore_ambient(self) -> None:
-        """Set again what the loader left set, as if it had run here."""
-        ambient.restore(self.left["settings"], self.left["environment"], self.left["generators"])
+    def restore_ambient(self) -> bool:
+        """Set again what the loader left set, as if it had run here; returns whether it left anything."""
+        return ambient.restore(self.left["settings"], self.left["environment"], self.left["generators"])
 
 
 @dataclass(frozen=True)
