@@ -42,6 +42,12 @@ class Tree:
         self._entries: dict[str, Entry] = {entry.path: entry for entry in entries}
         self._order = sorted(self._entries)
         self._lines = {path: _line(entry) for path, entry in self._entries.items()}
+        self._directories = {path for path, entry in self._entries.items() if isinstance(entry, MakeDirectory)}
+
+    @property
+    def num_directories(self) -> int:
+        """Directories that are entries: those with nothing inside."""
+        return len(self._directories)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -86,12 +92,14 @@ class Tree:
             insort(self._order, entry.path)
         self._entries[entry.path] = entry
         self._lines[entry.path] = _line(entry)
+        (self._directories.add if isinstance(entry, MakeDirectory) else self._directories.discard)(entry.path)
 
     def discard(self, path: str) -> None:
         """Forget a path, if it is there."""
         if self._entries.pop(path, None) is not None:
             del self._order[bisect_left(self._order, path)]
             del self._lines[path]
+            self._directories.discard(path)
 
     def digest(self) -> str:
         """Name the whole tree, as `hotloop.changes.tree_digest` does."""
