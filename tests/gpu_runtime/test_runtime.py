@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -345,3 +346,31 @@ def test_what_one_loader_left_set_is_set_before_the_next_model_is_compared(tmp_p
         ready = driver.wait_reload(driver.save({"app.py": app.replace("MARK = 1", "MARK = 2")}))
 
         assert {name: action for name, (action, _) in models(ready).items()} == {"first": "kept", "second": "kept"}
+
+
+WAITS_FOR_FILE = (
+    "import pathlib, time, hotloop\napp = hotloop.App('waits')\n"
+    "@app.endpoint\ndef wait(path: str) -> str:\n"
+    "    while not pathlib.Path(path).exists():\n        time.sleep(0.01)\n    return 'done'\n"
+    "@app.endpoint\ndef slow() -> str:\n    time.sleep(0.5)\n    return 'done'\n"
+)
+
+
+def test_standby_is_made_when_the_first_request_was_answered(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": WAITS_FOR_FILE}) as driver:
+        assert driver.call("slow").json == "done"  # held until there is a generation
+        driver.wait_for(events.StandbyReady)
+
+        order = [type(event) for event in driver.events]
+        assert order.index(events.RequestFinished) < order.index(events.StandbyReady)
+
+
+def test_standby_does_not_wait_for_a_request_that_takes_long(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": WAITS_FOR_FILE}) as driver, ThreadPoolExecutor() as threads:
+        answer = threads.submit(driver.call, "wait", path=str(tmp_path / "later"))
+        driver.wait_for(events.StandbyReady)
+        is_open = not answer.done()
+        (tmp_path / "later").touch()
+
+        assert is_open
+        assert answer.result().json == "done"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hotloop.gpu_runtime.controller import Start
 from hotloop.gpu_runtime.learning import Learned
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.logs import LineReader
@@ -31,6 +32,7 @@ class WorkerProcess:
         generation: Marks its log lines; the number that it has, or would have, as active.
         learned: What its zygote had ahead.
         unsent: Changes of the manifest since it was forked or told last.
+        start: What it was when it was told to go.
         ready: What it said when it became ready.
         cause: How it ended; empty while it lives.
     """
@@ -44,6 +46,7 @@ class WorkerProcess:
     pidfd: int = -1
     readers: tuple[LineReader, ...] = ()
     unsent: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    start: Start = "fork"
     ready: dict[str, Any] = field(default_factory=dict[str, Any])
     cause: str = ""
     is_ended: bool = False

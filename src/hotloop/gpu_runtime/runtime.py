@@ -31,6 +31,8 @@ ZYGOTE_WAIT_S = 0.1
 # A reload has the machine for itself: reading, printing and drawing what is told of it cost three processes more than it
 # costs the worker, and slowed it down by a tenth.
 HOLD_BACK_S = 0.03
+QUIET_S = 0.05  # who saves an app without probes asks it by hand or by a script, at once
+STANDBY_WAIT_S = 1.0
 
 
 class Runtime:
@@ -70,7 +72,6 @@ class Runtime:
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self.emit, self._probes_done)
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._starts: dict[int, decide.Start] = {}
         self._notices: set[str] = set()
         self._held: deque[Callable[[], events.Event]] = deque()
         dispatcher.on_idle = self._generation_idle
@@ -249,7 +250,7 @@ class Runtime:
 
     def _go(self, action: decide.Go) -> None:
         worker = self._fleet[action.worker]
-        self._starts[action.worker] = action.start
+        worker.start = action.start
         worker.generation = self._state.generation + 1
         worker.link.send(
             {"kind": "go", "changed": worker.unsent, "forced": sorted(self._forced), "address": self._address}
@@ -266,8 +267,7 @@ class Runtime:
         self._forced.clear()
         revision = self._state.workers[action.worker].revision
         self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send)
-        at_s, start = time.monotonic(), self._starts.pop(action.worker, "fork")
-        self._hold_back(lambda: _ready_event(worker, at_s, revision, start))
+        worker.ready |= {"at_s": time.monotonic(), "revision": revision}
 
     def _drain(self, number: int) -> None:
         worker = self._fleet[number]
@@ -345,6 +345,8 @@ class Runtime:
                 self._ready(worker, message.header)
             case "failed":
                 self._feed(decide.Failed(worker.number, record_from_json(Problem, message.header["problem"])))
+            case "described":
+                self._described(worker, message.header["shapes"])
             case "moved":
                 self._feed(decide.Moved(worker.number))
             case "loading":
@@ -388,6 +390,10 @@ class Runtime:
             "set it in the shell, or leave it alone, and reloads stay fast",
         )
         self._feed(decide.ZygoteStale(worker.number))
+
+    def _described(self, worker: WorkerProcess, shapes: list[dict[str, Any]]) -> None:
+        if "revision" in worker.ready:  # it was activated
+            self._hold_back(lambda: _ready_event(worker, shapes))
 
     def _keep(self, message: Message) -> None:
         holding = self._holdings.put(message)
@@ -442,8 +448,19 @@ class Runtime:
             self._probing.start(self._fleet[active.number], generation, active.revision)
 
     def _probes_done(self, generation: int) -> None:
-        self._feed(decide.Probed(generation))
         self._later("learn", RELEARN_AFTER_S, self._ask_what_was_imported)
+        self._await_quiet(generation, time.monotonic() + STANDBY_WAIT_S)
+
+    def _await_quiet(self, generation: int, until_s: float) -> None:
+        """Have the next standby made when nothing is being answered: making it takes a core for a third of a second."""
+
+        def look() -> None:
+            if self._dispatcher.is_idle(generation) or time.monotonic() >= until_s:
+                self._feed(decide.Probed(generation))
+            else:
+                self._await_quiet(generation, until_s)
+
+        self._later("quiet", QUIET_S, look)
 
     def _ask_what_was_imported(self) -> None:
         active = self._state.having("active")
@@ -483,16 +500,16 @@ class Runtime:
             timer.cancel()
 
 
-def _ready_event(worker: WorkerProcess, at_s: float, revision: int, start: decide.Start) -> events.Ready:
+def _ready_event(worker: WorkerProcess, shapes: list[dict[str, Any]]) -> events.Ready:
     ready = worker.ready
     return events.Ready(
-        at_s=at_s,
-        revision=revision,
+        at_s=ready["at_s"],
+        revision=ready["revision"],
         generation=worker.generation,
         imported_at_s=ready["imported_at_s"],
-        start=start,
+        start=worker.start,
         models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
-        endpoints=tuple(record_from_json(events.EndpointShape, s) for s in ready["shapes"]),
+        endpoints=tuple(record_from_json(events.EndpointShape, s) for s in shapes),
         probes=tuple(ready["probes"]),
     )
 

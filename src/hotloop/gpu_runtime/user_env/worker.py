@@ -157,15 +157,16 @@ class Worker:
 
     def _become_ready(self, imported: start.Imported, imported_at_s: float, address: str) -> None:
         plan = imported.plan
-        self._caller = Caller(plan, self._models.values, self.tell, self._project)
-        self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)
         self.tell({
-            "kind": "ready", "imported_at_s": imported_at_s, "ready_at_s": time.monotonic(),
-            "models": self._models.outcomes, "shapes": resolve.shapes(plan),
+            "kind": "ready", "imported_at_s": imported_at_s, "models": self._models.outcomes,
             "endpoints": [_endpoint_header(endpoint) for endpoint in plan.endpoints],
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
         })  # fmt: skip
+        # What comes from here on is done while the first request is on its way.
+        self._caller = Caller(plan, self._models.values, self.tell, self._project)
+        self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)
         self._probes.prepare()
+        self.tell({"kind": "described", "shapes": resolve.shapes(plan)})
 
     def _host(self, name: str, why: str) -> Hosted:
         """Have the runtime load a model in a process of its own."""
