@@ -1,6 +1,7 @@
 """The client's index: what each kept path of the project holds, so that a save costs one read and a start one stat scan.
 
-A path is read when its change is sent, never when its event came; events only say where to look.
+A path is read when its change is sent, never when its event came; events only say where to look. Longer than most files:
+how a path became another kind of thing needs all of it.
 """
 
 from __future__ import annotations

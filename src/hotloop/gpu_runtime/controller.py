@@ -5,6 +5,8 @@ with the events, and whoever carries out the actions reports back with events. T
 
 1. At most one worker is active, and only a worker of the newest revision becomes active.
 2. What fails before "ready" changes nothing for the active worker.
+
+Longer than most files: the events, the actions and what lies between them are read together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The process that serves one app: carries out the controller's actions and reports back what became of them.
 
-What decides is in `controller`; what serves requests is in `dispatch`; this file only connects them to processes.
+What decides is in `controller`; what serves requests is in `dispatch`; this file only connects them to processes. It is
+long because every action and every frame has its few lines here.
 """
 
 from __future__ import annotations
@@ -8,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from hotloop import events
-from hotloop.events import Problem, record_from_json, to_json
+from hotloop.events import Problem, record_from_json
 from hotloop.gpu_runtime import controller as decide
 from hotloop.gpu_runtime import zygotes
 from hotloop.gpu_runtime.dispatch import Dispatcher
@@ -24,13 +24,11 @@ from hotloop.gpu_runtime.learner import Learner
 from hotloop.gpu_runtime.pins import Pins
 from hotloop.gpu_runtime.probing import Probing
 from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.telling import HOLD_BACK_S, Telling
 from hotloop.gpu_runtime.user_env.wire import Message
 
 RELEARN_AFTER_S = 1.0
 ZYGOTE_WAIT_S = 0.1
-# A reload has the machine for itself: reading, printing and drawing what is told of it cost three processes more than it
-# costs the worker, and slowed it down by a tenth.
-HOLD_BACK_S = 0.03
 QUIET_S = 0.05  # who saves an app without probes asks it by hand or by a script, at once
 STANDBY_WAIT_S = 1.0
 
@@ -67,13 +65,12 @@ class Runtime:
         self._zygotes: dict[int, zygotes.Zygote] = {}
         self._learner = Learner(config)
         self._bridge = zygotes.make_bridge(config.state_folder)
-        self._fleet = Fleet(config, self._worker_log)
-        self._hosts = Hosts(self._fleet, self._holdings, self._host_died, self._notice)
+        self._telling = Telling(config, send)
+        self._fleet = Fleet(config, self._telling.log)
+        self._hosts = Hosts(self._fleet, self._holdings, self._host_died, self._telling.notice)
         self._pins = Pins(dispatcher)
-        self._probing = Probing(self._pins, config.probe_timeout_s, self.emit, self._probes_done)
+        self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._probes_done)
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._notices: set[str] = set()
-        self._held: deque[Callable[[], events.Event]] = deque()
         dispatcher.on_idle = self._generation_idle
 
     # --- from the agent -----------------------------------------------------------------------------------------
@@ -100,7 +97,7 @@ class Runtime:
                 self._pin(header)
             case "unpin":
                 self._pins.remove(header["name"])
-                self.emit(events.Pinned(time.monotonic(), header["name"], is_pinned=False))
+                self._telling.emit(events.Pinned(time.monotonic(), header["name"], is_pinned=False))
             case "keep":
                 self._holdings.put(message)
             case "stop":
@@ -111,23 +108,6 @@ class Runtime:
     def stop(self) -> None:
         """End every process, then the runtime."""
         self._feed(decide.Stop())
-
-    def emit(self, event: events.Event) -> None:
-        """Send an event to the agent, after those that were held back."""
-        self._release()
-        self._tell(event)
-
-    def _hold_back(self, make: Callable[[], events.Event]) -> None:
-        """Make and send an event a little later, or before the next one that is not held back."""
-        self._held.append(make)
-        self._later("held", HOLD_BACK_S, self._release)
-
-    def _release(self) -> None:
-        while self._held:
-            self._tell(self._held.popleft()())
-
-    def _tell(self, event: events.Event) -> None:
-        self._send({"kind": "event", "event": to_json(event)})
 
     def _foretell(self, message: Message) -> None:
         """Let the standby compile what a changeset brings while the agent still writes it."""
@@ -149,18 +129,16 @@ class Runtime:
         self._fleet.revise(changed)
         is_stale = self._learner.packages_changed()
         if is_stale:
-            self._say("packages", "Packages of the environment changed: starting from a new zygote.")
-            self._notices.discard("packages")
+            self._telling.say("packages", "Packages of the environment changed: starting from a new zygote.")
         self._feed(decide.Revised(header["number"], is_stale))
 
     def _pin(self, header: dict[str, Any]) -> None:
         request = self._pins.add(header)
         if request is None:
-            self._say("pin", "There is no request to pin yet.", "send one, then pin it")
-            self._notices.discard("pin")
+            self._telling.say("pin", "There is no request to pin yet.", "send one, then pin it")
             return
         self._send({"kind": "pinned", "request": request})
-        self.emit(events.Pinned(time.monotonic(), request["name"], is_pinned=True))
+        self._telling.emit(events.Pinned(time.monotonic(), request["name"], is_pinned=True))
 
     # --- the controller -----------------------------------------------------------------------------------------
 
@@ -194,7 +172,7 @@ class Runtime:
             case decide.TellFailed():
                 self._tell_failed(action)
             case decide.TellSuperseded():
-                self.emit(events.ReloadSuperseded(time.monotonic(), action.revision, action.by))
+                self._telling.emit(events.ReloadSuperseded(time.monotonic(), action.revision, action.by))
             case decide.TellDied():
                 self._tell_died(action)
             case decide.WatchMoved():
@@ -209,7 +187,7 @@ class Runtime:
             forked=self._fleet.forked,
             exited=self._worker_exited,
             down=lambda problem: self._zygote_down(number, problem),
-            log=lambda stream, text: self._worker_log(0, stream, text),
+            log=lambda stream, text: self._telling.log(0, stream, text),
         )
         try:
             self._zygotes[number] = zygotes.start(
@@ -221,7 +199,7 @@ class Runtime:
 
     def _left_out(self, number: int, module: str, why: str) -> None:
         self._learner.leave_out(module, why)
-        self._say(f"left out {module}", f"{module} {why}, so it is imported anew in each reload.")
+        self._telling.say_once(f"left out {module}", f"{module} {why}, so it is imported anew in each reload.")
         self._stop_zygote(number)
         if number == self._state.next_zygote:
             self._start_zygote(number)
@@ -258,7 +236,7 @@ class Runtime:
         worker.unsent = {}
         self._cancel("learn")  # it would be asked amid the new generation's probes
         started = events.ReloadStarted(time.monotonic(), action.revision, action.start)
-        self._hold_back(lambda: started)
+        self._telling.hold_back(lambda: started)
 
     def _activate(self, action: decide.Activate) -> None:
         worker = self._fleet[action.worker]
@@ -279,7 +257,7 @@ class Runtime:
 
     def _drained_by_force(self, worker: WorkerProcess) -> None:
         lost = self._dispatcher.lost(worker.generation, f"did not finish in {self.config.drain_timeout_s:g} s")
-        self._say(
+        self._telling.say_once(
             f"drain {worker.number}",
             f"Generation {worker.generation} did not finish {lost} requests in {self.config.drain_timeout_s:g} s "
             "after it was replaced; they failed.",
@@ -298,7 +276,7 @@ class Runtime:
         active = self._state.having("active")
         if active is None:
             self._dispatcher.fail_all(action.problem)
-        self.emit(
+        self._telling.emit(
             events.ReloadFailed(
                 time.monotonic(), action.revision, action.problem, active.generation if active else None
             )
@@ -312,7 +290,7 @@ class Runtime:
                 lost = self._dispatcher.lost(worker.generation, action.cause)
             self._fleet.forget(action.worker)
             self._hosts.released(action.worker)
-        self.emit(events.ProcessDied(time.monotonic(), action.role, "", action.cause, lost))
+        self._telling.emit(events.ProcessDied(time.monotonic(), action.role, "", action.cause, lost))
 
     def _watch_moved(self, action: decide.WatchMoved) -> None:
         problem = Problem(
@@ -323,7 +301,7 @@ class Runtime:
         self._later("moved", action.within_s, lambda: self._feed(decide.MovedTooLong(action.revision, problem)))
 
     def _exit(self) -> None:
-        self._release()
+        self._telling.release()
         self._probing.cancel()
         for timer in self._timers.values():
             timer.cancel()
@@ -352,7 +330,7 @@ class Runtime:
             case "loading":
                 header = message.header
                 revision = self._state.workers[worker.number].revision
-                self.emit(events.ModelLoading(time.monotonic(), revision, header["model"], header["why"]))
+                self._telling.emit(events.ModelLoading(time.monotonic(), revision, header["model"], header["why"]))
             case "keep":
                 self._keep(message)
             case "forget":
@@ -361,7 +339,7 @@ class Runtime:
             case "host":
                 self._host(worker, message.header)
             case "notice":
-                self._notice(message.header)
+                self._telling.notice(message.header)
             case "probed":
                 self._probing.heard(worker, message.header)
             case "probes_done":
@@ -374,7 +352,7 @@ class Runtime:
     def _warmed(self, worker: WorkerProcess) -> None:
         if worker.number in self._state.workers and self._state.workers[worker.number].role == "standby":
             self._feed(decide.Warmed(worker.number))
-            self.emit(events.StandbyReady(time.monotonic()))
+            self._telling.emit(events.StandbyReady(time.monotonic()))
 
     def _ready(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         worker.ready = header
@@ -383,7 +361,7 @@ class Runtime:
             self._feed(decide.BecameReady(worker.number))
             return
         names = ", ".join(conflicts)
-        self._say(
+        self._telling.say_once(
             f"environment {names}",
             f"The app sets {names} to something else than before, which libraries may read when they are imported: "
             "starting from a new zygote.",
@@ -393,7 +371,7 @@ class Runtime:
 
     def _described(self, worker: WorkerProcess, shapes: list[dict[str, Any]]) -> None:
         if "revision" in worker.ready:  # it was activated
-            self._hold_back(lambda: _ready_event(worker, shapes))
+            self._telling.ready(worker, shapes)
 
     def _keep(self, message: Message) -> None:
         holding = self._holdings.put(message)
@@ -414,7 +392,7 @@ class Runtime:
 
     def _host_died(self, name: str, cause: str) -> None:
         """Load a model whose host died again, that one alone, and connect the workers to it."""
-        self.emit(events.ProcessDied(time.monotonic(), "hosted", name, cause))
+        self._telling.emit(events.ProcessDied(time.monotonic(), "hosted", name, cause))
         self._dispatcher.pause()
         self._replace_host(name)
 
@@ -474,22 +452,6 @@ class Runtime:
 
     # --- small things -------------------------------------------------------------------------------------------
 
-    def _worker_log(self, generation: int, stream: str, text: str) -> None:
-        name = "stdout" if stream == "stdout" else "stderr"
-        self.emit(events.Log(time.monotonic(), generation, name, self._shown(text)))
-
-    def _shown(self, text: str) -> str:
-        """Show the project's own path where the workspace's stands."""
-        return text.replace(self.config.root, self.config.shown_root) if self.config.shown_root else text
-
-    def _notice(self, header: dict[str, Any]) -> None:
-        self._say(header["key"], header["text"], header.get("hint", ""))
-
-    def _say(self, key: str, text: str, hint: str = "") -> None:
-        if key not in self._notices:
-            self._notices.add(key)
-            self.emit(events.Notice(time.monotonic(), key, text, hint))
-
     def _later(self, name: str, delay_s: float, call: Callable[[], None]) -> None:
         self._cancel(name)
         self._timers[name] = self._loop.call_later(delay_s, call)
@@ -498,20 +460,6 @@ class Runtime:
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
-
-
-def _ready_event(worker: WorkerProcess, shapes: list[dict[str, Any]]) -> events.Ready:
-    ready = worker.ready
-    return events.Ready(
-        at_s=ready["at_s"],
-        revision=ready["revision"],
-        generation=worker.generation,
-        imported_at_s=ready["imported_at_s"],
-        start=worker.start,
-        models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
-        endpoints=tuple(record_from_json(events.EndpointShape, s) for s in shapes),
-        probes=tuple(ready["probes"]),
-    )
 
 
 def become_subreaper() -> None:

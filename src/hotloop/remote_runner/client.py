@@ -1,7 +1,8 @@
 # pyright: basic
 """The client's end of a session: one stream to the agent, kept up across cuts, with nothing lost or done twice.
 
-Basic type checks: grpc has no types, and what protoc generates derives from untyped classes.
+Basic type checks: grpc has no types, and what protoc generates derives from untyped classes. Longer than most files: what
+is sent and what a cut does to it share one state.
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+"""What the agent is told of a runtime: events in their order, those about a reload a little later."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from hotloop import events
+from hotloop.events import record_from_json, to_json
+from hotloop.gpu_runtime.fleet import WorkerProcess
+from hotloop.gpu_runtime.settings import RuntimeConfig
+
+# A reload has the machine for itself: reading, printing and drawing what is told of it cost three processes more than it
+# costs the worker, and slowed it down by a tenth.
+HOLD_BACK_S = 0.03
+
+
+class Telling:
+    """Sends events to the agent.
+
+    Args:
+        config: Where the project lies, and where the user knows it to lie.
+        send: Sends a frame to the agent.
+    """
+
+    def __init__(self, config: RuntimeConfig, send: Callable[..., object]) -> None:
+        self._config = config
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._said: set[str] = set()
+        self._held: deque[Callable[[], events.Event]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def emit(self, event: events.Event) -> None:
+        """Send an event, after those that were held back."""
+        self.release()
+        self._tell(event)
+
+    def hold_back(self, make: Callable[[], events.Event]) -> None:
+        """Make and send an event a little later, or before the next one that is not held back."""
+        self._held.append(make)
+        if self._timer is None:
+            self._timer = self._loop.call_later(HOLD_BACK_S, self.release)
+
+    def release(self) -> None:
+        """Send what was held back."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._held:
+            self._tell(self._held.popleft()())
+
+    def say(self, key: str, text: str, hint: str = "") -> None:
+        """Say a finding."""
+        self.emit(events.Notice(time.monotonic(), key, text, hint))
+
+    def say_once(self, key: str, text: str, hint: str = "") -> None:
+        """Say a finding, unless one with its key was said."""
+        if key not in self._said:
+            self._said.add(key)
+            self.say(key, text, hint)
+
+    def notice(self, header: dict[str, Any]) -> None:
+        """Pass on a finding of a worker or a host, once."""
+        self.say_once(header["key"], header["text"], header.get("hint", ""))
+
+    def log(self, generation: int, stream: str, text: str) -> None:
+        """Pass on a line that a process wrote, the project's own path in it where the workspace's stands."""
+        shown_root = self._config.shown_root
+        shown = text.replace(self._config.root, shown_root) if shown_root else text
+        self.emit(events.Log(time.monotonic(), generation, "stdout" if stream == "stdout" else "stderr", shown))
+
+    def ready(self, worker: WorkerProcess, shapes: list[dict[str, Any]]) -> None:
+        """Say that a worker's generation is ready; its models and endpoints are put into words when it is told."""
+        self.hold_back(lambda: _ready_event(worker, shapes))
+
+    def _tell(self, event: events.Event) -> None:
+        self._send({"kind": "event", "event": to_json(event)})
+
+
+def _ready_event(worker: WorkerProcess, shapes: list[dict[str, Any]]) -> events.Ready:
+    ready = worker.ready
+    return events.Ready(
+        at_s=ready["at_s"],
+        revision=ready["revision"],
+        generation=worker.generation,
+        imported_at_s=ready["imported_at_s"],
+        start=worker.start,
+        models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
+        endpoints=tuple(record_from_json(events.EndpointShape, s) for s in shapes),
+        probes=tuple(ready["probes"]),
+    )
