@@ -281,6 +281,20 @@ def test_unknown_expectations_are_answered_417():
     assert status_of(run(send_and_read(b"POST / HTTP/1.1\r\nExpect: tea\r\nContent-Length: 1\r\n\r\n"))) == 417
 
 
+@pytest.mark.parametrize(
+    ("encoding", "status"), [("gzip", 415), ("Deflate", 415), ("br, gzip", 415), ("identity", 200), ("", 200)]
+)
+def test_a_compressed_body_is_refused_before_it_comes(encoding: str, status: int):
+    answer = run(
+        send_and_read(
+            f"POST /a HTTP/1.1\r\nConnection: close\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\nhi".encode()
+        )
+    )
+
+    assert status_of(answer) == status
+    assert (b"Content-Encoding" in answer) == (status == 415)
+
+
 def test_an_upgrade_is_declined_by_a_plain_answer():
     answer = run(send_and_read(b"GET /a HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nPRI * HTTP/2.0\r\n\r\n"))
 

@@ -239,6 +239,8 @@ class Connection(asyncio.Protocol):
                 self._check_body_size(int(value))
             elif name == b"expect":
                 self._expect(value)
+            elif name == b"content-encoding":
+                _check_encoding(value)
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -369,6 +371,13 @@ class Connection(asyncio.Protocol):
         if not self._is_reading_paused and not self._transport.is_closing():
             self._is_reading_paused = True
             self._transport.pause_reading()
+
+
+def _check_encoding(value: bytes) -> None:
+    """Refuse a compressed body: a few bytes of it may stand for gigabytes."""
+    if value.strip().lower() not in {b"", b"identity"}:
+        msg = f"The request's body has Content-Encoding {value.decode('latin-1')[:40]!r}, which is not taken."
+        raise RefusedError(415, msg, "Send it as it is, without Content-Encoding.")
 
 
 def split_target(target: bytes) -> tuple[str, str]:

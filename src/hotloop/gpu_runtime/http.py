@@ -16,6 +16,7 @@ _REFUSALS = {
     400: "BadRequest",
     408: "Timeout",
     413: "BodyTooLarge",
+    415: "EncodingNotTaken",
     417: "ExpectationFailed",
     431: "HeadersTooLarge",
     505: "WrongVersion",

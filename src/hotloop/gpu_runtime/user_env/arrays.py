@@ -13,6 +13,7 @@ from typing import Any
 from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, refuse
 
 NPY = "application/x-npy"
+NPY_MAGIC = b"\x93NUMPY"
 
 
 def numpy() -> Any:
@@ -47,6 +48,8 @@ def decoder(hint: Any) -> Decoder:
     dtype = dtype_of(hint)
 
     def decode(value: Any) -> Any:
+        if isinstance(value, bytes):  # from MessagePack or a form: a .npy file
+            return from_npy(value, dtype)
         if not isinstance(value, list | int | float):
             refuse("nested lists of numbers", value)
         try:

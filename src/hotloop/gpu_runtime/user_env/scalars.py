@@ -50,6 +50,8 @@ def described(value: Any) -> str:
         return "a list" if value else "an empty list"
     if isinstance(value, dict):
         return "an object" if value else "an empty object"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | int | float | None) else repr(value)
     return text if len(text) <= 40 else f"{text[:36]}...{text[-1] if isinstance(value, str) else ''}"
 
@@ -96,6 +98,8 @@ def _null(value: Any) -> None:
 
 
 def _bytes(value: Any) -> bytes:
+    if type(value) is bytes:  # MessagePack has them
+        return value
     if type(value) is not str:
         refuse("a string of base64", value)
     try:

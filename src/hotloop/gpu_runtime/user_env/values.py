@@ -2,19 +2,19 @@
 # The values are whatever a request holds and the user's functions return.
 """From a request to an endpoint's arguments, and from its result to a response.
 
-A request is a JSON object by parameter name, a query string or a form; if exactly one parameter is bytes or a numpy
-array, the body may be that parameter itself, and the others come from the query string. A result is written as JSON,
-bytes as they are, and an array in numpy's own format for a client that asks for it.
+A request is an object by parameter name, in JSON or MessagePack, a query string or a form, with files or without; if
+exactly one parameter is bytes or a numpy array, the body may be that parameter itself, and the others come from the
+query string. A result is written as JSON, bytes as they are, and as MessagePack or an array in numpy's own format for a
+client that asks for it.
 """
 
 from __future__ import annotations
 
 import json
-import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hotloop.gpu_runtime.user_env import arrays, decode, hints, jsonable, records, texts
+from hotloop.gpu_runtime.user_env import arrays, decode, forms, jsonable, msgpack, multipart, records
 from hotloop.gpu_runtime.user_env.scalars import Mismatch
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ JSON = "application/json"
 OCTETS = "application/octet-stream"
 FORM = "application/x-www-form-urlencoded"
 TEXT = "text/plain"
-_NPY_MAGIC = b"\x93NUMPY"
 
 
 class BadRequest(Exception):
@@ -52,7 +51,8 @@ class RequestDecoder:
         fields = [records.Field(p.name, p.hint, p.is_required, decode.decoder(p.hint)) for p in parameters]
         self._required = records.required_of(fields)
         self._decode = records.fields_decoder({field.name: field.decode for field in fields})
-        self._texts = {field.name: _text_reader(field) for field in fields}
+        self._texts = {field.name: forms.text_reader(field) for field in fields}
+        self._parts = {field.name: forms.part_reader(field) for field in fields}
         self._raw = _raw_field(fields)
         self._text = fields[0].name if len(fields) == 1 and fields[0].hint is str else ""
 
@@ -81,6 +81,10 @@ class RequestDecoder:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == JSON or kind.endswith("+json"):
             return self._decode(_parsed(body))
+        if kind in msgpack.TYPES:
+            return self._decode(_unpacked(body))
+        if kind == multipart.TYPE:
+            return self._from_parts(content_type, body)
         if self._raw is not None and (found := self._raw(kind, body)) is not None:
             return found
         if kind == FORM and not body.lstrip().startswith(b"{"):  # curl -d '{...}' says it is a form
@@ -94,19 +98,14 @@ class RequestDecoder:
     def _from_query(self, query: str) -> dict[str, Any]:
         from urllib.parse import parse_qsl
 
-        given: dict[str, list[str]] = {}
-        for name, text in parse_qsl(query, keep_blank_values=True):
-            given.setdefault(name, []).append(text)
-        found: dict[str, Any] = {}
-        for name, values in given.items():
-            try:
-                if name not in self._texts:
-                    raise records.unknown_field(name, self._texts)
-                found[name] = self._texts[name](values)
-            except Mismatch as error:
-                error.path.append(name)
-                raise
-        return found
+        return _read_all(self._texts, parse_qsl(query, keep_blank_values=True))
+
+    def _from_parts(self, content_type: str, body: bytes) -> dict[str, Any]:
+        try:
+            parts = multipart.parse(content_type, body)
+        except multipart.Malformed as error:
+            raise BadRequest(400, f"body: not {multipart.TYPE}: {error}") from None
+        return _read_all(self._parts, [(part.name, part) for part in parts])
 
 
 def encode(value: Any, accept: str = "") -> tuple[str, bytes]:
@@ -126,9 +125,43 @@ def encode(value: Any, accept: str = "") -> tuple[str, bytes]:
         return OCTETS, bytes(value)
     if arrays.NPY in accept and arrays.can_be_npy(value):
         return arrays.NPY, arrays.to_npy(arrays.as_numpy(value))
+    if (packed := _asks_for_msgpack(accept)) is not None:
+        return packed, msgpack.pack(value)
     if isinstance(value, str) and TEXT in accept and JSON not in accept:
         return f"{TEXT}; charset=utf-8", value.encode("utf-8", "replace")
     return JSON, jsonable.dumps(value)
+
+
+def _asks_for_msgpack(accept: str) -> str | None:
+    """Which name of MessagePack a client prefers to JSON."""
+    if "msgpack" not in accept:
+        return None
+    named = next((kind for kind in msgpack.TYPES if kind in accept), None)
+    return None if named is None or 0 <= accept.find(JSON) < accept.find(named) else named
+
+
+def _read_all(readers: dict[str, Callable[[list[Any]], Any]], pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Read what was given by name, each maybe several times."""
+    given: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        given.setdefault(name, []).append(value)
+    found: dict[str, Any] = {}
+    for name, values in given.items():
+        try:
+            if name not in readers:
+                raise records.unknown_field(name, readers)
+            found[name] = readers[name](values)
+        except Mismatch as error:
+            error.path.append(name)
+            raise
+    return found
+
+
+def _unpacked(body: bytes) -> Any:
+    try:
+        return msgpack.unpack(body)
+    except msgpack.Malformed as error:
+        raise BadRequest(400, f"body: not MessagePack: {error}") from None
 
 
 def _parsed(body: bytes) -> Any:
@@ -164,46 +197,10 @@ def _merged(from_body: dict[str, Any], from_query: dict[str, Any]) -> dict[str, 
     return {**from_body, **from_query}
 
 
-def _text_reader(field: records.Field) -> Callable[[list[str]], Any]:
-    """Make what reads a parameter from the query string: a list may be given several times."""
-    hint = _without_none(field.hint)
-    if typing.get_origin(hint) is list:
-        item = typing.get_args(hint)[0]
-        if hints.is_scalar(item):
-            read = texts.decoder(item, decode.decoder(item))
-            return lambda values: _read_each(read, values)
-    read_one = texts.decoder(field.hint, field.decode)
-
-    def read_single(values: list[str]) -> Any:
-        if len(values) > 1:
-            msg = f"expected one value, got {len(values)}"
-            raise Mismatch(msg)
-        return read_one(values[0])
-
-    return read_single
-
-
-def _read_each(read: Callable[[str], Any], values: list[str]) -> list[Any]:
-    found: list[Any] = []
-    try:
-        found.extend(map(read, values))
-    except Mismatch as error:
-        error.path.append(len(found))
-        raise
-    return found
-
-
-def _without_none(hint: Any) -> Any:
-    if not hints.is_union(hint):
-        return hint
-    members = [member for member in typing.get_args(hint) if member is not type(None)]
-    return hints.strip(members[0]) if len(members) == 1 else hint
-
-
 def _raw_field(fields: list[records.Field]) -> Callable[[str, bytes], dict[str, Any] | None] | None:
     """Make what reads the body as the one parameter that is bytes or an array; None if there isn't exactly one."""
-    raw = [(field.name, _without_none(field.hint)) for field in fields]
-    raw = [(name, hint) for name, hint in raw if hint in (bytes, bytearray) or arrays.is_numpy_type(hint)]
+    raw = [(field.name, forms.without_none(field.hint)) for field in fields]
+    raw = [(name, hint) for name, hint in raw if forms.is_binary(hint)]
     if len(raw) != 1:
         return None
     name, hint = raw[0]
@@ -212,7 +209,7 @@ def _raw_field(fields: list[records.Field]) -> Callable[[str, bytes], dict[str, 
     dtype = arrays.dtype_of(hint)
 
     def read_array(kind: str, body: bytes) -> dict[str, Any] | None:
-        if kind != arrays.NPY and not body.startswith(_NPY_MAGIC):
+        if kind != arrays.NPY and not body.startswith(arrays.NPY_MAGIC):
             return None
         try:
             return {name: arrays.from_npy(body, dtype)}
