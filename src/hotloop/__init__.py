@@ -6,17 +6,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.app import App, Batch
+    from hotloop.gpu_runtime.user_env.client.aio import AsyncClient
+    from hotloop.gpu_runtime.user_env.client.blocking import Client
+    from hotloop.gpu_runtime.user_env.client.failure import ClientError
+    from hotloop.gpu_runtime.user_env.client.retry import Retries
 
-__all__ = ["App", "Batch", "__version__"]
+__all__ = ["App", "AsyncClient", "Batch", "Client", "ClientError", "Retries", "__version__"]
 
 __version__ = "0.1.0"
 
 
+_HOMES = {
+    "App": "app",
+    "AsyncClient": "client.aio",
+    "Batch": "app",
+    "Client": "client.blocking",
+    "ClientError": "client.failure",
+    "Retries": "client.retry",
+}
+
+
 def __getattr__(name: str) -> object:
     """Import the public names when they are first used, so that the command line starts fast."""
-    if name in {"App", "Batch"}:
-        from hotloop.gpu_runtime.user_env import app
+    home = _HOMES.get(name)
+    if home is not None:
+        from importlib import import_module
 
-        return getattr(app, name)
+        return getattr(import_module(f"hotloop.gpu_runtime.user_env.{home}"), name)
     msg = f"module 'hotloop' has no attribute {name!r}"
     raise AttributeError(msg)

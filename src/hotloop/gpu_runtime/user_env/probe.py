@@ -4,98 +4,45 @@
 
 from __future__ import annotations
 
-import http.client
 import inspect
 import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from hotloop.gpu_runtime.user_env import values
+from hotloop.gpu_runtime.user_env.client import address
+from hotloop.gpu_runtime.user_env.client.blocking import Client
+from hotloop.gpu_runtime.user_env.client.calling import Calling, Heard, Options
+from hotloop.gpu_runtime.user_env.client.connection import Pool
+from hotloop.gpu_runtime.user_env.client.endpoints import Catalog, Endpoint, chosen
+from hotloop.gpu_runtime.user_env.client.failure import ClientError
+from hotloop.gpu_runtime.user_env.client.retry import NEVER, chance
 from hotloop.gpu_runtime.user_env.resolve import Plan
 
-REQUEST_TIMEOUT_S = 120.0
-
-Connect = Callable[[], http.client.HTTPConnection]
+PROBE_HEADER = "x-hotloop-probe"
 
 
-class ProbeError(Exception):
-    """An endpoint answered a probe's request with an error."""
+class ProbeClient(Client):
+    """What a probe gets: `hotloop.Client` over the run's own connections, which counts what the endpoints took.
 
-    def __init__(self, status: int, body: str) -> None:
-        try:
-            message = json.loads(body)["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            message = body.strip()
-        super().__init__(f"{status}: {message}")
-        self.status = status
-
-
-class Client:
-    """What a probe gets: ``client.embed(text="a cat")`` sends a request to the endpoint of that name.
+    A probe tells what the app does now, so nothing is sent again.
 
     Attributes:
         compute_s: Time that the endpoints took, as they reported it, seconds.
     """
 
-    def __init__(self, connect: Connect, probe: str, endpoints: dict[str, tuple[str, bool]]) -> None:
-        self._connect = connect
-        self._probe = probe
-        self._endpoints = endpoints
+    def __init__(self, pool: Pool, probe: str, catalog: Catalog) -> None:
         self.compute_s = 0.0
+        self._pool = pool
+        self._options = Options(retries=NEVER, headers=(f"{PROBE_HEADER}: {probe}",))
+        self._calling = Calling(pool.address, catalog, time.monotonic, chance)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name not in self._endpoints:
-            known = ", ".join(sorted(self._endpoints)) or "none"
-            msg = f"the app has no endpoint {name!r}; it has: {known}"
-            raise AttributeError(msg)
-        path, is_stream = self._endpoints[name]
-
-        def call(**arguments: Any) -> Any:
-            items = self._send(path, arguments, is_stream=is_stream)
-            return items if is_stream else next(iter(items))
-
-        return call
-
-    def _send(self, path: str, arguments: dict[str, Any], *, is_stream: bool) -> Iterator[Any]:
-        connection = self._connect()
-        try:
-            _, body = values.encode(arguments, "application/json")
-            headers = {
-                "content-type": "application/json",
-                "x-hotloop-probe": self._probe,
-                "accept": "application/x-ndjson" if is_stream else "application/json",
-            }
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            if response.status >= 400:
-                raise ProbeError(response.status, response.read().decode("utf-8", "replace"))
-            self.compute_s += float(response.headers.get("x-hotloop-compute-ms") or 0) / 1000
-            kind = response.headers.get("content-type", "")
-            if is_stream:
-                yield from _items(response, kind)
-            else:
-                content = response.read()
-                yield json.loads(content) if kind.startswith("application/json") else _plain(content, kind)
-        finally:
-            connection.close()
-
-
-def _items(response: http.client.HTTPResponse, kind: str) -> Iterator[Any]:
-    if kind.startswith("application/x-ndjson"):
-        for line in response:
-            yield json.loads(line)
-        return
-    while chunk := response.read1():
-        yield _plain(chunk, kind)
-
-
-def _plain(content: bytes, kind: str) -> Any:
-    return content.decode("utf-8", "replace") if kind.startswith("text/") else content
+    def _heard(self, heard: Heard) -> None:
+        self.compute_s += float(heard.headers.get("x-hotloop-compute-ms") or 0) / 1000
 
 
 class ProbeRunner:
@@ -122,7 +69,7 @@ class ProbeRunner:
         self._models = models
         self._tell = tell
         self._describe = describe
-        self._endpoints = {e.spec.name: (e.spec.path, e.spec.is_stream) for e in plan.endpoints}
+        self._catalog = Catalog([Endpoint(e.spec.name, e.spec.path, chosen(e.methods)) for e in plan.endpoints])
         self._first: queue.SimpleQueue[None] | None = None
 
     def prepare(self) -> None:
@@ -137,27 +84,27 @@ class ProbeRunner:
         if first is not None:
             first.put(None)
             return
-        threading.Thread(target=self.run, args=(self._connection,), name="probes", daemon=True).start()
+        threading.Thread(target=lambda: self.run(self._pool()), name="probes", daemon=True).start()
 
     def _wait(self, told: queue.SimpleQueue[None]) -> None:
-        connected = [self._connection()]
-        with suppress(OSError):  # the request tries again, and has a place to say it
-            connected[0].connect()
+        pool = self._pool()
+        with suppress(ClientError):  # the request tries again, and has a place to say it
+            pool.open_one()
         told.get()
-        self.run(lambda: connected.pop() if connected else self._connection())
+        self.run(pool)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self._address)
-        return http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=REQUEST_TIMEOUT_S)
+    def _pool(self) -> Pool:
+        return Pool(address.parse(self._address))
 
-    def run(self, connect: Connect) -> None:
-        """Run the probes in this thread."""
+    def run(self, pool: Pool) -> None:
+        """Run the probes in this thread, then close the connections."""
         for probe in self._plan.probes:
-            self._tell(self._try(probe.spec, connect))
+            self._tell(self._try(probe.spec, pool))
         self._tell({"kind": "probes_done"})
+        pool.close()
 
-    def _try(self, spec: Any, connect: Connect) -> dict[str, Any]:
-        client = Client(connect, spec.name, self._endpoints)
+    def _try(self, spec: Any, pool: Pool) -> dict[str, Any]:
+        client = ProbeClient(pool, spec.name, self._catalog)
         available = {**self._models, "client": client}
         began_s = time.perf_counter()
         output, trouble = "", None

@@ -9,18 +9,19 @@ user's, and leaves nothing behind that an import could see.
 
 from __future__ import annotations
 
-import http.client
 import linecache
 import os
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller
+from hotloop.gpu_runtime.user_env.client.address import parse
+from hotloop.gpu_runtime.user_env.client.connection import Pool
 from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record, record
 from hotloop.gpu_runtime.user_env.probe import ProbeRunner
@@ -62,24 +63,18 @@ def rehearse(recorded: Record | None = None) -> list[wire.Message]:
         send({"kind": "described", "shapes": resolve.shapes(plan)})
         item = {"id": 1, "size": len(_REQUEST), "type": "application/json"}
         caller.handle(wire.Message({"kind": "call", "id": 1, "endpoint": "plain", "items": [item]}, _REQUEST))
-        with _answered() as connect:
-            ProbeRunner(plan, models, send, lambda _: {}, "").run(connect)
+        with _answered() as pool:
+            ProbeRunner(plan, models, send, lambda _: {}, "").run(pool)
     return sent
 
 
 @contextmanager
-def _answered() -> Generator[Callable[[], http.client.HTTPConnection]]:
-    """Connections to nobody: the answer lies there before it is asked for."""
+def _answered() -> Generator[Pool]:
+    """A connection to nobody: the answer lies there before it is asked for."""
     ours, theirs = socket.socketpair()
-
-    def connect() -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("127.0.0.1")
-        connection.sock = ours
-        return connection
-
     with ours, theirs:
         theirs.sendall(_RESPONSE)
-        yield connect
+        yield Pool(parse("http://127.0.0.1:1"), ours)
 
 
 @contextmanager
