@@ -239,6 +239,7 @@ class _Channel:
 
     async def pieces(self, reader: ResponseReader) -> list[bytes]:
         try:
+            reader.check()
             async with asyncio.timeout(_time_left_s(self._timeout_s, self.give_up_at_s)):
                 data = await self._reader.read(READ_BYTES)
             if data:

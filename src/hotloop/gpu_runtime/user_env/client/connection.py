@@ -71,6 +71,7 @@ class Connection:
             ClientError: It does not go on.
         """
         try:
+            reader.check()
             self._allow_time()
             data = self.sock.recv(READ_BYTES)
             if data:

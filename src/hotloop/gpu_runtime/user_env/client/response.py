@@ -37,7 +37,17 @@ class ResponseReader:
         keeps_alive: Whether the connection can be used again once the answer is read.
     """
 
-    __slots__ = ("_buffer", "_is_chunked", "_left", "_part", "headers", "is_stream", "keeps_alive", "status")
+    __slots__ = (
+        "_buffer",
+        "_failure",
+        "_is_chunked",
+        "_left",
+        "_part",
+        "headers",
+        "is_stream",
+        "keeps_alive",
+        "status",
+    )
 
     def __init__(self) -> None:
         self.status = 0
@@ -45,6 +55,7 @@ class ResponseReader:
         self.is_stream = False
         self.keeps_alive = False
         self._buffer = b""
+        self._failure: Malformed | None = None
         self._left = 0
         self._is_chunked = False
         self._part = _Part.HEAD
@@ -60,16 +71,30 @@ class ResponseReader:
         return self._part is _Part.DONE
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes from the connection and give the pieces of the body in them.
+        """Take bytes from the connection and give the pieces of the body in them; `check` says if they are all.
 
         Raises:
             Malformed: It is no answer.
         """
         self._buffer = self._buffer + data if self._buffer else data
         pieces: list[bytes] = []
-        while self._step(pieces):
-            pass
+        try:
+            while self._step(pieces):
+                pass
+        except Malformed as error:
+            if not pieces:
+                raise
+            self._failure = error
         return pieces
+
+    def check(self) -> None:
+        """See whether the answer can go on.
+
+        Raises:
+            Malformed: It can't: it was malformed behind the pieces given last.
+        """
+        if self._failure is not None:
+            raise self._failure
 
     def end(self) -> None:
         """Take note that the other side closed the connection.
