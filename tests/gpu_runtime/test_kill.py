@@ -177,11 +177,15 @@ def test_orphan_of_a_killed_zygote_is_still_seen_to_die(driver: RuntimeDriver):
     assert driver.call("add", n=1).json == 2
 
 
-def test_killed_host_loads_its_model_again_and_that_one_alone(driver: RuntimeDriver):
+@pytest.mark.parametrize("is_orphan", [False, True])
+def test_killed_host_loads_its_model_again_and_that_one_alone(driver: RuntimeDriver, *, is_orphan: bool):
+    if is_orphan:  # there is no zygote any more that could say how it ended
+        kill_zygote(driver)
+        driver.wait_for(events.StandbyReady)
     with Load(driver.address, "/hosted", {"n": 1}, rate=100) as load:
         time.sleep(0.3)
         kill(driver.call("pids").json[1])
-        died = driver.wait_for(events.ProcessDied)
+        died = driver.wait_for(events.ProcessDied, role="hosted")
         driver.wait_for(events.Log, text="LOADING session")
         time.sleep(0.5)
 

@@ -126,7 +126,7 @@ class Fleet:
         except ProcessLookupError:
             self._ended(worker)
             return
-        asyncio.get_running_loop().add_reader(worker.pidfd, self._ended, worker)
+        asyncio.get_running_loop().add_reader(worker.pidfd, self._exited, worker)
 
     def exited(self, number: int, status: int) -> None:
         """Take note of how a process ended, as its zygote saw it."""
@@ -171,15 +171,19 @@ class Fleet:
         for number in list(self._processes):
             self.kill(number)
 
+    def _exited(self, worker: WorkerProcess) -> None:
+        self._unwatch(worker)
+        self._ended(worker)
+
     def _ended(self, worker: WorkerProcess) -> None:
+        """Settle a process whose end was seen: its link closes a moment before there is a status to ask for."""
         if worker.is_ended:
             return
-        self._unwatch(worker)
         if not worker.cause and not worker.is_wanted:
             worker.cause = "was told to end"
         if not worker.cause:
             worker.cause = _reaped(worker.pid)
-        if not worker.cause:  # its zygote will say, unless that is gone too
+        if not worker.cause:  # its zygote will say, or the process itself, if that is gone
             asyncio.get_running_loop().call_later(STATUS_GRACE_S, self._ended_unseen, worker)
             return
         worker.is_ended = True
