@@ -34,6 +34,8 @@ class WorkerProcess:
         unsent: Changes of the manifest since it was forked or told last.
         start: What it was when it was told to go.
         ready: What it said when it became ready.
+        revision: What it serves, or served; 0 before that.
+        active_at_s: When it began to.
         cause: How it ended; empty while it lives.
     """
 
@@ -48,6 +50,8 @@ class WorkerProcess:
     unsent: dict[str, str | None] = field(default_factory=dict[str, str | None])
     start: Start = "fork"
     ready: dict[str, Any] = field(default_factory=dict[str, Any])
+    revision: int = 0
+    active_at_s: float = 0.0
     cause: str = ""
     is_ended: bool = False
     is_wanted: bool = True

@@ -245,7 +245,7 @@ class Runtime:
         self._forced.clear()
         revision = self._state.workers[action.worker].revision
         self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send)
-        worker.ready |= {"at_s": time.monotonic(), "revision": revision}
+        worker.revision, worker.active_at_s = revision, time.monotonic()
 
     def _drain(self, number: int) -> None:
         worker = self._fleet[number]
@@ -370,7 +370,7 @@ class Runtime:
         self._feed(decide.ZygoteStale(worker.number))
 
     def _described(self, worker: WorkerProcess, shapes: list[dict[str, Any]]) -> None:
-        if "revision" in worker.ready:  # it was activated
+        if worker.revision:  # it was activated
             self._telling.ready(worker, shapes)
 
     def _keep(self, message: Message) -> None:

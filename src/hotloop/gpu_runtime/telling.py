@@ -84,8 +84,8 @@ class Telling:
 def _ready_event(worker: WorkerProcess, shapes: list[dict[str, Any]]) -> events.Ready:
     ready = worker.ready
     return events.Ready(
-        at_s=ready["at_s"],
-        revision=ready["revision"],
+        at_s=worker.active_at_s,
+        revision=worker.revision,
         generation=worker.generation,
         imported_at_s=ready["imported_at_s"],
         start=worker.start,
