@@ -24,6 +24,8 @@ drawn = st.floats(0, 1, exclude_max=True)
     [
         (429, False, False, True),
         (503, False, False, True),
+        (503, True, False, False),
+        (503, True, True, True),
         (0, False, False, True),  # no connection: nothing was sent
         (0, True, False, False),  # lost behind the request
         (0, True, True, True),
@@ -88,6 +90,21 @@ def test_negative_limits_are_refused(value):
 )
 def test_retry_after_is_seconds_or_a_date(header, seconds):
     assert retry_after_s(header) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "type_", "may_have_run"),
+    [
+        (429, "TooManyRequests", False),
+        (503, "NotReady", False),
+        (503, "RevisionMoved", True),
+        (500, "ValueError", True),
+        (502, "WorkerLost", True),
+        (422, "BadRequest", False),
+    ],
+)
+def test_what_the_server_says_tells_whether_it_may_have_run(status, type_, may_have_run):
+    assert refused(status, {}, b'{"error": {"type": "%b"}}' % type_.encode()).may_have_run is may_have_run
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,16 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from hotloop.gpu_runtime.user_env.client import address, connection, endpoints, request, result
+from hotloop.gpu_runtime.user_env.client import connection, request, result
 from hotloop.gpu_runtime.user_env.client.address import Address
-from hotloop.gpu_runtime.user_env.client.calling import Called, Calling, Exchange, Heard, Options, Steps
+from hotloop.gpu_runtime.user_env.client.calling import Called, Exchange, Heard, Options, Steps, calling_to
 from hotloop.gpu_runtime.user_env.client.connection import MAX_IDLE, MAX_IDLE_S, READ_BYTES, TIMEOUT_S
-from hotloop.gpu_runtime.user_env.client.endpoints import Catalog
 from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.client.response import Malformed, ResponseReader
-from hotloop.gpu_runtime.user_env.client.retry import DEFAULT, Retries, chance
+from hotloop.gpu_runtime.user_env.client.retry import DEFAULT, Retries
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.app import App
@@ -44,19 +42,12 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         lines = tuple(request.header(name, value) for name, value in (headers or {}).items())
-        catalog = Catalog(None if app is None else endpoints.of_app(app))
         self._options = Options(timeout_s, deadline_s, retries or DEFAULT, idempotent, lines)
-        self._pool = _Pool(address.parse(url))
-        self._calling = Calling(self._pool.address, catalog, time.monotonic, chance)
+        self._calling = calling_to(url, app)
+        self._pool = _Pool(self._calling.address)
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        if name.startswith("_"):
-            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(msg)
-        catalog = self._calling.catalog
-        if catalog.is_fixed and catalog.find(name) is None:
-            msg = f"the app has no endpoint {name!r}; it has: {catalog.known()}"
-            raise AttributeError(msg)
+        self._calling.check_attribute(self, name)
         return lambda **arguments: self._call(name, arguments, self._options)
 
     def __repr__(self) -> str:
@@ -83,9 +74,8 @@ class AsyncClient:
             ClientError: It gave no result.
             TypeError: An argument can't be sent.
         """
-        given = {"timeout_s": timeout_s, "deadline_s": deadline_s, "is_idempotent": idempotent}
-        changed = {key: value for key, value in given.items() if value is not None}
-        return await self._call(name, arguments or {}, replace(self._options, **changed))
+        options = self._options.changed(timeout_s=timeout_s, deadline_s=deadline_s, idempotent=idempotent)
+        return await self._call(name, arguments or {}, options)
 
     async def close(self) -> None:
         """Close the connections that wait; streams that are read go on."""

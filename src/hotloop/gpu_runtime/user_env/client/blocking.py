@@ -7,16 +7,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from hotloop.gpu_runtime.user_env.client import address, endpoints, request, result
-from hotloop.gpu_runtime.user_env.client.calling import Called, Calling, Exchange, Heard, Options, Steps
+from hotloop.gpu_runtime.user_env.client import request, result
+from hotloop.gpu_runtime.user_env.client.calling import Called, Exchange, Heard, Options, Steps, calling_to
 from hotloop.gpu_runtime.user_env.client.connection import TIMEOUT_S, Connection, Pool
-from hotloop.gpu_runtime.user_env.client.endpoints import Catalog
 from hotloop.gpu_runtime.user_env.client.failure import ClientError
-from hotloop.gpu_runtime.user_env.client.retry import DEFAULT, Retries, chance
+from hotloop.gpu_runtime.user_env.client.retry import DEFAULT, Retries
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.app import App
@@ -34,8 +32,8 @@ class Client:
         url: The server, such as ``http://127.0.0.1:8000``.
         app: The app that is served: results are then built as the endpoints' annotations say.
         timeout_s: The longest silence of the server.
-        deadline_s: How long a call may take in all; the server is told, and drops what is too late. A stream's items are
-            not under it. None: no limit.
+        deadline_s: How long a call may take in all. It is also sent, as ``x-hotloop-deadline-ms``, for whoever on the way
+            acts on it; `dev serve` does not. A stream's items are not under it. None: no limit.
         retries: How often a call is sent again after 429, 503 or a connection that was refused.
         idempotent: Whether calls may run twice: then what may have run (502, a lost connection) is sent again, too.
         headers: For each request, such as ``{"authorization": "Bearer ..."}``.
@@ -56,19 +54,12 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         lines = tuple(request.header(name, value) for name, value in (headers or {}).items())
-        catalog = Catalog(None if app is None else endpoints.of_app(app))
         self._options = Options(timeout_s, deadline_s, retries or DEFAULT, idempotent, lines)
-        self._pool = Pool(address.parse(url))
-        self._calling = Calling(self._pool.address, catalog, time.monotonic, chance)
+        self._calling = calling_to(url, app)
+        self._pool = Pool(self._calling.address)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(msg)
-        catalog = self._calling.catalog
-        if catalog.is_fixed and catalog.find(name) is None:
-            msg = f"the app has no endpoint {name!r}; it has: {catalog.known()}"
-            raise AttributeError(msg)
+        self._calling.check_attribute(self, name)
         return lambda **arguments: self._call(name, arguments, self._options)
 
     def __repr__(self) -> str:
@@ -102,9 +93,8 @@ class Client:
             ClientError: It gave no result.
             TypeError: An argument can't be sent.
         """
-        given = {"timeout_s": timeout_s, "deadline_s": deadline_s, "is_idempotent": idempotent}
-        changed = {key: value for key, value in given.items() if value is not None}
-        return self._call(name, arguments or {}, replace(self._options, **changed) if changed else self._options)
+        options = self._options.changed(timeout_s=timeout_s, deadline_s=deadline_s, idempotent=idempotent)
+        return self._call(name, arguments or {}, options)
 
     def close(self) -> None:
         """Close the connections that wait; streams that are read go on."""

@@ -9,15 +9,19 @@ yields a `Pause`, after which it goes on. What it returns is the answer of the e
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env.client import endpoints, request, retry
+from hotloop.gpu_runtime.user_env.client import address, endpoints, request, retry
 from hotloop.gpu_runtime.user_env.client.address import Address
 from hotloop.gpu_runtime.user_env.client.connection import TIMEOUT_S
 from hotloop.gpu_runtime.user_env.client.endpoints import Catalog, Endpoint
 from hotloop.gpu_runtime.user_env.client.failure import ClientError, refused
+
+if TYPE_CHECKING:
+    from hotloop.gpu_runtime.user_env.app import App
 
 DEADLINE_HEADER = "x-hotloop-deadline-ms"
 _LISTING = Endpoint("/", "/", "GET")
@@ -29,7 +33,7 @@ class Options:
 
     Attributes:
         timeout_s: The longest silence of the server.
-        deadline_s: How long a call may take, repetitions included; the server is told. None: no limit but the silence.
+        deadline_s: How long a call may take, repetitions included. None: no limit but the silence.
         retries: How often a call is sent again.
         is_idempotent: Whether calls may run twice, so that one which may have run is sent again, too.
         headers: Lines for each request.
@@ -46,6 +50,12 @@ class Options:
             if value is not None and not 0 < value <= 1e6:
                 msg = f"{name}={value!r}: expected seconds, more than 0"
                 raise ValueError(msg)
+
+    def changed(self, *, timeout_s: float | None, deadline_s: float | None, idempotent: bool | None) -> Options:
+        """Give the options of one call: what is None stays."""
+        given = {"timeout_s": timeout_s, "deadline_s": deadline_s, "is_idempotent": idempotent}
+        changed = {key: value for key, value in given.items() if value is not None}
+        return replace(self, **changed) if changed else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,19 @@ class Calling:
     catalog: Catalog
     clock: Callable[[], float]
     chance: Callable[[], float]
+
+    def check_attribute(self, client: object, name: str) -> None:
+        """See whether a client's attribute can be an endpoint.
+
+        Raises:
+            AttributeError: It can't.
+        """
+        if name.startswith("_"):
+            msg = f"{type(client).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
+        if self.catalog.is_fixed and self.catalog.find(name) is None:
+            msg = f"the app has no endpoint {name!r}; it has: {self.catalog.known()}"
+            raise AttributeError(msg)
 
     def steps(self, name: str, arguments: Mapping[str, Any], options: Options) -> Steps:
         """Call an endpoint.
@@ -179,6 +202,18 @@ class Calling:
             headers.append(f"{DEADLINE_HEADER}: {remaining_ms}")
         data = request.write(self.address, endpoint.method, endpoint.path, content, headers)
         return Exchange(data, options.timeout_s, give_up_at_s)
+
+
+def calling_to(url: str, app: App | None) -> Calling:
+    """Prepare calls to a server.
+
+    Raises:
+        ValueError: The address is none.
+        TypeError: The app is none.
+    """
+    return Calling(
+        address.parse(url), Catalog(None if app is None else endpoints.of_app(app)), time.monotonic, retry.chance
+    )
 
 
 def deadline_passed(deadline_s: float) -> ClientError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+BEGUN = "RevisionMoved"  # a 503 that an endpoint gives which had begun, and found a module of its own saved again
 MAX_SHOWN = 2000  # characters of a body that is not in the shape of errors
 
 
@@ -54,14 +55,15 @@ def refused(status: int, headers: dict[str, str], body: bytes) -> ClientError:
     if 300 <= status < 400:
         message = f"the server redirects to {headers.get('location', 'an address that it does not name')}"
         hint = "give the client that address: redirects are not followed"
+    type_ = _text(error, "type") or f"Status{status}"
     return ClientError(
         status,
-        _text(error, "type") or f"Status{status}",
+        type_,
         message,
         hint=hint,
         where=_text(error, "where"),
         retry_after_s=retry_after_s(headers.get("retry-after", "")),
-        may_have_run=status in {500, 502, 504},
+        may_have_run=status in {500, 502, 504} or type_ == BEGUN,
     )
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.client.failure import ClientError
 
-REFUSED = frozenset({429, 503})  # the server says that the call did not run
-LOST = frozenset({0, 502})  # it may have run
+PASSING = frozenset({0, 429, 502, 503})  # another attempt may go well
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,4 @@ def chance() -> float:
 
 def can_repeat(error: ClientError, *, is_idempotent: bool) -> bool:
     """Whether a call may be sent again after an error."""
-    if error.status in REFUSED:
-        return True
-    return error.status in LOST and (is_idempotent or not error.may_have_run)
+    return error.status in PASSING and (is_idempotent or not error.may_have_run)
