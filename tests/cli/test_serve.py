@@ -336,6 +336,17 @@ def test_a_broken_first_version_is_shown_and_the_next_save_serves(terminal, proj
     loop.until(r"✓ #1 ", at)
 
 
+def test_saves_of_an_app_without_probes_are_told_to_their_end(terminal, project):
+    app = APP.partition("@app.probe")[0]
+    (project / "app.py").write_text(app)
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"✓ started")
+
+    for number in (1, 2, 3):
+        (project / "app.py").write_text(app.replace("hello", f"hello {number}"))
+        at = loop.until(rf"✓ #{number} ", at)
+
+
 @pytest.mark.parametrize("content", [b"not a database" * 100, None])
 def test_a_broken_history_is_said_once_and_the_loop_goes_on(project, content):
     folder = project / ".hotloop"

@@ -374,3 +374,19 @@ def test_standby_does_not_wait_for_a_request_that_takes_long(tmp_path: Path):
 
         assert is_open
         assert answer.result().json == "done"
+
+
+@pytest.mark.parametrize("has_probe", [False, True])
+def test_what_becomes_of_a_generation_is_told_after_it_is_ready(tmp_path: Path, *, has_probe: bool):
+    app = APP if has_probe else APP.partition("@app.probe")[0]
+    with RuntimeDriver(tmp_path, {**FILES, "app.py": app}) as driver:
+        driver.wait_for(events.StandbyReady)
+        for number in range(3):
+            driver.wait_reload(driver.save({"words.py": WORDS + f"# {number}\n"}))
+            driver.wait_for(events.StandbyReady)
+
+    kinds = (events.ProbeFinished, events.ProbesFinished)
+    told = [e for e in driver.events if isinstance(e, (events.Ready, *kinds))]
+    for generation in range(1, 5):
+        mine = [type(e) for e in told if e.generation == generation]
+        assert mine == [events.Ready, *([events.ProbeFinished] if has_probe else []), events.ProbesFinished]

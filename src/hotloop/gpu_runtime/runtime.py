@@ -246,6 +246,7 @@ class Runtime:
         revision = self._state.workers[action.worker].revision
         self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send)
         worker.revision, worker.active_at_s = revision, time.monotonic()
+        self._telling.ready(worker)
 
     def _drain(self, number: int) -> None:
         worker = self._fleet[number]
@@ -323,8 +324,6 @@ class Runtime:
                 self._ready(worker, message.header)
             case "failed":
                 self._feed(decide.Failed(worker.number, record_from_json(Problem, message.header["problem"])))
-            case "described":
-                self._described(worker, message.header["shapes"])
             case "moved":
                 self._feed(decide.Moved(worker.number))
             case "loading":
@@ -368,10 +367,6 @@ class Runtime:
             "set it in the shell, or leave it alone, and reloads stay fast",
         )
         self._feed(decide.ZygoteStale(worker.number))
-
-    def _described(self, worker: WorkerProcess, shapes: list[dict[str, Any]]) -> None:
-        if worker.revision:  # it was activated
-            self._telling.ready(worker, shapes)
 
     def _keep(self, message: Message) -> None:
         holding = self._holdings.put(message)

@@ -73,15 +73,15 @@ class Telling:
         shown = text.replace(self._config.root, shown_root) if shown_root else text
         self.emit(events.Log(time.monotonic(), generation, "stdout" if stream == "stdout" else "stderr", shown))
 
-    def ready(self, worker: WorkerProcess, shapes: list[dict[str, Any]]) -> None:
+    def ready(self, worker: WorkerProcess) -> None:
         """Say that a worker's generation is ready; its models and endpoints are put into words when it is told."""
-        self.hold_back(lambda: _ready_event(worker, shapes))
+        self.hold_back(lambda: _ready_event(worker))
 
     def _tell(self, event: events.Event) -> None:
         self._send({"kind": "event", "event": to_json(event)})
 
 
-def _ready_event(worker: WorkerProcess, shapes: list[dict[str, Any]]) -> events.Ready:
+def _ready_event(worker: WorkerProcess) -> events.Ready:
     ready = worker.ready
     return events.Ready(
         at_s=worker.active_at_s,
@@ -90,6 +90,6 @@ def _ready_event(worker: WorkerProcess, shapes: list[dict[str, Any]]) -> events.
         imported_at_s=ready["imported_at_s"],
         start=worker.start,
         models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
-        endpoints=tuple(record_from_json(events.EndpointShape, s) for s in shapes),
+        endpoints=tuple(record_from_json(events.EndpointShape, s) for s in ready["shapes"]),
         probes=tuple(ready["probes"]),
     )

@@ -58,9 +58,8 @@ def rehearse(recorded: Record | None = None) -> list[wire.Message]:
         if recorded is not None:
             Present(project).first_difference(recorded, {}, plan.models[0].loader)
         models: dict[str, Any] = dict.fromkeys(plan.app.models)
-        send({"kind": "ready", "models": []})
+        send({"kind": "ready", "shapes": resolve.shapes(plan)})
         caller = Caller(plan, models, send, project)
-        send({"kind": "described", "shapes": resolve.shapes(plan)})
         item = {"id": 1, "size": len(_REQUEST), "type": "application/json"}
         caller.handle(wire.Message({"kind": "call", "id": 1, "endpoint": "plain", "items": [item]}, _REQUEST))
         with _answered() as pool:

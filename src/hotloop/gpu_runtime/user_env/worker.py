@@ -159,6 +159,7 @@ class Worker:
         plan = imported.plan
         self.tell({
             "kind": "ready", "imported_at_s": imported_at_s, "models": self._models.outcomes,
+            "shapes": resolve.shapes(plan),
             "endpoints": [_endpoint_header(endpoint) for endpoint in plan.endpoints],
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
         })  # fmt: skip
@@ -166,7 +167,6 @@ class Worker:
         self._caller = Caller(plan, self._models.values, self.tell, self._project)
         self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)
         self._probes.prepare()
-        self.tell({"kind": "described", "shapes": resolve.shapes(plan)})
 
     def _host(self, name: str, why: str) -> Hosted:
         """Have the runtime load a model in a process of its own."""
