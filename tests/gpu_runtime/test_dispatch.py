@@ -9,7 +9,7 @@ import math
 import pytest
 
 from hotloop.events import Frame, Problem, RequestFinished
-from hotloop.gpu_runtime.batching import BatchSpec, EndpointSpec
+from hotloop.gpu_runtime.batching import Batch, BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.calls import Answer, Call, Generation, InnerExchange, Pending
 from hotloop.gpu_runtime.replies import Replies
 from hotloop.gpu_runtime.routes import Routes
@@ -110,16 +110,19 @@ def test_a_batch_gathers_what_came_while_the_worker_was_busy():
     run(main())
 
 
-def test_a_gathering_batch_leaves_when_it_is_due():
+def test_a_gathering_batch_leaves_by_itself_though_nobody_comes_and_nothing_is_answered():
     async def main():
         async with fronting() as front:
-            worker = front.worker(1, EndpointSpec("many", "/many", batch=BatchSpec(8, 30)))
-            clients = await front.clients(3)
+            worker = front.worker(1, EndpointSpec("many", "/many", batch=BatchSpec(8, 60_000)))
+            clients = await front.clients(4)
             for client in clients:
                 client.ask("POST", "/many", b"x")
-            call = await worker.call()
+            first = await worker.call()
+            await until(lambda: front.dispatcher.num_waiting == 4 - len(first.header["items"]))
+            worker.answer(first)
+            rest = await worker.call(1)
 
-            assert len(call.header["items"]) == 3
+            assert len(first.header["items"]) + len(rest.header["items"]) == 4
 
     run(main())
 
@@ -740,7 +743,7 @@ def test_a_client_too_far_behind_its_stream_is_cut_off(behind, is_cut):
         exchange = InnerExchange("POST", "/stream", "", [], b"")
         exchange.backlog_bytes = behind
         pending = Pending(5, exchange, 0.0, is_probe=False)
-        call = Call(1, STREAM, {5: pending})
+        call = Call(1, Batch(STREAM, [5]), {5: pending})
         generation = Generation(1, 10, Routes([STREAM]), lambda header, payload: True)
         header = {"kind": "chunk", "id": 1, "item": 5, "type": "text/plain", "status": 200}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hotloop.gpu_runtime.answers import error_body, json_fields
-from hotloop.gpu_runtime.batching import EndpointSpec
+from hotloop.gpu_runtime.batching import Batch, EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.routes import Routes
 
@@ -166,14 +166,20 @@ class Call:
     """One call of a worker.
 
     Attributes:
+        batch: What the scheduler let go; it wants it back when the call is done.
         items: Its requests by identifier.
         is_cancelled: Whether the worker was told that nobody waits any more.
     """
 
     id: int
-    endpoint: EndpointSpec
+    batch: Batch
     items: dict[int, Pending]
     is_cancelled: bool = False
+
+    @property
+    def endpoint(self) -> EndpointSpec:
+        """What is called."""
+        return self.batch.endpoint
 
     @property
     def is_unwanted(self) -> bool:

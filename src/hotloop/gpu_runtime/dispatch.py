@@ -304,7 +304,7 @@ class Dispatcher:
 
     def _send(self, batch: Batch, active: Generation) -> None:
         items = {request_id: self._waiting.pop(request_id) for request_id in batch.requests}
-        call = Call(self._next_call, batch.endpoint, items)
+        call = Call(self._next_call, batch, items)
         self._next_call += 1
         active.calls[call.id] = call
         for pending in items.values():
@@ -360,16 +360,16 @@ class Dispatcher:
                 self._cancel(call, generation)
         elif message.kind == "result":
             self._replies.result(known, call, message)
-            self._close_call(known, call)
+            self._close_call(known, call, message.header.get("compute_s"))
         elif message.kind == "end":
             self._replies.end(known, call, message)
             if not call.items:
                 self._close_call(known, call)
 
-    def _close_call(self, generation: Generation, call: Call) -> None:
+    def _close_call(self, generation: Generation, call: Call, took_s: float | None = None) -> None:
         del generation.calls[call.id]
         if generation is self._active:
-            self._queues.done(call.endpoint.name)
+            self._queues.done(call.batch, None if call.is_cancelled else took_s)
             self._pump()
         elif not generation.calls:
             self._generations.pop(generation.number, None)

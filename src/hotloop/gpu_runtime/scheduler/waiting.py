@@ -1,0 +1,85 @@
+"""A request that waits: what it wants, how large it is, how often others went before it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+# Among a tenant's requests the earliest deadline goes first; one without is taken to have this one, or a stream of hurried
+# requests would keep it waiting for ever.
+PATIENCE_S = 30.0
+
+
+class Priority(IntEnum):
+    """Whose requests go first."""
+
+    INTERACTIVE = 0
+    NORMAL = 1
+    BULK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a request asks of the queue.
+
+    Attributes:
+        priority: Its class.
+        tenant: Whose it is; shares are fair between tenants.
+        deadline_at_s: When an answer is of no use any more.
+    """
+
+    priority: Priority = Priority.NORMAL
+    tenant: str = ""
+    deadline_at_s: float = math.inf
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether arrival alone decides about it, among others of its tenant."""
+        return self.priority is Priority.NORMAL and self.deadline_at_s == math.inf
+
+
+ORDINARY = Wants()
+
+
+class Waiting:
+    """One request in line.
+
+    Attributes:
+        id: Counts up with arrivals.
+        size: As the endpoint's sizes count; a guess if `is_measured` is False.
+        body_bytes: What a guess goes by.
+        level: Its class now: with age it rises.
+        num_passed: How many calls left with requests that had less right to go.
+        passed_s: How long those calls were predicted to take.
+    """
+
+    __slots__ = (
+        "arrived_at_s",
+        "body_bytes",
+        "due_at_s",
+        "id",
+        "is_measured",
+        "level",
+        "num_passed",
+        "passed_s",
+        "size",
+        "wants",
+    )
+
+    def __init__(self, request_id: int, arrived_at_s: float, wants: Wants, size: float, body_bytes: int) -> None:
+        self.id = request_id
+        self.arrived_at_s = arrived_at_s
+        self.wants = wants
+        self.size = size
+        self.body_bytes = body_bytes
+        self.is_measured = True
+        self.level: int = wants.priority
+        self.due_at_s = min(wants.deadline_at_s, arrived_at_s + PATIENCE_S)
+        self.num_passed = 0
+        self.passed_s = 0.0
+
+    @property
+    def right(self) -> tuple[float, int]:
+        """Its place among its tenant's requests of one class."""
+        return self.due_at_s, self.id
