@@ -190,7 +190,28 @@ MISTAKES = [
     ("\nhotloop.Batch(max_size=0)", "Batch(max_size=0): expected a whole number, 1 or more", "shop.py:4"),
     ("hotloop.Batch(max_size=True)", "Batch(max_size=True): expected a whole number, 1 or more", "shop.py:3"),
     ("hotloop.Batch(max_wait_ms=-1)", "Batch(max_wait_ms=-1): expected milliseconds, 0 to 60000", "shop.py:3"),
-    ("hotloop.Batch(key=3)", "Batch(key=3): expected a function of one request, such as len", "shop.py:3"),
+    *(
+        (
+            f"hotloop.Batch(key={key})",
+            f'Batch(key={key}): expected a function of one request, such as len, or "auto", or a number above 0',
+            "shop.py:3",
+        )
+        for key in ("0", "-1", "'len'", "True")
+    ),
+    ("hotloop.Batch(key=1, max_cost=0)", "Batch(max_cost=0): expected a number above 0", "shop.py:3"),
+    ("hotloop.Batch(max_cost=9)", "Batch(max_cost=9): expected a key beside it, for it counts sizes", "shop.py:3"),
+    ("hotloop.Batch(target_ms=0)", "Batch(target_ms=0): expected milliseconds, above 0 to 60000", "shop.py:3"),
+    ("hotloop.Batch(target_ms=60001)", "Batch(target_ms=60001): expected milliseconds, above 0 to 60000", "shop.py:3"),
+    (
+        "hotloop.Batch(max_wait_ms=1, target_ms=5)",
+        "Batch(target_ms=5): expected no max_wait_ms beside it",
+        "shop.py:3",
+    ),
+    (
+        "\nhotloop.Batch(on_error='retry')",
+        'Batch(on_error=\'retry\'): expected "fail" or "bisect" or "single"',
+        "shop.py:4",
+    ),
     ("hotloop.App('')", "App(''): expected the app's name", "shop.py:3"),
     (
         "hotloop.App('a', packages='torch')",
@@ -205,6 +226,28 @@ def test_a_mistake_is_refused_where_it_stands(user, error_of, source, message, p
     found, _, where = error_of(lambda: user.load(HEAD + source))
 
     assert (found, where) == (message, place)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (Batch(), {"max_size": 32, "max_wait_ms": 0, "key": None, "max_cost": None, "target_ms": None}),
+        (
+            Batch(8, 60_000, key=len, max_cost=0.5),
+            {"max_size": 8, "max_wait_ms": 60_000, "key": "asked", "max_cost": 0.5, "target_ms": None},
+        ),
+        (
+            Batch(key="auto", target_ms=60_000),
+            {"max_size": 32, "max_wait_ms": 0, "key": "bytes", "max_cost": None, "target_ms": 60_000},
+        ),
+        (
+            Batch(key=3, on_error="single"),
+            {"max_size": 32, "max_wait_ms": 0, "key": 3, "max_cost": None, "target_ms": None},
+        ),
+    ],
+)
+def test_a_batch_says_what_the_front_has_to_know(batch, said):
+    assert batch.to_header() == said
 
 
 @pytest.mark.parametrize("size", [1, 2, 10_000])

@@ -509,3 +509,146 @@ print(wire.Link(a).receive().kind, "asyncio" in sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
 
     assert (done.stdout, done.stderr) == ("result False\n", "")
+
+
+# --- batches that raise -----------------------------------------------------------------------------------------
+
+PICKY = """
+calls = []
+
+@app.endpoint(batch=hotloop.Batch(on_error="{on_error}"))
+{kind}def roots(x: list[int]):
+    calls.append(list(x))
+    if min(x) < 0:
+        raise ValueError(f"no root of {{min(x)}}")
+    return [n ** 0.5 for n in x]
+
+@app.endpoint
+def seen():
+    return calls
+"""
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+@pytest.mark.parametrize(
+    ("on_error", "calls"),
+    [
+        ("fail", [[4, 9, -1, 16, 25]]),
+        ("single", [[4, 9, -1, 16, 25], [4], [9], [-1], [16], [25]]),
+        ("bisect", [[4, 9, -1, 16, 25], [4, 9], [-1, 16, 25], [-1], [16, 25]]),
+    ],
+)
+def test_one_bad_request_fails_alone_if_the_batch_says_so(user, on_error, calls, kind):
+    with worker(user, PICKY.format(on_error=on_error, kind=kind)) as runtime:
+        found = runtime.ask("roots", *[{"x": x} for x in (4, 9, -1, 16, 25)])
+        statuses = [status for status, _ in found]
+
+        assert statuses == ([500] * 5 if on_error == "fail" else [200, 200, 500, 200, 200])
+        assert found[2][1]["error"]["message"] == "no root of -1"
+        assert found[3][1] == (4.0 if on_error != "fail" else found[2][1])
+        assert runtime.ask("seen", {}, call_id=2) == [(200, calls)]
+
+
+@pytest.mark.parametrize("on_error", ["bisect", "single"])
+def test_a_batch_of_one_that_raises_is_not_tried_again(user, on_error):
+    with worker(user, PICKY.format(on_error=on_error, kind="")) as runtime:
+        assert [status for status, _ in runtime.ask("roots", {"x": -1})] == [500]
+        assert runtime.ask("seen", {}, call_id=2) == [(200, [[-1]])]
+
+
+def test_a_result_says_that_its_time_is_no_example_if_the_function_raised(user):
+    with worker(user, PICKY.format(on_error="bisect", kind="")) as runtime:
+        runtime.call("roots", {"x": 1}, {"x": -1})
+        assert runtime.link.receive().header["has_raised"]
+        runtime.call("roots", {"x": 1}, call_id=2)
+        assert "has_raised" not in runtime.link.receive().header
+
+
+# --- requests that come ahead of their calls --------------------------------------------------------------------
+
+SIZED = """
+import threading
+gate = threading.Event()
+
+@app.endpoint(batch=hotloop.Batch(key=lambda text, times: 100 // len(text) * times))
+def shout(text: list[str], times: list[int]):
+    if text == ["wait"]:
+        gate.wait(20)
+    return [each.upper() * n for each, n in zip(text, times)]
+
+@app.endpoint(batch=hotloop.Batch(key=lambda text: None))
+def odd(text: list[str]):
+    return text
+"""
+
+
+def stage(runtime: Runtime, endpoint: str, ids: list[int], *items: Any) -> None:
+    bodies = [json.dumps(item).encode() for item in items]
+    headers = [
+        {"id": request_id, "type": JSON, "size": len(body)} for request_id, body in zip(ids, bodies, strict=True)
+    ]
+    runtime.link.send({"kind": "stage", "endpoint": endpoint, "items": headers}, b"".join(bodies))
+
+
+def call_staged(runtime: Runtime, endpoint: str, *ids: int) -> None:
+    items = [{"id": request_id, "size": 0, "is_staged": True} for request_id in ids]
+    runtime.link.send({"kind": "call", "id": 7, "endpoint": endpoint, "items": items})
+
+
+def test_what_came_ahead_is_measured_and_its_call_names_it_without_its_body(user):
+    with worker(user, SIZED) as runtime:
+        stage(runtime, "shout", [1, 2], {"text": "ab", "times": 1}, {"text": "abcd", "times": 3})
+        staged = runtime.link.receive()
+        call_staged(runtime, "shout", 2, 1)
+
+        assert (staged.kind, staged.header["sizes"], staged.header["items"]) == ("staged", [[1, 50], [2, 75]], [])
+        assert runtime.result() == [(200, "ABCDABCDABCD"), (200, "AB")]
+
+
+def test_what_came_while_a_call_ran_is_measured_before_the_result_is_sent(user):
+    with worker(user, SIZED) as runtime:
+        runtime.call("shout", {"text": "wait", "times": 1})
+        stage(runtime, "shout", [1], {"text": "abc", "times": 2})
+        sys.modules["shop"].gate.set()
+
+        assert [runtime.link.receive().kind for _ in range(2)] == ["staged", "result"]
+
+
+def test_a_key_that_raises_or_refuses_to_be_a_number_fails_its_request_alone(user):
+    with worker(user, SIZED) as runtime:
+        stage(runtime, "shout", [1, 2, 3], {"text": "", "times": 1}, {"text": "ab", "times": 1}, {"nonsense": 1})
+        staged = runtime.link.receive()
+        call_staged(runtime, "shout", 1, 2)
+        result = runtime.result()
+        inline = runtime.ask("shout", {"text": "", "times": 1}, {"text": "ab", "times": 1})
+        bad = runtime.ask("odd", {"text": "a"}, call_id=3)
+
+        assert staged.header["sizes"] == [[2, 50]]
+        assert [(item["id"], item["status"]) for item in staged.header["items"]] == [(1, 500), (3, 422)]
+        assert [status for status, _ in result] == [500, 200]
+        assert result[0][1]["error"]["type"] == "ZeroDivisionError"
+        assert result[0][1]["error"]["where"].startswith("shop.py:")
+        assert [status for status, _ in inline] == [500, 200]
+        assert bad[0][1]["error"]["message"].endswith("gave None")
+
+
+def test_what_is_dropped_is_forgotten(user):
+    plan = resolve.check(user.load(HEAD + SIZED).app)
+    caller = Caller(plan, {}, lambda header, payload: None, user.project)
+    body = b'{"text": "ab", "times": 1}'
+    items = [{"id": number, "type": JSON, "size": len(body)} for number in (1, 2)]
+    caller.staging.take_in(wire.Message({"kind": "stage", "endpoint": "shout", "items": items}, body * 2))
+    assert len(caller.staging) == 2
+    caller.staging.take_in(wire.Message({"kind": "drop", "ids": [1, 9]}))
+    assert len(caller.staging) == 1
+    named = {"id": 2, "size": 0, "is_staged": True}
+    caller.refuse(wire.Message({"kind": "call", "id": 1, "endpoint": "shout", "items": [named]}))
+
+    assert len(caller.staging) == 0
+
+
+def test_a_call_says_the_sizes_of_what_was_not_measured_before(user):
+    with worker(user, SIZED) as runtime:
+        runtime.call("shout", {"text": "ab", "times": 1})
+
+        assert runtime.link.receive().header["sizes"] == [[10, 50]]

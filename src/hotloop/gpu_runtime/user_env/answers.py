@@ -63,13 +63,17 @@ def _error(status: int, summary: dict[str, str], described: dict[str, Any] | Non
     return Answer(status, values.JSON, body, f"{summary['type']}: {summary['message']}{place}")
 
 
-def result_frame(call_id: int, compute_s: float, answers: list[tuple[int, Answer]]) -> tuple[dict[str, Any], bytes]:
+def item_of(item_id: int, answer: Answer) -> dict[str, Any]:
+    """Describe one request's answer in a frame's header; the body goes into the payload."""
+    return {"id": item_id, "status": answer.status, "type": answer.type, "size": len(answer.body)}
+
+
+def result_frame(
+    call_id: int, compute_s: float, answers: list[tuple[int, Answer]], **more: Any
+) -> tuple[dict[str, Any], bytes]:
     """Make the frame that answers a call: the requests' identifiers and answers, in order."""
-    items = [
-        {"id": item_id, "status": answer.status, "type": answer.type, "size": len(answer.body)}
-        for item_id, answer in answers
-    ]
-    header = {"kind": "result", "id": call_id, "compute_s": compute_s, "items": items}
+    items = [item_of(item_id, answer) for item_id, answer in answers]
+    header = {"kind": "result", "id": call_id, "compute_s": compute_s, "items": items, **more}
     return header, b"".join(answer.body for _, answer in answers)
 
 

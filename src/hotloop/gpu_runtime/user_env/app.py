@@ -15,58 +15,15 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal, TypeVar, overload
 
+from hotloop.gpu_runtime.user_env.batch import Batch
+from hotloop.gpu_runtime.user_env.mistakes import AppError, at, is_whole, place_of_caller
+
+__all__ = ["App", "AppError", "Batch", "EndpointSpec", "ModelSpec", "ProbeSpec", "at", "place_of"]
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _DEF = re.compile(r"\s*(async\s+)?def\b")
-
-
-class AppError(Exception):
-    """The app is written in a way that can't work.
-
-    Attributes:
-        message: What is wrong, with the names and places involved.
-        hint: What to change, or an empty string.
-        file: Absolute path of the file to look at, or an empty string.
-        line: The line in it, counted from 1; 0 if there is none.
-    """
-
-    def __init__(self, message: str, hint: str = "", file: str = "", line: int = 0) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.file = file
-        self.line = line
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """How requests are gathered for an endpoint that takes lists.
-
-    Attributes:
-        max_size: Most requests in one call.
-        max_wait_ms: How long the first of a batch waits for others, though the worker is free.
-        key: Gives a request's size, such as ``len``; a batch holds requests of like size. None: in order of arrival.
-
-    Raises:
-        AppError: A value is out of range.
-    """
-
-    max_size: int = 32
-    max_wait_ms: float = 0
-    key: Callable[..., Any] | None = None
-
-    def __post_init__(self) -> None:
-        file, line = _place_of_caller(depth=2)
-        if not _is_whole(self.max_size) or self.max_size < 1:
-            msg = f"Batch(max_size={self.max_size!r}): expected a whole number, 1 or more"
-            raise AppError(msg, "max_size=1 turns batching off", file, line)
-        if not _is_number(self.max_wait_ms) or not 0 <= self.max_wait_ms <= 60_000:
-            msg = f"Batch(max_wait_ms={self.max_wait_ms!r}): expected milliseconds, 0 to 60000"
-            raise AppError(msg, "", file, line)
-        if self.key is not None and not callable(self.key):
-            msg = f"Batch(key={self.key!r}): expected a function of one request, such as len"
-            raise AppError(msg, "", file, line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +101,7 @@ class App:
     def __init__(
         self, name: str, *, gpu: str = "", packages: Iterable[str] = (), data_packages: Iterable[str] = ()
     ) -> None:
-        self.file, self.line = _place_of_caller(depth=1)
+        self.file, self.line = place_of_caller(depth=1)
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
             msg = f"App({name!r}): expected the app's name"
             raise AppError(msg, 'write hotloop.App("search")', self.file, self.line)
@@ -259,15 +216,12 @@ def place_of(function: Callable[..., Any]) -> tuple[str, int]:
     return code.co_filename, first
 
 
-def at(file: str, line: int) -> str:
-    """Write a place as ``file:line``."""
-    return f"{file}:{line}"
-
-
 def _examine(word: str, function: Any) -> tuple[tuple[str, int], inspect.Signature]:
     if not isinstance(inspect.unwrap(function) if callable(function) else function, FunctionType):
         msg = f"@app.{word} was given {_described(function)}: expected a function"
-        raise AppError(msg, f"write it as a def, and put @app.{word} above", *_place_of_caller(depth=2, skip_own=True))
+        raise AppError(
+            msg, f"write it as a def, and put @app.{word} above", *place_of_caller(depth=2, outside=__file__)
+        )
     place = place_of(function)
     if function.__name__ == "<lambda>":
         msg = f"@app.{word} was given a lambda at {at(*place)}: it has no name"
@@ -328,7 +282,7 @@ def _check_endpoint(name: str, path: Any, batch: Any, concurrency: Any, place: t
     if batch is not None and not isinstance(batch, Batch):
         msg = f"{where} has batch={batch!r}: expected a hotloop.Batch"
         raise AppError(msg, "write batch=hotloop.Batch(max_size=32)", *place)
-    if not _is_whole(concurrency) or concurrency < 1:
+    if not is_whole(concurrency) or concurrency < 1:
         msg = f"{where} has concurrency={concurrency!r}: expected a whole number, 1 or more"
         raise AppError(msg, "", *place)
 
@@ -351,18 +305,3 @@ def _add(registry: dict[str, Any], word: str, spec: Any) -> None:
 
 def _described(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.60}"
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _place_of_caller(depth: int, *, skip_own: bool = False) -> tuple[str, int]:
-    frame = sys._getframe(depth + 1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only way to know where the user wrote it
-    while skip_own and frame.f_back is not None and frame.f_code.co_filename == __file__:
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno

@@ -20,35 +20,25 @@ from hotloop.gpu_runtime.user_env.answers import (
     failed,
     has_length,
     not_encodable,
-    refused,
     result_frame,
     wrong_length,
 )
 from hotloop.gpu_runtime.user_env.app import EndpointSpec
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
-from hotloop.gpu_runtime.user_env.resolve import Plan, PlannedEndpoint
+from hotloop.gpu_runtime.user_env.resolve import Plan
+from hotloop.gpu_runtime.user_env.served import Served
 from hotloop.gpu_runtime.user_env.serving import serve
 from hotloop.gpu_runtime.user_env.source import Project
+from hotloop.gpu_runtime.user_env.staging import Staging
 from hotloop.gpu_runtime.user_env.streams import StreamWriter
-from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder, encode
+from hotloop.gpu_runtime.user_env.values import RequestDecoder, encode
 from hotloop.gpu_runtime.user_env.wire import LinkClosed, Message
 
 __all__ = ["Caller", "serve"]
 
 Send = Callable[[dict[str, Any], bytes], None]
 IsCancelled = Callable[[int], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Endpoint:
-    """An endpoint, ready to be called."""
-
-    planned: PlannedEndpoint
-    decoder: RequestDecoder
-
-    @property
-    def spec(self) -> EndpointSpec:
-        return self.planned.spec
+_OURS = (KeyboardInterrupt, GeneratorExit, LinkClosed)  # exceptions that are not an answer
 
 
 @dataclass(slots=True)
@@ -59,15 +49,26 @@ class _Call:
         items: The headers of its requests.
         arguments: Of the requests that could be decoded, by position in `items`.
         answers: By position in `items`; what could not be decoded has its answer from the start.
+        sizes: Of the requests that were measured, by identifier.
         compute_s: How long the user's function ran.
+        has_raised: Whether it raised, so that the time says nothing of the next call's.
     """
 
     id: int
-    endpoint: _Endpoint
+    endpoint: Served
     items: list[dict[str, Any]]
     arguments: dict[int, dict[str, Any]]
     answers: dict[int, Answer]
+    sizes: dict[int, float]
     compute_s: float = 0.0
+    has_raised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What the user's function raised."""
+
+    error: BaseException
 
 
 class Caller:
@@ -75,14 +76,18 @@ class Caller:
 
     Attributes:
         needs_loop: Whether some endpoint is async, so that an event loop must read the link.
+        staging: What came ahead of its call.
+        before_answer: Called when a sync call is done and not yet answered: to look at what came ahead meanwhile.
     """
 
     def __init__(self, plan: Plan, models: dict[str, Any], send: Send, project: Project) -> None:
-        self._endpoints = {e.spec.name: _Endpoint(e, RequestDecoder(e.parameters)) for e in plan.endpoints}
+        self._endpoints = {e.spec.name: Served(e, RequestDecoder(e.parameters), project) for e in plan.endpoints}
         self._models = models
         self._send = send
         self._project = project
         self.needs_loop = any(e.spec.kind == "async" for e in plan.endpoints)
+        self.staging = Staging(self._endpoints, send)
+        self.before_answer: Callable[[], None] = lambda: None
 
     def is_async(self, message: Message) -> bool:
         """Whether a call is one for `handle_async`."""
@@ -91,6 +96,7 @@ class Caller:
     def refuse(self, message: Message) -> None:
         """Answer a call whose client went away before it began."""
         header = message.header
+        self.staging.take_in(Message({"kind": "drop", "ids": [item["id"] for item in header["items"]]}))
         if self._endpoints[header["endpoint"]].spec.is_stream:
             for item in header["items"]:
                 self._end(header["id"], item["id"], 0.0, CANCELLED.error)
@@ -110,13 +116,8 @@ class Caller:
                 self._stream(call, position, item, is_cancelled)
             return
         for positions in _runs(call):
-            began_s = time.perf_counter()
-            try:
-                result = contextvars.copy_context().run(call.endpoint.spec.function, **self._given(call, positions))
-            except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
-                result = self._failure(error)
-            call.compute_s += time.perf_counter() - began_s
-            self._settle(call, positions, result)
+            self._run(call, positions)
+        self.before_answer()
         self._answer(call)
 
     async def handle_async(self, message: Message) -> None:
@@ -127,34 +128,62 @@ class Caller:
                 await self._stream_async(call, position, item)
             return
         for positions in _runs(call):
+            if not await self._run_async(call, positions):
+                self.refuse(message)
+                return
+        self._answer(call)
+
+    # --- the function -------------------------------------------------------------------------------------------
+
+    def _run(self, call: _Call, positions: list[int]) -> None:
+        """Call the function for some requests; if it raises, once more for fewer, as the batch says."""
+        parts = [positions]
+        while parts:
+            part = parts.pop()
             began_s = time.perf_counter()
             try:
-                result = call.endpoint.spec.function(**self._given(call, positions))
+                result = contextvars.copy_context().run(call.endpoint.spec.function, **self._given(call, part))
+            except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
+                result = _Raised(error)
+            call.compute_s += time.perf_counter() - began_s
+            parts += self._settle(call, part, result)
+
+    async def _run_async(self, call: _Call, positions: list[int]) -> bool:
+        """Do as `_run`; False if the call was cancelled."""
+        parts = [positions]
+        while parts:
+            part = parts.pop()
+            began_s = time.perf_counter()
+            try:
+                result = call.endpoint.spec.function(**self._given(call, part))
                 result = await result if inspect.isawaitable(result) else result
             except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
                 if _is_cancellation(error):
-                    self.refuse(message)
-                    return
-                result = self._failure(error)
+                    return False
+                result = _Raised(error)
             call.compute_s += time.perf_counter() - began_s
-            self._settle(call, positions, result)
-        self._answer(call)
+            parts += self._settle(call, part, result)
+        return True
 
     # --- one call -----------------------------------------------------------------------------------------------
 
     def _open(self, message: Message) -> _Call:
         header = message.header
-        call = _Call(header["id"], self._endpoints[header["endpoint"]], header["items"], {}, {})
+        call = _Call(header["id"], self._endpoints[header["endpoint"]], header["items"], {}, {}, {})
         offset = 0
         for position, item in enumerate(call.items):
-            body = message.payload[offset : offset + item["size"]]
-            offset += item["size"]
-            try:
-                call.arguments[position] = call.endpoint.decoder.decode(item, body)
-            except BadRequest as error:
-                call.answers[position] = refused(error)
-            except Exception as error:  # noqa: BLE001 - a validator of the user's raised
-                call.answers[position] = failed(error, self._project)
+            end = offset + item["size"]
+            if item.get("is_staged"):
+                entry = self.staging.pop(item["id"])
+            else:
+                entry = call.endpoint.read(item, message.payload[offset:end])
+            offset = end
+            if isinstance(entry, Answer):
+                call.answers[position] = entry
+                continue
+            call.arguments[position] = entry.arguments
+            if call.endpoint.has_key:
+                call.sizes[item["id"]] = entry.size
         return call
 
     def _given(self, call: _Call, positions: list[int]) -> dict[str, Any]:
@@ -167,12 +196,15 @@ class Caller:
             given[parameter.name] = [call.arguments[position].get(parameter.name) for position in positions]
         return given
 
-    def _settle(self, call: _Call, positions: list[int], result: Any) -> None:
-        """Turn what the function gave into the answers of the requests that it was called for."""
-        if isinstance(result, Answer):
-            call.answers.update(dict.fromkeys(positions, result))
-            return
+    def _settle(self, call: _Call, positions: list[int], result: Any) -> list[list[int]]:
+        """Turn what the function gave into answers; gives the parts for which it has to be called again."""
         spec = call.endpoint.spec
+        if isinstance(result, _Raised):
+            call.has_raised = True
+            parts = _parts(spec, positions, result.error)
+            if not parts:
+                call.answers.update(dict.fromkeys(positions, self._failure(result.error)))
+            return parts
         if spec.batch is None:
             call.answers[positions[0]] = self._encoded(spec, call.items[positions[0]], result)
         elif not has_length(result, len(positions)):
@@ -180,6 +212,7 @@ class Caller:
         else:
             for position, entry in zip(positions, result, strict=True):
                 call.answers[position] = self._encoded(spec, call.items[position], entry)
+        return []
 
     def _encoded(self, spec: EndpointSpec, item: dict[str, Any], value: Any) -> Answer:
         try:
@@ -191,13 +224,16 @@ class Caller:
         return Answer(200, kind, body)
 
     def _failure(self, error: BaseException) -> Answer:
-        if isinstance(error, KeyboardInterrupt | GeneratorExit | LinkClosed):
+        if isinstance(error, _OURS):
             raise error
         return failed(error, self._project)
 
     def _answer(self, call: _Call) -> None:
         answers = [(item["id"], call.answers[position]) for position, item in enumerate(call.items)]
-        self._send(*result_frame(call.id, call.compute_s, answers))
+        more: dict[str, Any] = {"has_raised": True} if call.has_raised else {}
+        if call.sizes:
+            more["sizes"] = list(call.sizes.items())
+        self._send(*result_frame(call.id, call.compute_s, answers, **more))
 
     # --- streams ------------------------------------------------------------------------------------------------
 
@@ -288,6 +324,17 @@ def _runs(call: _Call) -> list[list[int]]:
     if call.endpoint.spec.batch is not None:
         return [positions] if positions else []
     return [[position] for position in positions]
+
+
+def _parts(spec: EndpointSpec, positions: list[int], error: BaseException) -> list[list[int]]:
+    """Say for which of a batch's requests the function is called again, last first; none if all of them fail."""
+    on_error = "fail" if spec.batch is None else spec.batch.on_error
+    if len(positions) == 1 or on_error == "fail" or isinstance(error, _OURS):
+        return []
+    if on_error == "single":
+        return [[position] for position in reversed(positions)]
+    middle = len(positions) // 2
+    return [positions[middle:], positions[:middle]]
 
 
 def _timed(iterator: Iterator[Any], context: contextvars.Context, call: _Call) -> Iterator[Any]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.staging import KINDS, Staging
 from hotloop.gpu_runtime.user_env.wire import Link, LinkClosed, Message
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def serve(link: Link, caller: Caller, on_control: OnControl) -> None:
             between calls, on this thread.
     """
     inbox = _Inbox(link)
+    caller.before_answer = partial(inbox.take_ahead, caller.staging)
     try:
         if caller.needs_loop:
             import asyncio
@@ -49,6 +52,8 @@ def _serve_plainly(inbox: _Inbox, caller: Caller, on_control: OnControl) -> None
         message = inbox.take()
         if message.kind == "call":
             inbox.run(caller, message)
+        elif message.kind in KINDS:
+            caller.staging.take_in(message)
         elif not on_control(message):
             return
 
@@ -109,6 +114,18 @@ class _Inbox:
         while self.link.has_message:
             self._sort([self.link.receive()])
 
+    def take_ahead(self, staging: Staging) -> None:
+        """Take in what came ahead of its call while another ran: the front hears of its sizes before the result."""
+        if not staging.is_used:
+            return
+        self.take_ready()
+        while self._poll.poll(0):
+            self.read()
+        ahead = [message for message in self._waiting if message.kind in KINDS]
+        self._waiting = deque(message for message in self._waiting if message.kind not in KINDS)
+        for message in ahead:
+            staging.take_in(message)
+
     def pop_cancelled(self, call_id: int) -> bool:
         """Whether a call that has not begun was cancelled; forgets it."""
         was = call_id in self._cancelled
@@ -167,7 +184,9 @@ class _Loop:
     def _dispatch(self, done: asyncio.Future[Any]) -> None:
         while not self._inbox.is_empty and not done.done():
             message = self._inbox.take()
-            if message.kind != "call":
+            if message.kind in KINDS:
+                self._caller.staging.take_in(message)
+            elif message.kind != "call":
                 if not self._on_control(message):
                     done.set_result(None)
             elif not self._caller.is_async(message):

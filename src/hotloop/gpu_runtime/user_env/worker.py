@@ -220,7 +220,7 @@ def _endpoint_header(endpoint: resolve.PlannedEndpoint) -> dict[str, Any]:
     return {
         "name": spec.name, "path": spec.path, "methods": list(endpoint.methods), "kind": spec.kind,
         "is_stream": spec.is_stream, "idempotent": spec.idempotent, "concurrency": spec.concurrency,
-        "batch": None if batch is None else {"max_size": batch.max_size, "max_wait_ms": batch.max_wait_ms},
+        "batch": None if batch is None else batch.to_header(),
     }  # fmt: skip
 
 

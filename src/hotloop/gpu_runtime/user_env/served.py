@@ -1,0 +1,78 @@
+# pyright: basic
+# The arguments and the key are the user's.
+"""An endpoint that is ready to be called: reads its requests, and says how large they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from hotloop.gpu_runtime.user_env.answers import Answer, failed, refused
+from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
+from hotloop.gpu_runtime.user_env.resolve import PlannedEndpoint
+from hotloop.gpu_runtime.user_env.source import Project
+from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request that was read.
+
+    Attributes:
+        arguments: By parameter; of the models' none.
+        size: What the batch's key says; 0 if it is no function.
+    """
+
+    arguments: dict[str, Any]
+    size: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An endpoint of the app that serves."""
+
+    planned: PlannedEndpoint
+    decoder: RequestDecoder
+    project: Project
+
+    @property
+    def spec(self) -> EndpointSpec:
+        """What the user wrote."""
+        return self.planned.spec
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a function of the user's says how large its requests are."""
+        batch = self.spec.batch
+        return batch is not None and callable(batch.key)
+
+    def read(self, item: dict[str, Any], body: bytes) -> Entry | Answer:
+        """Read a request, and measure it; whatever is wrong with it is its answer.
+
+        Args:
+            item: Its header in the frame.
+            body: Its body.
+        """
+        try:
+            arguments = self.decoder.decode(item, body)
+            return Entry(arguments, self._size(arguments)) if self.has_key else Entry(arguments)
+        except BadRequest as error:
+            return refused(error)
+        except Exception as error:  # noqa: BLE001 - a validator or the key of the user's raised
+            return failed(error, self.project)
+
+    def _size(self, arguments: dict[str, Any]) -> float:
+        batch = self.spec.batch
+        assert batch is not None  # noqa: S101  `has_key` says so
+        assert callable(batch.key)  # noqa: S101
+        given = batch.key(*[arguments.get(parameter.name) for parameter in self.planned.parameters])
+        try:
+            size = float(given)
+        except (TypeError, ValueError):
+            size = math.nan
+        if 0 <= size < math.inf:
+            return size
+        spec = self.spec
+        msg = f"the batch's key of endpoint {spec.name!r} at {at(spec.file, spec.line)} gave {given!r:.60}"
+        raise AppError(msg, "return a number, 0 or more, such as len(text)", spec.file, spec.line)
