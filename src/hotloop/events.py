@@ -242,6 +242,30 @@ class RequestFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsFinished:
+    """Many requests were answered: those of an interval that are not told of one by one.
+
+    Attributes:
+        at_s: The interval's end.
+        interval_s: Its length.
+        count: How many requests this tells of, beside those that have a `request_finished` of their own.
+        statuses: How many of them by status, such as ``{"200": 412, "429": 3}``.
+        p50_s: Half of them took no longer, from arrival to answer, within 2 %.
+        p99_s: All but one in a hundred took no longer.
+        max_s: The longest took so long.
+    """
+
+    at_s: float
+    interval_s: float
+    count: int
+    statuses: dict[str, int]
+    p50_s: float
+    p99_s: float
+    max_s: float
+    kind: Literal["requests_finished"] = "requests_finished"
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessDied:
     """A process died that should not have.
 
@@ -422,6 +446,7 @@ Event = (
     | StandbyReady
     | Log
     | RequestFinished
+    | RequestsFinished
     | ProcessDied
     | Notice
     | Pinned

@@ -172,6 +172,12 @@ def test_logs_are_marked_by_generation_and_requests_name_theirs(shown):
     assert text == "g12 │ hello [bold]x[/bold] :smile:\n   │ red\nPOST /chat 200 231 ms g12\n"
 
 
+def test_many_requests_are_one_line(shown):
+    text = shown(events.RequestsFinished(0, 1.0, 415, {"200": 412, "429": 3}, 0.012, 0.231, 0.4))
+
+    assert text == "415 more requests in 1.00 s (200: 412, 429: 3), p50 12 ms, p99 231 ms\n"
+
+
 def test_a_notice_is_said_once(shown):
     notice = events.Notice(0, "k", "llm cannot stay resident", "return it")
 

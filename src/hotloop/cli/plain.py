@@ -94,6 +94,8 @@ class Plain:
                 return [_log(event)]
             case events.RequestFinished():
                 return [_request(event)]
+            case events.RequestsFinished():
+                return [_requests(event)]
             case events.ProcessDied():
                 return [_died(event)]
             case events.Notice():
@@ -246,6 +248,14 @@ def _request(event: events.RequestFinished) -> Text:
     style = "red" if event.status >= 500 else "yellow" if event.status >= 400 else "dim"
     by = f" g{event.generation}" if event.generation else ""
     return Text(f"{event.method} {event.path} {event.status} {words.duration(event.took_s)}{by}", style=style)
+
+
+def _requests(event: events.RequestsFinished) -> Text:
+    worst = max(map(int, event.statuses), default=200)
+    style = "red" if worst >= 500 else "yellow" if worst >= 400 else "dim"
+    statuses = ", ".join(f"{status}: {count}" for status, count in event.statuses.items())
+    times = f"p50 {words.duration(event.p50_s)}, p99 {words.duration(event.p99_s)}"
+    return Text(f"{event.count} more requests in {words.duration(event.interval_s)} ({statuses}), {times}", style=style)
 
 
 _ROLES = {

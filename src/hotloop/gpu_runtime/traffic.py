@@ -1,0 +1,76 @@
+"""Tells of requests one by one while they are few, and beyond that once an interval: an event each would be the bottleneck."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from hotloop.events import Event, RequestFinished, RequestsFinished
+
+INTERVAL_S = 1.0
+MAX_TOLD_SINGLY = 50  # in an interval
+_BUCKETS_PER_E = 50  # times are counted in buckets, each 2 % longer than the one below
+_SHORTEST_S = 1e-6
+
+Later = Callable[[float, Callable[[], None]], Any]
+
+
+class Traffic:
+    """Makes events of finished requests.
+
+    Args:
+        emit: Gets them.
+        later: Calls back after so many seconds.
+    """
+
+    def __init__(self, emit: Callable[[Event], None], later: Later) -> None:
+        self._emit = emit
+        self._later = later
+        self._began_at_s = -math.inf
+        self._num_told = 0
+        self._statuses: Counter[int] = Counter()
+        self._times: Counter[int] = Counter()
+        self._longest_s = 0.0
+
+    def finished(self, event_at_s: float, generation: int, method: str, path: str, status: int, took_s: float) -> None:
+        """Take note of a finished request."""
+        if event_at_s - self._began_at_s >= INTERVAL_S:
+            self.flush()
+            self._began_at_s, self._num_told = event_at_s, 0
+        if self._num_told < MAX_TOLD_SINGLY:
+            self._num_told += 1
+            self._emit(RequestFinished(event_at_s, generation, method, path, status, took_s))
+            return
+        if not self._statuses:
+            self._later(self._began_at_s + INTERVAL_S - event_at_s, self.flush)
+        self._statuses[status] += 1
+        self._times[round(math.log(max(took_s, _SHORTEST_S)) * _BUCKETS_PER_E)] += 1
+        self._longest_s = max(self._longest_s, took_s)
+
+    def flush(self) -> None:
+        """Tell of those that were not told of yet."""
+        if not self._statuses:
+            return
+        event = RequestsFinished(
+            at_s=self._began_at_s + INTERVAL_S,
+            interval_s=INTERVAL_S,
+            count=self._statuses.total(),
+            statuses={str(status): count for status, count in sorted(self._statuses.items())},
+            p50_s=self._quantile_s(0.5),
+            p99_s=self._quantile_s(0.99),
+            max_s=self._longest_s,
+        )
+        self._statuses.clear()
+        self._times.clear()
+        self._longest_s = 0.0
+        self._emit(event)
+
+    def _quantile_s(self, share: float) -> float:
+        left = math.ceil(share * self._times.total())
+        for bucket in sorted(self._times):
+            left -= self._times[bucket]
+            if left <= 0:
+                return min(self._longest_s, math.exp(bucket / _BUCKETS_PER_E))
+        return self._longest_s
