@@ -123,6 +123,9 @@ class FakeWorker:
         self.generation = generation
         self.calls: list[Message] = []
         self.cancelled: list[int] = []
+        self.ahead: list[Message] = []
+        self.dropped: list[int] = []
+        self._kept: dict[int, bytes] = {}
         self.is_echoing = False
         deliver = front.dispatcher.deliver
         self.link = AsyncLink(ours, lambda message: deliver(generation, message), self._gone)
@@ -136,6 +139,14 @@ class FakeWorker:
         if message.kind == "cancel":
             self.cancelled.append(message.header["id"])
             return
+        if message.kind == "stage":
+            self.ahead.append(message)
+            ids = [item["id"] for item in message.header["items"]]
+            self._kept |= dict(zip(ids, self.bodies(message), strict=True))
+            return
+        if message.kind == "drop":
+            self.dropped += message.header["ids"]
+            return
         self.calls.append(message)
         if self.is_echoing:
             self.answer(message)
@@ -147,7 +158,8 @@ class FakeWorker:
     def bodies(self, call: Message) -> list[bytes]:
         start, bodies = 0, []
         for item in call.header["items"]:
-            bodies.append(call.payload[start : start + item["size"]])
+            is_kept = item.get("is_staged")
+            bodies.append(self._kept[item["id"]] if is_kept else call.payload[start : start + item["size"]])
             start += item["size"]
         return bodies
 
@@ -183,10 +195,10 @@ class FakeWorker:
 class Front:
     """A server, its dispatcher, what it emitted."""
 
-    def __init__(self, hold_timeout_s: float, max_queued: int) -> None:
+    def __init__(self, hold_timeout_s: float, max_queued: int, weights: dict[str, float]) -> None:
         self.events: list[events.Event] = []
         self.idle: list[int] = []
-        self.dispatcher = Dispatcher(time.monotonic, self.events.append, hold_timeout_s, max_queued)
+        self.dispatcher = Dispatcher(time.monotonic, self.events.append, hold_timeout_s, max_queued, weights)
         self.dispatcher.on_idle = self.idle.append
         self.server: http.Server
         self._clients: list[Client] = []
@@ -223,8 +235,10 @@ class Front:
 
 
 @contextlib.asynccontextmanager
-async def fronting(hold_timeout_s: float = 30, max_queued: int = 1024) -> AsyncIterator[Front]:
-    front = Front(hold_timeout_s, max_queued)
+async def fronting(
+    hold_timeout_s: float = 30, max_queued: int = 1024, weights: dict[str, float] | None = None
+) -> AsyncIterator[Front]:
+    front = Front(hold_timeout_s, max_queued, weights or {})
     async with serving(front.dispatcher.handle) as front.server:
         try:
             yield front

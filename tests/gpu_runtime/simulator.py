@@ -107,7 +107,7 @@ def simulate(
         for request_id in queues.give_up(now_s):
             run.fates[request_id].was_given_up = True
         wake_at_s = queues.wake_at_s()
-        if wake_at_s is not None:
+        if wake_at_s < math.inf:
             tie += 1
             heapq.heappush(todo, (max(wake_at_s, math.nextafter(now_s, math.inf)), tie, None))
     return run

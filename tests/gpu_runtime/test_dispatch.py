@@ -61,7 +61,10 @@ def test_a_call_carries_what_the_app_needs_and_its_answer_says_who_gave_it():
                 "x-hotloop-generation": "3",
                 "x-hotloop-revision": "30",
                 "x-hotloop-compute-ms": "250.000",
+                "x-hotloop-batch-size": "1",
+                "x-hotloop-queue-ms": response.headers["x-hotloop-queue-ms"],
             }
+            assert 0 <= float(response.headers["x-hotloop-queue-ms"]) < 20_000
             assert front.finished == [("POST", "/echo", 200, 3)]
 
     run(main())

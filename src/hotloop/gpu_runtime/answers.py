@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from hotloop.events import Problem
@@ -11,6 +12,11 @@ from hotloop.gpu_runtime.exchange import Headers
 JSON_TYPE = b"application/json"
 _JSON_FIELD = (b"content-type", JSON_TYPE)
 RETRY_AFTER = (b"retry-after", b"1")
+
+
+def retry_after(wait_s: float) -> tuple[bytes, bytes]:
+    """Say when to try again, in whole seconds as the header has it."""
+    return (b"retry-after", b"%d" % max(1, math.ceil(wait_s)))
 
 
 def json_fields(*more: tuple[bytes, bytes]) -> Headers:
@@ -42,6 +48,14 @@ def lost_body(path: str, cause: str, *, is_idempotent: bool) -> bytes:
         return error_body("WorkerLost", message, "This request may be what kills the worker: see its last log lines.")
     message = f"The worker died ({cause}) while {path} ran. The request may have run, so it was not tried again."
     return error_body("WorkerLost", message, "With idempotent=True on the endpoint, such requests are tried again.")
+
+
+def deadline_body(waited_s: float, *, is_over: bool) -> bytes:
+    """Say that a request was not begun because of its deadline."""
+    passed = "passed" if is_over else "could not be met any more"
+    message = f"The request's deadline {passed} after it had waited {waited_s * 1000:.0f} ms."
+    hint = "Send fewer at a time, or allow more in x-hotloop-deadline-ms."
+    return error_body("DeadlineExceeded", message, hint, stage="queue")
 
 
 def stream_error(text: str) -> dict[str, Any]:

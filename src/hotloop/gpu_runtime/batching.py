@@ -44,6 +44,7 @@ class Queues:
         self._max_queued = max_queued
         self._is_sync_busy = False
         self._has_deadlines = False
+        self._can_gather = any(lane.may_gather for lane in self._lanes.values())
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -83,6 +84,10 @@ class Queues:
         if lane is not None:
             lane.measure(request_id, size)
 
+    def compare(self, endpoint: str, body_bytes: int, size: float) -> None:
+        """Learn from a request how sizes go with the lengths of bodies."""
+        self._lanes[endpoint].compare(body_bytes, size)
+
     # --- out ----------------------------------------------------------------------------------------------------
 
     def take(self, now_s: float) -> Batch | None:
@@ -99,19 +104,20 @@ class Queues:
                 return None  # it gathers
         return None
 
-    def done(self, batch: Batch, took_s: float | None = None) -> None:
+    def done(self, batch: Batch, took_s: float | None = None, units: float | None = None) -> None:
         """Give back the slot of a call.
 
         Args:
             batch: What was in it.
             took_s: How long it took, to learn from; None if it failed or was cancelled.
+            units: What it came to, if that is better known by now.
         """
         lane = self._lanes[batch.endpoint.name]
         lane.in_flight -= 1
         if batch.endpoint.kind == "sync":
             self._is_sync_busy = False
         if took_s is not None:
-            lane.saw(batch, took_s)
+            lane.saw(batch, took_s, batch.units if units is None else units)
 
     def give_up(self, now_s: float) -> list[int]:
         """Take out those whose deadline passed, and give them with those that `take` found too late to begin."""
@@ -130,12 +136,14 @@ class Queues:
 
     # --- time ---------------------------------------------------------------------------------------------------
 
-    def wake_at_s(self) -> float | None:
-        """When `take` and `give_up` should be asked again though nothing happens. None: no need."""
+    def wake_at_s(self) -> float:
+        """When `take` and `give_up` should be asked again though nothing happens. Infinite: no need."""
+        if not self._can_gather and not self._has_deadlines:
+            return math.inf
         wake_at_s = min((lane.wake_at_s for lane in self._lanes.values() if self._has_slot(lane)), default=math.inf)
         if self._has_deadlines:
             wake_at_s = min(wake_at_s, *(lane.next_deadline_s for lane in self._lanes.values()))
-        return None if wake_at_s == math.inf else wake_at_s
+        return wake_at_s
 
     def wait_s(self, endpoint: str) -> float:
         """Say how long a request that came now would wait; 0 where nothing was learned yet."""

@@ -11,10 +11,19 @@ from hotloop.gpu_runtime.answers import error_body, json_fields
 from hotloop.gpu_runtime.batching import Batch, EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.routes import Routes
+from hotloop.gpu_runtime.scheduler.waiting import ORDINARY
 
 PROBE_HEADER = b"x-hotloop-probe"
 
 Send = Callable[[dict[str, Any], bytes], object]
+
+
+def was_sent(send: Send, header: dict[str, Any], payload: bytes) -> bool:
+    """Send a frame to a worker; False if the worker is gone."""
+    try:
+        return send(header, payload) is not False
+    except (OSError, EOFError):
+        return False
 
 
 class Exchange(Protocol):
@@ -103,6 +112,8 @@ class Pending:
         num_retries: How often a worker died under it and it was queued again.
         stream_type: The content type of its streamed answer; empty until that has begun.
         is_settled: Whether nothing more is to be told its client.
+        wants: What it asks of the queue.
+        left_at_s: When it was sent to a worker.
     """
 
     __slots__ = (
@@ -115,9 +126,11 @@ class Pending:
         "id",
         "is_probe",
         "is_settled",
+        "left_at_s",
         "num_retries",
         "status",
         "stream_type",
+        "wants",
     )
 
     def __init__(self, request_id: int, exchange: Exchange, arrived_at_s: float, *, is_probe: bool) -> None:
@@ -133,9 +146,21 @@ class Pending:
         self.is_settled = False
         self.status = 0
         self.compute_s = 0.0
+        self.wants = ORDINARY
+        self.left_at_s = arrived_at_s
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is neither answered nor with a worker."""
+        return self.call is None and not self.is_settled
+
+    @property
+    def accept(self) -> str:
+        """What answers its client takes."""
+        return self.exchange.header(b"accept").decode("latin-1")
 
     def item(self) -> dict[str, Any]:
-        """Describe it in a call's frame."""
+        """Describe it in a frame that has its body."""
         exchange = self.exchange
         content_type = accept = b""
         for name, value in exchange.headers:

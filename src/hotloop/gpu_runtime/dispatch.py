@@ -4,6 +4,9 @@ Rules:
 1. A request goes to the generation that is active when it leaves, never to an older one; what was sent stays there.
 2. While no generation is active, requests are held, `hold_timeout_s` at most.
 3. A worker that dies may have run what it was sent. Only requests of idempotent endpoints are tried again, and once.
+4. A request whose deadline passes before it is sent is answered 504, wherever it waits.
+
+The file is long because it is the one place that knows where every request is.
 """
 
 from __future__ import annotations
@@ -11,10 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from hotloop.events import Event, Problem
 from hotloop.gpu_runtime import answers, builtin
+from hotloop.gpu_runtime.ahead import Ahead
+from hotloop.gpu_runtime.alarm import Alarm
 from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED, Batch, EndpointSpec, Queues
 from hotloop.gpu_runtime.calls import (
     PROBE_HEADER,
@@ -26,7 +32,10 @@ from hotloop.gpu_runtime.calls import (
     Pending,
     RecordedRequest,
     Send,
+    was_sent,
 )
+from hotloop.gpu_runtime.manners import Manners, NotUnderstoodError
+from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.user_env.wire import Message
@@ -42,6 +51,7 @@ class Dispatcher:
         emit: Gets `RequestFinished` for every request from outside that is not a probe or a health check.
         hold_timeout_s: How long a request waits for a generation.
         max_queued: Most requests that wait for one endpoint, and most that are held in all.
+        weights: How much of the machine an API key is due beside others; 1 for those that are not named.
 
     Attributes:
         on_idle: Called with the number of a replaced generation when it has answered its last request. Not called
@@ -55,22 +65,25 @@ class Dispatcher:
         emit: Callable[[Event], None],
         hold_timeout_s: float,
         max_queued: int = DEFAULT_MAX_QUEUED,
+        weights: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.on_idle: Callable[[int], None] | None = None
         self._clock = clock
         self._replies = Replies(clock, emit)
         self._hold_timeout_s = hold_timeout_s
         self._max_queued = max_queued
+        self._manners = Manners(weights)
         self._last: Pending | None = None
         self._generations: dict[int, Generation] = {}
         self._active: Generation | None = None
-        self._queues = Queues((), max_queued)
+        self._queues = self._queues_for(())
+        self._ahead = Ahead((), _nowhere)
         self._waiting: dict[int, Pending] = {}
         self._failure: Problem | None = None
         self._num_pauses = 0
         self._held_since_s = clock()
-        self._hold_timer: asyncio.TimerHandle | None = None
-        self._gather_timer: asyncio.TimerHandle | None = None
+        self._hold_alarm = Alarm(clock, self._expire_held)
+        self._queue_alarm = Alarm(clock, self._pump)
         self._next_request = 1
         self._next_call = 1
 
@@ -123,8 +136,14 @@ class Dispatcher:
         pending = Pending(self._next_request, exchange, self._clock(), is_probe=is_probe)
         self._next_request += 1
         exchange.on_disconnect = partial(self._client_gone, pending)
+        try:
+            pending.wants = self._manners.read(exchange.headers, pending.arrived_at_s)
+        except NotUnderstoodError as error:
+            self._replies.reject(pending, "bad_header")
+            self._replies.respond(pending, 400, answers.json_fields(), answers.error_body("BadRequest", str(error)))
+            return pending
         if self._failure is not None:
-            self._replies.refuse(pending, 503, answers.problem_body(self._failure))
+            self._refuse_all([pending], self._failure)
         elif self._active is None:
             self._hold(pending)
         elif self._route(pending, self._active):
@@ -133,18 +152,23 @@ class Dispatcher:
 
     def _hold(self, pending: Pending) -> None:
         if len(self._waiting) >= self._max_queued:
+            self._replies.reject(pending, "full")
             self._replies.refuse(pending, 429, builtin.full_body("the app", self._max_queued))
             return
         self._waiting[pending.id] = pending
-        self._watch_held()
+        self._watch_held(pending.wants.deadline_at_s)
 
     def _route(self, pending: Pending, active: Generation) -> bool:
         """Queue a request that is new or was held; False if it was answered instead."""
         endpoint = self._find(pending, active)
         if endpoint is None:
             return False
-        if not self._queues.offer(endpoint.name, pending.id, pending.arrived_at_s):
-            self._replies.refuse(pending, 429, builtin.full_body(endpoint.path, self._max_queued))
+        size = len(pending.exchange.body)
+        if not self._queues.offer(endpoint.name, pending.id, pending.arrived_at_s, pending.wants, size):
+            pending.endpoint = endpoint
+            self._replies.reject(pending, "full")
+            body = builtin.full_body(endpoint.path, self._max_queued)
+            self._replies.refuse(pending, 429, body, self._queues.wait_s(endpoint.name))
             return False
         self._queue(pending, endpoint)
         return True
@@ -154,8 +178,9 @@ class Dispatcher:
         self._waiting[pending.id] = pending
         if not pending.is_probe:
             self._last = pending
+        self._ahead.came(endpoint.name, pending)
         if self._num_pauses:
-            self._watch_held()
+            self._watch_held(pending.wants.deadline_at_s)
 
     def _find(self, pending: Pending, active: Generation) -> EndpointSpec | None:
         method, path = pending.exchange.method, pending.exchange.path
@@ -196,7 +221,9 @@ class Dispatcher:
             del self._generations[old.number]
         self._generations[generation] = self._active
         self._failure = None
-        self._queues = Queues(specs, self._max_queued)
+        self._queues = self._queues_for(specs)
+        self._ahead.close()
+        self._ahead = Ahead(specs, send)
         waiting, self._waiting = self._waiting, {}
         self._num_pauses += 1  # nothing leaves before all that waited are in line
         for request_id in sorted(waiting):
@@ -213,8 +240,7 @@ class Dispatcher:
         if not self._num_pauses:
             self._held_since_s = self._clock()
         self._num_pauses += 1
-        if self._waiting:
-            self._watch_held()
+        self._watch_all_held()
 
     def resume(self) -> None:
         """Go on, when every `pause` was taken back."""
@@ -226,7 +252,11 @@ class Dispatcher:
         self._failure = problem
         waiting, self._waiting = self._waiting, {}
         self._queues.drain()
-        for pending in waiting.values():
+        self._refuse_all(waiting.values(), problem)
+
+    def _refuse_all(self, pendings: Iterable[Pending], problem: Problem) -> None:
+        for pending in pendings:
+            self._replies.reject(pending, "not_ready")
             self._replies.refuse(pending, 503, answers.problem_body(problem))
 
     def stop(self) -> None:
@@ -265,10 +295,13 @@ class Dispatcher:
 
     def _deactivate(self) -> None:
         self._active = None
-        self._queues = Queues((), self._max_queued)
+        self._queues = self._queues_for(())
+        self._ahead.close()
         self._held_since_s = self._clock()
-        if self._waiting:
-            self._watch_held()
+        self._watch_all_held()
+
+    def _queues_for(self, specs: Iterable[EndpointSpec]) -> Queues:
+        return Queues(specs, self._max_queued, self._manners.weights)
 
     @staticmethod
     def _can_retry(pending: Pending, call: Call) -> bool:
@@ -278,10 +311,10 @@ class Dispatcher:
         """Queue a request again in front of all others."""
         pending.call = None
         if self._failure is not None:
-            self._replies.refuse(pending, 503, answers.problem_body(self._failure))
+            self._refuse_all([pending], self._failure)
         elif self._active is None:
             self._waiting[pending.id] = pending
-            self._watch_held()
+            self._watch_held(pending.wants.deadline_at_s)
         else:
             self._requeue(pending, self._active)
 
@@ -290,19 +323,30 @@ class Dispatcher:
         endpoint = self._find(pending, active)
         if endpoint is not None:
             self._queue(pending, endpoint)
-            self._queues.put_back(endpoint.name, pending.id, pending.arrived_at_s)
+            size = len(pending.exchange.body)
+            self._queues.put_back(endpoint.name, pending.id, pending.arrived_at_s, pending.wants, size)
 
     # --- to a worker --------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         while self._active is not None and not self._num_pauses:
-            batch = self._queues.take(self._clock())
+            now_s = self._clock()
+            batch = self._queues.take(now_s)
             if batch is None:
-                self._watch_gathering()
+                self._give_up(now_s)
+                self._queue_alarm.set(self._queues.wake_at_s())
                 return
-            self._send(batch, self._active)
+            self._send(batch, self._active, now_s)
 
-    def _send(self, batch: Batch, active: Generation) -> None:
+    def _give_up(self, now_s: float) -> None:
+        """Answer those whose deadline passed, or can't be met any more."""
+        for request_id in self._queues.give_up(now_s):
+            pending = self._waiting.get(request_id)
+            if pending is not None:
+                self._leave_line(pending)
+                self._miss(pending, now_s)
+
+    def _send(self, batch: Batch, active: Generation, now_s: float) -> None:
         items = {request_id: self._waiting.pop(request_id) for request_id in batch.requests}
         call = Call(self._next_call, batch, items)
         self._next_call += 1
@@ -310,15 +354,25 @@ class Dispatcher:
         for pending in items.values():
             pending.call = call
             pending.generation = active.number
-        bodies = [pending.exchange.body for pending in items.values()]
+            pending.left_at_s = now_s
+        if self._replies.observer is not None:
+            self._replies.observer.batch_sent(batch, [now_s - pending.arrived_at_s for pending in items.values()])
+        bodies: list[bytes] = []
         header = {
             "kind": "call",
             "id": call.id,
             "endpoint": batch.endpoint.name,
-            "items": [pending.item() for pending in items.values()],
+            "items": [self._item(pending, batch.endpoint.name, bodies) for pending in items.values()],
         }
-        if not _was_sent(active.send, header, bodies[0] if len(bodies) == 1 else b"".join(bodies)):
+        if not was_sent(active.send, header, bodies[0] if len(bodies) == 1 else b"".join(bodies)):
             self._take_back(call, active)
+
+    def _item(self, pending: Pending, endpoint: str, bodies: list[bytes]) -> dict[str, Any]:
+        """Describe a request in its call's frame, and add its body, unless the worker has both already."""
+        if self._ahead.left(endpoint, pending):
+            return {"id": pending.id, "accept": pending.accept, "size": 0, "is_staged": True}
+        bodies.append(pending.exchange.body)
+        return pending.item()
 
     def _take_back(self, call: Call, active: Generation) -> None:
         """Hold what could not be sent: the worker is gone, which `lost` is about to say."""
@@ -333,93 +387,152 @@ class Dispatcher:
             return
         call = pending.call
         if call is None:
-            self._waiting.pop(pending.id, None)
-            if pending.endpoint is not None:
-                self._queues.cancel(pending.endpoint.name, pending.id)
+            self._leave_line(pending)
+            self._replies.reject(pending, "disconnected")
         self._replies.settle(pending)
         if call is not None:
             self._cancel(call, pending.generation)
         self._replies.tell(pending, GONE_STATUS)
 
+    def _leave_line(self, pending: Pending) -> None:
+        """Have a request wait no longer, whatever becomes of it."""
+        self._waiting.pop(pending.id, None)
+        if pending.endpoint is not None:
+            self._queues.cancel(pending.endpoint.name, pending.id)
+            self._ahead.drop(pending.endpoint.name, pending)
+
     def _cancel(self, call: Call, number: int) -> None:
         generation = self._generations.get(number)
         if generation is not None and call.is_unwanted and not call.is_cancelled:
             call.is_cancelled = True
-            _was_sent(generation.send, {"kind": "cancel", "id": call.id}, b"")
+            was_sent(generation.send, {"kind": "cancel", "id": call.id}, b"")
+
+    # --- for who measures ---------------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer | None) -> None:
+        """Have someone hear of every call, answer and rejection from now on."""
+        self._replies.observer = observer
+
+    def load(self) -> list[EndpointLoad]:
+        """Say how each endpoint of the active generation is doing: read from its line, so that nothing can leak."""
+        return [
+            EndpointLoad(
+                name, len(lane), lane.in_flight, self._queues.wait_s(name), lane.cost.per_call_s, lane.cost.per_unit_s
+            )
+            for name, lane in self._queues.lanes.items()
+        ]
 
     # --- from a worker ------------------------------------------------------------------------------------------
 
     def deliver(self, generation: int, message: Message) -> None:
-        """Take a frame from a worker: ``result``, ``chunk`` or ``end``."""
+        """Take a frame from a worker: ``result``, ``chunk``, ``end`` or ``staged``."""
         known = self._generations.get(generation)
-        call = None if known is None else known.calls.get(message.header["id"])
-        if known is None or call is None:
+        if known is None:
+            return
+        if message.kind == "staged":
+            self._staged(known, message)
+            return
+        call = known.calls.get(message.header["id"])
+        if call is None:
             return
         if message.kind == "chunk":
             if not self._replies.chunk(known, call, message):
                 self._cancel(call, generation)
         elif message.kind == "result":
             self._replies.result(known, call, message)
-            self._close_call(known, call, message.header.get("compute_s"))
+            self._close_call(known, call, message)
         elif message.kind == "end":
             self._replies.end(known, call, message)
             if not call.items:
-                self._close_call(known, call)
+                self._close_call(known, call, message)
 
-    def _close_call(self, generation: Generation, call: Call, took_s: float | None = None) -> None:
+    def _staged(self, generation: Generation, message: Message) -> None:
+        """Take note of sizes; what could not be measured is answered."""
+        if generation is not self._active:
+            return
+        for request_id, size in message.header["sizes"]:
+            pending = self._waiting.get(request_id)
+            if pending is not None and pending.endpoint is not None:
+                self._queues.measure(pending.endpoint.name, request_id, size)
+        start = 0
+        for item in message.header["items"]:
+            end = start + item["size"]
+            pending = self._waiting.get(item["id"])
+            if pending is not None:
+                self._leave_line(pending)
+                self._replies.failed_ahead(generation, pending, item, message.payload[start:end])
+            start = end
+
+    def _close_call(self, generation: Generation, call: Call, message: Message) -> None:
         del generation.calls[call.id]
+        compute_s: float = message.header.get("compute_s", 0.0)
+        if self._replies.observer is not None:
+            self._replies.observer.batch_done(call.batch, compute_s)
         if generation is self._active:
-            self._queues.done(call.batch, None if call.is_cancelled else took_s)
+            self._learn(call, message.header, compute_s)
             self._pump()
         elif not generation.calls:
             self._generations.pop(generation.number, None)
             if self.on_idle is not None:
                 self.on_idle(generation.number)
 
+    def _learn(self, call: Call, header: dict[str, Any], compute_s: float) -> None:
+        """Give the slot back, and have the queues learn from a call that ran as the next one will."""
+        is_example = compute_s > 0 and not call.is_cancelled and not header.get("has_raised")
+        sizes: list[tuple[int, float]] = header.get("sizes", [])
+        for request_id, size in sizes:
+            pending = call.items.get(request_id)
+            if pending is not None:
+                self._queues.compare(call.endpoint.name, len(pending.exchange.body), size)
+        units = len(sizes) * max(size for _, size in sizes) if sizes else None
+        self._queues.done(call.batch, compute_s if is_example else None, units)
+
     def _has_path(self, path: str) -> bool:
         return self._active is not None and path in self._active.routes
 
     # --- time ---------------------------------------------------------------------------------------------------
 
-    def _watch_held(self) -> None:
-        if self._hold_timer is None:
-            self._hold_timer = asyncio.get_running_loop().call_later(self._hold_timeout_s, self._expire_held)
+    def _watch_all_held(self) -> None:
+        if self._waiting:
+            self._watch_held(min(pending.wants.deadline_at_s for pending in self._waiting.values()))
+
+    def _watch_held(self, deadline_at_s: float) -> None:
+        """Look at what is held after `hold_timeout_s`, or when the deadline of one of them passes."""
+        self._hold_alarm.by(min(self._clock() + self._hold_timeout_s, deadline_at_s))
 
     def _expire_held(self) -> None:
-        self._hold_timer = None
         if self._active is not None and not self._num_pauses:
             return
         now_s = self._clock()
-        held = list(self._waiting.values())
-        deadlines_s = [max(p.arrived_at_s, self._held_since_s) + self._hold_timeout_s for p in held]
-        for pending, deadline_s in zip(held, deadlines_s, strict=True):
-            if deadline_s <= now_s:
+        for pending in list(self._waiting.values()):
+            if pending.wants.deadline_at_s <= now_s:
+                self._leave_line(pending)
+                self._miss(pending, now_s)
+            elif max(pending.arrived_at_s, self._held_since_s) + self._hold_timeout_s <= now_s:
                 self._expire(pending)
-        left_s = [deadline_s - now_s for deadline_s in deadlines_s if deadline_s > now_s]
-        if left_s:
-            self._hold_timer = asyncio.get_running_loop().call_later(min(left_s), self._expire_held)
+        left = self._waiting.values()
+        if left:
+            oldest_s = min(max(pending.arrived_at_s, self._held_since_s) for pending in left)
+            self._hold_alarm.by(oldest_s + self._hold_timeout_s)
+            self._watch_all_held()
 
     def _expire(self, pending: Pending) -> None:
-        del self._waiting[pending.id]
-        if pending.endpoint is not None:
-            self._queues.cancel(pending.endpoint.name, pending.id)
+        self._leave_line(pending)
+        self._replies.reject(pending, "not_ready")
         message = f"Nothing could serve this request within {self._hold_timeout_s:g} s."
         self._replies.refuse(
             pending, 503, answers.error_body("NotReady", message, "The app is starting, or loading models.")
         )
 
-    def _watch_gathering(self) -> None:
-        wake_at_s = self._queues.wake_at_s()
-        if self._gather_timer is not None:
-            self._gather_timer.cancel()
-            self._gather_timer = None
-        if wake_at_s is not None:
-            delay_s = max(0.0, wake_at_s - self._clock())
-            self._gather_timer = asyncio.get_running_loop().call_later(delay_s, self._pump)
+    def _miss(self, pending: Pending, now_s: float) -> None:
+        """Answer a request that is out of every line because of its deadline."""
+        self._replies.reject(pending, "deadline")
+        is_over = pending.wants.deadline_at_s <= now_s
+        body = answers.deadline_body(now_s - pending.arrived_at_s, is_over=is_over)
+        self._replies.respond(pending, 504, answers.json_fields(), body)
 
 
-def _was_sent(send: Send, header: dict[str, Any], payload: bytes) -> bool:
-    try:
-        return send(header, payload) is not False
-    except (OSError, EOFError):
-        return False
+def _nowhere(header: dict[str, Any], payload: bytes) -> bool:
+    """Send a frame while there is no worker."""
+    del header, payload
+    return False

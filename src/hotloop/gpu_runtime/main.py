@@ -48,7 +48,7 @@ async def _run(control: socket.socket) -> int:
     config.make_state_folder()
     emit = _emitter(link)
     loop.set_exception_handler(lambda loop, context: _report_own_error(emit, loop, context))
-    dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s)
+    dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s, weights=config.weights)
     try:
         server = await _listen(config, dispatcher)
     except OSError as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from hotloop.events import Event, RequestFinished
+from hotloop.events import Event
 from hotloop.gpu_runtime import answers
 from hotloop.gpu_runtime.calls import Call, Generation, InnerExchange, Pending
 from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.observing import Observer, Reason
+from hotloop.gpu_runtime.traffic import Traffic
 from hotloop.gpu_runtime.user_env.wire import Message
 
 MAX_BACKLOG_BYTES = 256 * 1024 * 1024
@@ -20,9 +24,12 @@ class Replies:
 
     Args:
         clock: Gives seconds, monotonic.
-        emit: Gets `RequestFinished` for every request that is not a probe.
+        emit: Gets `RequestFinished` for every request that is not a probe, or `RequestsFinished` for many of them.
         max_backlog_bytes: How far a client may be behind its stream before it is cut off. Until then it costs memory
             only: to slow down its worker would slow down every other client.
+
+    Attributes:
+        observer: Hears of each answer.
     """
 
     def __init__(
@@ -33,7 +40,8 @@ class Replies:
     ) -> None:
         self._max_backlog_bytes = max_backlog_bytes
         self._clock = clock
-        self._emit = emit
+        self._traffic = Traffic(emit, lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call))
+        self.observer: Observer | None = None
 
     def respond(self, pending: Pending, status: int, headers: Headers, body: bytes) -> None:
         """Answer at once."""
@@ -41,9 +49,14 @@ class Replies:
         pending.exchange.respond(status, headers, body)
         self.tell(pending, status)
 
-    def refuse(self, pending: Pending, status: int, body: bytes) -> None:
-        """Answer that it may be tried again later."""
-        self.respond(pending, status, answers.json_fields(answers.RETRY_AFTER), body)
+    def refuse(self, pending: Pending, status: int, body: bytes, wait_s: float = 0.0) -> None:
+        """Answer that it may be tried again later: after so long, in whole seconds."""
+        self.respond(pending, status, answers.json_fields(answers.retry_after(wait_s)), body)
+
+    def reject(self, pending: Pending, reason: Reason) -> None:
+        """Take note that no worker gets a request; its answer is another call's to give."""
+        if self.observer is not None and not pending.is_probe:
+            self.observer.rejected("" if pending.endpoint is None else pending.endpoint.name, reason)
 
     def settle(self, pending: Pending) -> None:
         """Have it out of every hand before its answer is written, for that may bring in the client's next request."""
@@ -58,24 +71,36 @@ class Replies:
         now_s = self._clock()
         exchange = pending.exchange
         took_s = now_s - pending.arrived_at_s
-        self._emit(RequestFinished(now_s, pending.generation, exchange.method, exchange.path, status, took_s))
+        self._traffic.finished(now_s, pending.generation, exchange.method, exchange.path, status, took_s)
+        if self.observer is not None:
+            self.observer.answered("" if pending.endpoint is None else pending.endpoint.name, status, took_s)
 
     def result(self, generation: Generation, call: Call, message: Message) -> None:
         """Answer the requests of a call; one that has no result fails alone."""
         compute_s: float = message.header.get("compute_s", 0.0)
-        common = (*generation.headers, (b"x-hotloop-compute-ms", b"%.3f" % (compute_s * 1000)))
+        common = (
+            *generation.headers,
+            (b"x-hotloop-compute-ms", b"%.3f" % (compute_s * 1000)),
+            (b"x-hotloop-batch-size", b"%d" % len(message.header["items"])),
+        )
         payload, start = message.payload, 0
         for item in message.header["items"]:
             end = start + item["size"]
             pending = call.items.get(item["id"])
             if pending is not None and not pending.is_settled:
                 pending.compute_s = compute_s
-                self.respond(pending, item["status"], (_type_field(item["type"]), *common), payload[start:end])
+                fields = (_type_field(item["type"]), *common, _queue_field(pending))
+                self.respond(pending, item["status"], fields, payload[start:end])
             start = end
         for pending in call.items.values():
             if not pending.is_settled:
                 body = answers.error_body("NoResult", "The worker gave no result for this request.")
                 self.respond(pending, 502, answers.json_fields(*generation.headers), body)
+
+    def failed_ahead(self, generation: Generation, pending: Pending, item: dict[str, Any], body: bytes) -> None:
+        """Answer a request that the worker could not read, or not measure, before its call."""
+        pending.generation = generation.number
+        self.respond(pending, item["status"], (_type_field(item["type"]), *generation.headers), body)
 
     def chunk(self, generation: Generation, call: Call, message: Message) -> bool:
         """Pass on a piece of a stream; False if the client was cut off because it takes too little."""
@@ -86,7 +111,8 @@ class Replies:
         if not pending.stream_type:
             pending.stream_type = message.header.get("type") or _BINARY
             pending.status = message.header.get("status", 200)
-            exchange.begin(pending.status, (_type_field(pending.stream_type), *generation.headers))
+            fields = (_type_field(pending.stream_type), *generation.headers, _queue_field(pending))
+            exchange.begin(pending.status, fields)
         exchange.write(message.payload)
         if exchange.backlog_bytes <= self._max_backlog_bytes:
             return True
@@ -138,6 +164,10 @@ class Replies:
         else:
             pending.exchange.abort()
         self.tell(pending, 502)
+
+
+def _queue_field(pending: Pending) -> tuple[bytes, bytes]:
+    return (b"x-hotloop-queue-ms", b"%.3f" % ((pending.left_at_s - pending.arrived_at_s) * 1000))
 
 
 def _type_field(content_type: str) -> tuple[bytes, bytes]:

@@ -316,7 +316,7 @@ class Runtime:
 
     def _from_worker(self, worker: WorkerProcess, message: Message) -> None:  # noqa: C901, PLR0912  one line a case
         match message.kind:
-            case "result" | "chunk" | "end":
+            case "result" | "chunk" | "end" | "staged":
                 self._dispatcher.deliver(worker.generation, message)
             case "warm":
                 self._warmed(worker)

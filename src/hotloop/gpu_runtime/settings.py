@@ -26,6 +26,7 @@ class RuntimeConfig:
         drain_timeout_s: How long an old generation may finish what it has.
         hold_timeout_s: How long a request waits for something to serve it.
         probe_timeout_s: How long the probes of a generation may take in all.
+        weights: How much of the machine an API key is due beside others; 1 for those that are not named.
     """
 
     root: str
@@ -42,6 +43,7 @@ class RuntimeConfig:
     drain_timeout_s: float = 30.0
     hold_timeout_s: float = 60.0
     probe_timeout_s: float = 300.0
+    weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)  # its keys are secrets
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RuntimeConfig:

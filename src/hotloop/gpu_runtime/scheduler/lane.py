@@ -26,11 +26,13 @@ class Batch:
 
     Attributes:
         units: Its requests times the largest of their sizes.
+        padding: How many of the units are nobody's.
     """
 
     endpoint: EndpointSpec
     requests: list[int]
     units: float = 0.0
+    padding: float = 0.0
 
 
 class Lane:
@@ -58,7 +60,7 @@ class Lane:
         self._weights = weights
         self._size = self._batch.key if isinstance(self._batch.key, int | float) else 1.0
         self._units = 0.0
-        self._ratio = 1.0
+        self._ratio: float | None = None
         self._gather = Gather(self._batch.max_wait_ms / 1000, self._batch.target_ms / 1000)
         self._fifo = Fifo()
         self._order: Order | None = Order(weights) if self._batch.needs_sizes else None
@@ -70,6 +72,11 @@ class Lane:
     def has_slot(self) -> bool:
         """Whether another call may begin, as far as this endpoint alone is concerned."""
         return self.in_flight < (1 if self._is_sync else self.spec.concurrency)
+
+    @property
+    def may_gather(self) -> bool:
+        """Whether its batches ever wait for others."""
+        return self._gather.may_wait
 
     @property
     def backlog_s(self) -> float:
@@ -93,8 +100,7 @@ class Lane:
         if self._order is None:
             self._fifo.put_back(request_id, arrived_at_s)
         else:
-            entry = Waiting(request_id, arrived_at_s, wants, self._size_of(body_bytes), body_bytes)
-            entry.is_measured = self._batch.key != ASKED
+            entry = Waiting(request_id, arrived_at_s, wants, self._size_of(body_bytes))
             self._order.add(entry)
             self._units += entry.size
 
@@ -109,13 +115,16 @@ class Lane:
         return entry is not None
 
     def measure(self, request_id: int, size: float) -> None:
-        """Take note of what a request's size is; of one that is gone, only what sizes are like."""
+        """Take note of what a waiting request's size is."""
         entry = None if self._order is None else self._order.entries.get(request_id)
-        if entry is None:
-            return
-        self._ratio += _RATIO_WEIGHT * (size / max(1, entry.body_bytes) - self._ratio)
-        self._units += size - entry.size
-        entry.size, entry.is_measured = size, True
+        if entry is not None:
+            self._units += size - entry.size
+            entry.size = size
+
+    def compare(self, body_bytes: int, size: float) -> None:
+        """Learn from a request how sizes go with the lengths of bodies, for those whose size is not known yet."""
+        ratio = size / max(1, body_bytes)
+        self._ratio = ratio if self._ratio is None else self._ratio + _RATIO_WEIGHT * (ratio - self._ratio)
 
     def drain(self) -> list[int]:
         """Take out all that waits."""
@@ -158,10 +167,10 @@ class Lane:
         while self._order is not None and self._order.next_deadline_s() <= now_s:
             self._give_up(self._order.next_with_deadline())
 
-    def saw(self, batch: Batch, took_s: float) -> None:
+    def saw(self, batch: Batch, took_s: float, units: float) -> None:
         """Learn what a call took. Of many calls that are all alike only some are worth the time."""
         if self._order is not None or self._batch.max_size > 1 or self.cost.num_seen < 8 or not batch.requests[0] & 15:
-            self.cost.saw(batch.units, took_s)
+            self.cost.saw(units, took_s)
 
     def _waits(self, now_s: float) -> bool:
         count = len(self)
@@ -229,7 +238,7 @@ class Lane:
         requests = [entry.id for entry in chosen]
         for request_id in requests:
             self.remove(request_id)
-        return Batch(self.spec, requests, units)
+        return Batch(self.spec, requests, units, units - sum(entry.size for entry in chosen))
 
     # --- plain or not -------------------------------------------------------------------------------------------
 
@@ -243,7 +252,7 @@ class Lane:
         waiting, tenant = self._fifo.arrivals, self._fifo.tenant
         self._fifo, self._order, self._units = Fifo(), Order(self._weights), len(waiting) * self._size
         for request_id, arrived_at_s in waiting.items():
-            self._order.add(Waiting(request_id, arrived_at_s, Wants(tenant=tenant), self._size, 0))
+            self._order.add(Waiting(request_id, arrived_at_s, Wants(tenant=tenant), self._size))
 
     def _end_order_if_done(self) -> None:
         if self._order is not None and not self._order and not self._batch.needs_sizes:
@@ -252,4 +261,4 @@ class Lane:
     def _size_of(self, body_bytes: int) -> float:
         if self._batch.key == BODY_BYTES:
             return float(max(1, body_bytes))
-        return max(1, body_bytes) * self._ratio if self._batch.key == ASKED else self._size
+        return max(1, body_bytes) * (self._ratio or 1.0) if self._batch.key == ASKED else self._size

@@ -47,8 +47,7 @@ class Waiting:
 
     Attributes:
         id: Counts up with arrivals.
-        size: As the endpoint's sizes count; a guess if `is_measured` is False.
-        body_bytes: What a guess goes by.
+        size: As the endpoint's sizes count, or a guess by its body's length.
         level: Its class now: with age it rises.
         num_passed: How many calls left with requests that had less right to go.
         passed_s: How long those calls were predicted to take.
@@ -56,10 +55,8 @@ class Waiting:
 
     __slots__ = (
         "arrived_at_s",
-        "body_bytes",
         "due_at_s",
         "id",
-        "is_measured",
         "level",
         "num_passed",
         "passed_s",
@@ -67,13 +64,11 @@ class Waiting:
         "wants",
     )
 
-    def __init__(self, request_id: int, arrived_at_s: float, wants: Wants, size: float, body_bytes: int) -> None:
+    def __init__(self, request_id: int, arrived_at_s: float, wants: Wants, size: float) -> None:
         self.id = request_id
         self.arrived_at_s = arrived_at_s
         self.wants = wants
         self.size = size
-        self.body_bytes = body_bytes
-        self.is_measured = True
         self.level: int = wants.priority
         self.due_at_s = min(wants.deadline_at_s, arrived_at_s + PATIENCE_S)
         self.num_passed = 0

@@ -1,0 +1,92 @@
+"""What a request's headers ask of the queue: a deadline, a class, whose it is."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Priority, Wants
+
+DEADLINE = b"x-hotloop-deadline-ms"
+PRIORITY = b"x-hotloop-priority"
+API_KEY = b"x-api-key"
+AUTHORIZATION = b"authorization"
+_NAMES = frozenset({DEADLINE, PRIORITY, API_KEY, AUTHORIZATION})
+_PRIORITIES = {priority.name.lower().encode(): priority for priority in Priority}
+_SHOWN_CHARS = 40
+
+
+class NotUnderstoodError(ValueError):
+    """A header of hotloop's has a value that it can't have. The text is for the client."""
+
+
+class Manners:
+    """Reads what requests ask for.
+
+    Args:
+        weights: How much of the machine an API key is due beside others; 1 for those that are not named.
+
+    Attributes:
+        weights: The same by tenant.
+
+    Raises:
+        ValueError: A weight is not a number above 0.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        wrong = [weight for weight in weights.values() if not 0 < weight < math.inf]
+        if wrong:
+            msg = f"an API key has the weight {wrong[0]!r}: expected a number above 0"
+            raise ValueError(msg)
+        self.weights = {tenant_of(key.encode()): weight for key, weight in weights.items()}
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]], now_s: float) -> Wants:
+        """Say what a request wants that came at ``now_s``.
+
+        Raises:
+            NotUnderstoodError: A header's value is wrong.
+        """
+        found: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in _NAMES:
+                found.setdefault(name, value)
+        return self._wants(found, now_s) if found else ORDINARY
+
+    def _wants(self, found: dict[bytes, bytes], now_s: float) -> Wants:
+        key = found.get(API_KEY) or found.get(AUTHORIZATION)
+        return Wants(
+            priority=_priority(found[PRIORITY]) if PRIORITY in found else Priority.NORMAL,
+            tenant=tenant_of(key) if key else "",
+            deadline_at_s=now_s + _deadline_s(found[DEADLINE]) if DEADLINE in found else math.inf,
+        )
+
+
+@lru_cache(maxsize=1024)
+def tenant_of(key: bytes) -> str:
+    """Name whoever has a key, without telling the key."""
+    return hashlib.sha256(key).hexdigest()[:16]
+
+
+def _priority(value: bytes) -> Priority:
+    priority = _PRIORITIES.get(value.strip().lower())
+    if priority is None:
+        msg = f"{PRIORITY.decode()} is {_shown(value)}: expected interactive, normal or bulk"
+        raise NotUnderstoodError(msg)
+    return priority
+
+
+def _deadline_s(value: bytes) -> float:
+    try:
+        deadline_s = float(value) / 1000
+    except ValueError:
+        deadline_s = math.nan
+    if not 0 < deadline_s < math.inf:
+        msg = f"{DEADLINE.decode()} is {_shown(value)}: expected milliseconds from now, above 0"
+        raise NotUnderstoodError(msg)
+    return deadline_s
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:_SHOWN_CHARS].decode("latin-1"))
