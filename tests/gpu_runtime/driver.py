@@ -168,7 +168,7 @@ class RuntimeDriver:
             try:
                 event = self.next_event(max(0.01, deadline - time.monotonic()))
             except queue.Empty:
-                seen = [e for e in self.events if not isinstance(e, events.RequestFinished)]
+                seen = [e for e in self.events if not isinstance(e, events.RequestFinished | events.RequestsFinished)]
                 msg = f"no {kind.__name__} {fields} in {timeout_s} s; saw {seen[-12:]}"
                 raise AssertionError(msg) from None
             if isinstance(event, kind) and all(getattr(event, k) == v for k, v in fields.items()):
