@@ -11,6 +11,7 @@ import pytest
 from hotloop.events import Frame, Problem, RequestFinished
 from hotloop.gpu_runtime.batching import Batch, BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.calls import Answer, Call, Generation, InnerExchange, Pending
+from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.replies import Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.user_env.wire import Message
@@ -126,6 +127,27 @@ def test_a_gathering_batch_leaves_by_itself_though_nobody_comes_and_nothing_is_a
             rest = await worker.call(1)
 
             assert len(first.header["items"]) + len(rest.header["items"]) == 4
+
+    run(main())
+
+
+def test_the_worker_has_its_next_call_before_the_answers_of_the_last_are_written():
+    async def main():
+        happened: list[str] = []
+
+        class Noted(InnerExchange):
+            def respond(self, status, headers=(), body=b""):
+                happened.append(f"answer {body.decode()}")
+                super().respond(status, headers, body)
+
+        dispatcher = Dispatcher(lambda: 1.0, lambda event: None, 30)
+        dispatcher.activate(1, 1, [ECHO], lambda header, payload: happened.append(f"call {payload.decode()}"))
+        for body in (b"a", b"b"):
+            dispatcher.handle(Noted("POST", "/echo", "", [], body))
+        items = [{"id": 1, "status": 200, "type": "text/plain", "size": 1}]
+        dispatcher.deliver(1, Message({"kind": "result", "id": 1, "compute_s": 0, "items": items}, b"a"))
+
+        assert happened == ["call a", "call b", "answer a"]
 
     run(main())
 

@@ -433,18 +433,26 @@ class Dispatcher:
             self._staged(known, message)
             return
         call = known.calls.get(message.header["id"])
-        if call is None:
-            return
+        if call is not None:
+            self._deliver(known, call, message)
+
+    def _deliver(self, generation: Generation, call: Call, message: Message) -> None:
+        is_active = generation is self._active
         if message.kind == "chunk":
-            if not self._replies.chunk(known, call, message):
-                self._cancel(call, generation)
-        elif message.kind == "result":
-            self._replies.result(known, call, message)
-            self._close_call(known, call, message)
-        elif message.kind == "end":
-            self._replies.end(known, call, message)
-            if not call.items:
-                self._close_call(known, call, message)
+            if not self._replies.chunk(generation, call, message):
+                self._cancel(call, generation.number)
+            return
+        if message.kind == "result":
+            # The slot first: writing answers takes longer than to send the next call, and the worker need not wait.
+            self._free_slot(generation, call, message)
+            self._replies.result(generation, call, message)
+        else:
+            self._replies.end(generation, call, message)
+            if call.items:
+                return
+            self._free_slot(generation, call, message)
+        if not is_active:
+            self._look_if_idle(generation)
 
     def _staged(self, generation: Generation, message: Message) -> None:
         """Take note of sizes; what could not be measured is answered."""
@@ -463,7 +471,8 @@ class Dispatcher:
                 self._replies.failed_ahead(generation, pending, item, message.payload[start:end])
             start = end
 
-    def _close_call(self, generation: Generation, call: Call, message: Message) -> None:
+    def _free_slot(self, generation: Generation, call: Call, message: Message) -> None:
+        """Take note that a call is done, and begin the next."""
         del generation.calls[call.id]
         compute_s: float = message.header.get("compute_s", 0.0)
         if self._replies.observer is not None:
@@ -471,10 +480,11 @@ class Dispatcher:
         if generation is self._active:
             self._learn(call, message.header, compute_s)
             self._pump()
-        elif not generation.calls:
-            self._generations.pop(generation.number, None)
-            if self.on_idle is not None:
-                self.on_idle(generation.number)
+
+    def _look_if_idle(self, generation: Generation) -> None:
+        """Say so if a replaced generation has answered its last request."""
+        if not generation.calls and self._generations.pop(generation.number, None) and self.on_idle is not None:
+            self.on_idle(generation.number)
 
     def _learn(self, call: Call, header: dict[str, Any], compute_s: float) -> None:
         """Give the slot back, and have the queues learn from a call that ran as the next one will."""
