@@ -18,7 +18,8 @@ def choose(window: Sequence[Waiting], cost: CostModel, budget: Budget, backlog_s
     """Choose the next call's requests, the first of the window among them.
 
     Those that were passed over too often, or for longer than twice what all that waits takes, go before any other and
-    whatever their sizes: so no request is passed over more than `MAX_PASSED` times, and `WINDOW` calls more.
+    whatever their sizes: so no request is passed over more than `MAX_PASSED` times, and then until those that were as
+    often have gone, which are `WINDOW` full calls at most (more calls if `max_cost` makes them smaller).
 
     Args:
         window: What may go, by its right to; not empty.
