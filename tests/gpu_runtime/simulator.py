@@ -74,10 +74,12 @@ def simulate(
     weights: dict[str, float] | None = None,
     max_queued: int = 100_000,
     until_s: float = math.inf,
+    again: Callable[[float], Arrival] | None = None,
 ) -> Run:
     """Run until everything is answered, or until a time.
 
-    `cost_s` gives a call's true duration from its units (requests times the largest size) and its requests.
+    `cost_s` gives a call's true duration from its units (requests times the largest size) and its requests. `again`
+    gives the next request of a client that was answered, as in a closed loop.
     """
     specs = [spec] if isinstance(spec, EndpointSpec) else list(spec)
     queues = Queues(specs, max_queued, weights or {})
@@ -97,6 +99,9 @@ def simulate(
             batch, took_s = what
             for request_id in batch.requests:
                 run.fates[request_id].done_at_s = now_s
+                if again is not None:
+                    tie += 1
+                    heapq.heappush(todo, (now_s + 1e-4, tie, again(now_s + 1e-4)))
             queues.done(batch, took_s)
         if todo and todo[0][0] == now_s:
             continue

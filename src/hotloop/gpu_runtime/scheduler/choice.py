@@ -10,16 +10,17 @@ from hotloop.gpu_runtime.scheduler.cut import Budget, run_around
 from hotloop.gpu_runtime.scheduler.waiting import Waiting
 
 WINDOW = 4  # requests looked at, in full batches: so far from the front of the line like sizes are sought
-MAX_PASSED = 16  # calls that may go before a request though it has a better right
+MIN_PATIENCE = 16  # calls that may go before a request though it has a better right, if few requests wait
 _LEAST_PATIENCE_S = 1.0
+_BACKLOGS = 4  # patience in time: a turn of all sizes takes about one backlog
 
 
 def choose(window: Sequence[Waiting], cost: CostModel, budget: Budget, backlog_s: float) -> list[Waiting]:
     """Choose the next call's requests, the first of the window among them.
 
-    Those that were passed over too often, or for longer than twice what all that waits takes, go before any other and
-    whatever their sizes: so no request is passed over more than `MAX_PASSED` times, and then until those that were as
-    often have gone, which are `WINDOW` full calls at most (more calls if `max_cost` makes them smaller).
+    Those that were passed over too often (see `patience`), or for longer than a few times what all that waits takes,
+    go before any other and whatever their sizes. Until those that were as often have gone, `WINDOW` full calls may
+    go at most (more if `max_cost` makes them smaller).
 
     Args:
         window: What may go, by its right to; not empty.
@@ -27,11 +28,17 @@ def choose(window: Sequence[Waiting], cost: CostModel, budget: Budget, backlog_s
         budget: What a call may hold.
         backlog_s: How long all that waits will take.
     """
-    patience_s = max(_LEAST_PATIENCE_S, 2 * backlog_s)
-    impatient = [entry for entry in window if entry.num_passed >= MAX_PASSED or entry.passed_s > patience_s]
+    patience_s = max(_LEAST_PATIENCE_S, _BACKLOGS * backlog_s)
+    most = patience(len(window))
+    impatient = [entry for entry in window if entry.num_passed >= most or entry.passed_s > patience_s]
     if impatient:
         return first_within(impatient, budget)
     return _of_like_size(window, cost, budget)
+
+
+def patience(num_waiting: int) -> int:
+    """Say how many calls may pass a request over: as many as a turn of all sizes may take, in calls of two."""
+    return max(MIN_PATIENCE, num_waiting // 2)
 
 
 def first_within(entries: Sequence[Waiting], budget: Budget) -> list[Waiting]:

@@ -1,4 +1,7 @@
-"""Whether a batch that could leave waits for others: only if the others come so soon that all are served earlier."""
+"""Whether a batch that could leave waits for others: only if they come so soon that all are served earlier.
+
+As many are waited for as went together last: who sends one request after the other has nobody to wait for.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,14 @@ class Gather:
             bounds the wait.
     """
 
-    __slots__ = ("_gap_s", "_last_arrival_s", "_max_wait_s", "target_s")
+    __slots__ = ("_gap_s", "_last_arrival_s", "_last_count", "_max_wait_s", "target_s")
 
     def __init__(self, max_wait_s: float, target_s: float) -> None:
         self.target_s = target_s
         self._max_wait_s = max_wait_s
         self._gap_s = math.inf
         self._last_arrival_s = -math.inf
+        self._last_count = 0
 
     @property
     def may_wait(self) -> bool:
@@ -44,6 +48,10 @@ class Gather:
         else:
             self._gap_s += _NEWEST_WEIGHT * (gap_s - self._gap_s)
 
+    def left(self, count: int) -> None:
+        """Take note of how many left together."""
+        self._last_count = count
+
     def due_at_s(self, count: int, oldest_at_s: float, units_with_one_more: float, cost: CostModel) -> float:
         """Say when a batch that is not full should leave: in the past if it should not wait.
 
@@ -51,7 +59,7 @@ class Gather:
         otherwise wait for.
         """
         took_s = cost.predict_s(units_with_one_more)
-        if not cost.is_known or (count + 1) * self._gap_s >= took_s:
+        if not cost.is_known or count >= self._last_count or (count + 1) * self._gap_s >= took_s:
             return -math.inf
         longest_s = 2 * CALL_SHARE * self.target_s - took_s if self.target_s > 0 else self._max_wait_s
         return min(oldest_at_s + longest_s, self._last_arrival_s + _MAX_GAPS * self._gap_s)

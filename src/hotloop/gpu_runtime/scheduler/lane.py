@@ -160,7 +160,10 @@ class Lane:
             return None
         if may_wait and self._gather.may_wait and self._waits(now_s):
             return None
-        return self._take_plainly() if self._order is None else self._take_ordered(self._order, now_s)
+        batch = self._take_plainly() if self._order is None else self._take_ordered(self._order, now_s)
+        if batch is not None:
+            self._gather.left(len(batch.requests))
+        return batch
 
     def give_up(self, now_s: float) -> None:
         """Take out those whose deadline has passed."""
