@@ -1,0 +1,181 @@
+# pyright: basic
+# The types are whatever the user wrote; pydantic is the user's, if anyone's.
+"""What values a type annotation takes, as JSON Schema (2020-12, as OpenAPI 3.1 has it). Says what `decode` does."""
+
+from __future__ import annotations
+
+import collections.abc
+import enum
+import re
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+from hotloop.gpu_runtime.user_env import arrays, hints, records
+from hotloop.gpu_runtime.user_env.scalars import written_member
+from hotloop.gpu_runtime.user_env.validators import has_constraints, is_pydantic, pydantic
+
+Schema = dict[str, Any]
+Mode = Literal["validation", "serialization"]  # pydantic's words: what is read, what is written
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+_BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
+_PLAIN: dict[Any, Schema] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    bool: {"type": "boolean"},
+    type(None): {"type": "null"},
+    bytes: _BASE64,
+    bytearray: _BASE64,
+    memoryview: _BASE64,
+    Any: {},
+    object: {},
+}
+_NAMED: dict[tuple[str, str], Schema] = {
+    ("datetime", "datetime"): {"type": "string", "format": "date-time"},
+    ("datetime", "date"): {"type": "string", "format": "date"},
+    ("datetime", "time"): {"type": "string", "format": "time"},
+    ("datetime", "timedelta"): {"type": "number", "description": "Seconds."},
+    ("uuid", "UUID"): {"type": "string", "format": "uuid"},
+    ("decimal", "Decimal"): {"type": ["string", "number"], "description": "A decimal number; text keeps it exact."},
+}
+_LISTS = frozenset({
+    list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection,
+    collections.abc.Set,
+})  # fmt: skip
+_DICTS = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
+
+
+class Schemas:
+    """Makes schemas; classes are described once and referred to.
+
+    Attributes:
+        components: The classes' schemas by name, for ``#/components/schemas``.
+    """
+
+    def __init__(self) -> None:
+        self.components: dict[str, Schema] = {}
+        self._names: dict[Any, str] = {}
+
+    def of(self, hint: Any, mode: Mode = "validation") -> Schema:
+        """Describe a type; one that can't be described takes anything, as far as the schema knows."""
+        try:
+            return self._of(hint, mode)
+        except Exception:  # noqa: BLE001 - annotations and pydantic's hooks are code of the user's
+            return {}
+
+    def add(self, name: str, schema: Schema) -> Schema:
+        """Keep a schema under a name that is free, and give the reference to it."""
+        name = self._free(name)
+        self.components[name] = schema
+        return _reference(name)
+
+    def _of(self, hint: Any, mode: Mode) -> Schema:
+        if has_constraints(hint):
+            return self._foreign(mode, pydantic().TypeAdapter(hint).json_schema)
+        hint = hints.strip(hint)
+        if isinstance(hint, typing.Hashable) and hint in _PLAIN:
+            return dict(_PLAIN[hint])
+        if hints.is_union(hint):
+            return {"anyOf": [self.of(member, mode) for member in typing.get_args(hint)]}
+        origin = typing.get_origin(hint) or hint
+        if origin is typing.Literal:
+            return {"enum": list(typing.get_args(hint))}
+        if arrays.is_array_type(origin):
+            return self._array(hint)
+        return self._class(hint, origin, mode) if isinstance(origin, type) else {}
+
+    def _class(self, hint: Any, origin: Any, mode: Mode) -> Schema:
+        named = _NAMED.get(hints.key_of(origin))
+        if named is not None:
+            return dict(named)
+        if issubclass(origin, enum.Enum):
+            return self._once(origin, lambda: {"enum": [written_member(member) for member in origin]})
+        if is_pydantic(origin):
+            model = hint if hasattr(hint, "model_json_schema") else origin
+            return self._foreign(mode, model.model_json_schema)
+        if records.is_record(origin):
+            return self._once(origin, lambda: self._record(origin, mode))
+        return self._container(origin, typing.get_args(hint), mode)
+
+    def _record(self, cls: Any, mode: Mode) -> Schema:
+        annotations = typing.get_type_hints(cls, include_extras=True)
+        fields = records.field_names(cls, annotations)
+        schema = object_of(
+            {name: self.of(annotations[name], mode) for name, _ in fields},
+            [name for name, is_required in fields if is_required],
+        )
+        return schema | ({"description": cls.__doc__.strip()} if _has_own_text(cls) else {})
+
+    def _container(self, origin: Any, arguments: tuple[Any, ...], mode: Mode) -> Schema:
+        if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+            entries, count = [self.of(argument, mode) for argument in arguments], len(arguments)
+            return {"type": "array", "prefixItems": entries, "minItems": count, "maxItems": count}
+        if origin in _LISTS:
+            return {"type": "array", "items": self.of(arguments[0], mode) if arguments else {}}
+        if origin in _DICTS:
+            key, item = arguments or (str, Any)
+            return {"type": "object", "additionalProperties": self.of(item, mode)} | _keys(key)
+        return {}
+
+    def _array(self, hint: Any) -> Schema:
+        name = self._names.get("numbers")
+        if name is None:
+            name = self._names["numbers"] = self._free("NestedNumbers")
+            lists: Schema = {"type": "array", "items": _reference(name)}
+            self.components[name] = {"anyOf": [{"type": ["number", "boolean"]}, lists]}
+        dtype = arrays.dtype_of(hint) if arrays.is_numpy_type(hint) else None
+        text = f"Nested lists of one shape{'' if dtype is None else f', read as {dtype}'}."
+        return _reference(name) | {"description": text}
+
+    def _once(self, cls: Any, make: Callable[[], Schema]) -> Schema:
+        """Describe a class when it is met first; it may hold itself."""
+        if cls not in self._names:
+            name = self._names[cls] = self._free(cls.__name__)
+            self.components[name] = {}
+            self.components[name] = make()
+        return _reference(self._names[cls])
+
+    def _foreign(self, mode: Mode, make: Callable[..., Schema]) -> Schema:
+        """Take in a schema of pydantic's with the classes it defines, under names that mean nothing else here."""
+        for number in range(1, 1000):
+            suffix = ("" if mode == "validation" else "Output") + ("" if number == 1 else str(number))
+            schema = make(ref_template=f"#/components/schemas/{{model}}{suffix}", mode=mode)
+            defined = {f"{name}{suffix}": value for name, value in schema.pop("$defs", {}).items()}
+            if all(self.components.get(name, value) == value for name, value in defined.items()):
+                self.components.update(defined)
+                return schema
+        return {}
+
+    def _free(self, name: str) -> str:
+        name = _NOT_IN_NAMES.sub("_", name)
+        free, number = name, 2
+        while free in self.components:
+            free, number = f"{name}{number}", number + 1
+        return free
+
+
+def object_of(properties: dict[str, Schema], required: list[str]) -> Schema:
+    """Describe an object that has these properties and no others."""
+    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return schema | ({"required": required} if required else {})
+
+
+def _keys(hint: Any) -> Schema:
+    """Describe an object's names where they are not any text."""
+    hint = hints.strip(hint)
+    if hint is int:
+        return {"propertyNames": {"pattern": "^-?[0-9]+$"}}
+    if typing.get_origin(hint) is typing.Literal:
+        return {"propertyNames": {"enum": [str(value) for value in typing.get_args(hint)]}}
+    return {}
+
+
+def _has_own_text(cls: Any) -> bool:
+    text = cls.__dict__.get("__doc__")
+    return isinstance(text, str) and not text.startswith(f"{cls.__name__}(")  # what dataclass writes by itself
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
