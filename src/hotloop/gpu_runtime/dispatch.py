@@ -90,6 +90,11 @@ class Dispatcher:
     # --- requests in --------------------------------------------------------------------------------------------
 
     @property
+    def active(self) -> Generation | None:
+        """The generation that gets what comes now."""
+        return self._active
+
+    @property
     def last_request(self) -> RecordedRequest | None:
         """The last request from outside that an endpoint got."""
         return None if self._last is None else self._last.recorded()

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import uvloop
@@ -17,10 +18,13 @@ import uvloop
 from hotloop import events
 from hotloop.events import Problem, to_json
 from hotloop.gpu_runtime import http
+from hotloop.gpu_runtime.description import Description
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.links import AsyncLink
+from hotloop.gpu_runtime.metrics import Metrics, Reading
 from hotloop.gpu_runtime.runtime import Runtime, become_subreaper
 from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.surface import Surface
 from hotloop.gpu_runtime.user_env.wire import Message
 
 PORTS_TO_TRY = 20
@@ -49,14 +53,18 @@ async def _run(control: socket.socket) -> int:
     emit = _emitter(link)
     loop.set_exception_handler(lambda loop, context: _report_own_error(emit, loop, context))
     dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s, weights=config.weights)
+    description = Description()
+    metrics = Metrics(lambda: _reading(dispatcher))
+    surface = Surface(lambda: dispatcher.active, metrics.render, dispatcher.handle, description)
     try:
-        server = await _listen(config, dispatcher)
+        server = await _listen(config, surface)
     except OSError as error:
         emit(events.RuntimeStopped(time.monotonic(), _port_problem(config, error)))
         await asyncio.sleep(0)
         return 1
     ended = asyncio.Event()
     runtime = Runtime(config, server.address, dispatcher, link.send, ended.set)
+    runtime.on_documented = description.documented
     emit(events.RuntimeStarted(time.monotonic(), server.address, os.getpid(), config.python))
     runtime.start()
     while not ended.is_set():
@@ -88,12 +96,22 @@ def _emitter(link: AsyncLink) -> Any:
     return emit
 
 
-async def _listen(config: RuntimeConfig, dispatcher: Dispatcher) -> http.Server:
+def _reading(dispatcher: Dispatcher) -> Reading:
+    active = dispatcher.active
+    if active is None:
+        return Reading()
+    in_flight: Counter[str] = Counter()
+    for call in active.calls.values():
+        in_flight[call.endpoint.name] += len(call.items)
+    return Reading(in_flight=in_flight, generation=active.number, revision=active.revision)
+
+
+async def _listen(config: RuntimeConfig, surface: Surface) -> http.Server:
     """Listen on the port that was asked for, or on the next free one if any will do."""
     last = config.port if config.port_is_fixed or not config.port else config.port + PORTS_TO_TRY
     for port in range(config.port, last + 1):
         try:
-            return await http.serve(config.host, port, dispatcher.handle)
+            return await http.serve(config.host, port, surface.handle)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or port == last:
                 raise

@@ -42,6 +42,9 @@ class Runtime:
         dispatcher: Who has the requests.
         send: Sends a frame to the agent: header, payload, descriptors.
         ended: Called once, when everything is stopped.
+
+    Attributes:
+        on_documented: Gets what a worker answered to ``document``, and its generation.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Runtime:
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._probes_done)
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.on_documented: Callable[[int, Message], object] = lambda _, __: None
         dispatcher.on_idle = self._generation_idle
 
     # --- from the agent -----------------------------------------------------------------------------------------
@@ -318,6 +322,8 @@ class Runtime:
         match message.kind:
             case "result" | "chunk" | "end" | "staged":
                 self._dispatcher.deliver(worker.generation, message)
+            case "documented":
+                self.on_documented(worker.generation, message)
             case "warm":
                 self._warmed(worker)
             case "ready":

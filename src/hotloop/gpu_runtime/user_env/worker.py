@@ -59,6 +59,7 @@ class Worker:
         self._modules_at_fork = set(sys.modules)
         self._caller: Caller | None = None
         self._probes: ProbeRunner | None = None
+        self._plan: resolve.Plan | None = None
 
     def tell(
         self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b"", fds: tuple[int, ...] = ()
@@ -164,6 +165,7 @@ class Worker:
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
         })  # fmt: skip
         # What comes from here on is done while the first request is on its way.
+        self._plan = plan
         self._caller = Caller(plan, self._models.values, self.tell, self._project)
         self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)
         self._probes.prepare()
@@ -191,6 +193,10 @@ class Worker:
             proxy = self._models.proxies().get(message.header["model"])
             if proxy is not None:
                 proxy.reconnect(socket.socket(fileno=message.fds[0]))
+        elif message.kind == "document" and self._plan is not None:
+            from hotloop.gpu_runtime.user_env import openapi  # nothing that a reload would have to wait for
+
+            self.tell(*openapi.answer(self._plan, message.header))
         elif message.kind == "learn":
             self.tell({"kind": "learned", "modules": self._third_party_modules()})
         return message.kind != "exit"
