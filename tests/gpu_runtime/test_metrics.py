@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotloop.gpu_runtime import metrics
-from hotloop.gpu_runtime.metrics import Metrics, Observer, Reading
+from hotloop.gpu_runtime.endpoints import EndpointSpec
+from hotloop.gpu_runtime.metrics import Metrics, Reading
+from hotloop.gpu_runtime.observing import EndpointLoad, Observer
+from hotloop.gpu_runtime.scheduler.lane import Batch
 
 SAMPLE = re.compile(r'(\w+)(?:\{((?:\w+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? (\S+)')
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -43,13 +46,14 @@ def counting() -> Metrics:
 def test_every_kind_of_event_is_counted():
     counted = counting()
     observer: Observer = counted
-    observer.batch_sent("embed", [0.001, 0.02], [3, 5])
-    observer.batch_sent("embed", [0.0])
-    observer.batch_done("embed", 0.25)
+    batch = Batch(EndpointSpec("embed", "/embed"), [1, 2], units=10.0, padding=2.0)
+    observer.batch_sent(batch, [0.001, 0.02])
+    observer.batch_sent(Batch(batch.endpoint, [3]), [0.0])
+    observer.batch_done(batch, 0.25)
     observer.answered("embed", 200, 0.3)
     observer.answered("embed", 200, 0.4)
     observer.answered("", 404, 0.0)
-    observer.rejected("queue_full")
+    observer.rejected("embed", "full")
 
     found = parsed(counted.render())
 
@@ -61,21 +65,24 @@ def test_every_kind_of_event_is_counted():
     assert found["hotloop_batch_items_bucket", "embed", "1"] == 1
     assert found["hotloop_batch_items_bucket", "embed", "2"] == 2
     assert found["hotloop_batch_seconds_sum", "embed"] == 0.25
-    assert found["hotloop_batch_units_total", "embed"] == 8
+    assert found["hotloop_batch_units_total", "embed"] == 10
     assert found["hotloop_batch_padding_units_total", "embed"] == 2
-    assert found["hotloop_rejected_total", "queue_full"] == 1
+    assert found["hotloop_rejected_total", "embed", "full"] == 1
 
 
 def test_gauges_say_what_is_and_forget_what_was():
-    state = [Reading({"embed": 3}, {"embed": 2}, 7, 9), Reading()]
+    load = EndpointLoad("embed", num_waiting=3, num_calls=2, wait_s=0.5, per_call_s=0.1, per_unit_s=0.0)
+    state = [Reading((load,), 0, 7, 9), Reading(held=4)]
     counted = Metrics(lambda: state.pop(0))
 
     busy, idle = parsed(counted.render()), parsed(counted.render())
 
     assert busy["hotloop_queue_items", "embed"] == 3
-    assert busy["hotloop_in_flight_items", "embed"] == 2
+    assert busy["hotloop_queue_wait_seconds", "embed"] == 0.5
+    assert busy["hotloop_calls", "embed"] == 2
     assert (busy["hotloop_generation",], busy["hotloop_revision",]) == (7, 9)
-    assert not [key for key in idle if key[0] in {"hotloop_queue_items", "hotloop_in_flight_items"}]
+    assert not [key for key in idle if key[0] in {"hotloop_queue_items", "hotloop_calls"}]
+    assert (busy["hotloop_held_items",], idle["hotloop_held_items",]) == (0, 4)
     assert idle["hotloop_generation",] == 0
 
 
@@ -99,11 +106,11 @@ def test_a_histogram_counts_each_value_once_and_at_most_its_bound(values: list[f
 def test_any_name_is_written_so_that_it_is_read_again(name: str):
     name = "".join(name.splitlines())  # what is no line break to Prometheus is one to the test's parser
     counted = counting()
-    counted.rejected(name.encode("utf-8", "replace").decode() + '\n"\\n')
+    counted.answered(name.encode("utf-8", "replace").decode() + '\n"\\n', 200, 0.0)
 
     found = parsed(counted.render())
 
-    assert found["hotloop_rejected_total", name.encode("utf-8", "replace").decode() + '\n"\\n'] == 1
+    assert found["hotloop_requests_total", name.encode("utf-8", "replace").decode() + '\n"\\n', "200"] == 1
 
 
 @pytest.mark.parametrize("extra", [-1, 0, 1])

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter
 from typing import Any
 
 import uvloop
@@ -55,6 +54,7 @@ async def _run(control: socket.socket) -> int:
     dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s, weights=config.weights)
     description = Description()
     metrics = Metrics(lambda: _reading(dispatcher))
+    dispatcher.observe(metrics)
     surface = Surface(lambda: dispatcher.active, metrics.render, dispatcher.handle, description)
     try:
         server = await _listen(config, surface)
@@ -99,11 +99,8 @@ def _emitter(link: AsyncLink) -> Any:
 def _reading(dispatcher: Dispatcher) -> Reading:
     active = dispatcher.active
     if active is None:
-        return Reading()
-    in_flight: Counter[str] = Counter()
-    for call in active.calls.values():
-        in_flight[call.endpoint.name] += len(call.items)
-    return Reading(in_flight=in_flight, generation=active.number, revision=active.revision)
+        return Reading(held=dispatcher.num_waiting)
+    return Reading(tuple(dispatcher.load()), 0, active.number, active.revision)
 
 
 async def _listen(config: RuntimeConfig, surface: Surface) -> http.Server:

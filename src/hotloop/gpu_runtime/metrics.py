@@ -7,9 +7,11 @@ registry of our own, for the public one takes a lock and several microseconds wh
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from hotloop.gpu_runtime.observing import EndpointLoad, Reason
+from hotloop.gpu_runtime.scheduler.lane import Batch
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ITEMS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
@@ -17,39 +19,19 @@ MAX_ENDPOINTS = 500  # reloads may rename endpoints for days; what comes after t
 OTHER = "(other)"
 
 
-class Observer(Protocol):
-    """Hears what becomes of requests. Called on the hot path: it must not block."""
-
-    def batch_sent(self, endpoint: str, waits_s: Sequence[float], sizes: Sequence[float] = ()) -> None:
-        """Take note of a call to a worker: how long each of its requests waited, and their sizes if they have any."""
-        ...
-
-    def batch_done(self, endpoint: str, compute_s: float) -> None:
-        """Take note of a call's end: how long the user's function ran."""
-        ...
-
-    def answered(self, endpoint: str, status: int, took_s: float) -> None:
-        """Take note of an answer; ``endpoint`` is empty for a request that is for none."""
-        ...
-
-    def rejected(self, reason: str) -> None:
-        """Take note of a request that was turned away, such as for ``queue_full`` or ``deadline``."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How things stand now.
 
     Attributes:
-        queued: By endpoint, requests that no worker was sent yet.
-        in_flight: By endpoint, requests that a worker has.
+        endpoints: How each endpoint that serves is doing.
+        held: Requests that wait for a generation.
         generation: The one that serves, 0 for none.
         revision: What it runs.
     """
 
-    queued: Mapping[str, int] = field(default_factory=dict[str, int])
-    in_flight: Mapping[str, int] = field(default_factory=dict[str, int])
+    endpoints: tuple[EndpointLoad, ...] = ()
+    held: int = 0
     generation: int = 0
     revision: int = 0
 
@@ -104,36 +86,39 @@ class Metrics:
     def __init__(self, read: Callable[[], Reading]) -> None:
         self._read = read
         self._endpoints: dict[str, _Endpoint] = {}
-        self._rejected: dict[str, int] = {}
+        self._rejected: dict[tuple[str, str], int] = {}
 
-    def batch_sent(self, endpoint: str, waits_s: Sequence[float], sizes: Sequence[float] = ()) -> None:
+    def batch_sent(self, batch: Batch, waited_s: Sequence[float]) -> None:
         """See `Observer`."""
-        known = self._endpoints.get(endpoint) or self._add(endpoint)
-        known.batch_items.add(len(waits_s))
-        for wait_s in waits_s:
+        known = self._known(batch.endpoint.name)
+        known.batch_items.add(len(waited_s))
+        for wait_s in waited_s:
             known.queue_s.add(wait_s)
-        if sizes:
-            units = sum(sizes)
-            known.units += units
-            known.padded += max(sizes) * len(sizes) - units
+        known.units += batch.units
+        known.padded += batch.padding
 
-    def batch_done(self, endpoint: str, compute_s: float) -> None:
+    def batch_done(self, batch: Batch, compute_s: float) -> None:
         """See `Observer`."""
-        (self._endpoints.get(endpoint) or self._add(endpoint)).batch_s.add(compute_s)
+        self._known(batch.endpoint.name).batch_s.add(compute_s)
 
     def answered(self, endpoint: str, status: int, took_s: float) -> None:
         """See `Observer`."""
-        known = self._endpoints.get(endpoint) or self._add(endpoint)
+        known = self._known(endpoint)
         known.request_s.add(took_s)
         known.statuses[status] = known.statuses.get(status, 0) + 1
 
-    def rejected(self, reason: str) -> None:
+    def rejected(self, endpoint: str, reason: Reason) -> None:
         """See `Observer`."""
-        self._rejected[reason] = self._rejected.get(reason, 0) + 1
+        self._known(endpoint)  # bounds the names
+        key = (endpoint if endpoint in self._endpoints else OTHER, reason)
+        self._rejected[key] = self._rejected.get(key, 0) + 1
 
     def render(self) -> bytes:
         """Write everything in Prometheus' text format."""
         return ("\n".join([*self._counted(), *self._now(self._read())]) + "\n").encode()
+
+    def _known(self, endpoint: str) -> _Endpoint:
+        return self._endpoints.get(endpoint) or self._add(endpoint)
 
     def _add(self, endpoint: str) -> _Endpoint:
         if len(self._endpoints) >= MAX_ENDPOINTS and endpoint != OTHER:
@@ -157,19 +142,26 @@ class Metrics:
             for label, known in endpoints:
                 yield from of(known).lines(f"hotloop_{name}", label)
         units = [(f"{{{label}}} {_shown(e.units)}", f"{{{label}}} {_shown(e.padded)}") for label, e in endpoints]
-        text = "The sizes of batched requests, summed, in the units of the endpoint's key."
+        text = "What batches came to: their requests times the largest of their sizes, as the endpoint's key counts."
         yield from _family("batch_units_total", "counter", text, (line for line, _ in units))
-        text = "What would fill each batch's requests up to the largest of them, in the same units."
+        text = "How much of that is nobody's: it fills each batch's requests up to the largest of them."
         yield from _family("batch_padding_units_total", "counter", text, (line for _, line in units))
-        rejected = (f"{{{_label('reason', reason)}}} {count}" for reason, count in self._rejected.items())
-        yield from _family("rejected_total", "counter", "Requests that were turned away.", rejected)
+        rejected = (
+            f"{{{_label('endpoint', endpoint)},{_label('reason', reason)}}} {count}"
+            for (endpoint, reason), count in self._rejected.items()
+        )
+        yield from _family("rejected_total", "counter", "Requests that no worker got, by reason.", rejected)
 
     @staticmethod
     def _now(reading: Reading) -> Iterator[str]:
-        queued = (f"{{{_label('endpoint', name)}}} {count}" for name, count in reading.queued.items())
+        loads = [(_label("endpoint", load.name), load) for load in reading.endpoints]
+        queued = (f"{{{label}}} {load.num_waiting}" for label, load in loads)
         yield from _family("queue_items", "gauge", "Requests that wait for a worker now.", queued)
-        in_flight = (f"{{{_label('endpoint', name)}}} {count}" for name, count in reading.in_flight.items())
-        yield from _family("in_flight_items", "gauge", "Requests that a worker has now.", in_flight)
+        waits = (f"{{{label}}} {_shown(load.wait_s)}" for label, load in loads)
+        yield from _family("queue_wait_seconds", "gauge", "How long a request that came now would wait.", waits)
+        calls = (f"{{{label}}} {load.num_calls}" for label, load in loads)
+        yield from _family("calls", "gauge", "Calls that a worker has now.", calls)
+        yield from _family("held_items", "gauge", "Requests that wait for a generation now.", [f" {reading.held}"])
         yield from _family("generation", "gauge", "The generation that serves, 0 for none.", [f" {reading.generation}"])
         yield from _family("revision", "gauge", "The revision that serves, 0 for none.", [f" {reading.revision}"])
 
