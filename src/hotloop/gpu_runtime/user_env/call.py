@@ -31,7 +31,7 @@ from hotloop.gpu_runtime.user_env.serving import serve
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.staging import Staging
 from hotloop.gpu_runtime.user_env.streams import StreamWriter
-from hotloop.gpu_runtime.user_env.values import RequestDecoder, encode
+from hotloop.gpu_runtime.user_env.values import encode
 from hotloop.gpu_runtime.user_env.wire import LinkClosed, Message
 
 __all__ = ["Caller", "serve"]
@@ -81,7 +81,7 @@ class Caller:
     """
 
     def __init__(self, plan: Plan, models: dict[str, Any], send: Send, project: Project) -> None:
-        self._endpoints = {e.spec.name: Served(e, RequestDecoder(e.parameters), project) for e in plan.endpoints}
+        self._endpoints = {e.spec.name: Served.of(e, project) for e in plan.endpoints}
         self._models = models
         self._send = send
         self._project = project

@@ -30,22 +30,25 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An endpoint of the app that serves."""
+    """An endpoint of the app that serves.
+
+    Attributes:
+        spec: What the user wrote.
+        has_key: Whether a function of the user's says how large its requests are.
+    """
 
     planned: PlannedEndpoint
     decoder: RequestDecoder
     project: Project
+    spec: EndpointSpec
+    has_key: bool
 
-    @property
-    def spec(self) -> EndpointSpec:
-        """What the user wrote."""
-        return self.planned.spec
-
-    @property
-    def has_key(self) -> bool:
-        """Whether a function of the user's says how large its requests are."""
-        batch = self.spec.batch
-        return batch is not None and callable(batch.key)
+    @classmethod
+    def of(cls, planned: PlannedEndpoint, project: Project) -> Served:
+        """Make an endpoint ready."""
+        batch = planned.spec.batch
+        has_key = batch is not None and callable(batch.key)
+        return cls(planned, RequestDecoder(planned.parameters), project, planned.spec, has_key)
 
     def read(self, item: dict[str, Any], body: bytes) -> Entry | Answer:
         """Read a request, and measure it; whatever is wrong with it is its answer.
