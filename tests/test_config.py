@@ -130,3 +130,29 @@ def test_a_file_given_as_the_project_is_told_what_to_type(tmp_path):
         config.find_project(tmp_path / "app.py")
 
     assert "--app app.py" in caught.value.hint
+
+
+def test_key_weights_are_read_from_a_file_of_their_own(tmp_path):
+    (tmp_path / "keys.toml").write_text('"secret-1" = 4\nsecret-2 = 0.5\n')
+
+    assert config.read_key_weights(tmp_path, "keys.toml") == {"secret-1": 4.0, "secret-2": 0.5}
+    assert config.read_key_weights(tmp_path, None) == {}
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "inf", "nan", "true", '"4"', "[4]"])
+def test_a_weight_that_is_none_is_named_by_its_place_and_no_key_is_told(tmp_path, weight):
+    (tmp_path / "keys.toml").write_text(f"secret-1 = 1\nsecret-2 = {weight}\n")
+
+    with pytest.raises(UsageError, match="key 2 is") as error:
+        config.read_key_weights(tmp_path, "keys.toml")
+
+    assert "secret" not in error.value.message
+
+
+@pytest.mark.parametrize("content", [None, b"secret-1 =", b"\xff"])
+def test_a_file_of_key_weights_that_can_not_be_read_says_which_setting_names_it(tmp_path, content):
+    if content is not None:
+        (tmp_path / "keys.toml").write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"keys\.toml can't be read: .*tool\.hotloop\.key_weights"):
+        config.read_key_weights(tmp_path, "keys.toml")

@@ -44,6 +44,7 @@ class Settings:
         app: ``FILE`` or ``FILE:NAME``.
         python: Interpreter, environment's folder or command.
         runner: Where to run; ``local`` is this machine.
+        key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
     """
 
     app: str | None = None
@@ -51,9 +52,10 @@ class Settings:
     host: str | None = None
     port: int | None = None
     runner: str | None = None
+    key_weights: str | None = None
 
 
-_TYPES: dict[str, type] = {"app": str, "python": str, "host": str, "port": int, "runner": str}
+_TYPES: dict[str, type] = {"app": str, "python": str, "host": str, "port": int, "runner": str, "key_weights": str}
 _TYPE_NAMES = {str: "a string", int: "a whole number"}
 
 
@@ -133,8 +135,37 @@ def check_port(port: int, what: str, hint: str) -> None:
 
 
 def _example_of(key: str) -> str:
-    values = {"app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000"}
-    return f"{key} = {values.get(key, chr(34) + 'local' + chr(34))}"
+    values = {
+        "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "runner": '"local"',
+        "key_weights": '"../keys.toml"',
+    }  # fmt: skip
+    return f"{key} = {values[key]}"
+
+
+def read_key_weights(project: Path, name: str | None) -> dict[str, float]:
+    """Read how much of the machine API keys are due, beside 1 for every other.
+
+    Args:
+        project: What ``name`` is relative to.
+        name: The file's; None gives no weights.
+
+    Raises:
+        UsageError: It can't be read, or a weight is no number above 0. The text holds no key.
+    """
+    if name is None:
+        return {}
+    hint = 'write a line a key: "the-key" = 4'
+    try:
+        weights: dict[str, Any] = tomllib.loads((project / name).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        msg = f"{name} can't be read: {why} (pyproject.toml: tool.hotloop.key_weights)"
+        raise UsageError(msg, hint=hint) from error
+    for number, weight in enumerate(weights.values(), 1):
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            msg = f"{name}: the weight of key {number} is {weight!r}, a number above 0 was expected"
+            raise UsageError(msg, hint=hint)
+    return {key: float(weight) for key, weight in weights.items()}
 
 
 def locate_app(project: Path, wanted: str | None) -> AppLocation:

@@ -78,6 +78,7 @@ def resolve(choice: Choice) -> ServeOptions:
         is_watching=choice.is_watching,
         is_once=choice.is_once,
         packages=(*declared.packages, *declared.data_packages),
+        key_weights=config.read_key_weights(project, settings.key_weights),
     )
 
 

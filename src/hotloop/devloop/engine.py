@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -44,6 +44,7 @@ class ServeOptions:
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
         packages: Requirements that the app declares.
+        key_weights: How much of the machine an API key is due; 1 for those that are not named.
     """
 
     project: Path
@@ -56,6 +57,7 @@ class ServeOptions:
     is_watching: bool = True
     is_once: bool = False
     packages: tuple[str, ...] = ()
+    key_weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -69,6 +71,7 @@ class ServeOptions:
             "shown_root": str(self.project),
             "environment": dict(os.environ),
             "packages": list(self.packages),
+            "weights": self.key_weights,
         }
 
 
