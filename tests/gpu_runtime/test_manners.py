@@ -330,19 +330,20 @@ class Notes:
         self.answers: list[tuple[str, int]] = []
         self.rejections: list[tuple[str, str]] = []
 
-    def batch_sent(self, batch, waited_s):
+    def call_began(self, call, now_s):
+        waited_s = [now_s - pending.arrived_at_s for pending in call.items.values()]
         assert all(each >= 0 for each in waited_s)
-        self.sent.append((len(batch.requests), len(waited_s)))
+        self.sent.append((len(call.batch.requests), len(waited_s)))
 
-    def batch_done(self, batch, compute_s):
-        self.done.append((len(batch.requests), compute_s))
+    def call_ended(self, call, compute_s):
+        self.done.append((len(call.batch.requests), compute_s))
 
-    def answered(self, endpoint, status, took_s):
+    def answered(self, pending, status, took_s):
         assert took_s >= 0
-        self.answers.append((endpoint, status))
+        self.answers.append((pending.endpoint_name, status))
 
-    def rejected(self, endpoint, reason):
-        self.rejections.append((endpoint, reason))
+    def rejected(self, pending, reason):
+        self.rejections.append((pending.endpoint_name, reason))
 
 
 def test_an_observer_hears_of_calls_answers_and_rejections_by_cause():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hotloop.gpu_runtime import metrics
+from hotloop.gpu_runtime.calls import Call
 from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.metrics import Metrics, Reading
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
@@ -39,6 +42,10 @@ def parsed(text: bytes) -> dict[tuple[str, ...], float]:
     return found
 
 
+def pending(arrived_at_s: float = 0.0, name: str = "embed") -> Any:
+    return SimpleNamespace(arrived_at_s=arrived_at_s, endpoint_name=name)
+
+
 def counting() -> Metrics:
     return Metrics(Reading)
 
@@ -46,14 +53,16 @@ def counting() -> Metrics:
 def test_every_kind_of_event_is_counted():
     counted = counting()
     observer: Observer = counted
-    batch = Batch(EndpointSpec("embed", "/embed"), [1, 2], units=10.0, padding=2.0)
-    observer.batch_sent(batch, [0.001, 0.02])
-    observer.batch_sent(Batch(batch.endpoint, [3]), [0.0])
-    observer.batch_done(batch, 0.25)
-    observer.answered("embed", 200, 0.3)
-    observer.answered("embed", 200, 0.4)
-    observer.answered("", 404, 0.0)
-    observer.rejected("embed", "full")
+    endpoint = EndpointSpec("embed", "/embed")
+    call = Call(1, Batch(endpoint, [1, 2], units=10.0, padding=2.0), {1: pending(9.999), 2: pending(9.98)})
+    observer.call_began(call, 10.0)
+    observer.call_began(Call(2, Batch(endpoint, [3]), {3: pending(10.0)}), 10.0)
+    observer.call_ended(call, 0.25)
+    observer.call_ended(call, None)
+    observer.answered(pending(), 200, 0.3)
+    observer.answered(pending(), 200, 0.4)
+    observer.answered(pending(name=""), 404, 0.0)
+    observer.rejected(pending(), "full")
 
     found = parsed(counted.render())
 
@@ -65,6 +74,7 @@ def test_every_kind_of_event_is_counted():
     assert found["hotloop_batch_items_bucket", "embed", "1"] == 1
     assert found["hotloop_batch_items_bucket", "embed", "2"] == 2
     assert found["hotloop_batch_seconds_sum", "embed"] == 0.25
+    assert found["hotloop_batch_seconds_count", "embed"] == 1
     assert found["hotloop_batch_units_total", "embed"] == 10
     assert found["hotloop_batch_padding_units_total", "embed"] == 2
     assert found["hotloop_rejected_total", "embed", "full"] == 1
@@ -90,7 +100,7 @@ def test_gauges_say_what_is_and_forget_what_was():
 def test_a_histogram_counts_each_value_once_and_at_most_its_bound(values: list[float]):
     counted = counting()
     for value in values:
-        counted.answered("a", 200, value)
+        counted.answered(pending(name="a"), 200, value)
 
     found = parsed(counted.render())
 
@@ -106,7 +116,7 @@ def test_a_histogram_counts_each_value_once_and_at_most_its_bound(values: list[f
 def test_any_name_is_written_so_that_it_is_read_again(name: str):
     name = "".join(name.splitlines())  # what is no line break to Prometheus is one to the test's parser
     counted = counting()
-    counted.answered(name.encode("utf-8", "replace").decode() + '\n"\\n', 200, 0.0)
+    counted.answered(pending(name=name.encode("utf-8", "replace").decode() + '\n"\\n'), 200, 0.0)
 
     found = parsed(counted.render())
 
@@ -118,8 +128,8 @@ def test_the_number_of_endpoints_is_bounded(extra: int):
     counted = counting()
     names = [f"e{number}" for number in range(metrics.MAX_ENDPOINTS + extra)]
     for name in names:
-        counted.answered(name, 200, 0.0)
-        counted.answered(name, 200, 0.0)
+        counted.answered(pending(name=name), 200, 0.0)
+        counted.answered(pending(name=name), 200, 0.0)
 
     found = parsed(counted.render())
 

@@ -150,6 +150,11 @@ class Pending:
         self.left_at_s = arrived_at_s
 
     @property
+    def endpoint_name(self) -> str:
+        """Whose it is; empty if no endpoint's."""
+        return "" if self.endpoint is None else self.endpoint.name
+
+    @property
     def is_waiting(self) -> bool:
         """Whether it is neither answered nor with a worker."""
         return self.call is None and not self.is_settled

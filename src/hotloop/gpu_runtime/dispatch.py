@@ -284,6 +284,7 @@ class Dispatcher:
         again: list[Pending] = []
         num_failed = 0
         for call in dead.calls.values():
+            self._tell_end(call, None)
             for pending in call.items.values():
                 if pending.is_settled:
                     continue
@@ -360,8 +361,8 @@ class Dispatcher:
             pending.call = call
             pending.generation = active.number
             pending.left_at_s = now_s
-        if self._replies.observer is not None:
-            self._replies.observer.batch_sent(batch, [now_s - pending.arrived_at_s for pending in items.values()])
+        for observer in self._replies.observers:
+            observer.call_began(call, now_s)
         bodies: list[bytes] = []
         header = {
             "kind": "call",
@@ -382,6 +383,7 @@ class Dispatcher:
     def _take_back(self, call: Call, active: Generation) -> None:
         """Hold what could not be sent: the worker is gone, which `lost` is about to say."""
         del active.calls[call.id]
+        self._tell_end(call, None)
         self._deactivate()
         for pending in call.items.values():
             pending.generation = 0
@@ -414,9 +416,9 @@ class Dispatcher:
 
     # --- for who measures ---------------------------------------------------------------------------------------
 
-    def observe(self, observer: Observer | None) -> None:
-        """Have someone hear of every call, answer and rejection from now on."""
-        self._replies.observer = observer
+    def observe(self, *observers: Observer) -> None:
+        """Have these hear of every call, answer and rejection from now on."""
+        self._replies.observers = observers
 
     def load(self) -> list[EndpointLoad]:
         """Say how each endpoint of the active generation is doing: read from its line, so that nothing can leak."""
@@ -480,11 +482,14 @@ class Dispatcher:
         """Take note that a call is done, and begin the next."""
         del generation.calls[call.id]
         compute_s: float = message.header.get("compute_s", 0.0)
-        if self._replies.observer is not None:
-            self._replies.observer.batch_done(call.batch, compute_s)
+        self._tell_end(call, compute_s)
         if generation is self._active:
             self._learn(call, message.header, compute_s)
             self._pump()
+
+    def _tell_end(self, call: Call, compute_s: float | None) -> None:
+        for observer in self._replies.observers:
+            observer.call_ended(call, compute_s)
 
     def _look_if_idle(self, generation: Generation) -> None:
         """Say so if a replaced generation has answered its last request."""

@@ -24,6 +24,7 @@ from hotloop.gpu_runtime.metrics import Metrics, Reading
 from hotloop.gpu_runtime.runtime import Runtime, become_subreaper
 from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.surface import Surface
+from hotloop.gpu_runtime.tracing import CannotTraceError, Tracing, is_wanted, start
 from hotloop.gpu_runtime.user_env.wire import Message
 
 PORTS_TO_TRY = 20
@@ -54,7 +55,8 @@ async def _run(control: socket.socket) -> int:
     dispatcher = Dispatcher(time.monotonic, emit, config.hold_timeout_s, weights=config.weights)
     description = Description()
     metrics = Metrics(lambda: _reading(dispatcher))
-    dispatcher.observe(metrics)
+    tracing = _tracing(config, emit)
+    dispatcher.observe(metrics, *([tracing] if tracing else []))
     surface = Surface(lambda: dispatcher.active, metrics.render, dispatcher.handle, description)
     try:
         server = await _listen(config, surface)
@@ -74,6 +76,8 @@ async def _run(control: socket.socket) -> int:
         else:
             runtime.receive(message)
     await server.close()
+    if tracing is not None:
+        await asyncio.to_thread(tracing.close)
     emit(events.RuntimeStopped(time.monotonic()))
     await asyncio.sleep(0)
     return 0
@@ -94,6 +98,17 @@ def _emitter(link: AsyncLink) -> Any:
         link.send({"kind": "event", "event": to_json(event)})
 
     return emit
+
+
+def _tracing(config: RuntimeConfig, emit: Any) -> Tracing | None:
+    """Begin to trace if the app's environment asks for it; what is wrong with that is a notice."""
+    if not is_wanted(config.environment):
+        return None
+    try:
+        return start(config.environment, f"hotloop {config.entry}")
+    except CannotTraceError as error:
+        emit(events.Notice(time.monotonic(), "tracing", error.message, error.hint))
+        return None
 
 
 def _reading(dispatcher: Dispatcher) -> Reading:

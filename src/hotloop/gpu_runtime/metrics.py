@@ -7,11 +7,11 @@ registry of our own, for the public one takes a lock and several microseconds wh
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from hotloop.gpu_runtime.calls import Call, Pending
 from hotloop.gpu_runtime.observing import EndpointLoad, Reason
-from hotloop.gpu_runtime.scheduler.lane import Batch
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ITEMS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
@@ -88,29 +88,32 @@ class Metrics:
         self._endpoints: dict[str, _Endpoint] = {}
         self._rejected: dict[tuple[str, str], int] = {}
 
-    def batch_sent(self, batch: Batch, waited_s: Sequence[float]) -> None:
+    def call_began(self, call: Call, now_s: float) -> None:
         """See `Observer`."""
+        batch = call.batch
         known = self._known(batch.endpoint.name)
-        known.batch_items.add(len(waited_s))
-        for wait_s in waited_s:
-            known.queue_s.add(wait_s)
+        known.batch_items.add(len(batch.requests))
+        for pending in call.items.values():
+            known.queue_s.add(now_s - pending.arrived_at_s)
         known.units += batch.units
         known.padded += batch.padding
 
-    def batch_done(self, batch: Batch, compute_s: float) -> None:
+    def call_ended(self, call: Call, compute_s: float | None) -> None:
         """See `Observer`."""
-        self._known(batch.endpoint.name).batch_s.add(compute_s)
+        if compute_s is not None:
+            self._known(call.batch.endpoint.name).batch_s.add(compute_s)
 
-    def answered(self, endpoint: str, status: int, took_s: float) -> None:
+    def answered(self, pending: Pending, status: int, took_s: float) -> None:
         """See `Observer`."""
-        known = self._known(endpoint)
+        known = self._known(pending.endpoint_name)
         known.request_s.add(took_s)
         known.statuses[status] = known.statuses.get(status, 0) + 1
 
-    def rejected(self, endpoint: str, reason: Reason) -> None:
+    def rejected(self, pending: Pending, reason: Reason) -> None:
         """See `Observer`."""
-        self._known(endpoint)  # bounds the names
-        key = (endpoint if endpoint in self._endpoints else OTHER, reason)
+        name = pending.endpoint_name
+        self._known(name)  # bounds the names
+        key = (name if name in self._endpoints else OTHER, reason)
         self._rejected[key] = self._rejected.get(key, 0) + 1
 
     def render(self) -> bytes:

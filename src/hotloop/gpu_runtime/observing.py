@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from hotloop.gpu_runtime.scheduler.lane import Batch
+if TYPE_CHECKING:
+    from hotloop.gpu_runtime.calls import Call, Pending
 
 Reason = Literal["full", "deadline", "not_ready", "bad_header", "disconnected"]
 
@@ -14,19 +14,19 @@ Reason = Literal["full", "deadline", "not_ready", "bad_header", "disconnected"]
 class Observer(Protocol):
     """Hears of everything that is counted. Its methods must not raise, and are called for every request."""
 
-    def batch_sent(self, batch: Batch, waited_s: Sequence[float]) -> None:
-        """Hear of a call that begins, and how long each of its requests waited."""
+    def call_began(self, call: Call, now_s: float) -> None:
+        """Hear of a call that a worker was sent. Its requests may be gone from it when it ends."""
         ...
 
-    def batch_done(self, batch: Batch, compute_s: float) -> None:
-        """Hear of a call that was answered, and how long the user's function ran."""
+    def call_ended(self, call: Call, compute_s: float | None) -> None:
+        """Hear of a call that is over, and how long the user's function ran; None if its worker died."""
         ...
 
-    def answered(self, endpoint: str, status: int, took_s: float) -> None:
-        """Hear of an answer; ``endpoint`` is empty for what is none's, such as 404. Probes are not told of."""
+    def answered(self, pending: Pending, status: int, took_s: float) -> None:
+        """Hear of an answer to a request; of one that no endpoint got as well. Probes are not told of."""
         ...
 
-    def rejected(self, endpoint: str, reason: Reason) -> None:
+    def rejected(self, pending: Pending, reason: Reason) -> None:
         """Hear of a request that no worker got, or whose client left; `answered` tells of it as well."""
         ...
 

@@ -29,7 +29,7 @@ class Replies:
             only: to slow down its worker would slow down every other client.
 
     Attributes:
-        observer: Hears of each answer.
+        observers: Hear of each answer.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Replies:
         self._max_backlog_bytes = max_backlog_bytes
         self._clock = clock
         self._traffic = Traffic(emit, lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call))
-        self.observer: Observer | None = None
+        self.observers: tuple[Observer, ...] = ()
 
     def respond(self, pending: Pending, status: int, headers: Headers, body: bytes) -> None:
         """Answer at once."""
@@ -55,8 +55,9 @@ class Replies:
 
     def reject(self, pending: Pending, reason: Reason) -> None:
         """Take note that no worker gets a request; its answer is another call's to give."""
-        if self.observer is not None and not pending.is_probe:
-            self.observer.rejected("" if pending.endpoint is None else pending.endpoint.name, reason)
+        if not pending.is_probe:
+            for observer in self.observers:
+                observer.rejected(pending, reason)
 
     def settle(self, pending: Pending) -> None:
         """Have it out of every hand before its answer is written, for that may bring in the client's next request."""
@@ -72,8 +73,8 @@ class Replies:
         exchange = pending.exchange
         took_s = now_s - pending.arrived_at_s
         self._traffic.finished(now_s, pending.generation, exchange.method, exchange.path, status, took_s)
-        if self.observer is not None:
-            self.observer.answered("" if pending.endpoint is None else pending.endpoint.name, status, took_s)
+        for observer in self.observers:
+            observer.answered(pending, status, took_s)
 
     def result(self, generation: Generation, call: Call, message: Message) -> None:
         """Answer the requests of a call; one that has no result fails alone."""
