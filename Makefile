@@ -61,9 +61,9 @@ format: .venv/.ready
 docs: .venv/.ready
 	$(BIN)/python docs/make_events.py
 
-PROTOCOL := hotloop/remote_runner/protocol
+PROTOS := src/hotloop/remote_runner/protocol/agent.proto src/hotloop/gpu_runtime/grpc_front/serving.proto
 proto: .venv/.ready
-	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/$(PROTOCOL)/agent.proto
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src $(PROTOS)
 
 wheel: .venv/.ready
 	rm -rf dist

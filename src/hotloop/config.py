@@ -43,6 +43,7 @@ class Settings:
     Attributes:
         app: ``FILE`` or ``FILE:NAME``.
         python: Interpreter, environment's folder or command.
+        grpc_port: Where to serve gRPC; it is not served otherwise.
         runner: Where to run; ``local`` is this machine.
     """
 
@@ -50,10 +51,11 @@ class Settings:
     python: str | None = None
     host: str | None = None
     port: int | None = None
+    grpc_port: int | None = None
     runner: str | None = None
 
 
-_TYPES: dict[str, type] = {"app": str, "python": str, "host": str, "port": int, "runner": str}
+_TYPES: dict[str, type] = {"app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str}
 _TYPE_NAMES = {str: "a string", int: "a whole number"}
 
 
@@ -114,8 +116,8 @@ def _check_one(key: str, value: Any) -> None:
     if type(value) is not wanted:
         msg = f"pyproject.toml: tool.hotloop.{key} is {value!r}, {_TYPE_NAMES[wanted]} was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}")
-    if key == "port":
-        check_port(value, "pyproject.toml: tool.hotloop.port", f"write it as {_example_of('port')}")
+    if key in {"port", "grpc_port"}:
+        check_port(value, f"pyproject.toml: tool.hotloop.{key}", f"write it as {_example_of(key)}")
     if key == "runner" and value != "local":
         msg = f"pyproject.toml: tool.hotloop.runner is {value!r}, this version runs apps on 'local' only"
         raise UsageError(msg, hint='write it as runner = "local", or leave it out')
@@ -133,7 +135,13 @@ def check_port(port: int, what: str, hint: str) -> None:
 
 
 def _example_of(key: str) -> str:
-    values = {"app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000"}
+    values = {
+        "app": '"app.py"',
+        "python": '".venv/bin/python"',
+        "host": '"127.0.0.1"',
+        "port": "8000",
+        "grpc_port": "9000",
+    }
     return f"{key} = {values.get(key, chr(34) + 'local' + chr(34))}"
 
 

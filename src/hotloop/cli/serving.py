@@ -42,6 +42,7 @@ class Choice:
     is_json: bool
     is_watching: bool = True
     is_once: bool = False
+    grpc_port: int | None = None
 
 
 def serve(choice: Choice) -> int:
@@ -64,6 +65,8 @@ def resolve(choice: Choice) -> ServeOptions:
     settings = config.load(project)
     if choice.port is not None:
         config.check_port(choice.port, "--port", "write it as --port 8000")
+    if choice.grpc_port is not None:
+        config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
     location = config.locate_app(project, choice.app or settings.app)
     port = choice.port if choice.port is not None else settings.port
     declared = environment.declared_packages(project / location.file)
@@ -78,6 +81,7 @@ def resolve(choice: Choice) -> ServeOptions:
         is_watching=choice.is_watching,
         is_once=choice.is_once,
         packages=(*declared.packages, *declared.data_packages),
+        grpc_port=choice.grpc_port if choice.grpc_port is not None else settings.grpc_port,
     )
 
 

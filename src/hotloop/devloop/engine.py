@@ -41,6 +41,7 @@ class ServeOptions:
 
     Attributes:
         project: The project's folder, absolute.
+        grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
         packages: Requirements that the app declares.
@@ -56,6 +57,7 @@ class ServeOptions:
     is_watching: bool = True
     is_once: bool = False
     packages: tuple[str, ...] = ()
+    grpc_port: int | None = None
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -66,6 +68,7 @@ class ServeOptions:
             "host": self.host,
             "port": self.port,
             "port_is_fixed": self.port_is_fixed,
+            "grpc_port": self.grpc_port,
             "shown_root": str(self.project),
             "environment": dict(os.environ),
             "packages": list(self.packages),
@@ -337,10 +340,12 @@ class Engine:
 
     def _name_holder(self, event: events.RuntimeStopped) -> events.RuntimeStopped:
         problem = event.problem
-        if problem is None or problem.type != "PortInUse":
+        wanted = {"PortInUse": self._options.port, "GrpcPortInUse": self._options.grpc_port}
+        port = wanted.get(problem.type) if problem is not None else None
+        if problem is None or port is None:
             return event
-        who = ports.holder(self._options.port)
-        message = f"port {self._options.port} on {self._options.host} is in use by {who}" if who else problem.message
+        who = ports.holder(port)
+        message = f"port {port} on {self._options.host} is in use by {who}" if who else problem.message
         return events.RuntimeStopped(event.at_s, events.Problem(problem.type, message, hint=problem.hint))
 
     # --- what goes out
