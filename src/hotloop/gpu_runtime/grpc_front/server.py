@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from hotloop.gpu_runtime.calls import Exchange, Generation
 
-MAX_CALLS_PER_CONNECTION = 1024  # more wait at the client
-MAX_UNREAD_CALLS = 16_384  # beyond grpc's 1000 it cancels calls without a word, and a burst is more
+# Calls above either limit end without a reason that helps: the first burst on a connection comes before the client knows
+# its limit, and grpc cancels some of those that nobody has read yet from its own 1000 on. The queues refuse earlier.
+MAX_CALLS_PER_CONNECTION = 16_384
+MAX_UNREAD_CALLS = 4 * MAX_CALLS_PER_CONNECTION
 IDENTITY_ALONE = 1  # a compressed message is refused: grpc bounds it before it unpacks it, not after
 PING_EVERY_S = 60.0
 CLIENTS_MAY_PING_EVERY_S = 10.0
