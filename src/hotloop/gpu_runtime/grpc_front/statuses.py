@@ -13,6 +13,7 @@ from hotloop.gpu_runtime import answers
 # A client may take 8 KiB of metadata in all, unless told otherwise; a message's bytes may be written as three each.
 MAX_MESSAGE_BYTES = 640
 MAX_BODY_BYTES = 4096
+_ALWAYS_FITS_BYTES = 160  # of each of four texts, though JSON may write one byte as six
 _CUT = "…"
 
 # As Google's APIs map them. What is not here: see `code_of`.
@@ -67,8 +68,12 @@ def body_of(body: bytes) -> bytes:
     error = _error_in(body)
     if error is None or len(body) <= MAX_BODY_BYTES:
         return b"" if error is None else body
-    # Two thirds of the room at most, however often an escape makes six bytes of one.
-    texts = {name: _shortened(_text(error, name), MAX_MESSAGE_BYTES) for name in ("type", "message", "hint", "where")}
+    whole = _shortened_body(error, MAX_MESSAGE_BYTES)
+    return whole if len(whole) <= MAX_BODY_BYTES else _shortened_body(error, _ALWAYS_FITS_BYTES)
+
+
+def _shortened_body(error: dict[str, Any], max_bytes: int) -> bytes:
+    texts = {name: _shortened(_text(error, name), max_bytes) for name in ("type", "message", "hint", "where")}
     return answers.error_body(texts["type"], texts["message"], texts["hint"], where=texts["where"])
 
 
