@@ -502,19 +502,43 @@ def test_a_client_that_takes_nothing_is_given_up():
 # --- what a client may send -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "is_taken"), [(999, True), (1000, True), (1001, False), (200_000, False)])
+OURS = "The request's body is larger than 1000 bytes.\nHint: Send it in parts."
+
+
+@pytest.mark.parametrize(
+    ("size", "refusal"),
+    [(999, ""), (1000, ""), (1001, OURS), (60_000, OURS), (200_000, "SERVER: Received message larger than max")],
+)
 @pytest.mark.parametrize("is_stream", [False, True])
-def test_a_body_above_the_limit_is_refused(size, is_taken, is_stream):
+def test_a_body_above_the_limit_is_refused(size, refusal, is_stream):
     async def main():
         async with calling(Limits(max_body_bytes=1000)) as (front, client, _):
-            front.worker(1, ECHO, is_echoing=True)
-            pieces, failure = await pieces_of(client.listen("echo", b"x" * size))
-
-            if is_taken:
-                assert (len(joined(pieces)), failure) == (size, None)
+            worker = front.worker(1, ECHO, is_echoing=True)
+            if is_stream:
+                pieces, failure = await pieces_of(client.listen("echo", b"x" * size))
+                body = joined(pieces)
             else:
+                asked = client.ask("echo", b"x" * size)
+                failure = await failure_of(asked) if refusal else None
+                body = b"" if refusal else (await asked).body
+
+            if refusal:
                 assert failure.code is Code.RESOURCE_EXHAUSTED
-                assert "larger than" in failure.text
+                assert failure.text.startswith(refusal)
+                assert worker.calls == []
+            else:
+                assert (body, failure) == (b"x" * size, None)
+
+    run(main())
+
+
+def test_a_body_is_taken_that_is_larger_than_grpcs_own_limit():
+    async def main():
+        async with calling() as (front, client, _):
+            front.worker(1, ECHO, is_echoing=True)
+            body = bytes(5 << 20)
+
+            assert (await client.ask("echo", body)).body == body
 
     run(main())
 

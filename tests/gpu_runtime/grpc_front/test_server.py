@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from hotloop.gpu_runtime.batching import EndpointSpec
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
-from hotloop.gpu_runtime.grpc_front.server import serve
+from hotloop.gpu_runtime.grpc_front.server import MAX_CALLS_PER_CONNECTION, serve
 from tests.gpu_runtime.front import run, until
 from tests.gpu_runtime.grpc_front.calling import CALL, calling, failure_of
 
@@ -46,6 +46,47 @@ def test_a_port_in_use_is_not_shared(holder):
         assert caught.value.errno == errno.EADDRINUSE
 
     run(main())
+
+
+def test_no_other_server_can_have_some_of_the_calls():
+    async def main():
+        server = await quiet_server()
+        other = grpc.aio.server()  # shares ports, unless the first to have one refuses
+        with pytest.raises(RuntimeError):
+            other.add_insecure_port(server.address)
+        await other.stop(0)
+        await server.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "reached"),
+    [
+        ("127.0.0.1", "127.0.0.1", ["127.0.0.1"]),
+        ("localhost", "localhost", ["127.0.0.1"]),
+        ("0.0.0.0", "0.0.0.0", ["127.0.0.1", "::1"]),
+        ("::1", "[::1]", ["::1"]),
+    ],
+)
+def test_it_listens_where_it_was_told_to(host, address, reached):
+    async def main():
+        server = await quiet_server(host)
+        found = [each for each in ("127.0.0.1", "::1") if can_connect(each, server.port)]
+        await server.close()
+
+        assert server.address == f"{address}:{server.port}"
+        assert found == reached
+
+    run(main())
+
+
+def can_connect(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 5).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_an_address_of_another_machine_is_refused():
@@ -194,6 +235,7 @@ def test_a_client_without_the_proto_can_ask_for_it():
 
 END_STREAM, END_HEADERS = 1, 4
 DATA, HEADERS, SETTINGS = 0, 1, 4
+MAX_CONCURRENT_STREAMS = 3
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -231,6 +273,22 @@ async def raw_answer(port: int, sent: bytes) -> bytes:
                 break
     writer.close()
     return data
+
+
+def test_a_client_is_told_how_many_calls_a_connection_takes():
+    async def main():
+        server = await quiet_server()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = await reader.readexactly(9)
+        payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+        writer.close()
+        await server.close()
+        settings = dict(struct.iter_unpack(">HI", payload))
+
+        assert head[3] == SETTINGS
+        assert settings[MAX_CONCURRENT_STREAMS] == MAX_CALLS_PER_CONNECTION
+
+    run(main())
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", "für Ada".encode(), b"plain"])
