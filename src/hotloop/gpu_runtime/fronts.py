@@ -98,7 +98,7 @@ async def _listen_grpc(
 ) -> GrpcServer:
     for name, value in _NO_FORKS.items():
         os.environ.setdefault(name, value)
-    from hotloop.gpu_runtime.grpc_front import server  # 0.1 s and 20 MB, which most sessions don't need
+    from hotloop.gpu_runtime.grpc_front import server  # 0.1 s, 16 MB, seven threads: most sessions need none
 
     try:
         return await server.serve(config.host, port, on_request, active)

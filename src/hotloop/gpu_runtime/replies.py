@@ -117,7 +117,8 @@ class Replies:
         if exchange.backlog_bytes <= self._max_backlog_bytes:
             return True
         self.settle(pending)
-        exchange.abort(answers.error_body("TooSlow", f"{exchange.backlog_bytes} bytes of the answer were not taken."))
+        message = f"{exchange.backlog_bytes} bytes of the answer were not taken."
+        exchange.abort(answers.error_body("TooSlow", message, "Take it as it comes, or ask for less at a time."))
         self.tell(pending, GONE_STATUS)
         return False
 

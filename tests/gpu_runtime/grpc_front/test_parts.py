@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 import grpc
@@ -90,6 +91,19 @@ def test_headers_of_hotloop_are_all_kept():
 
 
 # --- statuses ---------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_the_codes_of_the_code():
+    page = (Path(__file__).parents[3] / "docs" / "grpc.md").read_text().partition("## Errors")[2]
+    rows = re.findall(r"^\| ([\d, ]+) \| (`.+?)(?:;.*)? \|$", page, re.MULTILINE)
+    said: dict[int, str] = {}
+    for numbers, names in rows:
+        codes = re.findall(r"`(\w+)`", names)
+        each = numbers.split(", ")
+        said |= {int(number): codes[min(place, len(codes) - 1)] for place, number in enumerate(each)}
+
+    assert {status: statuses.code_of(status).name for status in said} == said
+    assert set(said) >= set(statuses.CODES) - {499, 501}
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])

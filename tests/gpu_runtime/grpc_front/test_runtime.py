@@ -211,6 +211,7 @@ def test_no_call_is_lost_or_answered_by_replaced_code_while_reloads_go_on(
     assert [each for each in sent if each[2] != [versions[each[1]], 42]] == []
     assert [each for each in sent if each[1] < bisect(times, each[0])] == []
     assert {generation for _, generation, _ in sent} >= set(range(2, 12, 3))
+    assert [event for event in driver.events if isinstance(event, events.Notice)] == []  # such as of grpc's own thread
 
 
 def test_calls_wait_for_the_first_generation(tmp_path: Path, log: Path):
