@@ -61,9 +61,12 @@ format: .venv/.ready
 docs: .venv/.ready
 	$(BIN)/python docs/make_events.py
 
-PROTOCOL := hotloop/remote_runner/protocol
-proto: .venv/.ready
-	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/$(PROTOCOL)/agent.proto
+PROTOS := src/hotloop/remote_runner/protocol/agent.proto src/hotloop/gpu_runtime/grpc_front/serving.proto
+# What a newer protoc writes asks for a protobuf as new: this is the one of the oldest that pyproject.toml allows.
+proto:
+	test -x .venvs/proto/bin/python || $(PYTHON) -m venv .venvs/proto
+	env -u PIP_CONSTRAINT .venvs/proto/bin/python -m pip install -qq grpcio-tools==1.73.1
+	.venvs/proto/bin/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src $(PROTOS)
 
 wheel: .venv/.ready
 	rm -rf dist

@@ -24,9 +24,9 @@ def test_a_project_without_settings_has_none(tmp_path):
 
 
 def test_settings_are_read(tmp_path):
-    make(tmp_path, pyproject_toml="[tool.hotloop]\napp = 'a.py:x'\nport = 9000\nrunner = 'local'\n")
+    make(tmp_path, pyproject_toml="[tool.hotloop]\napp = 'a.py:x'\nport = 9000\ngrpc_port = 0\nrunner = 'local'\n")
 
-    assert config.load(tmp_path) == Settings(app="a.py:x", port=9000, runner="local")
+    assert config.load(tmp_path) == Settings(app="a.py:x", port=9000, grpc_port=0, runner="local")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,8 @@ def test_settings_are_read(tmp_path):
         ("[tool.hotloop]\nport = true\n", "tool.hotloop.port is True, a whole number"),
         ("[tool.hotloop]\nport = 65536\n", "tool.hotloop.port is 65536, a port from 0"),
         ("[tool.hotloop]\nport = -1\n", "tool.hotloop.port is -1, a port from 0"),
+        ("[tool.hotloop]\ngrpc_port = '1'\n", "tool.hotloop.grpc_port is '1', a whole number was expected"),
+        ("[tool.hotloop]\ngrpc_port = 65536\n", "tool.hotloop.grpc_port is 65536, a port from 0"),
         ("[tool.hotloop]\napp = 1\n", "tool.hotloop.app is 1, a string was expected"),
         ("[tool.hotloop]\nrunner = 'ssh://x'\n", "tool.hotloop.runner is 'ssh://x'"),
         ("[tool]\nhotloop = 3\n", "tool.hotloop is 3, a table was expected"),

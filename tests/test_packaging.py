@@ -16,7 +16,8 @@ import hotloop
 from hotloop.remote_runner.environment import declared_packages, requirement_name
 
 ROOT = Path(__file__).parent.parent
-TEMPLATES = ROOT / "src" / "hotloop" / "templates"
+SOURCES = ROOT / "src"
+TEMPLATES = SOURCES / "hotloop" / "templates"
 _DEPENDENCY = re.compile(r'^\s+"(?P<name>[a-z][a-z0-9-]*)(?:\[[a-z]+\])?>=[^"]+",(?P<comment>\s+# \S.*)?$')
 
 
@@ -24,6 +25,11 @@ def requirement_lines() -> dict[str, bool]:
     """Give each dependency in pyproject.toml, and whether a comment says what it is for."""
     found = map(_DEPENDENCY.match, (ROOT / "pyproject.toml").read_text().splitlines())
     return {match["name"]: match["comment"] is not None for match in found if match}
+
+
+def numbers(version: str) -> tuple[int, int, int]:
+    major, minor, patch = (*map(int, version.split(".")), 0)[:3]
+    return major, minor, patch
 
 
 def names_in(file: Path) -> set[str]:
@@ -58,6 +64,16 @@ def test_all_that_tests_install_has_a_tested_version() -> None:
     wanted |= names_in(ROOT / "tests" / "user-data-requirements.txt")
 
     assert wanted - names_in(ROOT / "tests" / "constraints.txt") == set()
+
+
+@pytest.mark.parametrize("generated", sorted(SOURCES.rglob("*_pb2.py")), ids=lambda path: path.name)
+def test_generated_messages_run_with_the_oldest_protobuf_that_is_allowed(generated: Path) -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (oldest,) = [r.partition(">=")[2] for r in data["project"]["dependencies"] if r.startswith("protobuf>=")]
+    needed = re.search(r"^# Protobuf Python Version: ([\d.]+)$", generated.read_text(), re.MULTILINE)
+
+    assert needed is not None
+    assert numbers(needed[1]) <= numbers(oldest), "generate it with `make proto`"
 
 
 @pytest.mark.parametrize("template", ["chat", "embeddings"])

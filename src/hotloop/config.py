@@ -43,6 +43,7 @@ class Settings:
     Attributes:
         app: ``FILE`` or ``FILE:NAME``.
         python: Interpreter, environment's folder or command.
+        grpc_port: Where to serve gRPC; it is not served otherwise.
         runner: Where to run; ``local`` is this machine.
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
     """
@@ -51,11 +52,14 @@ class Settings:
     python: str | None = None
     host: str | None = None
     port: int | None = None
+    grpc_port: int | None = None
     runner: str | None = None
     key_weights: str | None = None
 
 
-_TYPES: dict[str, type] = {"app": str, "python": str, "host": str, "port": int, "runner": str, "key_weights": str}
+_TYPES: dict[str, type] = {
+    "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "key_weights": str,
+}  # fmt: skip
 _TYPE_NAMES = {str: "a string", int: "a whole number"}
 
 
@@ -116,8 +120,8 @@ def _check_one(key: str, value: Any) -> None:
     if type(value) is not wanted:
         msg = f"pyproject.toml: tool.hotloop.{key} is {value!r}, {_TYPE_NAMES[wanted]} was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}")
-    if key == "port":
-        check_port(value, "pyproject.toml: tool.hotloop.port", f"write it as {_example_of('port')}")
+    if key in {"port", "grpc_port"}:
+        check_port(value, f"pyproject.toml: tool.hotloop.{key}", f"write it as {_example_of(key)}")
     if key == "runner" and value != "local":
         msg = f"pyproject.toml: tool.hotloop.runner is {value!r}, this version runs apps on 'local' only"
         raise UsageError(msg, hint='write it as runner = "local", or leave it out')
@@ -136,8 +140,8 @@ def check_port(port: int, what: str, hint: str) -> None:
 
 def _example_of(key: str) -> str:
     values = {
-        "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "runner": '"local"',
-        "key_weights": '"../keys.toml"',
+        "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
+        "runner": '"local"', "key_weights": '"../keys.toml"',
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

@@ -104,12 +104,19 @@ class EndpointShape:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStarted:
-    """The runtime listens. ``address`` is a URL such as ``http://127.0.0.1:8000``."""
+    """The runtime listens.
+
+    Attributes:
+        address: A URL such as ``http://127.0.0.1:8000``.
+        python: The app's interpreter.
+        grpc_address: What a gRPC client connects to, such as ``127.0.0.1:9000``; empty if gRPC is not served.
+    """
 
     at_s: float
     address: str
     pid: int
     python: str
+    grpc_address: str = ""
     kind: Literal["runtime_started"] = "runtime_started"
 
 

@@ -97,6 +97,12 @@ def test_a_start_says_where_and_what(shown):
     )
 
 
+def test_the_address_of_grpc_is_printed_where_there_is_one(shown):
+    started = events.RuntimeStarted(0, "http://127.0.0.1:8000", 1, "/p/.venv/bin/python", "127.0.0.1:9000")
+
+    assert shown(started) == "serving   http://127.0.0.1:8000\ngRPC      127.0.0.1:9000\n"
+
+
 def test_an_iteration_says_what_changed_what_was_kept_and_where_the_time_went(shown):
     text = shown(
         events.IterationStarted(0, 12, ("prompts.py",)),

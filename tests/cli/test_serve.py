@@ -15,7 +15,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # terminals are opened while channels are
+
+import grpc
 import pytest
+from tests.gpu_runtime.grpc_front.calling import Client
+
+from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
 COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
@@ -324,6 +330,62 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_with_its_holder(project):
     assert f"port {port} on 127.0.0.1 is in use by" in done.stdout
     assert f"(pid {os.getpid()})" in done.stdout
     assert "--port" in done.stdout
+
+
+def test_endpoints_are_served_by_grpc_until_ctrl_c(terminal, project, own_state_directory):
+    loop = terminal("serve", "--port", "0", "--grpc-port", "0")
+    at = loop.until(r"✓ started")
+    host, port = re.search(r"^gRPC +([\d.]+):(\d+)$", loop.text, re.MULTILINE).groups()
+
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        client = Client(channel)
+        answer = client.call(pb.Request(endpoint="greet", body=b'{"name": "Bo"}'))
+        (project / "app.py").write_text(APP.replace('"hello"', '"goodbye"'))
+        at = loop.until(r"✓ #1 ", at)
+        again = client.call(pb.Request(endpoint="greet", body=b'{"name": "Bo"}'))
+        loop.until(r"POST /greet 200", at)
+        loop.type("\x03")
+
+        assert (loop.end(), host) == (130, "127.0.0.1")
+    assert [json.loads(each.body) for each in (answer, again)] == ["hello Bo!", "goodbye Bo!"]
+    assert wait_until(lambda: not processes_of(own_state_directory))
+    with socket.socket() as probe:
+        assert probe.connect_ex((host, int(port))) != 0
+
+
+def test_grpc_is_served_by_run_and_by_a_projects_settings(project):
+    (project / "pyproject.toml").write_text("[tool.hotloop]\ngrpc_port = 0\n")
+    loop = subprocess.Popen(
+        [*COMMAND, "run", "--port", "0", "--json", "--python", BARE_PYTHON],
+        cwd=project, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        started = next(event for event in map(json.loads, loop.stdout) if event["kind"] == "runtime_started")
+        with grpc.insecure_channel(started["grpc_address"]) as channel:
+            answer = Client(channel).call(pb.Request(endpoint="greet", body=b'{"name": "Bo"}'), timeout=DEADLINE_S)
+    finally:
+        loop.send_signal(signal.SIGINT)
+        loop.communicate(timeout=DEADLINE_S)
+
+    assert json.loads(answer.body) == "hello Bo!"
+    assert loop.returncode == 130
+
+
+def test_a_grpc_port_that_is_taken_ends_with_its_holder(project):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*COMMAND, "serve", "--port", "0", "--grpc-port", str(port), "--python", BARE_PYTHON],
+            cwd=project, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert f"port {port} on 127.0.0.1 is in use by" in done.stdout
+    assert f"(pid {os.getpid()})" in done.stdout
+    assert "--grpc-port" in done.stdout
+    assert "serving" not in done.stdout
 
 
 def test_a_broken_first_version_is_shown_and_the_next_save_serves(terminal, project):

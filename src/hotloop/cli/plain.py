@@ -76,7 +76,7 @@ class Plain:
             case events.SessionStarted():
                 return [_session(event)]
             case events.RuntimeStarted():
-                return [Text.assemble(("serving   ", "dim"), (event.address, "bold cyan"))]
+                return _serving(event)
             case events.IterationStarted():
                 self._is_waiting = True
                 return [self._header(event)]
@@ -273,6 +273,13 @@ def _died(event: events.ProcessDied) -> Text:
     if event.lost_requests:
         lost = f"; {words.count(event.lost_requests, 'request')} failed: it may have run, so it was not sent again"
     return Text.assemble(("✗ ", "bold red"), f"{who} died ({event.cause}); it is being replaced{lost}")
+
+
+def _serving(event: events.RuntimeStarted) -> list[Text]:
+    lines = [Text.assemble(("serving   ", "dim"), (event.address, "bold cyan"))]
+    if event.grpc_address:
+        lines.append(Text.assemble(("gRPC      ", "dim"), (event.grpc_address, "bold cyan")))
+    return lines
 
 
 def _held(event: events.Held) -> list[Text]:

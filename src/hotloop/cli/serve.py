@@ -19,6 +19,9 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 
 Port = Annotated[
     int | None, typer.Option("--port", help="Port to listen on, 0 for any; else 8000 or the next free one.")
 ]
+GrpcPort = Annotated[
+    int | None, typer.Option("--grpc-port", help="Serve the endpoints by gRPC too, on this port, 0 for any free one.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line, and nothing else.")]
 
 
@@ -28,6 +31,7 @@ def serve(
     python: Python = None,
     host: Host = None,
     port: Port = None,
+    grpc_port: GrpcPort = None,
     json: Json = False,
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
@@ -36,5 +40,5 @@ def serve(
     """Serve the app and reload it after each save, with the models kept in memory."""
     from hotloop.cli.serving import Choice, serve
 
-    choice = Choice(path, app, python, host, port, is_json=json, is_once=once)
+    choice = Choice(path, app, python, host, port, grpc_port=grpc_port, is_json=json, is_once=once)
     raise typer.Exit(serve(choice))

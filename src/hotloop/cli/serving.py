@@ -42,6 +42,7 @@ class Choice:
     is_json: bool
     is_watching: bool = True
     is_once: bool = False
+    grpc_port: int | None = None
 
 
 def serve(choice: Choice) -> int:
@@ -64,8 +65,12 @@ def resolve(choice: Choice) -> ServeOptions:
     settings = config.load(project)
     if choice.port is not None:
         config.check_port(choice.port, "--port", "write it as --port 8000")
-    location = config.locate_app(project, choice.app or settings.app)
+    if choice.grpc_port is not None:
+        config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
     port = choice.port if choice.port is not None else settings.port
+    grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
+    _check_apart(port, grpc_port)
+    location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
     return ServeOptions(
         project=project,
@@ -79,7 +84,14 @@ def resolve(choice: Choice) -> ServeOptions:
         is_once=choice.is_once,
         packages=(*declared.packages, *declared.data_packages),
         key_weights=config.read_key_weights(project, settings.key_weights),
+        grpc_port=grpc_port,
     )
+
+
+def _check_apart(port: int | None, grpc_port: int | None) -> None:
+    if grpc_port and grpc_port == port:
+        msg = f"--grpc-port is {grpc_port}, which HTTP has: each needs a port of its own"
+        raise UsageError(msg, hint="choose another for one of them; 0 is any free one")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:

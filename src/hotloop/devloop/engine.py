@@ -41,6 +41,7 @@ class ServeOptions:
 
     Attributes:
         project: The project's folder, absolute.
+        grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
         packages: Requirements that the app declares.
@@ -58,6 +59,7 @@ class ServeOptions:
     is_once: bool = False
     packages: tuple[str, ...] = ()
     key_weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)
+    grpc_port: int | None = None
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -68,6 +70,7 @@ class ServeOptions:
             "host": self.host,
             "port": self.port,
             "port_is_fixed": self.port_is_fixed,
+            "grpc_port": self.grpc_port,
             "shown_root": str(self.project),
             "environment": dict(os.environ),
             "packages": list(self.packages),
@@ -340,10 +343,12 @@ class Engine:
 
     def _name_holder(self, event: events.RuntimeStopped) -> events.RuntimeStopped:
         problem = event.problem
-        if problem is None or problem.type != "PortInUse":
+        wanted = {"PortInUse": self._options.port, "GrpcPortInUse": self._options.grpc_port}
+        port = wanted.get(problem.type) if problem is not None else None
+        if problem is None or port is None:
             return event
-        who = ports.holder(self._options.port)
-        message = f"port {self._options.port} on {self._options.host} is in use by {who}" if who else problem.message
+        who = ports.holder(port)
+        message = f"port {port} on {self._options.host} is in use by {who}" if who else problem.message
         return events.RuntimeStopped(event.at_s, events.Problem(problem.type, message, hint=problem.hint))
 
     # --- what goes out

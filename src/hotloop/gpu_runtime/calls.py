@@ -27,14 +27,43 @@ def was_sent(send: Send, header: dict[str, Any], payload: bytes) -> bool:
 
 
 class Exchange(Protocol):
-    """A request and the way to answer it: a client's (`exchange.Request`) or one from inside (`InnerExchange`)."""
+    """A request and the way to answer it: a client's by HTTP (`exchange.Request`) or gRPC, or one from inside.
 
-    method: str
-    path: str
-    query: str
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
+    Attributes:
+        on_disconnect: Called once if the client goes before the answer is complete.
+    """
+
     on_disconnect: Callable[[], None] | None
+
+    @property
+    def method(self) -> str:
+        """As in HTTP, in upper case."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Decoded, without the query."""
+        ...
+
+    @property
+    def query(self) -> str:
+        """As sent, without the question mark."""
+        ...
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """In order; names in lower case."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+        ...
+
+    @property
+    def ends_with_status(self) -> bool:
+        """Whether the end of a stream can still say that something went wrong."""
+        ...
 
     @property
     def backlog_bytes(self) -> int:
@@ -57,12 +86,20 @@ class Exchange(Protocol):
         """Send a piece of a streamed answer."""
         ...
 
-    def finish(self) -> None:
-        """Complete a streamed answer."""
+    def finish(self, trailers: Headers = ()) -> None:
+        """Complete a streamed answer.
+
+        Args:
+            trailers: What only its end knows; for those who can still send it.
+        """
         ...
 
-    def abort(self) -> None:
-        """End a streamed answer so that it shows that it is not whole."""
+    def abort(self, error: bytes = b"") -> None:
+        """End a streamed answer so that it shows that it is not whole.
+
+        Args:
+            error: The reason as the JSON body of an error, for those who can still tell it.
+        """
         ...
 
 
@@ -238,6 +275,8 @@ class Generation:
 class InnerExchange:
     """A request from inside: its answer goes to a future."""
 
+    ends_with_status = True
+
     def __init__(self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.method = method
         self.path = path
@@ -275,15 +314,16 @@ class InnerExchange:
         """Add a piece."""
         self._pieces.append(data)
 
-    def finish(self) -> None:
+    def finish(self, trailers: Headers = ()) -> None:
         """Complete the answer."""
+        del trailers
         if not self.done.done():
             self.done.set_result(None)
 
-    def abort(self) -> None:
+    def abort(self, error: bytes = b"") -> None:
         """Complete the answer as one that broke off."""
         if not self._pieces:
             self.answer_headers = json_fields()
-            self.write(error_body("StreamBroken", "The answer broke off."))
+            self.write(error or error_body("StreamBroken", "The answer broke off."))
         self.status = 502
         self.finish()

@@ -70,6 +70,7 @@ class Request:
         "path",
         "query",
     )
+    ends_with_status = False
 
     def __init__(
         self,
@@ -142,8 +143,9 @@ class Request:
             return
         self._wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
-    def finish(self) -> None:
-        """Complete a streamed answer."""
+    def finish(self, trailers: Headers = ()) -> None:
+        """Complete a streamed answer. Trailers are left out: clients of HTTP/1.1 don't look at them."""
+        del trailers
         self._leave(_State.STREAMING, _State.DONE)
         if self._wire is None:
             return
@@ -151,8 +153,9 @@ class Request:
             self._wire.write(b"0\r\n\r\n")
         self._done()
 
-    def abort(self) -> None:
-        """Cut the connection, so that the client knows that a streamed answer is not whole."""
+    def abort(self, error: bytes = b"") -> None:
+        """Cut the connection, so that the client knows that a streamed answer is not whole. It can't be told why."""
+        del error
         self._state = _State.DONE
         wire, self._wire = self._wire, None
         if wire is not None:

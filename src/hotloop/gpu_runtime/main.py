@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import errno
 import os
 import signal
 import socket
@@ -15,10 +14,10 @@ from typing import Any
 import uvloop
 
 from hotloop import events
-from hotloop.events import Problem, to_json
-from hotloop.gpu_runtime import http
+from hotloop.events import to_json
 from hotloop.gpu_runtime.description import Description
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.fronts import CannotListenError, open_fronts
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.metrics import Metrics, Reading
 from hotloop.gpu_runtime.runtime import Runtime, become_subreaper
@@ -26,8 +25,6 @@ from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.surface import Surface
 from hotloop.gpu_runtime.tracing import CannotTraceError, Tracing, is_wanted, start
 from hotloop.gpu_runtime.user_env.wire import Message
-
-PORTS_TO_TRY = 20
 
 
 def main() -> None:
@@ -59,15 +56,16 @@ async def _run(control: socket.socket) -> int:
     dispatcher.observe(metrics, *([tracing] if tracing else []))
     surface = Surface(lambda: dispatcher.active, metrics.render, dispatcher.handle, description)
     try:
-        server = await _listen(config, surface)
-    except OSError as error:
-        emit(events.RuntimeStopped(time.monotonic(), _port_problem(config, error)))
+        fronts = await open_fronts(config, surface.handle, lambda: dispatcher.active)
+    except CannotListenError as error:
+        emit(events.RuntimeStopped(time.monotonic(), error.problem))
         await asyncio.sleep(0)
         return 1
     ended = asyncio.Event()
-    runtime = Runtime(config, server.address, dispatcher, link.send, ended.set)
+    address = fronts.http.address
+    runtime = Runtime(config, address, dispatcher, link.send, ended.set)
     runtime.on_documented = description.documented
-    emit(events.RuntimeStarted(time.monotonic(), server.address, os.getpid(), config.python))
+    emit(events.RuntimeStarted(time.monotonic(), address, os.getpid(), config.python, fronts.grpc_address))
     runtime.start()
     while not ended.is_set():
         message = await incoming.get()
@@ -75,7 +73,7 @@ async def _run(control: socket.socket) -> int:
             runtime.stop()
         else:
             runtime.receive(message)
-    await server.close()
+    await fronts.close()
     if tracing is not None:
         await asyncio.to_thread(tracing.close)
     emit(events.RuntimeStopped(time.monotonic()))
@@ -116,32 +114,6 @@ def _reading(dispatcher: Dispatcher) -> Reading:
     if active is None:
         return Reading(held=dispatcher.num_waiting)
     return Reading(tuple(dispatcher.load()), 0, active.number, active.revision)
-
-
-async def _listen(config: RuntimeConfig, surface: Surface) -> http.Server:
-    """Listen on the port that was asked for, or on the next free one if any will do."""
-    last = config.port if config.port_is_fixed or not config.port else config.port + PORTS_TO_TRY
-    for port in range(config.port, last + 1):
-        try:
-            return await http.serve(config.host, port, surface.handle)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or port == last:
-                raise
-    raise AssertionError
-
-
-def _port_problem(config: RuntimeConfig, error: OSError) -> Problem:
-    if error.errno == errno.EADDRINUSE:
-        return Problem(
-            "PortInUse",
-            f"Port {config.port} on {config.host} is in use by another program.",
-            hint=f"choose another with --port, or see who has it: ss -ltnp 'sport = :{config.port}'",
-        )
-    return Problem(
-        type(error).__name__,
-        f"Can't listen on {config.host}:{config.port}: {error.strerror or error}",
-        hint="choose another address with --host and --port",
-    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from hotloop.events import Event
 from hotloop.gpu_runtime import answers
-from hotloop.gpu_runtime.calls import Call, Generation, InnerExchange, Pending
+from hotloop.gpu_runtime.calls import Call, Generation, Pending
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.observing import Observer, Reason
 from hotloop.gpu_runtime.traffic import Traffic
@@ -81,7 +81,7 @@ class Replies:
         compute_s: float = message.header.get("compute_s", 0.0)
         common = (
             *generation.headers,
-            (b"x-hotloop-compute-ms", b"%.3f" % (compute_s * 1000)),
+            _compute_field(compute_s),
             (b"x-hotloop-batch-size", b"%d" % len(message.header["items"])),
         )
         payload, start = message.payload, 0
@@ -118,7 +118,8 @@ class Replies:
         if exchange.backlog_bytes <= self._max_backlog_bytes:
             return True
         self.settle(pending)
-        exchange.abort()
+        why = f"{exchange.backlog_bytes} bytes of the answer were not taken."
+        exchange.abort(answers.error_body("TooSlow", why, "Take it as it comes, or ask for less at a time."))
         self.tell(pending, GONE_STATUS)
         return False
 
@@ -134,10 +135,11 @@ class Replies:
         elif error:
             # The worker wrote the error into the stream where the format has a place for it.
             _, has_place = answers.stream_epitaph(pending.stream_type, {})
-            self._break_off(pending, b"", is_well_formed=has_place)
+            body = answers.encode(answers.stream_error(error))
+            self._break_off(pending, b"", body, is_well_formed=has_place)
         else:
             self.settle(pending)
-            pending.exchange.finish()
+            pending.exchange.finish((_compute_field(pending.compute_s),))
             self.tell(pending, pending.status)
 
     def fail_lost(self, pending: Pending, call: Call, cause: str) -> None:
@@ -146,7 +148,7 @@ class Replies:
         if pending.stream_type:
             error = answers.stream_error(body.decode("utf-8", "replace"))
             last, has_place = answers.stream_epitaph(pending.stream_type, error)
-            self._break_off(pending, last, is_well_formed=has_place)
+            self._break_off(pending, last, body, is_well_formed=has_place)
         else:
             self.respond(pending, 502, answers.json_fields(), body)
 
@@ -157,14 +159,18 @@ class Replies:
         else:
             self.respond(pending, 200, (_type_field(_BINARY), *generation.headers), b"")
 
-    def _break_off(self, pending: Pending, last: bytes, *, is_well_formed: bool) -> None:
+    def _break_off(self, pending: Pending, last: bytes, error: bytes, *, is_well_formed: bool) -> None:
         self.settle(pending)
         pending.exchange.write(last)
-        if is_well_formed and not isinstance(pending.exchange, InnerExchange):
+        if is_well_formed and not pending.exchange.ends_with_status:
             pending.exchange.finish()
         else:
-            pending.exchange.abort()
+            pending.exchange.abort(error)
         self.tell(pending, 502)
+
+
+def _compute_field(compute_s: float) -> tuple[bytes, bytes]:
+    return (b"x-hotloop-compute-ms", b"%.3f" % (compute_s * 1000))
 
 
 def _queue_field(pending: Pending) -> tuple[bytes, bytes]:

@@ -16,7 +16,9 @@ class Routes:
 
     def __init__(self, endpoints: Iterable[EndpointSpec] = ()) -> None:
         self._by_path: dict[str, dict[str, EndpointSpec]] = {}
+        self._by_name: dict[str, EndpointSpec] = {}
         for spec in endpoints:
+            self._by_name[spec.name] = spec
             by_method = self._by_path.setdefault(spec.path, {})
             by_method.update(dict.fromkeys(spec.methods, spec))
             if "GET" in spec.methods:
@@ -29,6 +31,14 @@ class Routes:
         """Give the endpoint, None if there is none for this path and method."""
         by_method = self._by_path.get(path)
         return None if by_method is None else by_method.get(method)
+
+    def named(self, name: str) -> EndpointSpec | None:
+        """Give the endpoint of that name, None if there is none."""
+        return self._by_name.get(name)
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """Give the methods of a path, as its endpoints name them; empty if there is no such path."""
+        return tuple(self._by_path.get(path, ()))
 
     def allowed(self, path: str) -> str:
         """Give the methods of a path as the ``Allow`` header says them; empty if there is no such path."""

@@ -19,6 +19,7 @@ class RuntimeConfig:
         host: Address to listen on.
         port: Port to listen on; 0 for any.
         port_is_fixed: Whether a busy port is an error rather than a reason to take the next free one.
+        grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         state: Folder for what the runtime remembers.
         shown_root: The project's folder as the user knows it.
         environment: The whole environment of the user's code.
@@ -37,6 +38,7 @@ class RuntimeConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     port_is_fixed: bool = False
+    grpc_port: int | None = None
     shown_root: str = ""
     environment: dict[str, str] = field(default_factory=dict[str, str])
     packages: tuple[str, ...] = ()

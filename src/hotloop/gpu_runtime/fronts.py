@@ -1,0 +1,120 @@
+"""Where the runtime listens: HTTP always, gRPC if it was asked for; and what is said when it can't."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hotloop.events import Problem
+from hotloop.gpu_runtime import http
+from hotloop.gpu_runtime.calls import Exchange, Generation
+from hotloop.gpu_runtime.settings import RuntimeConfig
+
+if TYPE_CHECKING:
+    from hotloop.gpu_runtime.grpc_front.server import GrpcServer
+
+PORTS_TO_TRY = 20
+_NO_FORKS = {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "ERROR"}  # the runtime executes, it never forks
+
+
+class CannotListenError(Exception):
+    """A port or an address can't be had.
+
+    Attributes:
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Fronts:
+    """The servers that clients reach.
+
+    Attributes:
+        http: Listens always.
+        grpc: None if it was not asked for.
+    """
+
+    http: http.Server
+    grpc: GrpcServer | None
+
+    @property
+    def grpc_address(self) -> str:
+        """What a gRPC client connects to; empty if there is none."""
+        return "" if self.grpc is None else self.grpc.address
+
+    async def close(self) -> None:
+        """Stop listening, let answers under way finish."""
+        closing = [self.http.close()]
+        if self.grpc is not None:
+            closing.append(self.grpc.close())
+        await asyncio.gather(*closing)
+
+
+async def open_fronts(
+    config: RuntimeConfig, on_request: Callable[[Exchange], None], active: Callable[[], Generation | None]
+) -> Fronts:
+    """Listen where the configuration says.
+
+    Args:
+        config: Host and ports.
+        on_request: Takes each request.
+        active: Gives the generation that serves, None if there is none.
+
+    Raises:
+        CannotListenError: One of the ports can't be had; nothing listens then.
+    """
+    # gRPC first: its port was asked for, while HTTP's may give way to it.
+    grpc = None if config.grpc_port is None else await _listen_grpc(config, config.grpc_port, on_request, active)
+    try:
+        return Fronts(await _listen_http(config, on_request), grpc)
+    except OSError as error:
+        if grpc is not None:
+            await grpc.close()
+        raise CannotListenError(_problem(config.host, config.port, error, "--port", "PortInUse")) from error
+
+
+async def _listen_http(config: RuntimeConfig, on_request: Callable[[Exchange], None]) -> http.Server:
+    """Listen on the port that was asked for, or on the next free one if any will do."""
+    last = config.port if config.port_is_fixed or not config.port else config.port + PORTS_TO_TRY
+    for port in range(config.port, last + 1):
+        try:
+            return await http.serve(config.host, port, on_request)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port == last:
+                raise
+    raise AssertionError
+
+
+async def _listen_grpc(
+    config: RuntimeConfig, port: int, on_request: Callable[[Exchange], None], active: Callable[[], Generation | None]
+) -> GrpcServer:
+    for name, value in _NO_FORKS.items():
+        os.environ.setdefault(name, value)
+    from hotloop.gpu_runtime.grpc_front import server  # 0.1 s, 16 MB, seven threads: most sessions need none
+
+    try:
+        return await server.serve(config.host, port, on_request, active)
+    except OSError as error:
+        raise CannotListenError(_problem(config.host, port, error, "--grpc-port", "GrpcPortInUse")) from error
+
+
+def _problem(host: str, port: int, error: OSError, option: str, in_use: str) -> Problem:
+    if error.errno == errno.EADDRINUSE:
+        return Problem(
+            in_use,
+            f"Port {port} on {host} is in use by another program.",
+            hint=f"choose another with {option}, or see who has it: ss -ltnp 'sport = :{port}'",
+        )
+    return Problem(
+        type(error).__name__,
+        f"Can't listen on {host}:{port}: {error.strerror or error}",
+        hint=f"choose another address with --host and {option}",
+    )
