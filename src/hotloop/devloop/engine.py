@@ -73,7 +73,11 @@ class ServeOptions:
 
 
 class Engine:
-    """One session of `dev serve`, from connecting to leaving nothing behind."""
+    """One session of `dev serve`, from connecting to leaving nothing behind.
+
+    Attributes:
+        address: Where the app is served, a URL; empty until it is.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class Engine:
         ignore: Ignore,
         sinks: list[Callable[[events.Event], None]],
     ) -> None:
+        self.address = ""
         self._options = options
         self._agent = agent
         self._index = index
@@ -311,6 +316,7 @@ class Engine:
     def _take_event(self, event: events.Event) -> None:
         match event:
             case events.RuntimeStarted():
+                self.address = event.address
                 self._compare_port(event)
             case events.RuntimeStopped():
                 event = self._name_holder(event)
