@@ -178,14 +178,8 @@ def _error_lines(rows: Sequence[Row]) -> list[Text]:
     return [
         Text.assemble((f"{row.name}: ", "bold"), ", ".join(f"{count:,} {what}" for what, count in found.items()))
         for row in rows
-        if (found := errors_of(row.tally))
+        if (found := row.tally.errors())
     ]
-
-
-def errors_of(tally: Tally) -> dict[str, int]:
-    """Name each kind of error with how often it came."""
-    answered = {f"status {status}": n for status, n in sorted(tally.statuses.items()) if not 200 <= status < 300}
-    return {**answered, **dict(sorted(tally.broken.items()))}
 
 
 # --- for programs ---------------------------------------------------------------------------------------------------
@@ -206,7 +200,7 @@ def as_json(load: runs.Load, tally: Tally) -> dict[str, Any]:
         "queue_ms": _spread(tally.queue),
         "compute_ms": _spread(tally.compute),
         "batch_size": {"mean": round(mean_batch(tally) or 0, 3), "max": max(sizes)} if sizes else None,
-        "errors": errors_of(tally),
+        "errors": tally.errors(),
     }
 
 

@@ -17,6 +17,7 @@ from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
+from hotloop.devloop.load import target
 from hotloop.errors import HotloopError, UsageError
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect_local
@@ -42,6 +43,8 @@ class Choice:
     is_json: bool
     is_watching: bool = True
     is_once: bool = False
+    bench: str = ""
+    bench_data: str = ""
 
 
 def serve(choice: Choice) -> int:
@@ -64,6 +67,7 @@ def resolve(choice: Choice) -> ServeOptions:
     settings = config.load(project)
     if choice.port is not None:
         config.check_port(choice.port, "--port", "write it as --port 8000")
+    _check_bench(choice)
     location = config.locate_app(project, choice.app or settings.app)
     port = choice.port if choice.port is not None else settings.port
     declared = environment.declared_packages(project / location.file)
@@ -78,7 +82,20 @@ def resolve(choice: Choice) -> ServeOptions:
         is_watching=choice.is_watching,
         is_once=choice.is_once,
         packages=(*declared.packages, *declared.data_packages),
+        bench=choice.bench,
+        bench_data=choice.bench_data,
     )
+
+
+def _check_bench(choice: Choice) -> None:
+    if choice.bench_data:
+        target.json_content(choice.bench_data, "--bench-data")
+    if choice.bench_data and not choice.bench:
+        msg = "--bench-data says what a bench sends, and there is none"
+        raise UsageError(msg, hint="name the endpoint too: --bench embed")
+    if choice.bench and choice.is_once:
+        msg = "--once ends when the probes ran, before --bench would begin"
+        raise UsageError(msg, hint="give one of them; dev bench measures what a running dev serve serves")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:

@@ -1,4 +1,7 @@
-"""The loop's driver: carries out what the machine decides, between watcher, agent and renderers. Decides nothing."""
+"""The loop's driver: carries out what the machine decides, between watcher, agent and renderers. Decides nothing.
+
+Longer than most files: what comes in, what goes out and what is done in between belong to one session.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import machine, ports
+from hotloop.devloop import bench, machine, ports
+from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.watch import make_watcher, watch
@@ -44,6 +48,8 @@ class ServeOptions:
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
         packages: Requirements that the app declares.
+        bench: An endpoint to send a short load after each reload; empty: none.
+        bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
     """
 
     project: Path
@@ -56,6 +62,8 @@ class ServeOptions:
     is_watching: bool = True
     is_once: bool = False
     packages: tuple[str, ...] = ()
+    bench: str = ""
+    bench_data: str = ""
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -94,7 +102,8 @@ class Engine:
         self._ignore = ignore
         self._sinks = sinks
         self._began = clock.read_pair()
-        self._state = machine.State()
+        self._state = machine.State(bench=bench.State(options.bench))
+        self._bencher = Bencher(options.bench_data, self._pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
@@ -259,6 +268,16 @@ class Engine:
                 task = self._spawn(self._push(action.sequence), f"push {action.sequence}")
                 self._pushes.add(task)
                 task.add_done_callback(self._pushes.discard)
+            case bench.Begin():
+                self._pushes.add(task := self._spawn(self._bench(action), f"bench {action.number}"))
+                task.add_done_callback(self._pushes.discard)
+            case bench.Stop():
+                self._bencher.stop()
+
+    async def _bench(self, action: bench.Begin) -> None:
+        result = await self._bencher.carry_out(self.address, action)
+        self.feed(bench.Benched(time.monotonic(), action.number, result))
+        self.flush()
 
     def _take_snapshot(self, action: machine.Snapshot) -> machine.Event:
         save = action.save
@@ -395,5 +414,7 @@ class Engine:
             await self._agent.command("pin", request=request)
 
     async def _keep_pins(self) -> None:
-        status = await self._agent.command("status")
-        self._folder.keep_pins(status["pins"])
+        self._folder.keep_pins(await self._pinned())
+
+    async def _pinned(self) -> list[dict[str, Any]]:
+        return (await self._agent.command("status"))["pins"]

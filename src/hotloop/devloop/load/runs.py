@@ -5,17 +5,20 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hotloop.devloop.load.arrivals import Arrivals, due_times_s
 from hotloop.devloop.load.closed import ClosedLoop
 from hotloop.devloop.load.open import OpenLoop
+from hotloop.devloop.load.parts import PartedTally
 from hotloop.devloop.load.tally import Tally, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hotloop.devloop.load.target import Target
+
+T = TypeVar("T", bound=Tally)
 
 DRAIN_S = 30.0  # how long answers are waited for when nothing more is sent
 
@@ -57,20 +60,29 @@ class Timing:
 
 def run(target: Target, load: Load, timing: Timing, seed: int = 0) -> Tally:
     """Send one load at a target, and count. Blocks."""
+    return _run(target, load, timing, seed, lambda window: Tally(duration_s=timing.duration_s))
+
+
+def run_parted(target: Target, load: Load, timing: Timing, num_parts: int) -> PartedTally:
+    """Send one load at a target, and count in equal parts of its time. Blocks."""
+    return _run(target, load, timing, 0, lambda window: PartedTally(window, num_parts))
+
+
+def _run(target: Target, load: Load, timing: Timing, seed: int, make_tally: Callable[[Window], T]) -> T:
     import uvloop
 
     gc.collect()
     gc.freeze()  # a collection amid the run would be counted as the server's time
     try:
-        return uvloop.run(_run(target, load, timing, seed))
+        return uvloop.run(_send(target, load, timing, seed, make_tally))
     finally:
         gc.unfreeze()
 
 
-async def _run(target: Target, load: Load, timing: Timing, seed: int) -> Tally:
+async def _send(target: Target, load: Load, timing: Timing, seed: int, make_tally: Callable[[Window], T]) -> T:
     start_s = time.monotonic()
     window = Window(start_s + timing.warmup_s, start_s + timing.warmup_s + timing.duration_s)
-    tally = Tally(duration_s=timing.duration_s)
+    tally = make_tally(window)
     if load.num_connections:
         await ClosedLoop(target, load.num_connections, window, tally).run(timing.drain_s)
     else:

@@ -62,6 +62,11 @@ class Tally:
         """Successes a second."""
         return self.num_done / self.duration_s if self.duration_s else 0.0
 
+    def errors(self) -> dict[str, int]:
+        """Name each kind of error with how often it came."""
+        answered = {f"status {status}": n for status, n in sorted(self.statuses.items()) if not is_success(status)}
+        return {**answered, **dict(sorted(self.broken.items()))}
+
     def merge(self, other: Tally) -> None:
         """Add another run's counts."""
         for mine, theirs in (

@@ -100,7 +100,7 @@ def find(url: str, name: str, contents: Sequence[request.Content], headers: Sequ
         raise UsageError(str(error), hint="write it as: --url http://127.0.0.1:8000") from None
     lines = (f"accept: {request.ACCEPT}", *headers)
     found = _find(address, name, lines)
-    written = [request.write(address, found.method, found.path, _fitting(found, c), lines) for c in contents]
+    written = [request.write(address, found.method, found.path, fitting(found, c), lines) for c in contents]
     return Target(address, found, tuple(written))
 
 
@@ -119,8 +119,12 @@ def _find(address: Address, name: str, lines: Sequence[str]) -> Endpoint:
     return found
 
 
-def _fitting(endpoint: Endpoint, content: request.Content) -> request.Content:
-    """Move arguments to the query for an endpoint that takes no body."""
+def fitting(endpoint: Endpoint, content: request.Content) -> request.Content:
+    """Move arguments to the query for an endpoint that takes no body.
+
+    Raises:
+        UsageError: They can't be in a query.
+    """
     if endpoint.method != "GET" or content.type != request.JSON:
         return content
     arguments = cast("dict[str, Any]", json.loads(content.body))
@@ -131,8 +135,12 @@ def _fitting(endpoint: Endpoint, content: request.Content) -> request.Content:
         raise UsageError(msg, hint="give it words and numbers") from None
 
 
-def check(target: Target) -> None:
+def check(target: Target, timeout_s: float = CHECK_TIMEOUT_S) -> None:
     """Send one request, to fail at once and with a reason if load would only be errors.
+
+    Args:
+        target: Where to.
+        timeout_s: How long the answer may take.
 
     Raises:
         UsageError: The endpoint does not take it.
@@ -140,7 +148,7 @@ def check(target: Target) -> None:
         HotloopError: The endpoint fails.
     """
     try:
-        status, headers, body = ask(target.address, target.requests[0])
+        status, headers, body = ask(target.address, target.requests[0], timeout_s)
     except ClientError as error:
         raise RunnerError(error.message, hint=error.hint or "see that the server runs") from None
     if status < 300 or status in _PASSING:
@@ -152,17 +160,17 @@ def check(target: Target) -> None:
     raise HotloopError(msg, hint=error.hint or "see that one request works before sending many")
 
 
-def ask(address: Address, data: bytes) -> tuple[int, dict[str, str], bytes]:
+def ask(address: Address, data: bytes, timeout_s: float = CHECK_TIMEOUT_S) -> tuple[int, dict[str, str], bytes]:
     """Send one request and wait for the whole answer: status, headers, body. Blocks.
 
     Raises:
         ClientError: There is none.
     """
     pool = Pool(address)
-    give_up_at_s = time.monotonic() + CHECK_TIMEOUT_S
-    connection = pool.get(CHECK_TIMEOUT_S, give_up_at_s)
+    give_up_at_s = time.monotonic() + timeout_s
+    connection = pool.get(timeout_s, give_up_at_s)
     try:
-        reader = connection.send(data, CHECK_TIMEOUT_S, give_up_at_s)
+        reader = connection.send(data, timeout_s, give_up_at_s)
         pieces: list[bytes] = []
         while not reader.is_done:
             pieces += connection.pieces(reader)
