@@ -16,6 +16,7 @@ import pytest
 from tests.cli.test_serve import BARE_PYTHON, COMMAND, DEADLINE_S, post, processes_of, wait_until
 from tests.devloop.load.server import TIMED, Server
 
+from hotloop.devloop.history import History
 from hotloop.devloop.load.job import Job, Result
 
 APP = """
@@ -123,6 +124,10 @@ def test_each_generation_is_benched_and_compared_with_the_last(serve, project):
     assert second["throughput"]["ratio"] > 0
     assert second["throughput"]["low"] <= second["throughput"]["high"]
     assert loop.of("request_finished") == []  # its requests are in no log
+    assert loop.end() == 128 + signal.SIGTERM
+    kept = History(project / ".hotloop" / "history.db").benches()
+    assert [(bench.generation, bench.endpoint) for bench in kept][-1] == (2, "/greet")
+    assert kept[-1].requests_per_s == second["requests_per_s"]
     assert [each["iteration"]["outcome"] for each in loop.of("iteration_finished")] == ["ok", "ok"]
 
 

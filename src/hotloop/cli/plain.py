@@ -199,19 +199,16 @@ def probe_lines(report: events.ProbeReport, project: Path) -> list[Text]:
 
 def bench_line(event: events.BenchFinished) -> Text:
     """A bench in one line: throughput and p99, and what became of them; an arrow where that is more than noise."""
-    rate = event.requests_per_s
     line = Text.assemble(
-        f"{event.endpoint}  {rate:,.0f}/s" if rate >= 99.5 else f"{event.endpoint}  {rate:.1f}/s",
-        *_change(event.throughput, is_more_better=True),
+        f"{event.endpoint}  {words.rate(event.requests_per_s)}",
+        *_change(event.throughput, event.throughput_noise_ratio, is_more_better=True),
         f"  p99 {words.duration(event.p99_s)}",
-        *_change(event.latency, is_more_better=False),
+        *_change(event.latency, event.latency_noise_ratio, is_more_better=False),
     )
     about = f"  {words.count(event.requests, 'request')}, {event.connections} at a time"
     if event.previous is not None:
-        compared = f"against generation {event.previous}"
-        about += (
-            f", {compared if event.throughput is not None else f'too few to compare with generation {event.previous}'}"
-        )
+        how = "against" if event.throughput is not None else "too few to compare with"
+        about += f", {how} generation {event.previous}"
     line.append(about, style="dim")
     if event.errors:
         line.append("  " + ", ".join(f"{count:,} {what}" for what, count in event.errors.items()), style="bold red")
@@ -219,16 +216,16 @@ def bench_line(event: events.BenchFinished) -> Text:
 
 
 def _noise_line(throughput_ratio: float, latency_ratio: float) -> Text:
-    about = f"noise: the same code differs by up to {throughput_ratio:.0%} in throughput, {latency_ratio:.0%} in p99"
+    about = f"noise: the same code differs by up to {throughput_ratio * 100:.0f} % in throughput, {latency_ratio * 100:.0f} % in p99"
     return _labelled("bench", Text(about, style="dim"))
 
 
-def _change(change: events.Change | None, *, is_more_better: bool) -> list[tuple[str, str]]:
+def _change(change: events.Change | None, noise_ratio: float | None, *, is_more_better: bool) -> list[tuple[str, str]]:
     if change is None:
         return []
     shown = f"{(change.ratio - 1) * 100:+.1f} %"
     if not change.is_clear:
-        return [(f" {shown} within noise", "dim")]
+        return [(f" {shown} within noise" if noise_ratio is not None else f" {shown}, noise not known yet", "dim")]
     is_more = change.ratio > 1
     return [(f" {'▲' if is_more else '▼'} {shown}", "bold green" if is_more == is_more_better else "bold red")]
 

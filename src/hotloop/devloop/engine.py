@@ -379,6 +379,8 @@ class Engine:
                 self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
             elif isinstance(event, events.IterationFinished):
                 self._record(event.iteration)
+            elif isinstance(event, events.BenchFinished):
+                self._folder.record_bench(event)
 
     def _write(self, event: events.Event) -> None:
         for sink in list(self._sinks):
