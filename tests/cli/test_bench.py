@@ -178,6 +178,38 @@ def test_ctrl_c_ends_it_with_130():
     assert (process.returncode, out, err) == (130, "", "")
 
 
+def test_ctrl_c_shows_what_was_measured_before_it():
+    with Server() as server:
+        process = subprocess.Popen(
+            [*COMMAND, "bench", "/x", "--url", server.url, "-c", "1", "-c", "2", "-c", "3", "--duration", "1",
+             "--warmup", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert any(", c=2, " in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert [line.split()[0] for line in out.splitlines()[:2]] == ["load", "c=1"]
+    assert "c=2" not in out
+
+
+def test_calls_longer_than_the_time_that_counts_are_told():
+    with Server(pause_s=lambda number: 0.6 if number else 0.0) as server:
+        code, out, _ = bench("/x", "--url", server.url, "-c", "1", "--duration", "0.2", "--warmup", "0.2")
+
+    assert code == 1
+    assert "c=1: no call began and was over in the time that counts: give it more with --duration" in out
+
+
+def test_few_rounds_are_not_judged():
+    with Server(pause_s=lambda _: 0.001) as quick, Server(pause_s=lambda _: 0.02) as slow:
+        arguments = ("/x", "--url", quick.url, "--compare", slow.url, "-c", "1", *SHORT)
+        few, enough = (bench(*arguments, "--rounds", number)[1] for number in ("5", "6"))
+
+    assert re.search(r"req/s .*, 5 rounds\)  too few rounds to tell$", few, re.MULTILINE)
+    assert re.search(r"req/s .*, 6 rounds\)$", enough, re.MULTILINE)
+
+
 def on_terminal(columns, *arguments, **environment):
     """Run with a terminal for stdout; gives what it shows."""
     master, slave = pty.openpty()

@@ -206,8 +206,22 @@ def test_a_standby_that_replaces_another_has_the_bench_begin_again():
     assert numbers(play(over(1), STANDBY, state=state)[1]) == [2]
 
 
+def test_figures_from_while_a_standby_was_replaced_are_forgotten():
+    state, _ = play(*first_start(), over(1, 100.0), state=asked())
+    second = (*trip(2, 50.0)[:4], ready_with(2, 2, 50.1), done(2, 2, 51.0), STANDBY)
+
+    state, actions = play(*second, over(2, 10.0), STANDBY, over(3, 110.0), state=state)
+
+    assert [(event.requests_per_s, event.repeat, event.previous) for event in told(actions)] == [
+        (10.0, 0, 1), (110.0, 0, 1),
+    ]  # fmt: skip
+    assert (state.bench.last.middle, state.bench.before.middle) == (figures(110.0), figures(100.0))
+
+
 def test_the_middle_of_a_generations_benches_is_what_the_next_is_compared_with():
-    state, _ = play(*first_start(), over(1, 100.0), STANDBY, over(2, 300.0), STANDBY, over(3, 120.0), state=asked())
+    state, _ = play(*first_start(), state=asked(noise=()))
+    for number in range(1, NUM_PAIRS + 2):
+        state, _ = play(over(number, [100.0, 900.0, 120.0, 300.0, 110.0][number - 1]), state=state)
 
     _, actions = play(*trip(2, 50.0)[:4], ready_with(2, 2, 50.1), done(2, 2, 51.0), STANDBY, state=state)
 

@@ -19,7 +19,7 @@ MAX_CONNECTIONS = 10_000
 MAX_RATE = 1_000_000
 MAX_DURATION_S = 86_400
 SPARE_FILES = 64  # descriptors that are not connections
-_BODY = '\'{"text": "a cat"}\''
+_START_HINT = """start it in another terminal, or name a server: dev bench embed --url URL --data '{"text": "a cat"}'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,12 @@ def bench(
     duration: Annotated[float, typer.Option("--duration", metavar="S", help="Seconds of each run that count.")] = 5.0,
     warmup: Annotated[float, typer.Option("--warmup", metavar="S", help="Seconds before that do not.")] = 1.0,
     compare: Annotated[
-        str, typer.Option("--compare", metavar="URL", help="Another server: rounds in turn, and ratios to it.")
+        str,
+        typer.Option(
+            "--compare",
+            metavar="REVISION|URL",
+            help="A revision of git, which is served meanwhile, or another server: rounds in turn, and ratios to it.",
+        ),
     ] = "",
     rounds: Annotated[int, typer.Option("--rounds", metavar="N", help="Rounds of --compare.")] = 6,
     header: Annotated[
@@ -89,38 +94,72 @@ def bench(
 
 
 def _bench(choice: Choice) -> int:
+    from contextlib import ExitStack
+
+    from hotloop.cli import bench_sides as sides
+
     contents = _contents(choice)
-    ours = _target(choice, choice.url or _served(choice.project), contents)
-    if choice.compare:
+    if not choice.compare:
+        return _measure(choice, _target(choice, choice.url or sides.must_run(choice.project, _START_HINT), contents))
+    if sides.is_address(choice.compare):
+        ours = _target(choice, choice.url or sides.must_run(choice.project, _START_HINT), contents)
         return _compare(choice, ours, _target(choice, choice.compare, contents))
+    revisions = sides.find_revisions(choice.project, choice.compare)
+    with ExitStack() as stack:
+        ours = _target(choice, choice.url or revisions.serve_now(stack, _say), contents)
+        theirs = _target(choice, revisions.serve_then(stack, _say), contents)
+        return _compare(choice, ours, theirs, revision=revisions.commit)
+
+
+def _measure(choice: Choice, ours: Target) -> int:
     from hotloop.cli import bench_report
     from hotloop.devloop.load import runs
 
     rows: list[Row] = []
-    for load in choice.loads:
-        _say(f"{ours.endpoint.path} at {ours.address.url}, {load.name}, {choice.timing.duration_s:g} s")
-        rows.append(bench_report.Row(load.name, runs.run(ours, load, choice.timing)))
-    described = [bench_report.as_json(load, row.tally) for load, row in zip(choice.loads, rows, strict=True)]
+    described: list[dict[str, Any]] = []
+    try:
+        for load in choice.loads:
+            _say(f"{ours.endpoint.path} at {ours.address.url}, {load.name}, {choice.timing.duration_s:g} s")
+            rows.append(bench_report.Row(load.name, runs.run(ours, load, choice.timing)))
+            described.append(bench_report.as_json(load, rows[-1].tally))
+    except KeyboardInterrupt:
+        _print_begun(choice, rows, [])
+        raise
     return _print(choice, ours, rows, [], described)
 
 
-def _compare(choice: Choice, ours: Target, theirs: Target) -> int:
+def _compare(choice: Choice, ours: Target, theirs: Target, **more: Any) -> int:
     from hotloop.cli import bench_report
     from hotloop.devloop.load import runs
 
     found: list[Comparison] = []
-    names = ("A", "B")
-    _say(f"A is {ours.address.url}, B is {theirs.address.url}")
-    for load in choice.loads:
+    then = f", the revision {more['revision'][:10]}" if more else ""
+    _say(f"A is {ours.address.url}, B is {theirs.address.url}{then}")
+    try:
+        for load in choice.loads:
 
-        def begun(number: int, name: str = load.name) -> None:
-            _say(f"{name}, round {number + 1} of {choice.num_rounds}")
+            def begun(number: int, name: str = load.name) -> None:
+                _say(f"{name}, round {number + 1} of {choice.num_rounds}")
 
-        rounds = runs.compare(ours, theirs, load, choice.timing, choice.num_rounds, begun)
-        found.append(bench_report.Comparison(load, rounds, names))
-    rows = [row for comparison in found for row in comparison.rows()]
+            rounds = runs.compare(ours, theirs, load, choice.timing, choice.num_rounds, begun)
+            found.append(bench_report.Comparison(load, rounds, ("A", "B")))
+    except KeyboardInterrupt:
+        _print_begun(choice, _rows(found), found)
+        raise
     described = [bench_report.comparison_json(comparison) for comparison in found]
-    return _print(choice, ours, rows, found, described, compared_with=theirs.address.url)
+    return _print(choice, ours, _rows(found), found, described, compared_with=theirs.address.url, **more)
+
+
+def _rows(found: list[Comparison]) -> list[Row]:
+    return [row for comparison in found for row in comparison.rows()]
+
+
+def _print_begun(choice: Choice, rows: list[Row], comparisons: list[Comparison]) -> None:
+    """Show the loads that were over when the rest was called off; half an object would be no JSON."""
+    from hotloop.cli import bench_report
+
+    if rows and not choice.is_json:
+        bench_report.show(rows, comparisons)
 
 
 def _print(
@@ -233,28 +272,3 @@ def _target(choice: Choice, url: str, contents: list[Content]) -> Target:
     found = target.find(url, choice.endpoint, contents, choice.headers)
     target.check(found)
     return found
-
-
-def _served(path: Path) -> str:
-    """Ask the project's session where it serves.
-
-    Raises:
-        UsageError: There is none.
-    """
-    from hotloop import config
-    from hotloop.devloop import control
-    from hotloop.errors import RunnerError, UsageError
-
-    project, state = config.find_project(path), control.state_folder()
-    for role in ("serve", "run"):
-        socket = control.control_path(state, control.project_id(project, role=role))
-        answer = control.ask(socket, {"name": "status"})
-        if answer is not None and answer.get("address"):
-            return str(answer["address"])
-        if answer is not None:
-            msg = f"dev {role} for {project} serves nothing yet"
-            raise RunnerError(msg, hint="look at its terminal; it may still be starting")
-    msg = f"no dev serve runs for {project}"
-    raise UsageError(
-        msg, hint=f"start it in another terminal, or name a server: dev bench embed --url URL --data {_BODY}"
-    )

@@ -169,13 +169,16 @@ def _ratio_lines(comparison: Comparison) -> list[Text]:
         is_better = (ratio.value > 1) == (name == "requests_per_s")
         style = ("green" if is_better else "red") if ratio.is_clear else ""
         interval = f"(95 %: {ratio.low:.3f} to {ratio.high:.3f}, {ratio.num_rounds} rounds)"
-        verdict = "" if ratio.is_clear else "  no clear difference"
+        unclear = "  no clear difference" if ratio.num_rounds >= bootstrap.MIN_CLEAR else "  too few rounds to tell"
+        verdict = "" if ratio.is_clear else unclear
         lines.append(Text.assemble(f"  {label:<6} ", (f"{ratio.value:.3f}", style), f" {interval}{verdict}"))
     return lines
 
 
 def _error_lines(rows: Sequence[Row]) -> list[Text]:
-    return [
+    slow = [row.name for row in rows if not row.tally.latency.num and not row.tally.errors()]
+    hint = "no call began and was over in the time that counts: give it more with --duration"
+    return [Text.assemble((f"{name}: ", "bold"), hint) for name in slow] + [
         Text.assemble((f"{row.name}: ", "bold"), ", ".join(f"{count:,} {what}" for what, count in found.items()))
         for row in rows
         if (found := row.tally.errors())

@@ -177,7 +177,7 @@ async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
     """Do what another terminal asks."""
     match request.get("name"):
         case "status":
-            return {"pid": os.getpid(), "address": engine.address}
+            return {"pid": os.getpid(), "address": engine.address, **engine.serves()}
         case "pins":
             return {"pins": (await engine.command("status"))["pins"]}
         case "pin":

@@ -111,8 +111,7 @@ def heard(state: State, event: events.Event) -> Heard:
         case events.ProbesFinished() if event.generation == state.generation:
             return replace(state, has_passed=not state.has_failed, has_failed=False), ()
         case events.StandbyReady() if state.has_standby:
-            # It takes another's place: while it was made, what was measured was not the app alone.
-            return replace(state, is_settled=_shape(state) is None, is_stale=True), ()
+            return _disturbed(state), ()
         case events.StandbyReady():
             return replace(state, has_standby=True), ()
         case events.RuntimeStopped():
@@ -133,6 +132,13 @@ def _ready(state: State, event: events.Ready) -> Heard:
     problem = events.Problem("NoEndpoint", message, hint=f"the app has: {names}")
     said = events.BenchFailed(event.at_s, event.generation, state.endpoint, problem)
     return replace(state, is_settled=True), (said,)
+
+
+def _disturbed(state: State) -> State:
+    """Forget a generation's figures: a standby took another's place, and making it was measured too."""
+    is_benched = state.last is not None and state.last.generation == state.generation
+    last = state.before if is_benched else state.last
+    return replace(state, last=last, is_settled=_shape(state) is None, is_stale=True)
 
 
 def over(state: State, event: Benched) -> Heard:

@@ -123,6 +123,10 @@ class Engine:
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
 
+    def serves(self) -> dict[str, str]:
+        """What is served and with what, for another process that is to do the same."""
+        return {"app": self._options.app.option, "python": str(self._options.python.path)}
+
     def feed(self, event: machine.Event) -> None:
         """Let the machine decide and carry its actions out."""
         self._incoming.append(event)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
+MIN_CLEAR = 6  # rounds: fewer all point one way by chance more often than once in 20 times
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Ratio:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves no room for "no difference"."""
-        return self.low > 1 or self.high < 1
+        """Whether the interval leaves no room for "no difference", and stands on enough rounds to say so."""
+        return self.num_rounds >= MIN_CLEAR and (self.low > 1 or self.high < 1)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], seed: int = 0) -> Ratio | None:
