@@ -16,6 +16,7 @@ RECORDS = (
     events.Iteration,
     events.ModelOutcome,
     events.ProbeReport,
+    events.Change,
     events.EndpointShape,
     events.Problem,
     events.Frame,

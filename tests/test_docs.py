@@ -23,7 +23,7 @@ def test_the_schema_of_events_is_that_of_the_code() -> None:
 def test_every_event_and_record_has_a_section() -> None:
     page = (ROOT / "docs" / "events.md").read_text()
     named = set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE))
-    records = {"Iteration", "ModelOutcome", "ProbeReport", "EndpointShape", "Problem", "Frame"}
+    records = {"Iteration", "ModelOutcome", "ProbeReport", "Change", "EndpointShape", "Problem", "Frame"}
 
     assert named == {*events._EVENT_TYPES, *records}
 

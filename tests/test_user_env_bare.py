@@ -90,6 +90,19 @@ print(embed(["a"], encoder=encoder()), list(app.endpoints), hotloop.__version__ 
     assert run(bare_python, code) == "['A'] ['embed'] True\n"
 
 
+def test_a_client_needs_the_standard_library_alone(bare_python: Path) -> None:
+    code = """
+import asyncio, hotloop
+async def call(url): await hotloop.AsyncClient(url, retries=hotloop.Retries(0)).embed()
+def blocking(url): hotloop.Client(url, retries=hotloop.Retries(0)).embed()
+for attempt in (blocking, lambda url: asyncio.run(call(url))):
+    try: attempt("http://127.0.0.1:1")
+    except hotloop.ClientError as error: print(error.type)
+"""
+
+    assert run(bare_python, code) == "Unreachable\nUnreachable\n"
+
+
 def test_every_module_of_the_users_side_is_imported(bare_python: Path) -> None:
     # `rehearsal` is a project like a user's, with a path of its own, and no part of the package's modules.
     unwanted = {"__init__.py", *(path.name for path in (USER_ENV / "rehearsal").glob("*.py"))}

@@ -433,6 +433,73 @@ class IterationFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """How a figure of a bench differs from the one before.
+
+    Attributes:
+        ratio: The figure over the one before.
+        low: The lower end of its 95 % interval, from how the figure varied within both benches.
+        high: The upper end.
+        is_clear: Whether it is more than noise: the interval leaves 1 out, and benches of the same code differ by less.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    is_clear: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFinished:
+    """What a short load came to that `dev serve --bench` sent at an endpoint after a reload.
+
+    Attributes:
+        endpoint: Its path.
+        connections: Clients that each sent their next request when they had an answer.
+        duration_s: How long answers were counted.
+        requests: Those that were sent in that time.
+        requests_per_s: Answers that were a success.
+        p50_s: Of how long those took.
+        errors: How many requests failed, by why.
+        repeat: How often the generation was benched before: the first one is again and again, to learn what is noise.
+        previous: The generation that it is compared with, None for the first.
+        throughput: How `requests_per_s` changed; None if there is nothing to compare or too few requests were answered.
+        latency: How `p99_s` changed; None likewise.
+        throughput_noise_ratio: How far benches of the same code differ: 0.1 is 10 %; None while it is not known.
+        latency_noise_ratio: The same of `p99_s`.
+    """
+
+    at_s: float
+    generation: int
+    endpoint: str
+    connections: int
+    duration_s: float
+    requests: int
+    requests_per_s: float
+    p50_s: float
+    p99_s: float
+    errors: dict[str, int]
+    repeat: int
+    previous: int | None
+    throughput: Change | None
+    latency: Change | None
+    throughput_noise_ratio: float | None
+    latency_noise_ratio: float | None
+    kind: Literal["bench_finished"] = "bench_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFailed:
+    """`dev serve --bench` could not send load at its endpoint: it is not there, it refuses the request, it fails."""
+
+    at_s: float
+    generation: int
+    endpoint: str
+    problem: Problem
+    kind: Literal["bench_failed"] = "bench_failed"
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """The session is over and nothing of it runs any more."""
 
@@ -463,6 +530,8 @@ Event = (
     | IterationStarted
     | ProbeReported
     | IterationFinished
+    | BenchFinished
+    | BenchFailed
     | SessionEnded
 )
 

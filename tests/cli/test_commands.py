@@ -36,7 +36,7 @@ def test_help_names_each_command_on_stdout():
     code, out, err = dev("--help")
 
     assert (code, err) == (0, "")
-    for name in ("new", "serve", "run", "pin", "stats", "sync", "demo", "version"):
+    for name in ("new", "serve", "run", "pin", "bench", "stats", "sync", "demo", "version"):
         assert f"  {name} " in out
 
 
@@ -178,6 +178,19 @@ def test_stats_as_json_are_one_object(tmp_path):
 
     data = json.loads(out)
     assert (data["schema"], data["num_ok"], data["feedback"]["n"]) == (1, 3, 3)
+
+
+def test_stats_say_what_the_benches_of_an_endpoint_came_to(tmp_path):
+    recorded(tmp_path, 1)
+    kept = history.History(tmp_path / ".hotloop" / "history.db")
+    for generation, rate in [(1, 40.0), (2, 50.0), (3, 60.5)]:
+        kept.add_bench(history.Bench("s", generation, "/embed", time.time(), 90, 0, rate, 0.01, 1 / rate))
+    kept.close()
+
+    out, data = dev("stats", cwd=tmp_path)[1], json.loads(dev("stats", "--json", cwd=tmp_path)[1])
+
+    assert "bench /embed      first 40.0/s, p99 25 ms; last 60.5/s, p99 17 ms (n 3)" in out
+    assert [bench["generation"] for bench in data["benches"]] == [1, 2, 3]
 
 
 def test_stats_without_iterations_say_what_to_do(tmp_path):

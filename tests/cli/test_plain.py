@@ -254,3 +254,58 @@ def test_json_gives_each_event_back():
         sink(event)
 
     assert tuple(events.from_json(json.loads(line)) for line in out.getvalue().splitlines()) == stream
+
+
+def benched(**changes):
+    values = {
+        "at_s": 0, "generation": 4, "endpoint": "/embed", "connections": 8, "duration_s": 2.0, "requests": 812,
+        "requests_per_s": 406.2, "p50_s": 0.019, "p99_s": 0.0241, "errors": {}, "repeat": 0, "previous": 3,
+        "throughput": events.Change(1.081, 1.07, 1.09, is_clear=True),
+        "latency": events.Change(0.97, 0.9, 1.1, is_clear=False),
+        "throughput_noise_ratio": 0.031, "latency_noise_ratio": 0.14,
+    }  # fmt: skip
+    return events.BenchFinished(**{**values, **changes})
+
+
+def test_a_bench_is_one_line_with_an_arrow_at_what_is_more_than_noise(shown):
+    line = "  bench    /embed  406/s ▲ +8.1 %  p99 24 ms -3.0 % within noise  812 requests, 8 at a time, against generation 3\n"
+    noise = "  bench    noise: the same code differs by up to 3 % in throughput, 14 % in p99\n"
+
+    assert shown(benched(), benched()) == line + noise + line
+
+
+def test_better_is_green_and_worse_is_red(shown):
+    slower = benched(
+        throughput=events.Change(0.8, 0.7, 0.9, is_clear=True), latency=events.Change(0.8, 0.7, 0.9, is_clear=True)
+    )
+
+    text = shown(slower, force_terminal=True, color_system="standard")
+
+    assert "\x1b[1;31m ▼ -20.0 %" in text
+    assert "\x1b[1;32m ▼ -20.0 %" in text
+
+
+def test_what_can_not_be_compared_is_said(shown):
+    first = {"previous": None, "throughput": None, "latency": None}
+    unknown = {"throughput_noise_ratio": None, "latency_noise_ratio": None}
+
+    assert shown(benched(**first, **unknown)) == "  bench    /embed  406/s  p99 24 ms  812 requests, 8 at a time\n"
+    assert "too few to compare with generation 3" in shown(benched(throughput=None, latency=None, **unknown))
+    assert "-3.0 %, noise not known yet" in shown(benched(**unknown))
+    assert "12 status 500, 1 connection closed" in shown(benched(errors={"status 500": 12, "connection closed": 1}))
+
+
+def test_repeats_are_told_once_when_they_have_said_what_is_noise(shown):
+    unknown = {"throughput_noise_ratio": None, "latency_noise_ratio": None}
+
+    text = shown(benched(repeat=1, **unknown), benched(repeat=2), benched(repeat=3))
+
+    assert text == "  bench    noise: the same code differs by up to 3 % in throughput, 14 % in p99\n"
+
+
+def test_a_bench_that_failed_says_why_and_what_to_do(shown):
+    problem = events.Problem("BenchRefused", "/embed answered 422: text is missing", hint="--bench-data")
+
+    text = shown(events.BenchFailed(0, 4, "/embed", problem))
+
+    assert text == "  bench    /embed  failed  /embed answered 422: text is missing\n  hint: --bench-data\n"

@@ -38,3 +38,11 @@ def test_sizes(size_bytes, expected):
 )
 def test_paths(names, expected):
     assert words.paths(names) == expected
+
+
+@pytest.mark.parametrize(
+    ("per_s", "expected"),
+    [(0.4, "0.40/s"), (9.94, "9.94/s"), (9.96, "10.0/s"), (99.4, "99.4/s"), (99.6, "100/s"), (12345.6, "12,346/s")],
+)
+def test_rates(per_s, expected):
+    assert words.rate(per_s) == expected

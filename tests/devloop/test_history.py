@@ -102,3 +102,27 @@ def test_the_projects_folder_is_ignored_by_git(tmp_path):
     folder = history.make_folder(tmp_path)
 
     assert (folder / ".gitignore").read_text() == "*\n"
+
+
+def test_benches_are_kept_beside_the_iterations(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+    benches = [history.Bench("s1", n, "/embed", 10.0 * n, 800, 1, 40.5, 0.02, 0.03) for n in (1, 2, 3)]
+
+    for bench in benches:
+        kept.add_bench(bench)
+
+    assert kept.benches(20.0) == benches[1:]
+    assert kept.trips() == []
+
+
+def test_a_file_of_the_first_format_gets_what_it_lacks_and_keeps_what_it_has(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+    kept.add("s1", iteration())
+    kept.close()
+    connection = sqlite3.connect(tmp_path / "history.db")
+    connection.executescript("DROP TABLE bench; PRAGMA user_version = 1;")
+    connection.close()
+
+    again = history.History(tmp_path / "history.db")
+
+    assert (len(again.trips()), again.benches()) == (1, [])

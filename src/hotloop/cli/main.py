@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hotloop.cli.bench import bench
 from hotloop.cli.demo import demo
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
 )
-for command in (new, serve, run, pin, stats, sync, demo, version):
+for command in (new, serve, run, pin, bench, stats, sync, demo, version):
     app.command()(command)
 
 

@@ -58,6 +58,7 @@ class Plain:
         self._is_waiting = True  # for the outcome of an iteration
         self._said: set[tuple[str, str]] = set()
         self._trips: list[metrics.Trip] = []
+        self._is_noise_told = False
 
     def __call__(self, event: events.Event) -> None:
         """Print what an event says, if anything."""
@@ -90,6 +91,10 @@ class Plain:
                 return probe_lines(event.report, self._project)
             case events.IterationFinished():
                 return self._finished(event.iteration)
+            case events.BenchFinished():
+                return self._bench(event)
+            case events.BenchFailed():
+                return _bench_failed(event)
             case events.Log():
                 return [_log(event)]
             case events.RequestFinished():
@@ -133,6 +138,13 @@ class Plain:
         if iteration.number == 0:
             lines += [Text(tip, style="dim") for tip in self._tips]
         return lines
+
+    def _bench(self, event: events.BenchFinished) -> list[Text]:
+        lines = [bench_line(event)] if not event.repeat else []
+        if event.throughput_noise_ratio is None or self._is_noise_told:
+            return lines
+        self._is_noise_told = True
+        return [*lines, _noise_line(event.throughput_noise_ratio, event.latency_noise_ratio or 0)]
 
     def _notice(self, event: events.Notice) -> list[Text]:
         if (event.key, event.text) in self._said and event.key not in REPEATED_NOTICES:
@@ -185,6 +197,44 @@ def probe_lines(report: events.ProbeReport, project: Path) -> list[Text]:
         return [_labelled("probe", Text.assemble(report.name, took)), *_outputs(report.output)]
     state = ("  changed", "yellow") if report.is_changed else ("  same", "dim")
     return [_labelled("probe", Text.assemble(report.name, state, took)), *_diff(report.diff)]
+
+
+def bench_line(event: events.BenchFinished) -> Text:
+    """A bench in one line: throughput and p99, and what became of them; an arrow where that is more than noise."""
+    line = Text.assemble(
+        f"{event.endpoint}  {words.rate(event.requests_per_s)}",
+        *_change(event.throughput, event.throughput_noise_ratio, is_more_better=True),
+        f"  p99 {words.duration(event.p99_s)}",
+        *_change(event.latency, event.latency_noise_ratio, is_more_better=False),
+    )
+    about = f"  {words.count(event.requests, 'request')}, {event.connections} at a time"
+    if event.previous is not None:
+        how = "against" if event.throughput is not None else "too few to compare with"
+        about += f", {how} generation {event.previous}"
+    line.append(about, style="dim")
+    if event.errors:
+        line.append("  " + ", ".join(f"{count:,} {what}" for what, count in event.errors.items()), style="bold red")
+    return _labelled("bench", line)
+
+
+def _noise_line(throughput_ratio: float, latency_ratio: float) -> Text:
+    about = f"noise: the same code differs by up to {throughput_ratio * 100:.0f} % in throughput, {latency_ratio * 100:.0f} % in p99"
+    return _labelled("bench", Text(about, style="dim"))
+
+
+def _change(change: events.Change | None, noise_ratio: float | None, *, is_more_better: bool) -> list[tuple[str, str]]:
+    if change is None:
+        return []
+    shown = f"{(change.ratio - 1) * 100:+.1f} %"
+    if not change.is_clear:
+        return [(f" {shown} within noise" if noise_ratio is not None else f" {shown}, noise not known yet", "dim")]
+    is_more = change.ratio > 1
+    return [(f" {'▲' if is_more else '▼'} {shown}", "bold green" if is_more == is_more_better else "bold red")]
+
+
+def _bench_failed(event: events.BenchFailed) -> list[Text]:
+    line = _labelled("bench", Text.assemble(event.endpoint, ("  failed  ", "bold red"), event.problem.message), "red")
+    return [line, *([hint_line(event.problem.hint)] if event.problem.hint else [])]
 
 
 def _outputs(output: str) -> list[Text]:

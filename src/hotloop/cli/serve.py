@@ -36,9 +36,29 @@ def serve(
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
     ] = False,
+    bench: Annotated[
+        str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it load for 2 s and compare.")
+    ] = "",
+    bench_data: Annotated[
+        str,
+        typer.Option(
+            "--bench-data", metavar="JSON", help="Arguments of that load's requests; else those of a pinned request."
+        ),
+    ] = "",
 ) -> None:
     """Serve the app and reload it after each save, with the models kept in memory."""
     from hotloop.cli.serving import Choice, serve
 
-    choice = Choice(path, app, python, host, port, grpc_port=grpc_port, is_json=json, is_once=once)
+    choice = Choice(
+        path,
+        app,
+        python,
+        host,
+        port,
+        grpc_port=grpc_port,
+        is_json=json,
+        is_once=once,
+        bench=bench,
+        bench_data=bench_data,
+    )
     raise typer.Exit(serve(choice))

@@ -17,6 +17,7 @@ from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
+from hotloop.devloop.load import target
 from hotloop.errors import HotloopError, UsageError
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect_local
@@ -43,6 +44,8 @@ class Choice:
     is_watching: bool = True
     is_once: bool = False
     grpc_port: int | None = None
+    bench: str = ""
+    bench_data: str = ""
 
 
 def serve(choice: Choice) -> int:
@@ -67,6 +70,7 @@ def resolve(choice: Choice) -> ServeOptions:
         config.check_port(choice.port, "--port", "write it as --port 8000")
     if choice.grpc_port is not None:
         config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
+    _check_bench(choice)
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
@@ -85,6 +89,8 @@ def resolve(choice: Choice) -> ServeOptions:
         packages=(*declared.packages, *declared.data_packages),
         key_weights=config.read_key_weights(project, settings.key_weights),
         grpc_port=grpc_port,
+        bench=choice.bench,
+        bench_data=choice.bench_data,
     )
 
 
@@ -92,6 +98,17 @@ def _check_apart(port: int | None, grpc_port: int | None) -> None:
     if grpc_port and grpc_port == port:
         msg = f"--grpc-port is {grpc_port}, which HTTP has: each needs a port of its own"
         raise UsageError(msg, hint="choose another for one of them; 0 is any free one")
+
+
+def _check_bench(choice: Choice) -> None:
+    if choice.bench_data:
+        target.json_content(choice.bench_data, "--bench-data")
+    if choice.bench_data and not choice.bench:
+        msg = "--bench-data says what a bench sends, and there is none"
+        raise UsageError(msg, hint="name the endpoint too: --bench embed")
+    if choice.bench and choice.is_once:
+        msg = "--once ends when the probes ran, before --bench would begin"
+        raise UsageError(msg, hint="give one of them; dev bench measures what a running dev serve serves")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:
@@ -173,7 +190,7 @@ async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
     """Do what another terminal asks."""
     match request.get("name"):
         case "status":
-            return {"pid": os.getpid()}
+            return {"pid": os.getpid(), "address": engine.address, **engine.serves()}
         case "pins":
             return {"pins": (await engine.command("status"))["pins"]}
         case "pin":

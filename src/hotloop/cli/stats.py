@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hotloop.devloop.history import Bench
     from hotloop.devloop.metrics import Spread, Summary, Trip
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -23,11 +26,12 @@ def stats(
     from hotloop import config
     from hotloop.devloop import metrics
 
-    summary = metrics.summarize(_trips(config.find_project(path), since))
+    trips, benches = _kept(config.find_project(path), since)
+    summary = metrics.summarize(trips)
     if json:
-        _print_json(summary, since)
+        _print_json(summary, benches, since)
     else:
-        typer.echo("\n".join(summary_lines(summary, since)))
+        typer.echo("\n".join([*summary_lines(summary, since), *bench_lines(benches)]))
 
 
 def since_s(text: str, now_s: float) -> float:
@@ -47,7 +51,7 @@ def since_s(text: str, now_s: float) -> float:
     return now_s - int(found[1]) * _SECONDS[found[2]]
 
 
-def _trips(project: Path, since: str) -> list[Trip]:
+def _kept(project: Path, since: str) -> tuple[list[Trip], list[Bench]]:
     import sqlite3
     import time
 
@@ -57,11 +61,11 @@ def _trips(project: Path, since: str) -> list[Trip]:
     begin_s = since_s(since, time.time())
     file = project / ".hotloop" / "history.db"
     if not file.exists():
-        return []
+        return [], []
     try:
         history = History(file)
         try:
-            return history.trips(begin_s)
+            return history.trips(begin_s), history.benches(begin_s)
         finally:
             history.close()
     except (sqlite3.Error, OSError) as error:
@@ -69,11 +73,12 @@ def _trips(project: Path, since: str) -> list[Trip]:
         raise HotloopError(msg, hint="move the file away; the next dev serve begins a new one") from error
 
 
-def _print_json(summary: Summary, since: str) -> None:
+def _print_json(summary: Summary, benches: list[Bench], since: str) -> None:
     import dataclasses
     import json
 
-    typer.echo(json.dumps({"schema": 1, "since": since, **dataclasses.asdict(summary)}))
+    kept = [dataclasses.asdict(bench) for bench in benches]
+    typer.echo(json.dumps({"schema": 1, "since": since, **dataclasses.asdict(summary), "benches": kept}))
 
 
 def summary_lines(summary: Summary, since: str) -> list[str]:
@@ -102,6 +107,23 @@ def summary_lines(summary: Summary, since: str) -> list[str]:
     if summary.errors:
         lines.append(f"failures          {', '.join(f'{kind} {number}' for kind, number in summary.errors)}")
     return lines
+
+
+def bench_lines(benches: Sequence[Bench]) -> list[str]:
+    """Lay out what the benches of each endpoint came to: the first, and where it is now."""
+    by_endpoint: dict[str, list[Bench]] = {}
+    for bench in benches:
+        by_endpoint.setdefault(bench.endpoint, []).append(bench)
+    return [
+        f"{f'bench {endpoint}':<18}first {_bench(found[0])}; last {_bench(found[-1])} (n {len(found)})"
+        for endpoint, found in by_endpoint.items()
+    ]
+
+
+def _bench(bench: Bench) -> str:
+    from hotloop.cli import words
+
+    return f"{words.rate(bench.requests_per_s)}, p99 {words.duration(bench.p99_s)}"
 
 
 def _row(name: str, spread: Spread) -> str:

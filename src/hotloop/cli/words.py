@@ -52,6 +52,12 @@ def paths(names: Sequence[str]) -> str:
     return shown if rest <= 0 else f"{shown} and {rest} more"
 
 
+def rate(per_s: float) -> str:
+    """Write a throughput with three digits at least: ``0.47/s``, ``47.1/s``, ``1,234/s``."""
+    digits = 0 if per_s >= 99.5 else 1 if per_s >= 9.95 else 2
+    return f"{per_s:,.{digits}f}/s"
+
+
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 file``, ``3 files``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

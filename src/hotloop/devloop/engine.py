@@ -1,4 +1,7 @@
-"""The loop's driver: carries out what the machine decides, between watcher, agent and renderers. Decides nothing."""
+"""The loop's driver: carries out what the machine decides, between watcher, agent and renderers. Decides nothing.
+
+Longer than most files: what comes in, what goes out and what is done in between belong to one session.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import machine, ports
+from hotloop.devloop import bench, machine, ports
+from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.watch import make_watcher, watch
@@ -46,6 +50,8 @@ class ServeOptions:
         is_once: Stop after the first outcome.
         packages: Requirements that the app declares.
         key_weights: How much of the machine an API key is due; 1 for those that are not named.
+        bench: An endpoint to send a short load after each reload; empty: none.
+        bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
     """
 
     project: Path
@@ -60,6 +66,8 @@ class ServeOptions:
     packages: tuple[str, ...] = ()
     key_weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)
     grpc_port: int | None = None
+    bench: str = ""
+    bench_data: str = ""
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -79,7 +87,11 @@ class ServeOptions:
 
 
 class Engine:
-    """One session of `dev serve`, from connecting to leaving nothing behind."""
+    """One session of `dev serve`, from connecting to leaving nothing behind.
+
+    Attributes:
+        address: Where the app is served, a URL; empty until it is.
+    """
 
     def __init__(
         self,
@@ -89,13 +101,15 @@ class Engine:
         ignore: Ignore,
         sinks: list[Callable[[events.Event], None]],
     ) -> None:
+        self.address = ""
         self._options = options
         self._agent = agent
         self._index = index
         self._ignore = ignore
         self._sinks = sinks
         self._began = clock.read_pair()
-        self._state = machine.State()
+        self._state = machine.State(bench=bench.State(options.bench))
+        self._bencher = Bencher(options.bench_data, self._pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
@@ -114,6 +128,10 @@ class Engine:
         """End the session, then have `run` return the exit code. The first reason counts."""
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
+
+    def serves(self) -> dict[str, str]:
+        """What is served and with what, for another process that is to do the same."""
+        return {"app": self._options.app.option, "python": str(self._options.python.path)}
 
     def feed(self, event: machine.Event) -> None:
         """Let the machine decide and carry its actions out."""
@@ -260,6 +278,16 @@ class Engine:
                 task = self._spawn(self._push(action.sequence), f"push {action.sequence}")
                 self._pushes.add(task)
                 task.add_done_callback(self._pushes.discard)
+            case bench.Begin():
+                self._pushes.add(task := self._spawn(self._bench(action), f"bench {action.number}"))
+                task.add_done_callback(self._pushes.discard)
+            case bench.Stop():
+                self._bencher.stop()
+
+    async def _bench(self, action: bench.Begin) -> None:
+        result = await self._bencher.carry_out(self.address, action)
+        self.feed(bench.Benched(time.monotonic(), action.number, result))
+        self.flush()
 
     def _take_snapshot(self, action: machine.Snapshot) -> machine.Event:
         save = action.save
@@ -317,6 +345,7 @@ class Engine:
     def _take_event(self, event: events.Event) -> None:
         match event:
             case events.RuntimeStarted():
+                self.address = event.address
                 self._compare_port(event)
             case events.RuntimeStopped():
                 event = self._name_holder(event)
@@ -362,6 +391,8 @@ class Engine:
                 self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
             elif isinstance(event, events.IterationFinished):
                 self._record(event.iteration)
+            elif isinstance(event, events.BenchFinished):
+                self._folder.record_bench(event)
 
     def _write(self, event: events.Event) -> None:
         for sink in list(self._sinks):
@@ -397,5 +428,7 @@ class Engine:
             await self._agent.command("pin", request=request)
 
     async def _keep_pins(self) -> None:
-        status = await self._agent.command("status")
-        self._folder.keep_pins(status["pins"])
+        self._folder.keep_pins(await self._pinned())
+
+    async def _pinned(self) -> list[dict[str, Any]]:
+        return (await self._agent.command("status"))["pins"]

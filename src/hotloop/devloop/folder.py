@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotloop.devloop.index import Index
-    from hotloop.events import Iteration
+    from hotloop.events import BenchFinished, Iteration
 
 
 class Folder:
@@ -49,10 +50,28 @@ class Folder:
 
     def record(self, iteration: Iteration) -> None:
         """Add an iteration to the history."""
+        self._write(lambda kept: kept.add(self._session, iteration))
+
+    def record_bench(self, told: BenchFinished) -> None:
+        """Add a bench to the history."""
+        bench = history.Bench(
+            session=self._session,
+            generation=told.generation,
+            endpoint=told.endpoint,
+            ended_at_s=time.time(),
+            num_requests=told.requests,
+            num_errors=sum(told.errors.values()),
+            requests_per_s=told.requests_per_s,
+            p50_s=told.p50_s,
+            p99_s=told.p99_s,
+        )
+        self._write(lambda kept: kept.add_bench(bench))
+
+    def _write(self, write: Callable[[history.History], None]) -> None:
         if self._history is None:
             return
         try:
-            self._history.add(self._session, iteration)
+            write(self._history)
         except (sqlite3.Error, OSError) as error:
             self._history.close()
             self._history = None

@@ -1,4 +1,4 @@
-"""The iterations of a project, kept in its own SQLite file. A broken file is said once and never stops the loop.
+"""The iterations and benches of a project, kept in its own SQLite file. A broken file is said once and never stops the loop.
 
 The tables hold times, names and places; no code, no outputs and no exception messages.
 """
@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sqlite3
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from hotloop.devloop.metrics import Trip
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from hotloop.events import Iteration
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_TIMEOUT_S = 0.2  # the loop waits for this; another reader has the file for microseconds
 
 _TABLES = """
@@ -44,7 +45,40 @@ CREATE TABLE IF NOT EXISTS iteration (
   error_line INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS iteration_saved ON iteration (saved_at_s);
+CREATE TABLE IF NOT EXISTS bench (
+  id INTEGER PRIMARY KEY,
+  session TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  endpoint TEXT NOT NULL,
+  ended_at_s REAL NOT NULL,
+  num_requests INTEGER NOT NULL,
+  num_errors INTEGER NOT NULL,
+  requests_per_s REAL NOT NULL,
+  p50_s REAL NOT NULL,
+  p99_s REAL NOT NULL
+);
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is kept of a bench.
+
+    Attributes:
+        session: Names the run of `dev serve` that it belongs to.
+        endpoint: Its path.
+        ended_at_s: Seconds since 1970.
+    """
+
+    session: str
+    generation: int
+    endpoint: str
+    ended_at_s: float
+    num_requests: int
+    num_errors: int
+    requests_per_s: float
+    p50_s: float
+    p99_s: float
 
 
 def make_folder(project: Path) -> Path:
@@ -87,15 +121,27 @@ class History:
 
     def add(self, session: str, iteration: Iteration) -> None:
         """Append an iteration of a session."""
-        row = _row(session, iteration)
+        self._insert("iteration", _row(session, iteration))
+
+    def add_bench(self, bench: Bench) -> None:
+        """Append a bench."""
+        self._insert("bench", asdict(bench))
+
+    def _insert(self, table: str, row: dict[str, Any]) -> None:
         marks = ", ".join("?" * len(row))
-        self._connection.execute(f"INSERT INTO iteration ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608  names of ours
+        self._connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608  names of ours
 
     def trips(self, since_s: float = 0.0) -> list[Trip]:
         """Give the iterations saved since a moment (seconds since 1970), oldest first."""
         self._connection.row_factory = sqlite3.Row
         rows = self._connection.execute("SELECT * FROM iteration WHERE saved_at_s >= ? ORDER BY id", (since_s,))
         return [_trip(dict(row)) for row in rows]
+
+    def benches(self, since_s: float = 0.0) -> list[Bench]:
+        """Give the benches that ended since a moment (seconds since 1970), oldest first."""
+        names = ", ".join(field.name for field in fields(Bench))
+        rows = self._connection.execute(f"SELECT {names} FROM bench WHERE ended_at_s >= ? ORDER BY id", (since_s,))  # noqa: S608  names of ours
+        return [Bench(*row) for row in rows]
 
     def close(self) -> None:
         """Let go of the file."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
-from hotloop.devloop import diff, timeline
+from hotloop.devloop import bench, diff, timeline
 from hotloop.devloop.timeline import Marks
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class State:
         early: Events of a revision that was not acknowledged yet.
         previous: The newest result of each probe that was good.
         hold: Why nothing is sent; empty if it is.
+        bench: What is known about benches.
     """
 
     number: int = 0
@@ -96,6 +97,12 @@ class State:
     previous: dict[str, events.ProbeReport] = field(default_factory=dict[str, events.ProbeReport])
     serving: int | None = None
     hold: str = ""
+    bench: bench.State = field(default_factory=bench.State)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no save is on its way."""
+        return self.dirty is None and self.taken is None and not self.flights
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -190,7 +197,20 @@ class Ended:
     at_s: float
 
 
-Event = Opened | Saved | Snapshotted | Unchanged | Dangerous | Confirmed | Acked | Refused | Happened | Shown | Ended
+Event = (
+    Opened
+    | Saved
+    | Snapshotted
+    | Unchanged
+    | Dangerous
+    | Confirmed
+    | Acked
+    | Refused
+    | Happened
+    | Shown
+    | bench.Benched
+    | Ended
+)
 
 # --- actions ----------------------------------------------------------------------------------------------------
 
@@ -217,12 +237,20 @@ class Emit:
     event: events.Event
 
 
-Action = Snapshot | Send | Emit
+Action = Snapshot | Send | Emit | bench.Begin | bench.Stop
 Step = tuple[State, tuple[Action, ...]]
 
 
-def step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
+def step(state: State, event: Event) -> Step:
     """Decide what follows from an event."""
+    state, actions = _step(state, event)
+    benched, more = bench.decide(state.bench, is_quiet=state.is_quiet)
+    stops = tuple(action for action in more if isinstance(action, bench.Stop))
+    begins = tuple(action for action in more if isinstance(action, bench.Begin))
+    return replace(state, bench=benched), (*stops, *actions, *begins)  # a save has the machine for itself at once
+
+
+def _step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
     match event:
         case Opened():
             return _opened(state, event)
@@ -242,12 +270,22 @@ def step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
         case Refused():
             return _refused(state, event)
         case Happened():
-            passed: Step = (state, (Emit(event.event),))
-            return _chain(passed, _happened(state, event.event, event.at_s))
+            return _passed_on(state, event)
         case Shown():
             return _shown(state, event)
+        case bench.Benched():
+            benched, said = bench.over(state.bench, event)
+            return replace(state, bench=benched), tuple(Emit(each) for each in said)
         case Ended():
+            state = replace(state, bench=replace(state.bench, has_passed=False))
             return _settle_before(state, len(state.flights), event.at_s)
+
+
+def _passed_on(state: State, event: Happened) -> Step:
+    benched, said = bench.heard(state.bench, event.event)
+    told = (Emit(event.event), *(Emit(each) for each in said))
+    state = replace(state, bench=benched)
+    return _chain((state, told), _happened(state, event.event, event.at_s))
 
 
 def _chain(first: Step, then: Step) -> Step:

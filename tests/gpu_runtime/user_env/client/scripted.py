@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Self
 
 CLOSE = b"<close>"  # in a script: close the connection instead of answering
@@ -37,19 +39,35 @@ class Scripted:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self.requests: list[tuple[str, bytes]] = []
         self.num_connections = 0
         self.closed_by_client = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        # Closing alone would wake nobody who waits in accept or recv, and tests count the threads of their process.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._join(self._threads[0])  # from here on none is added
         for sock in self._open:
-            sock.close()
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads[1:]:
+            self._join(thread)
+        self._listener.close()
+
+    def _join(self, thread: threading.Thread) -> None:
+        thread.join(10)
+        assert not thread.is_alive()
+
+    def _start(self, target: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def header(self, name: str, number: int = -1) -> str:
         """Give a header of a request, empty if it had none."""
@@ -70,7 +88,7 @@ class Scripted:
                 return
             self.num_connections += 1
             self._open.append(sock)
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+            self._start(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
         try:

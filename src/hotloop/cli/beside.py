@@ -1,0 +1,112 @@
+"""Serve an app beside a command that measures it: `dev run` in a process of its own, on any free port."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from hotloop.cli import rest
+from hotloop.errors import HotloopError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from pathlib import Path
+    from types import FrameType
+
+END_TIMEOUT_S = 20.0
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def served(
+    project: Path, python: Path, app: str, say: Callable[[str], None], environment: Mapping[str, str] | None = None
+) -> Generator[str]:
+    """Serve a project, and give its address. Nothing of it runs any more afterwards, whatever ends this process.
+
+    Args:
+        project: Its folder.
+        python: The app's interpreter.
+        app: Which app; empty: the only one.
+        say: Told what takes its time.
+        environment: Of the process; None: this one's.
+
+    Raises:
+        HotloopError: It can't be served.
+    """
+    command = [sys.executable, "-P", "-m", "hotloop.cli.main", "run", str(project), "--json", "--port", "0"]
+    command += ["--python", str(python), *(["--app", app] if app else [])]
+    with tempfile.TemporaryFile() as errors, _ending_in_order():
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield _address(process, errors, say)
+        finally:
+            _end(process)
+
+
+def _address(process: subprocess.Popen[bytes], errors: IO[bytes], say: Callable[[str], None]) -> str:
+    """Read what it tells until it serves, and wait until it is ready for its next reload too: making that takes a core."""
+    if process.stdout is None:
+        msg = "dev run has no output"
+        raise HotloopError(msg)
+    address, problem, pid = "", "", 0
+    for line in process.stdout:
+        event: dict[str, Any] = json.loads(line)
+        match event["kind"]:
+            case "runtime_started":
+                address, pid = event["address"], event["pid"]
+            case "model_loading":
+                say(f"loading {event['model']}")
+            case "reload_failed" | "runtime_stopped" if event["problem"]:
+                problem = _shown(event["problem"])
+            case "iteration_finished":
+                break
+            case _:
+                pass
+    if address and not problem:
+        threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would hold it up
+        if not rest.wait(pid):
+            say("it is still busy by itself, which will be measured too")
+        return address
+    errors.seek(0)
+    said = problem or errors.read().decode(errors="replace").strip().partition("\n")[0].removeprefix("error: ")
+    msg = f"it can't be served: {said or 'it ended without a word'}"
+    raise HotloopError(msg, hint="serve it by hand to see more, and compare with its address")
+
+
+def _shown(problem: dict[str, Any]) -> str:
+    where = next((frame for frame in reversed(problem["frames"]) if frame["is_project"]), None)
+    place = f" ({where['file']}:{where['line']})" if where is not None else ""
+    return f"{problem['type']}: {problem['message']}{place}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_TIMEOUT_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.terminate()  # a second one ends it at once, and the runner what it served
+        process.wait()
+
+
+@contextmanager
+def _ending_in_order() -> Generator[None]:
+    """Have a signal to end be an exception, so that what was begun is ended."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in _ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

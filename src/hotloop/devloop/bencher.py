@@ -1,0 +1,113 @@
+"""Carries a bench out: writes the request, has a process of its own send it, kills that one when a save comes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hotloop.devloop.load import target
+from hotloop.devloop.load.job import Job, Result
+from hotloop.errors import HotloopError
+from hotloop.events import Problem
+from hotloop.gpu_runtime.user_env.client import address as addresses
+from hotloop.gpu_runtime.user_env.client import request
+from hotloop.gpu_runtime.user_env.client.endpoints import Endpoint, chosen
+from hotloop.gpu_runtime.user_env.probe import PROBE_HEADER
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from hotloop.devloop.bench import Begin
+    from hotloop.events import EndpointShape
+
+COMMAND = (sys.executable, "-P", "-m", "hotloop.devloop.load.process")
+DEADLINE_S = 30.0  # beyond any bench: a call is waited for 5 s before and after it
+DATA_HINT = """say what it is called with: --bench-data '{"text": "a cat"}'; or send it a request and pin it: p Enter"""
+_MARK = f"{PROBE_HEADER}: bench"  # a request of hotloop's own: it is in no log, and is not what p pins
+
+
+class Bencher:
+    """Carries out one bench at a time.
+
+    Args:
+        data: Arguments of the request as JSON; empty: those of a pinned request, else none.
+        pinned: Gives the pinned requests.
+    """
+
+    def __init__(self, data: str, pinned: Callable[[], Awaitable[Sequence[dict[str, Any]]]]) -> None:
+        self._data = data
+        self._pinned = pinned
+        self._process: Process | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    async def carry_out(self, url: str, begin: Begin) -> Result:
+        """Bench, and give what it came to. Cancelling it leaves no process."""
+        self._task = asyncio.current_task()
+        try:
+            pins = () if self._data else await self._pinned()
+            written = write_request(url, begin.endpoint, self._data, pins)
+            async with asyncio.timeout(DEADLINE_S):
+                result = await self._run(Job(url, begin.endpoint.path, written, begin.before, begin.noise))
+        except HotloopError as error:
+            return Result(problem=Problem(type(error).__name__, error.message, hint=error.hint))
+        except (OSError, ValueError) as error:  # `TimeoutError` is an OSError
+            return Result(problem=Problem("BenchFailed", f"it ended without a result: {error or 'not in time'}"))
+        return result if self._data or pins else _with_hint(result)
+
+    def stop(self) -> None:
+        """End the bench under way, at once."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, job: Job) -> Result:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*COMMAND, stdin=pipe, stdout=pipe, stderr=pipe)
+        self._process = process
+        try:
+            if process.stdin is None or process.stdout is None or process.stderr is None:
+                msg = "no pipes"
+                raise OSError(msg)
+            process.stdin.write(job.to_line())
+            line = await process.stdout.readline()
+            if not line:
+                said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+                raise OSError(said[-1] if said else "it ended")
+            return Result.from_line(line)
+        finally:
+            self._process = self._task = None
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def write_request(url: str, endpoint: EndpointShape, data: str, pins: Sequence[dict[str, Any]]) -> bytes:
+    """Write the request that is sent again and again: with the data given, else as one of its requests was pinned.
+
+    Raises:
+        UsageError: The data are no arguments of the endpoint.
+    """
+    address = replace(addresses.parse(url), proxy=None)
+    pin = None if data else next((pin for pin in pins if pin["path"].partition("?")[0] == endpoint.path), None)
+    if pin is not None:
+        lines = (*(request.header(name, value) for name, value in pin["headers"].items()), _MARK)
+        content = request.Content("", "", base64.b64decode(pin["body"]))
+        return request.write(address, pin["method"], pin["path"], content, lines)
+    found = Endpoint(endpoint.name, endpoint.path, chosen(endpoint.methods))
+    content = target.fitting(found, target.json_content(data or "{}", "--bench-data"))
+    return request.write(address, found.method, found.path, content, (f"accept: {request.ACCEPT}", _MARK))
+
+
+def _with_hint(result: Result) -> Result:
+    """Where nothing was said about the arguments, that is what an endpoint refuses."""
+    problem = result.problem
+    if problem is None or problem.type != "BenchRefused":
+        return result
+    return replace(result, problem=replace(problem, hint=DATA_HINT))
