@@ -11,7 +11,18 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "hotloop"
 USER_ENV = PACKAGE / "gpu_runtime" / "user_env"
-HOTLOOPS_OWN = ("typer", "rich", "watchfiles", "ignore", "grpc", "google.protobuf", "httptools", "uvloop")
+HOTLOOPS_OWN = (
+    "typer",
+    "rich",
+    "watchfiles",
+    "ignore",
+    "grpc",
+    "grpc_health",
+    "grpc_reflection",
+    "google.protobuf",
+    "httptools",
+    "uvloop",
+)
 OTHERS_OF_THE_USER = ("torch", "numpy", "pydantic")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import threading
 import time
 from bisect import bisect
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -275,12 +277,26 @@ def test_a_grpc_port_in_use_ends_the_runtime_and_says_so(tmp_path: Path, log: Pa
         assert driver._process.returncode == 1
 
 
-def test_http_gives_way_to_the_port_that_grpc_was_asked_to_have(tmp_path: Path, log: Path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        files = {"app.py": APP.format(log=str(log))}
-        with RuntimeDriver(tmp_path, files, port=port, grpc_port=port + 1) as driver:
-            http_port = int(driver.address.rpartition(":")[2])
+@contextlib.contextmanager
+def taken_port_below_a_free_one() -> Iterator[int]:
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            try:
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except (OSError, OverflowError):
+                continue
+            yield port
+            return
 
-            assert address_of(driver) == f"127.0.0.1:{port + 1}"
-            assert port + 1 < http_port <= port + 20
+
+def test_http_gives_way_to_the_port_that_grpc_was_asked_to_have(tmp_path: Path, log: Path):
+    files = {"app.py": APP.format(log=str(log))}
+    with (
+        taken_port_below_a_free_one() as port,
+        RuntimeDriver(tmp_path, files, port=port, grpc_port=port + 1) as driver,
+    ):
+        http_port = int(driver.address.rpartition(":")[2])
+
+        assert address_of(driver) == f"127.0.0.1:{port + 1}"
+        assert port + 1 < http_port <= port + 20

@@ -304,7 +304,7 @@ def test_a_client_is_told_how_many_calls_a_connection_takes():
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", "für Ada".encode(), b"plain"])
-def test_metadata_that_is_no_ascii_does_no_harm(value):
+def test_metadata_that_is_no_ascii_does_no_harm_and_is_not_logged(value, caplog):
     async def main():
         async with calling(weights={"für Ada": 2.0}) as (front, client, server):
             front.worker(1, ECHO, is_echoing=True)
@@ -315,6 +315,7 @@ def test_metadata_that_is_no_ascii_does_no_harm(value):
             assert (await client.ask("echo", b"still here")).body == b"still here"
 
     run(main())
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

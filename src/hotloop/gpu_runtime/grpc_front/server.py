@@ -9,6 +9,7 @@ BlockingIOError (grpc/grpc#25364). The runtime has one loop, and must keep it so
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ MAX_UNREAD_CALLS = 4 * MAX_CALLS_PER_CONNECTION
 IDENTITY_ALONE = 1  # a compressed message is refused: grpc bounds it before it unpacks it, not after
 PING_EVERY_S = 60.0
 CLIENTS_MAY_PING_EVERY_S = 10.0
+_GRPCS_LOG = "grpc._cython.cygrpc"
 
 
 class GrpcServer:
@@ -74,6 +76,7 @@ async def serve(
         OSError: The port is in use (`errno.EADDRINUSE`), or the address is not this machine's.
     """
     limits = limits or Limits()
+    logging.getLogger(_GRPCS_LOG).addFilter(_is_no_clients_doing)  # once: filters are compared before they are added
     server = grpc.aio.server(options=_options(limits))
     watched = health.Health(active)
     server.add_generic_rpc_handlers((service.Service(on_request, active, limits).handler(),))
@@ -82,6 +85,11 @@ async def serve(
     port = _listen(server, host, port)
     await server.start()
     return GrpcServer(f"{_shown(host)}:{port}", port, server, watched)
+
+
+def _is_no_clients_doing(record: logging.LogRecord) -> bool:
+    """Drop what grpc logs of metadata that is no UTF-8, with its value: that may be a key, and clients could fill a disk."""
+    return not str(record.msg).startswith("Invalid encoding on")
 
 
 def _options(limits: Limits) -> tuple[tuple[str, int], ...]:
