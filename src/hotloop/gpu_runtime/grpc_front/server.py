@@ -76,7 +76,7 @@ async def serve(
         OSError: The port is in use (`errno.EADDRINUSE`), or the address is not this machine's.
     """
     limits = limits or Limits()
-    logging.getLogger(_GRPCS_LOG).addFilter(_is_no_clients_doing)  # once: filters are compared before they are added
+    logging.getLogger(_GRPCS_LOG).addFilter(_can_be_logged)  # once: filters are compared before they are added
     server = grpc.aio.server(options=_options(limits))
     watched = health.Health(active)
     server.add_generic_rpc_handlers((service.Service(on_request, active, limits).handler(),))
@@ -87,8 +87,8 @@ async def serve(
     return GrpcServer(f"{_shown(host)}:{port}", port, server, watched)
 
 
-def _is_no_clients_doing(record: logging.LogRecord) -> bool:
-    """Drop what grpc logs of metadata that is no UTF-8, with its value: that may be a key, and clients could fill a disk."""
+def _can_be_logged(record: logging.LogRecord) -> bool:
+    """Not what grpc says of metadata that is no UTF-8: it says its value, which may be a key, and could fill a disk."""
     return not str(record.msg).startswith("Invalid encoding on")
 
 
