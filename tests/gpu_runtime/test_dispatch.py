@@ -768,11 +768,10 @@ def test_a_client_too_far_behind_its_stream_is_cut_off(behind, is_cut):
         exchange = InnerExchange("POST", "/stream", "", [], b"")
         exchange.backlog_bytes = behind
         pending = Pending(5, exchange, 0.0, is_probe=False)
-        call = Call(1, Batch(STREAM, [5]), {5: pending})
         generation = Generation(1, 10, Routes([STREAM]), lambda header, payload: True)
-        header = {"kind": "chunk", "id": 1, "item": 5, "type": "text/plain", "status": 200}
+        part = {"id": 1, "item": 5, "size": 1, "type": "text/plain", "status": 200}
 
-        assert replies.chunk(generation, call, Message(header, b"x")) is not is_cut
+        assert replies.chunk(generation, pending, part, b"x") is not is_cut
         assert [event.status for event in finished] == ([499] if is_cut else [])
 
     run(main())
