@@ -44,8 +44,8 @@ class Runtime:
         ]  # fmt: skip
         self.link.send({"kind": "call", "id": call_id, "endpoint": endpoint, "items": headers}, b"".join(bodies))
 
-    def cancel(self, call_id: int = 1) -> None:
-        self.link.send({"kind": "cancel", "id": call_id})
+    def cancel(self, call_id: int = 1, item_id: int | None = None) -> None:
+        self.link.send({"kind": "cancel", "id": call_id} | ({} if item_id is None else {"item": item_id}))
 
     def result(self) -> list[tuple[int, Any]]:
         """Receive a result; give each item's status and body, JSON decoded."""
@@ -80,9 +80,13 @@ class Runtime:
         """Receive streams to their ends."""
         found = {item_id: Stream() for item_id in ids}
         while not all(stream.end for stream in found.values()):
-            for part, data in self.parts():
-                found[part["item"]].add(part, data)
+            self.hear(found)
         return found
+
+    def hear(self, streams: dict[int, Stream]) -> None:
+        """Receive one frame of streams, and add it to what was heard of them."""
+        for part, data in self.parts():
+            streams[part["item"]].add(part, data)
 
     def stream(self, call_id: int = 1) -> Stream:
         """Receive the stream that is a call's only one."""
@@ -349,6 +353,48 @@ def test_a_stream_that_breaks_before_its_first_item_is_an_ordinary_error(user, e
     assert json.loads(stream.body)["error"]["message"] == "broke"
     assert stream.error == ""
     assert (refused.head["status"], json.loads(refused.body)["error"]["where"]) == (422, "items")
+
+
+PAUSED = """
+import asyncio, threading
+may_go = threading.Event()
+@app.endpoint
+def f(n: int):
+    for number in range(n):
+        yield f"{number},"
+    may_go.wait()
+    yield "last"
+
+@app.endpoint
+async def g(n: int):
+    for number in range(n):
+        yield f"{number},"
+    while not may_go.is_set():
+        await asyncio.sleep(0.001)
+    yield "last"
+
+@app.endpoint
+async def blocking(n: int):
+    for number in range(n):
+        yield f"{number},"
+    may_go.wait()
+    yield "last"
+"""
+
+
+@pytest.mark.parametrize("endpoint", ["f", "g", "blocking"])
+@pytest.mark.parametrize("count", [1, 2, 3, 50, 5000])
+def test_items_that_are_ready_are_sent_though_the_generator_goes_on_working(user, endpoint, count):
+    with worker(user, PAUSED) as runtime:
+        runtime.call(endpoint, {"n": count}, accept="text/plain")
+        stream = Stream()
+        while len(stream.pieces) < count:
+            runtime.hear({10: stream})
+        sys.modules["shop"].may_go.set()
+        while not stream.end:
+            runtime.hear({10: stream})
+
+    assert stream.pieces == [*[b"%d," % number for number in range(count)], b"last"]
 
 
 ENDLESS = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -86,6 +87,21 @@ class Batch:
             "max_size": self.max_size, "max_wait_ms": self.max_wait_ms, "key": key, "max_cost": self.max_cost,
             "target_ms": self.target_ms,
         }  # fmt: skip
+
+
+def item_of_step(hint: Any) -> Any:
+    """Say what one client gets of what a batched generator yields, by its annotation: an entry that is not `DONE`."""
+    from hotloop.gpu_runtime.user_env import hints
+
+    arguments = typing.get_args(hints.strip(hint))
+    origin = typing.get_origin(hints.strip(hint))
+    if origin not in {list, tuple, dict} or not arguments:
+        return Any
+    entry = hints.strip(arguments[1 if origin is dict else 0])
+    if not hints.is_union(entry):
+        return entry
+    members = [member for member in typing.get_args(entry) if member is not Done]
+    return typing.Union[tuple(members)]  # noqa: UP007  made of what is left
 
 
 def _first_wrong(batch: Batch) -> tuple[str, str, str] | None:

@@ -26,13 +26,13 @@ from hotloop.gpu_runtime.user_env.answers import (
 from hotloop.gpu_runtime.user_env.app import EndpointSpec
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
 from hotloop.gpu_runtime.user_env.opened import OURS, Opened, is_cancellation, parts
-from hotloop.gpu_runtime.user_env.outbox import Outbox
+from hotloop.gpu_runtime.user_env.outbox import Channel, Outbox
 from hotloop.gpu_runtime.user_env.resolve import Plan
 from hotloop.gpu_runtime.user_env.served import Served
 from hotloop.gpu_runtime.user_env.serving import serve
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.staging import Staging
-from hotloop.gpu_runtime.user_env.streaming import Gone, Streamer
+from hotloop.gpu_runtime.user_env.streaming import NOBODY, Gone, Streamer
 from hotloop.gpu_runtime.user_env.values import encode
 from hotloop.gpu_runtime.user_env.wire import Message
 
@@ -78,11 +78,12 @@ class Caller:
         self.staging.take_in(Message({"kind": "drop", "ids": [item["id"] for item in header["items"]]}))
         if self._endpoints[header["endpoint"]].spec.is_stream:
             for item in header["items"]:
-                self._outbox.end(header["id"], item["id"], 0.0, CANCELLED.error)
+                self._outbox.end(Channel(header["id"], item["id"]), 0.0, CANCELLED.error)
+            self._outbox.flush()
         else:
             self._send(*result_frame(header["id"], 0.0, [(item["id"], CANCELLED) for item in header["items"]]))
 
-    def handle(self, message: Message, gone: Gone) -> None:
+    def handle(self, message: Message, gone: Gone = NOBODY) -> None:
         """Run a call of a sync endpoint and send its answers.
 
         Args:
@@ -98,7 +99,7 @@ class Caller:
         self.before_answer()
         self._answer(call)
 
-    async def handle_async(self, message: Message, gone: Gone) -> None:
+    async def handle_async(self, message: Message, gone: Gone = NOBODY) -> None:
         """Run a call of an async endpoint and send its answers. Cancel the task when the client is gone."""
         call = self._open(message)
         if call.endpoint.spec.is_stream:

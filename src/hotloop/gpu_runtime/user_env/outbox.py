@@ -4,6 +4,9 @@ A piece goes at once, unless something went within the last `PAUSE_S`. Then it w
 first piece after the pause, with the end of its stream, or as soon as the generator lets go of the interpreter (it
 sleeps, waits, computes in C), for a thread waits for nothing else. So a slow generator's items are never held back, and
 a quick one's cost a share of a frame each.
+
+Pieces are added without a lock, by one thread: it costs as much as all the rest. A list that one thread appends to,
+while another takes from its front, loses nothing.
 """
 
 from __future__ import annotations
@@ -11,30 +14,44 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from hotloop.gpu_runtime.user_env.wire import LinkClosed
 
 PAUSE_S = 0.0005
-MAX_HELD_BYTES = 1 << 18
 
 Send = Callable[[dict[str, Any], bytes], None]
 
 
-@dataclass(slots=True)
-class _Part:
-    """What one stream has in the next frame."""
+class Channel:
+    """One request's stream, as far as it is not sent.
 
-    header: dict[str, Any]
-    pieces: list[bytes] = field(default_factory=list[bytes])
-    has_bounds: bool = False
+    Attributes:
+        head: What the front has to know before the next piece.
+        pieces: What was not sent.
+        has_bounds: Whether the client should get each piece as a piece of its own.
+        ending: What the front has to know at the end, once the last piece is there.
+    """
 
-    def close(self) -> dict[str, Any]:
-        """Give the header with the sizes: of each piece, if the client should see where one ends."""
-        sizes = list(map(len, self.pieces))
+    __slots__ = ("call_id", "ending", "has_bounds", "head", "item_id", "pieces")
+
+    def __init__(self, call_id: int, item_id: int) -> None:
+        self.call_id = call_id
+        self.item_id = item_id
+        self.head: dict[str, Any] = {}
+        self.pieces: list[bytes] = []
+        self.has_bounds = False
+        self.ending: dict[str, Any] = {}
+
+    def take(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Take out what there is: its header in the frame, and the pieces."""
+        ending, self.ending = self.ending, {}  # before the pieces: the end must not overtake the last of them
+        head, self.head = self.head, {}
+        taken = self.pieces[:]
+        del self.pieces[: len(taken)]
+        sizes = list(map(len, taken))
         more = {"sizes": sizes} if self.has_bounds and len(sizes) > 1 else {}
-        return {**self.header, "size": sum(sizes), **more}
+        return {"id": self.call_id, "item": self.item_id, "size": sum(sizes), **more, **head, **ending}, taken
 
 
 class Outbox:
@@ -43,92 +60,88 @@ class Outbox:
     Args:
         send: Sends a frame, from any thread.
         pause_s: How soon after a frame another one is not sent at once.
+
+    Attributes:
+        due_at_s: When a piece goes at once again.
+        is_watched: Whether the thread is about to send what is held.
     """
 
     def __init__(self, send: Send, pause_s: float = PAUSE_S) -> None:
+        self.due_at_s = 0.0
+        self.is_watched = False
         self._send = send
         self._pause_s = pause_s
         self._lock = threading.Lock()
-        self._parts: dict[int, _Part] = {}
-        self._held_bytes = 0
-        self._sent_at_s = 0.0
+        self._changed: list[Channel] = []
         self._wakes: threading.Lock | None = None
 
-    def put(self, call_id: int, item_id: int, piece: bytes, *, has_bounds: bool = False, **more: Any) -> bool:
-        """Send a piece of a request's stream, at once or with those that come next.
+    def put(self, channel: Channel, piece: bytes, now_s: float) -> bool:
+        """Send a piece, at once or with those that come next; whether it went at once.
 
-        Args:
-            call_id: The call.
-            item_id: The request.
-            piece: The bytes.
-            has_bounds: Whether the client should get it as a piece of its own.
-            **more: What the front has to know beside it.
-
-        Returns:
-            Whether it went at once.
+        Raises:
+            LinkClosed: The other side is gone.
         """
-        with self._lock:
-            part = self._part(call_id, item_id)
-            part.pieces.append(piece)
-            part.has_bounds = has_bounds
-            if more:
-                part.header.update(more)
-            self._held_bytes += len(piece)
-            if self._is_due():
-                self._flush()
-                return True
-        self._wake()
+        pieces = channel.pieces
+        pieces.append(piece)
+        if len(pieces) == 1:
+            self._changed.append(channel)
+        if now_s >= self.due_at_s:
+            self.flush()
+            return True
+        if not self.is_watched:
+            self._watch()
         return False
 
-    def end(self, call_id: int, item_id: int, compute_s: float, error: str = "") -> None:
-        """End a request's stream; what is held goes along."""
-        with self._lock:
-            header = self._part(call_id, item_id).header
-            header |= {"is_end": True, "compute_s": compute_s}
-            if error:
-                header["error"] = error
-            self._flush()
+    def end(self, channel: Channel, compute_s: float, error: str = "") -> None:
+        """End a stream, with the next `flush`."""
+        channel.ending = {"is_end": True, "compute_s": compute_s, **({"error": error} if error else {})}
+        self._changed.append(channel)
 
     def flush(self) -> None:
-        """Send what is held.
+        """Send all that is held.
 
         Raises:
             LinkClosed: The other side is gone.
         """
         with self._lock:
-            if self._parts:
-                self._flush()
-
-    def _part(self, call_id: int, item_id: int) -> _Part:
-        part = self._parts.get(item_id)
-        if part is None:
-            part = self._parts[item_id] = _Part({"id": call_id, "item": item_id})
-        return part
-
-    def _is_due(self) -> bool:
-        return time.perf_counter() - self._sent_at_s >= self._pause_s or self._held_bytes >= MAX_HELD_BYTES
+            self._flush()
 
     def _flush(self) -> None:
-        parts, self._parts, self._held_bytes = list(self._parts.values()), {}, 0
-        payload = b"".join([piece for part in parts for piece in part.pieces])
-        self._send({"kind": "stream", "parts": [part.close() for part in parts]}, payload)
-        self._sent_at_s = time.perf_counter()
+        self.is_watched = False
+        changed, self._changed = self._changed, []
+        parts: list[dict[str, Any]] = []
+        pieces: list[bytes] = []
+        for channel in dict.fromkeys(changed):
+            part, taken = channel.take()
+            if len(part) > 3 or taken:
+                parts.append(part)
+                pieces += taken
+            if channel.pieces:
+                self._changed.append(channel)  # added to meanwhile
+        if parts:
+            self._send({"kind": "stream", "parts": parts}, b"".join(pieces))
+            self.due_at_s = time.perf_counter() + self._pause_s
 
     # --- the thread ---------------------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
+    def _watch(self) -> None:
         """Have the thread send what is held, as soon as it gets to run."""
+        self.is_watched = True
         if self._wakes is None:
             self._wakes = threading.Lock()
             self._wakes.acquire()
-            threading.Thread(target=self._watch, args=(self._wakes,), name="hotloop-streams", daemon=True).start()
+            threading.Thread(target=self._run, args=(self._wakes,), name="hotloop-streams", daemon=True).start()
         if self._wakes.locked():
             self._wakes.release()
 
-    def _watch(self, wakes: threading.Lock) -> None:
+    def _run(self, wakes: threading.Lock) -> None:
         while True:
             wakes.acquire()
+            if not self._lock.acquire(blocking=False):
+                continue  # it is being sent; what comes behind it wakes this thread anew
             try:
-                self.flush()
+                self._flush()
             except LinkClosed:
                 return  # whoever reads the link hears of it, too
+            finally:
+                self._lock.release()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.batch import DONE
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
 from hotloop.gpu_runtime.user_env.opened import Opened
-from hotloop.gpu_runtime.user_env.outbox import Outbox
+from hotloop.gpu_runtime.user_env.outbox import Channel, Outbox
 from hotloop.gpu_runtime.user_env.streams import StreamWriter
 
 Failure = Callable[[BaseException], Answer]
@@ -24,11 +25,19 @@ _ADVICE = (
 
 
 @dataclass(slots=True)
-class _Reader:
-    """One request and how its stream is written."""
+class Reader:
+    """One request, how its stream is written, and where to."""
 
     item: dict[str, Any]
+    channel: Channel
     writer: StreamWriter | None = None
+
+    def begin(self, first: Any) -> StreamWriter:
+        """Settle how it is written by its first item."""
+        writer = self.writer = StreamWriter(self.item.get("accept") or "")
+        self.channel.head = {"type": writer.start(first), "status": 200}
+        self.channel.has_bounds = writer.has_bounds
+        return writer
 
 
 class Readers:
@@ -50,15 +59,19 @@ class Readers:
         self._outbox = outbox
         self._failure = failure
         self._count = len(positions)
-        self._open = {index: _Reader(call.items[position]) for index, position in enumerate(positions)}
+        self._open = {index: _reader(call, position) for index, position in enumerate(positions)}
         self._positions = positions
         self._taken_away: set[int] = set()
-        self._only = self._open[0] if call.endpoint.spec.batch is None else None
 
     @property
     def are_open(self) -> bool:
         """Whether someone still reads."""
         return bool(self._open)
+
+    @property
+    def only(self) -> Reader | None:
+        """The one request, unless it is a batch."""
+        return self._open[0] if self._call.endpoint.spec.batch is None else None
 
     def taken_away(self) -> frozenset[int]:
         """Give the places, in the generator's lists, of those whose clients went since this was asked last."""
@@ -67,98 +80,96 @@ class Readers:
 
     # --- what is yielded ----------------------------------------------------------------------------------------
 
-    def take(self, value: Any) -> bool:
+    def take(self, value: Any, now_s: float) -> bool:
         """Hand out what was yielded; whether some of it was sent at once.
 
         Raises:
             AppError: It says not what is whose, or can't be written.
         """
-        if self._only is not None:
-            was_sent = self._put(self._only, value)
-        else:
-            was_sent = self._take_each(_entries(self._call.endpoint.spec, self._count, value))
-        self.have_begun = True
-        return was_sent
-
-    def _take_each(self, entries: Iterable[tuple[int, Any]]) -> bool:
-        was_sent = False
-        for index, item in entries:
+        was_sent = has_end = False
+        for index, item in _entries(self._call.endpoint.spec, self._count, value):
             reader = self._open.get(index)
             if reader is None:
                 continue
             if item is DONE:
-                self._end_well(index)
-                was_sent = True
+                self._end_well(self._open.pop(index))
+                has_end = True
             else:
-                was_sent |= self._put(reader, item)
-        return was_sent
+                was_sent |= self.put(reader, item, now_s)
+        if has_end:
+            self._outbox.flush()
+        self.have_begun = True
+        return was_sent or has_end
 
-    def _put(self, reader: _Reader, value: Any) -> bool:
-        writer, more = reader.writer, {}
-        if writer is None:
-            writer = StreamWriter(reader.item.get("accept") or "")
-            more = {"type": writer.start(value), "status": 200}
+    def put(self, reader: Reader, value: Any, now_s: float) -> bool:
+        """Send one request's item; whether it went at once.
+
+        Raises:
+            AppError: It can't be written.
+        """
         try:
-            piece = writer.write(value)
+            piece = (reader.writer or reader.begin(value)).write(value)
         except NotEncodable as error:
-            raise not_encodable(self._call.endpoint.spec, error) from error
-        reader.writer = writer
-        return self._outbox.put(self._call.id, reader.item["id"], piece, has_bounds=writer.has_bounds, **more)
+            raise not_encodable(self._call.endpoint.spec, error) from None
+        self.have_begun = True
+        return self._outbox.put(reader.channel, piece, now_s)
 
     # --- how it ends --------------------------------------------------------------------------------------------
 
-    def leave(self, gone: set[int]) -> None:
+    def leave(self, gone: AbstractSet[int]) -> None:
         """End the streams of the requests whose clients went while others read on."""
-        if not gone:
-            return
         for index in [index for index, reader in self._open.items() if reader.item["id"] in gone]:
             self._taken_away.add(index)
             self._end(self._open.pop(index), CANCELLED.error)
+        self._outbox.flush()
 
     def finish(self) -> None:
         """End all streams that are open, as the generator ended."""
-        for index in list(self._open):
-            self._end_well(index)
+        self._end_all(self._end_well)
 
     def cancel(self) -> None:
         """End all streams: nobody reads them."""
-        while self._open:
-            self._end(self._open.popitem()[1], CANCELLED.error)
+        self._end_all(lambda reader: self._end(reader, CANCELLED.error))
 
     def refuse(self, answers: dict[int, Answer]) -> None:
         """Answer requests that the generator never gets."""
-        for index, position in enumerate(self._positions):
-            self._end_badly(self._open.pop(index), answers[position])
+        positions = iter(self._positions)
+        self._end_all(lambda reader: self._end_badly(reader, answers[next(positions)]))
 
     def fail(self, error: BaseException) -> None:
         """End all streams with what was raised: as a response of its own where nothing was sent yet."""
-        if not self._open:
-            self._failure(error)  # nobody is left to be told; the log is
-            return
-        answer = self._failure(error)
-        while self._open:
-            self._end_badly(self._open.pop(next(iter(self._open))), answer)
+        answer = self._failure(error)  # writes it to the log also if nobody is left to be told
+        self._end_all(lambda reader: self._end_badly(reader, answer))
 
-    def _end_well(self, index: int) -> None:
-        reader = self._open.pop(index)
+    def _end_all(self, end: Callable[[Reader], None]) -> None:
+        for reader in self._open.values():
+            end(reader)
+        self._open.clear()
+        self._outbox.flush()
+
+    def _end_well(self, reader: Reader) -> None:
         if reader.writer is None:
-            writer = StreamWriter(reader.item.get("accept") or "")
-            self._outbox.put(self._call.id, reader.item["id"], b"", type=writer.start(None), status=200)
+            reader.begin(None)
         self._end(reader)
 
-    def _end_badly(self, reader: _Reader, answer: Answer) -> None:
-        call_id, item_id = self._call.id, reader.item["id"]
+    def _end_badly(self, reader: Reader, answer: Answer) -> None:
         if reader.writer is None:
-            self._outbox.put(call_id, item_id, answer.body, type=answer.type, status=answer.status)
+            reader.channel.head = {"type": answer.type, "status": answer.status}
+            reader.channel.pieces.append(answer.body)
             self._end(reader)
             return
         last = reader.writer.write_error(answer)
         if last:
-            self._outbox.put(call_id, item_id, last, has_bounds=reader.writer.has_bounds)
+            reader.channel.pieces.append(last)
         self._end(reader, answer.error)
 
-    def _end(self, reader: _Reader, error: str = "") -> None:
-        self._outbox.end(self._call.id, reader.item["id"], self._call.compute_s, error)
+    def _end(self, reader: Reader, error: str = "") -> None:
+        self._outbox.end(reader.channel, self._call.compute_s, error)
+
+
+def _reader(call: Opened, position: int) -> Reader:
+    item = call.items[position]
+    return Reader(item, Channel(call.id, item["id"]))
 
 
 def _entries(spec: EndpointSpec, count: int, value: Any) -> Iterable[tuple[int, Any]]:

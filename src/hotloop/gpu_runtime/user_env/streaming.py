@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 from hotloop.gpu_runtime.user_env.opened import Opened, is_cancellation, parts
 from hotloop.gpu_runtime.user_env.outbox import Outbox
-from hotloop.gpu_runtime.user_env.readers import Failure, Readers
+from hotloop.gpu_runtime.user_env.readers import Failure, Reader, Readers
 
 TURN_S = 0.0005  # how long an async generator that never waits may shut out the others
 
 _NOTHING = object()
+_now = time.perf_counter
 
 
 class Gone(Protocol):
@@ -29,9 +31,20 @@ class Gone(Protocol):
         ...
 
     @property
-    def left(self) -> set[int]:
+    def left(self) -> AbstractSet[int]:
         """The requests whose clients are gone while others of their call are not."""
         ...
+
+
+class _Nobody:
+    left: AbstractSet[int] = frozenset()
+
+    def is_cancelled(self, call_id: int) -> bool:
+        del call_id
+        return False
+
+
+NOBODY: Gone = _Nobody()
 
 
 class Streamer:
@@ -51,18 +64,16 @@ class Streamer:
     def run(self, call: Opened, gone: Gone) -> None:
         """Run a call of a sync generator, to its end or until all its clients are gone."""
         self._refuse_unread(call)
-        for positions in call.runs():
-            left = [positions]
-            while left:
-                left += self._run(call, left.pop(), gone)
+        left = call.runs()
+        while left:
+            left += self._run(call, left.pop(), gone)
 
     async def run_async(self, call: Opened, gone: Gone) -> None:
         """Run a call of an async generator. Cancel the task when all its clients are gone."""
         self._refuse_unread(call)
-        for positions in call.runs():
-            left = [positions]
-            while left:
-                left += await self._run_async(call, left.pop(), gone)
+        left = call.runs()
+        while left:
+            left += await self._run_async(call, left.pop(), gone)
 
     def _refuse_unread(self, call: Opened) -> None:
         """Answer the requests that could not be read."""
@@ -71,6 +82,8 @@ class Streamer:
 
     def _readers(self, call: Opened, positions: list[int]) -> Readers:
         return Readers(call, positions, self._outbox, self._failure)
+
+    # --- sync ---------------------------------------------------------------------------------------------------
 
     def _run(self, call: Opened, positions: list[int], gone: Gone) -> list[list[int]]:
         """Run the generator for some requests; gives the parts for which it has to be run again."""
@@ -89,24 +102,16 @@ class Streamer:
         readers.finish() if is_read else readers.cancel()
         return []
 
+    @staticmethod
     def _pump(
-        self, call: Opened, iterator: Iterator[Any], context: contextvars.Context, readers: Readers, gone: Gone
+        call: Opened, iterator: Iterator[Any], context: contextvars.Context, readers: Readers, gone: Gone
     ) -> bool:
-        """Take what the generator yields until it ends, or nobody reads it: then False. Only its own time counts."""
-        step, now = _stepper(call, iterator), time.perf_counter
-        while readers.are_open:
-            began_s = now()
-            try:
-                value = context.run(step, readers.taken_away)
-            finally:
-                call.compute_s += now() - began_s
-            if value is _NOTHING:
-                break
-            if readers.take(value):  # something was sent: time to look who still listens
-                if gone.is_cancelled(call.id):
-                    return False
-                readers.leave(gone.left)
-        return True
+        """Take what the generator yields until it ends, or nobody reads it: then False."""
+        if readers.only is not None:
+            return _pump_one(call, iterator, context, readers, readers.only, gone)
+        return _pump_batch(call, iterator, context, readers, gone)
+
+    # --- async --------------------------------------------------------------------------------------------------
 
     async def _run_async(self, call: Opened, positions: list[int], gone: Gone) -> list[list[int]]:
         readers = self._readers(call, positions)
@@ -127,24 +132,73 @@ class Streamer:
         return []
 
 
+def _pump_one(
+    call: Opened, iterator: Iterator[Any], context: contextvars.Context, readers: Readers, reader: Reader, gone: Gone
+) -> bool:
+    run, put = context.run, readers.put
+    resumed_s = _now()
+    while True:
+        try:
+            value = run(next, iterator, _NOTHING)
+        finally:
+            now_s = _now()
+            call.compute_s += now_s - resumed_s
+            resumed_s = now_s
+        if value is _NOTHING:
+            return True
+        if put(reader, value, now_s):  # something was sent: time to look whether it is read
+            if gone.is_cancelled(call.id):
+                return False
+            resumed_s = _now()  # to send is not the generator's time
+
+
+def _pump_batch(
+    call: Opened, iterator: Iterator[Any], context: contextvars.Context, readers: Readers, gone: Gone
+) -> bool:
+    is_told = hasattr(iterator, "send")
+    given: frozenset[int] | None = None  # what a generator is sent first
+    while readers.are_open:
+        resumed_s = _now()
+        try:
+            value = context.run(iterator.send, given) if is_told else context.run(next, iterator)  # pyright: ignore[reportAttributeAccessIssue]
+        except StopIteration:
+            return True
+        finally:
+            now_s = _now()
+            call.compute_s += now_s - resumed_s
+        if readers.take(value, now_s):
+            if gone.is_cancelled(call.id):
+                return False
+            if gone.left:
+                readers.leave(gone.left)
+        given = readers.taken_away()
+    return True
+
+
 async def _pump_async(call: Opened, iterator: Any, readers: Readers, gone: Gone) -> None:
-    """Do as `Streamer._pump`."""
     import asyncio
 
-    step, now = _async_stepper(call, iterator), time.perf_counter
-    began_s = resumed_s = now()
+    reader = readers.only
+    is_told = reader is None and hasattr(iterator, "asend")
+    given: frozenset[int] | None = None
+    began_s = resumed_s = _now()
     while readers.are_open:
         try:
-            value = await step(readers.taken_away)
+            value = await (iterator.asend(given) if is_told else iterator.__anext__())
         except StopAsyncIteration:
             return
-        now_s = now()
+        now_s = _now()
         call.compute_s = now_s - began_s
-        readers.take(value)
-        readers.leave(gone.left)
+        if reader is not None:
+            readers.put(reader, value, now_s)
+        else:
+            readers.take(value, now_s)
+            if gone.left:
+                readers.leave(gone.left)
+            given = readers.taken_away()
         if now_s - resumed_s >= TURN_S:
             await asyncio.sleep(0)
-            resumed_s = now()
+            resumed_s = _now()
 
 
 def _again(call: Opened, positions: list[int], readers: Readers, error: BaseException) -> list[list[int]]:
@@ -154,39 +208,6 @@ def _again(call: Opened, positions: list[int], readers: Readers, error: BaseExce
         return again
     readers.fail(error)
     return []
-
-
-def _stepper(call: Opened, iterator: Iterator[Any]) -> Callable[[Callable[[], frozenset[int]]], Any]:
-    """Make what steps through a generator; it tells a batched one whose clients have gone."""
-    if call.endpoint.spec.batch is None or not hasattr(iterator, "send"):
-        return lambda _: next(iterator, _NOTHING)
-    send: Callable[[Any], Any] = iterator.send  # pyright: ignore[reportAttributeAccessIssue]
-    has_begun = False
-
-    def step(taken_away: Callable[[], frozenset[int]]) -> Any:
-        nonlocal has_begun
-        try:
-            if has_begun:
-                return send(taken_away())
-            has_begun = True
-            return send(None)
-        except StopIteration:
-            return _NOTHING
-
-    return step
-
-
-def _async_stepper(call: Opened, iterator: Any) -> Callable[[Callable[[], frozenset[int]]], Any]:
-    if call.endpoint.spec.batch is None or not hasattr(iterator, "asend"):
-        return lambda _: iterator.__anext__()
-    has_begun = False
-
-    def step(taken_away: Callable[[], frozenset[int]]) -> Any:
-        nonlocal has_begun
-        began, has_begun = has_begun, True
-        return iterator.asend(taken_away() if began else None)
-
-    return step
 
 
 def _close(iterator: Any) -> None:

@@ -48,12 +48,13 @@ class StreamWriter:
         Raises:
             jsonable.NotEncodable: It has no form in JSON.
         """
+        if self.type == EVENTS:
+            return _event(item.encode("utf-8", "replace") if isinstance(item, str) else jsonable.dumps(item))
         if self.type == LINES:
             return jsonable.dumps(item) + b"\n"
         if isinstance(item, bytes | bytearray | memoryview) and self.type == OCTETS:
             return bytes(item)
-        content = item.encode("utf-8", "replace") if isinstance(item, str) else jsonable.dumps(item)
-        return _event(content) if self.type == EVENTS else content
+        return item.encode("utf-8", "replace") if isinstance(item, str) else jsonable.dumps(item)
 
     def write_error(self, answer: Answer) -> bytes:
         """Write the error that ends a stream where its format has room for one."""
