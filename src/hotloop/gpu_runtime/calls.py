@@ -74,7 +74,7 @@ class Exchange(Protocol):
         """Give the first header of that name (in lower case)."""
         ...
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
         """Answer at once."""
         ...
 
@@ -299,10 +299,10 @@ class InnerExchange:
         """Give the first header of that name (in lower case)."""
         return next((value for key, value in self.headers if key == name), default)
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
         """Answer at once."""
         self.begin(status, headers)
-        self.write(body)
+        self.write(bytes(body))
         self.finish()
 
     def begin(self, status: int, headers: Headers = ()) -> None:

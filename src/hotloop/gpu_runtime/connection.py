@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
         """Bytes that were written and that the client has not taken."""
         return self._transport.get_write_buffer_size()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send bytes; never blocks."""
         self._transport.write(data)
 

@@ -43,7 +43,7 @@ class Replies:
         self._traffic = Traffic(emit, lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call))
         self.observers: tuple[Observer, ...] = ()
 
-    def respond(self, pending: Pending, status: int, headers: Headers, body: bytes) -> None:
+    def respond(self, pending: Pending, status: int, headers: Headers, body: bytes | memoryview) -> None:
         """Answer at once."""
         self.settle(pending)
         pending.exchange.respond(status, headers, body)
@@ -98,7 +98,9 @@ class Replies:
                 body = answers.error_body("NoResult", "The worker gave no result for this request.")
                 self.respond(pending, 502, answers.json_fields(*generation.headers), body)
 
-    def failed_ahead(self, generation: Generation, pending: Pending, item: dict[str, Any], body: bytes) -> None:
+    def failed_ahead(
+        self, generation: Generation, pending: Pending, item: dict[str, Any], body: bytes | memoryview
+    ) -> None:
         """Answer a request that the worker could not read, or not measure, before its call."""
         pending.generation = generation.number
         self.respond(pending, item["status"], (_type_field(item["type"]), *generation.headers), body)

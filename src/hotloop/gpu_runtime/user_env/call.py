@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hotloop.gpu_runtime.user_env import arrays
 from hotloop.gpu_runtime.user_env.answers import (
     CANCELLED,
     Answer,
@@ -38,7 +39,7 @@ from hotloop.gpu_runtime.user_env.wire import Message
 
 __all__ = ["Caller", "serve"]
 
-Send = Callable[[dict[str, Any], bytes], None]
+Send = Callable[[dict[str, Any], Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +175,22 @@ class Caller:
                 call.answers.update(dict.fromkeys(positions, self._failure(result.error)))
             return again
         if spec.batch is None:
-            call.answers[positions[0]] = self._encoded(spec, call.items[positions[0]], result)
+            call.answers[positions[0]] = self._encoded(spec, call.items[positions[0]], result, may_view=True)
         elif not has_length(result, len(positions)):
             call.answers.update(dict.fromkeys(positions, self._failure(wrong_length(spec, len(positions), result))))
         else:
+            is_last = len(positions) == len(call.arguments)  # else the next run may write into the same array
             for position, entry in zip(positions, result, strict=True):
-                call.answers[position] = self._encoded(spec, call.items[position], entry)
+                call.answers[position] = self._encoded(spec, call.items[position], entry, may_view=is_last)
         return []
 
-    def _encoded(self, spec: EndpointSpec, item: dict[str, Any], value: Any) -> Answer:
+    def _encoded(self, spec: EndpointSpec, item: dict[str, Any], value: Any, *, may_view: bool) -> Answer:
+        accept = item.get("accept") or ""
         try:
-            kind, body = encode(value, item.get("accept") or "")
+            if may_view and arrays.NPY in accept and arrays.can_be_npy(value):
+                head, numbers = arrays.npy_parts(arrays.as_numpy(value))
+                return Answer(200, arrays.NPY, head, tail=numbers)
+            kind, body = encode(value, accept)
         except NotEncodable as error:
             return self._failure(not_encodable(spec, error))
         except Exception as error:  # noqa: BLE001 - a property or a serializer of the user's raised

@@ -48,14 +48,19 @@ def serve(link: Link, caller: Caller, on_control: OnControl) -> None:
 
 
 def _serve_plainly(inbox: _Inbox, caller: Caller, on_control: OnControl) -> None:
-    while True:
-        message = inbox.take()
-        if message.kind == "call":
-            inbox.run(caller, message)
-        elif message.kind in KINDS:
-            caller.staging.take_in(message)
-        elif not on_control(message):
-            return
+    # No variable here may hold a message: its payload is on loan until nothing holds it.
+    while _goes_on(inbox, caller, on_control, inbox.take()):
+        pass
+
+
+def _goes_on(inbox: _Inbox, caller: Caller, on_control: OnControl, message: Message) -> bool:
+    if message.kind == "call":
+        inbox.run(caller, message)
+    elif message.kind in KINDS:
+        caller.staging.take_in(message)
+    else:
+        return on_control(message)
+    return True
 
 
 class _Inbox:
