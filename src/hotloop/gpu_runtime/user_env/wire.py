@@ -62,13 +62,13 @@ def prepare(
     """Make the bytes of one frame, its payload lent if it is large.
 
     Returns:
-        The bytes, and the descriptor of a buffer to send along with ``fds`` and to close then.
+        The bytes, and the descriptors of a buffer to send along and to close then.
     """
-    loan = lender.lend(payload) if lender is not None and header["kind"] in KINDS else None
+    is_lendable = header["kind"] in KINDS and not fds
+    loan = lender.lend(payload) if lender is not None and is_lendable else None
     if loan is None:
         return pack({**header, "fds": len(fds)} if fds else header, payload), ()
-    count = len(fds) + len(loan.fds)
-    return pack({**header, "loan": loan.header, **({"fds": count} if count else {})}), loan.fds
+    return pack({**header, "loan": loan.header, **({"fds": len(loan.fds)} if loan.fds else {})}), loan.fds
 
 
 class FrameReader:
@@ -117,8 +117,11 @@ class FrameReader:
         del buffer[: 4 + length]
         count = header.get("fds", 0)
         fds, self._fds = tuple(self._fds[:count]), self._fds[count:]
-        loan: dict[str, Any] | None = header.pop("loan", None)
-        return Message(header, payload, fds) if loan is None else Message(header, self._borrow(loan, fds))
+        loan: dict[str, Any] | None = header.pop("loan", None) if header.get("kind") in KINDS else None
+        if loan is None:
+            return Message(header, payload, fds)
+        header.pop("fds", None)
+        return Message(header, self._borrow(loan, fds))
 
     def close(self) -> None:
         """Let go of what came and belongs to no whole frame."""
