@@ -6,8 +6,8 @@ borrower's, to be read and written, for as long as it holds a view of it; when t
 buffer tells the lender that it can be filled again. Nothing is sent for that, so that an end that dies owes nothing: its
 mappings go with it, and the other end drops its own when the link closes.
 
-Each end has few buffers and keeps little memory while they are idle. Where there is no memfd (macOS), or no buffer is free,
-a payload goes through the socket.
+Each end has few buffers and keeps little memory while they are idle. Where there is no memfd (macOS), no buffer is free, or
+HOTLOOP_LENDING=off stands in the environment, a payload goes through the socket.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Lender:
 
     from_bytes: int = LEND_FROM_BYTES
     max_kept_bytes: int = MAX_KEPT_BYTES
-    can_lend: bool = hasattr(os, "memfd_create")
+    can_lend: bool = hasattr(os, "memfd_create") and os.environ.get("HOTLOOP_LENDING") != "off"
     _buffers: list[_Owned] = field(default_factory=list[_Owned])
     _dropped: list[int] = field(default_factory=list[int])
     _next_id: int = 1
