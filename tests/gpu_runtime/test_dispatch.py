@@ -141,7 +141,7 @@ def test_the_worker_has_its_next_call_before_the_answers_of_the_last_are_written
                 super().respond(status, headers, body)
 
         dispatcher = Dispatcher(lambda: 1.0, lambda event: None, 30)
-        dispatcher.activate(1, 1, [ECHO], lambda header, payload: happened.append(f"call {payload.decode()}"))
+        dispatcher.activate(1, 1, [ECHO], lambda header, payload: happened.append("call " + b"".join(payload).decode()))
         for body in (b"a", b"b"):
             dispatcher.handle(Noted("POST", "/echo", "", [], body))
         items = [{"id": 1, "status": 200, "type": "text/plain", "size": 1}]

@@ -38,6 +38,7 @@ from hotloop.gpu_runtime.manners import Manners, NotUnderstoodError
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
+from hotloop.gpu_runtime.user_env.lending import Payload
 from hotloop.gpu_runtime.user_env.wire import Message
 
 MAX_RETRIES = 1
@@ -363,17 +364,17 @@ class Dispatcher:
             pending.left_at_s = now_s
         for observer in self._replies.observers:
             observer.call_began(call, now_s)
-        bodies: list[bytes] = []
+        bodies: list[bytes | bytearray] = []
         header = {
             "kind": "call",
             "id": call.id,
             "endpoint": batch.endpoint.name,
             "items": [self._item(pending, batch.endpoint.name, bodies) for pending in items.values()],
         }
-        if not was_sent(active.send, header, bodies[0] if len(bodies) == 1 else b"".join(bodies)):
+        if not was_sent(active.send, header, bodies):
             self._take_back(call, active)
 
-    def _item(self, pending: Pending, endpoint: str, bodies: list[bytes]) -> dict[str, Any]:
+    def _item(self, pending: Pending, endpoint: str, bodies: list[bytes | bytearray]) -> dict[str, Any]:
         """Describe a request in its call's frame, and add its body, unless the worker has both already."""
         if self._ahead.left(endpoint, pending):
             return {"id": pending.id, "accept": pending.accept, "size": 0, "is_staged": True}
@@ -567,7 +568,7 @@ class Dispatcher:
         self._replies.respond(pending, 504, answers.json_fields(), body)
 
 
-def _nowhere(header: dict[str, Any], payload: bytes) -> bool:
+def _nowhere(header: dict[str, Any], payload: Payload) -> bool:
     """Send a frame while there is no worker."""
     del header, payload
     return False

@@ -80,7 +80,7 @@ class Request:
         path: str,
         query: str,
         headers: list[tuple[bytes, bytes]],
-        body: bytes,
+        body: bytes | bytearray,
         *,
         keeps_alive: bool,
         is_http10: bool,
