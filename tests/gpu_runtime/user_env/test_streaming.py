@@ -156,6 +156,7 @@ def test_an_item_without_a_form_in_json_ends_the_streams_with_the_place(user, ki
         runtime.call("f", {"n": 1})
         stream = runtime.stream()
 
+    assert stream.head == {"type": JSON, "status": 500}
     assert json.loads(stream.body)["error"]["message"].startswith("endpoint 'f' at shop.py:7: result is an object")
 
 

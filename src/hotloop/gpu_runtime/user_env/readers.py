@@ -32,12 +32,25 @@ class Reader:
     channel: Channel
     writer: StreamWriter | None = None
 
-    def begin(self, first: Any) -> StreamWriter:
-        """Settle how it is written by its first item."""
-        writer = self.writer = StreamWriter(self.item.get("accept") or "")
-        self.channel.head = {"type": writer.start(first), "status": 200}
+    def write(self, value: Any) -> bytes:
+        """Write an item; the first one settles how, unless it can't be written."""
+        if self.writer is not None:
+            return self.writer.write(value)
+        writer = StreamWriter(self.item.get("accept") or "")
+        kind = writer.start(value)
+        piece = writer.write(value)
+        self._begin(writer, kind)
+        return piece
+
+    def begin_empty(self) -> None:
+        """Settle how a stream without items is written."""
+        writer = StreamWriter(self.item.get("accept") or "")
+        self._begin(writer, writer.start(None))
+
+    def _begin(self, writer: StreamWriter, kind: str) -> None:
+        self.writer = writer
+        self.channel.head = {"type": kind, "status": 200}
         self.channel.has_bounds = writer.has_bounds
-        return writer
 
 
 class Readers:
@@ -108,7 +121,7 @@ class Readers:
             AppError: It can't be written.
         """
         try:
-            piece = (reader.writer or reader.begin(value)).write(value)
+            piece = reader.write(value)
         except NotEncodable as error:
             raise not_encodable(self._call.endpoint.spec, error) from None
         self.have_begun = True
@@ -149,7 +162,7 @@ class Readers:
 
     def _end_well(self, reader: Reader) -> None:
         if reader.writer is None:
-            reader.begin(None)
+            reader.begin_empty()
         self._end(reader)
 
     def _end_badly(self, reader: Reader, answer: Answer) -> None:
