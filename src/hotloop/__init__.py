@@ -6,22 +6,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.app import App, Batch
+    from hotloop.gpu_runtime.user_env.batch import DONE, Done
     from hotloop.gpu_runtime.user_env.client.aio import AsyncClient
     from hotloop.gpu_runtime.user_env.client.blocking import Client
     from hotloop.gpu_runtime.user_env.client.failure import ClientError
     from hotloop.gpu_runtime.user_env.client.retry import Retries
 
-__all__ = ["App", "AsyncClient", "Batch", "Client", "ClientError", "Retries", "__version__"]
+__all__ = ["DONE", "App", "AsyncClient", "Batch", "Client", "ClientError", "Done", "Retries", "__version__"]
 
 __version__ = "0.1.0"
 
 
 _HOMES = {
+    "DONE": "batch",
     "App": "app",
     "AsyncClient": "client.aio",
     "Batch": "app",
     "Client": "client.blocking",
     "ClientError": "client.failure",
+    "Done": "batch",
     "Retries": "client.retry",
 }
 

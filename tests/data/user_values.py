@@ -96,13 +96,33 @@ for array in (
     np.array(3.5, np.float16),
     np.zeros((0, 4), np.float32),
     np.array([True, False]),
+    np.arange(24).reshape(2, 3, 4)[:, ::2],
+    np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
+    np.zeros(3, [("a", np.int8), ("b", np.float32, 2)]),
+    np.arange(3).astype(">i4"),
 ):
     same(read_raw(np.ndarray, npy(array)), array)
+    same(read_raw(np.ndarray, memoryview(bytearray(npy(array)))), array)
+    same(encode(array, NPY)[1], npy(array))
     same(read_raw(np.ndarray, npy(array), "application/octet-stream"), array)
     same(read_raw(np.ndarray, encode(array, NPY)[1]), array)
 same(read_raw(NDArray[np.float32], npy(np.arange(3))), np.arange(3, dtype=np.float32))
 same(read_raw(np.ndarray, npy(np.arange(3))).flags.writeable, True)
 whole = npy(np.zeros(1000))
+lent = memoryview(bytearray(whole))
+given = read_raw(np.ndarray, lent)
+given[:] = 1.0
+same(bytes(lent[-8:]), np.float64(1).tobytes())  # a view of what was lent, and the user's to write to
+shifted = memoryview(bytearray(b"x" + whole))[1:]
+for copied in (read_raw(np.ndarray, shifted), read_raw(NDArray[np.float32], lent), read_raw(np.ndarray, whole)):
+    same((copied.flags.writeable, copied.flags.aligned), (True, True))
+    same(np.shares_memory(copied, np.frombuffer(lent, np.uint8)), False)
+ones = np.ones((4, 5))
+for part, is_view in ((ones, True), (ones.T, True), (ones[1:], True), (ones[:, 1:], False)):
+    head, numbers = arrays.npy_parts(part)
+    same((head + numbers, np.shares_memory(numbers, ones)), (npy(part), is_view))
+many = np.zeros(1, [(f"field_{number}", np.int8) for number in range(4000)])
+same(arrays.to_npy(many)[6], 2)  # the version of the format
 same(
     refusal(lambda: read_raw(np.ndarray, whole[:-8])),
     "422 x: expected a .npy file of numbers, its header claims 8000 bytes and 7992 bytes follow",

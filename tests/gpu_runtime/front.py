@@ -123,6 +123,7 @@ class FakeWorker:
         self.generation = generation
         self.calls: list[Message] = []
         self.cancelled: list[int] = []
+        self.left: list[tuple[int, int]] = []
         self.ahead: list[Message] = []
         self.dropped: list[int] = []
         self._kept: dict[int, bytes] = {}
@@ -137,7 +138,10 @@ class FakeWorker:
 
     def _received(self, message: Message) -> None:
         if message.kind == "cancel":
-            self.cancelled.append(message.header["id"])
+            if "item" in message.header:
+                self.left.append((message.header["id"], message.header["item"]))
+            else:
+                self.cancelled.append(message.header["id"])
             return
         if message.kind == "stage":
             self.ahead.append(message)
@@ -172,14 +176,18 @@ class FakeWorker:
         header = {"kind": "result", "id": call.header["id"], "compute_s": 0.25, "items": items}
         self._far.send(header, b"".join(bodies))
 
-    def chunk(self, call: Message, data: bytes, kind: str = "") -> None:
-        header: dict[str, Any] = {"kind": "chunk", "id": call.header["id"], "item": call.header["items"][0]["id"]}
-        self._far.send(header | ({"type": kind, "status": 200} if kind else {}), data)
+    def stream(self, *parts: tuple[dict[str, Any], bytes]) -> None:
+        """Send one frame with parts of streams; each part's size is added."""
+        headers = [{**part, "size": len(data)} for part, data in parts]
+        self._far.send({"kind": "stream", "parts": headers}, b"".join(data for _, data in parts))
 
-    def end(self, call: Message, error: str = "") -> None:
-        item = call.header["items"][0]["id"]
-        header = {"kind": "end", "id": call.header["id"], "item": item, "compute_s": 0.5}
-        self._far.send(header | ({"error": error} if error else {}))
+    def chunk(self, call: Message, data: bytes, kind: str = "", number: int = 0, **more: Any) -> None:
+        head = {"type": kind, "status": 200} if kind else {}
+        self.stream(({**part_of(call, number), **head, **more}, data))
+
+    def end(self, call: Message, error: str = "", number: int = 0) -> None:
+        more = {"error": error} if error else {}
+        self.stream(({**part_of(call, number), "is_end": True, "compute_s": 0.5, **more}, b""))
 
     def send_raw(self, header: dict[str, Any], payload: bytes = b"") -> None:
         self._far.send(header, payload)
@@ -190,6 +198,11 @@ class FakeWorker:
     def close(self) -> None:
         self._far.close()
         self.link.close()
+
+
+def part_of(call: Message, number: int = 0) -> dict[str, Any]:
+    """Name one request of a call in a part of a stream frame."""
+    return {"id": call.header["id"], "item": call.header["items"][number]["id"]}
 
 
 class Front:

@@ -9,13 +9,13 @@ import math
 import pytest
 
 from hotloop.events import Frame, Problem, RequestFinished
-from hotloop.gpu_runtime.batching import Batch, BatchSpec, EndpointSpec
-from hotloop.gpu_runtime.calls import Answer, Call, Generation, InnerExchange, Pending
+from hotloop.gpu_runtime.batching import BatchSpec, EndpointSpec
+from hotloop.gpu_runtime.calls import Answer, Generation, InnerExchange, Pending
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.replies import Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.user_env.wire import Message
-from tests.gpu_runtime.front import FakeWorker, fronting, run, until
+from tests.gpu_runtime.front import FakeWorker, fronting, part_of, run, until
 
 ECHO = EndpointSpec("echo", "/echo")
 SAFE = EndpointSpec("safe", "/safe", idempotent=True)
@@ -141,7 +141,7 @@ def test_the_worker_has_its_next_call_before_the_answers_of_the_last_are_written
                 super().respond(status, headers, body)
 
         dispatcher = Dispatcher(lambda: 1.0, lambda event: None, 30)
-        dispatcher.activate(1, 1, [ECHO], lambda header, payload: happened.append(f"call {payload.decode()}"))
+        dispatcher.activate(1, 1, [ECHO], lambda header, payload: happened.append("call " + b"".join(payload).decode()))
         for body in (b"a", b"b"):
             dispatcher.handle(Noted("POST", "/echo", "", [], body))
         items = [{"id": 1, "status": 200, "type": "text/plain", "size": 1}]
@@ -768,12 +768,87 @@ def test_a_client_too_far_behind_its_stream_is_cut_off(behind, is_cut):
         exchange = InnerExchange("POST", "/stream", "", [], b"")
         exchange.backlog_bytes = behind
         pending = Pending(5, exchange, 0.0, is_probe=False)
-        call = Call(1, Batch(STREAM, [5]), {5: pending})
         generation = Generation(1, 10, Routes([STREAM]), lambda header, payload: True)
-        header = {"kind": "chunk", "id": 1, "item": 5, "type": "text/plain", "status": 200}
+        part = {"id": 1, "item": 5, "size": 1, "type": "text/plain", "status": 200}
 
-        assert replies.chunk(generation, call, Message(header, b"x")) is not is_cut
+        assert replies.chunk(generation, pending, part, b"x") is not is_cut
         assert [event.status for event in finished] == ([499] if is_cut else [])
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chunks"), [(None, [b"onetwo"]), ([3, 3], [b"one", b"two"]), ([3, 0, 3], [b"one", b"two"])]
+)
+def test_pieces_that_came_together_are_told_apart_if_their_worker_says_how(sizes, chunks):
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, STREAM)
+            client = await front.client()
+            client.ask("POST", "/stream")
+            call = await worker.call()
+            worker.chunk(call, b"onetwo", "text/plain", **({} if sizes is None else {"sizes": sizes}))
+            await client.head()
+
+            assert [await client.chunk() for _ in chunks] == chunks
+
+    run(main())
+
+
+STREAMS = EndpointSpec("streams", "/streams", is_stream=True, batch=BatchSpec(max_size=8))
+
+
+def test_one_frame_carries_parts_of_several_streams_and_each_ends_alone():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, STREAMS, STREAM)
+            clients = await front.clients(3)
+            clients[2].ask("POST", "/stream")
+            first = await worker.call()
+            for number in (0, 1):
+                clients[number].ask("POST", "/streams")
+                await until(lambda number=number: front.dispatcher.num_waiting == number + 1)
+            worker.end(first)
+            call = await worker.call(1)
+            head = {"type": "text/event-stream", "status": 200}
+            parts = [part_of(call, number) for number in (0, 1)]
+            worker.stream(({**parts[0], **head, "is_end": True, "compute_s": 0.5}, b"a"), ({**parts[1], **head}, b"b"))
+            for number, body in ((0, b"a"), (1, b"b")):
+                await clients[number].head()
+                assert await clients[number].chunk() == body
+            assert await clients[0].chunk() == b""
+            worker.end(call, number=1)
+            assert await clients[1].chunk() == b""
+
+            assert [path for _, path, _, _ in front.finished] == ["/stream", "/streams", "/streams"]
+
+    run(main())
+
+
+def test_a_client_that_leaves_a_batch_of_streams_is_told_of_and_the_last_one_cancels_it():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, STREAMS, STREAM)
+            clients = await front.clients(4)
+            clients[3].ask("POST", "/stream")
+            first = await worker.call()
+            for number in range(3):
+                clients[number].ask("POST", "/streams")
+                await until(lambda number=number: front.dispatcher.num_waiting == number + 1)
+            worker.end(first)
+            call = await worker.call(1)
+            ids = [item["id"] for item in call.header["items"]]
+            clients[0].abort()
+            await until(lambda: worker.left)
+            worker.end(call, "cancelled", number=0)
+            worker.end(call, number=1)
+            assert (await clients[1].response()).status == 200
+            assert worker.cancelled == []
+            clients[2].abort()
+            await until(lambda: worker.cancelled)
+
+            assert worker.left == [(call.header["id"], ids[0])]
+            assert worker.cancelled == [call.header["id"]]
 
     run(main())
 

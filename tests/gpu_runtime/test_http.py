@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotloop.gpu_runtime import http
-from hotloop.gpu_runtime.connection import Limits, split_target
+from hotloop.gpu_runtime.connection import ONE_PIECE_FROM_BYTES, Limits, split_target
 from hotloop.gpu_runtime.exchange import Request
 from tests.gpu_runtime.front import Client, run, serving, until
 
@@ -231,6 +231,29 @@ def test_the_body_limit_is_exact(size, status, is_chunked):
     )
 
     assert status_of(answer) == status
+
+
+@pytest.mark.parametrize("size", [ONE_PIECE_FROM_BYTES - 1, ONE_PIECE_FROM_BYTES, ONE_PIECE_FROM_BYTES + 1])
+def test_large_bodies_are_gathered_as_they_were_sent_also_behind_one_another(size):
+    bodies: list[bytes] = []
+
+    def take(request: Request) -> None:
+        bodies.append(bytes(request.body))
+        request.respond(200)
+
+    async def main():
+        sent = [bytes([number]) * (size - number) + b"end" for number in range(3)]
+        data = b"".join(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body for body in sent)
+        async with serving(take) as server:
+            client = await Client.connect(server.port)
+            for start in range(0, len(data), 100_001):
+                client.send(data[start : start + 100_001])
+            assert [(await client.response()).status for _ in sent] == [200] * 3
+            client.abort()
+
+        assert bodies == sent
+
+    run(main())
 
 
 @pytest.mark.parametrize(("size", "status"), [(999, 200), (1000, 200), (1001, 431)])

@@ -106,4 +106,4 @@ class Ahead:
             taken = line.next()
             if taken:
                 header = {"kind": "stage", "endpoint": name, "items": [pending.item() for pending in taken]}
-                was_sent(self._send, header, b"".join(pending.exchange.body for pending in taken))
+                was_sent(self._send, header, [pending.exchange.body for pending in taken])

@@ -12,13 +12,14 @@ from hotloop.gpu_runtime.batching import Batch, EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY
+from hotloop.gpu_runtime.user_env.lending import Payload
 
 PROBE_HEADER = b"x-hotloop-probe"
 
-Send = Callable[[dict[str, Any], bytes], object]
+Send = Callable[[dict[str, Any], Payload], object]
 
 
-def was_sent(send: Send, header: dict[str, Any], payload: bytes) -> bool:
+def was_sent(send: Send, header: dict[str, Any], payload: Payload) -> bool:
     """Send a frame to a worker; False if the worker is gone."""
     try:
         return send(header, payload) is not False
@@ -56,7 +57,7 @@ class Exchange(Protocol):
         ...
 
     @property
-    def body(self) -> bytes:
+    def body(self) -> bytes | bytearray:
         """All of it."""
         ...
 
@@ -74,7 +75,7 @@ class Exchange(Protocol):
         """Give the first header of that name (in lower case)."""
         ...
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
         """Answer at once."""
         ...
 
@@ -225,7 +226,7 @@ class Pending:
         exchange = self.exchange
         kept = {n: v for n in ("content-type", "accept") if (v := exchange.header(n.encode()).decode("latin-1"))}
         target = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
-        return RecordedRequest(exchange.method, target, kept, exchange.body)
+        return RecordedRequest(exchange.method, target, kept, bytes(exchange.body))
 
 
 @dataclass(slots=True)
@@ -282,7 +283,7 @@ class InnerExchange:
         self.path = path
         self.query = query
         self.headers = headers
-        self.body = body
+        self.body: bytes | bytearray = body
         self.on_disconnect: Callable[[], None] | None = None
         self.backlog_bytes = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -299,10 +300,10 @@ class InnerExchange:
         """Give the first header of that name (in lower case)."""
         return next((value for key, value in self.headers if key == name), default)
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
         """Answer at once."""
         self.begin(status, headers)
-        self.write(body)
+        self.write(bytes(body))
         self.finish()
 
     def begin(self, status: int, headers: Headers = ()) -> None:

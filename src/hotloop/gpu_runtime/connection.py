@@ -20,6 +20,7 @@ from hotloop.gpu_runtime.exchange import Request
 OnRequest = Callable[[Request], None]
 
 MAX_PIPELINED = 16  # requests parsed ahead; the socket is not read while there are more
+ONE_PIECE_FROM_BYTES = 256 * 1024  # a body of known length is gathered where it will stay: joining costs as much again
 LINGER_S = 2.0  # how long a refused client's bytes are thrown away, so that it can read why
 
 
@@ -152,7 +153,7 @@ class Connection(asyncio.Protocol):
         """Bytes that were written and that the client has not taken."""
         return self._transport.get_write_buffer_size()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send bytes; never blocks."""
         self._transport.write(data)
 
@@ -236,7 +237,7 @@ class Connection(asyncio.Protocol):
             raise self._head_too_large()
         for name, value in self._headers:
             if name == b"content-length":
-                self._check_body_size(int(value))
+                self._expect_body(int(value))
             elif name == b"expect":
                 self._expect(value)
             elif name == b"content-encoding":
@@ -245,9 +246,13 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         self._owes_continue = False
+        start = self._body_bytes
         self._body_bytes += len(data)
         self._check_body_size(self._body_bytes)
-        self._pieces.append(data)
+        if self._whole is None:
+            self._pieces.append(data)
+        else:
+            self._whole[start : self._body_bytes] = data
 
     def on_message_complete(self) -> None:
         """Queue the whole request."""
@@ -255,7 +260,6 @@ class Connection(asyncio.Protocol):
         if parser is None:
             return
         self._is_within_body = False
-        pieces = self._pieces
         path, query = split_target(self._target)
         request = Request(
             self,
@@ -263,7 +267,7 @@ class Connection(asyncio.Protocol):
             path,
             query,
             self._headers,
-            pieces[0] if len(pieces) == 1 else b"".join(pieces),
+            self._body(),
             keeps_alive=parser.should_keep_alive() and not parser.should_upgrade(),
             is_http10=parser.get_http_version() == "1.0",
         )
@@ -283,6 +287,7 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
+        self._whole: bytearray | None = None
 
     def _feed(self, data: bytes) -> None:
         parser = self._parser
@@ -324,6 +329,16 @@ class Connection(asyncio.Protocol):
         if size > limit:
             msg = f"The request's body is larger than {limit} bytes."
             raise RefusedError(413, msg, "Send it in parts.")
+
+    def _expect_body(self, size: int) -> None:
+        self._check_body_size(size)
+        if size >= ONE_PIECE_FROM_BYTES:
+            self._whole = bytearray(size)  # costs no memory before something comes
+
+    def _body(self) -> bytes | bytearray:
+        if self._whole is not None:
+            return self._whole
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
     def _expect(self, value: bytes) -> None:
         if value.lower() != b"100-continue":

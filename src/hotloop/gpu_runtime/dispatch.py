@@ -38,6 +38,7 @@ from hotloop.gpu_runtime.manners import Manners, NotUnderstoodError
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
+from hotloop.gpu_runtime.user_env.lending import Payload
 from hotloop.gpu_runtime.user_env.wire import Message
 
 MAX_RETRIES = 1
@@ -363,17 +364,17 @@ class Dispatcher:
             pending.left_at_s = now_s
         for observer in self._replies.observers:
             observer.call_began(call, now_s)
-        bodies: list[bytes] = []
+        bodies: list[bytes | bytearray] = []
         header = {
             "kind": "call",
             "id": call.id,
             "endpoint": batch.endpoint.name,
             "items": [self._item(pending, batch.endpoint.name, bodies) for pending in items.values()],
         }
-        if not was_sent(active.send, header, bodies[0] if len(bodies) == 1 else b"".join(bodies)):
+        if not was_sent(active.send, header, bodies):
             self._take_back(call, active)
 
-    def _item(self, pending: Pending, endpoint: str, bodies: list[bytes]) -> dict[str, Any]:
+    def _item(self, pending: Pending, endpoint: str, bodies: list[bytes | bytearray]) -> dict[str, Any]:
         """Describe a request in its call's frame, and add its body, unless the worker has both already."""
         if self._ahead.left(endpoint, pending):
             return {"id": pending.id, "accept": pending.accept, "size": 0, "is_staged": True}
@@ -398,7 +399,7 @@ class Dispatcher:
             self._replies.reject(pending, "disconnected")
         self._replies.settle(pending)
         if call is not None:
-            self._cancel(call, pending.generation)
+            self._cancel(call, pending)
         self._replies.tell(pending, GONE_STATUS)
 
     def _leave_line(self, pending: Pending) -> None:
@@ -408,11 +409,16 @@ class Dispatcher:
             self._queues.cancel(pending.endpoint.name, pending.id)
             self._ahead.drop(pending.endpoint.name, pending)
 
-    def _cancel(self, call: Call, number: int) -> None:
-        generation = self._generations.get(number)
-        if generation is not None and call.is_unwanted and not call.is_cancelled:
+    def _cancel(self, call: Call, pending: Pending) -> None:
+        """Tell a worker that nobody waits for a call any more, or for one of the streams that it serves together."""
+        generation = self._generations.get(pending.generation)
+        if generation is None or call.is_cancelled:
+            return
+        if call.is_unwanted:
             call.is_cancelled = True
             was_sent(generation.send, {"kind": "cancel", "id": call.id}, b"")
+        elif call.endpoint.is_stream:
+            was_sent(generation.send, {"kind": "cancel", "id": call.id, "item": pending.id}, b"")
 
     # --- for who measures ---------------------------------------------------------------------------------------
 
@@ -432,34 +438,44 @@ class Dispatcher:
     # --- from a worker ------------------------------------------------------------------------------------------
 
     def deliver(self, generation: int, message: Message) -> None:
-        """Take a frame from a worker: ``result``, ``chunk``, ``end`` or ``staged``."""
+        """Take a frame from a worker: ``result``, ``stream`` or ``staged``."""
         known = self._generations.get(generation)
         if known is None:
             return
-        if message.kind == "staged":
+        if message.kind == "stream":
+            self._streamed(known, message)
+        elif message.kind == "staged":
             self._staged(known, message)
-            return
-        call = known.calls.get(message.header["id"])
-        if call is not None:
-            self._deliver(known, call, message)
-
-    def _deliver(self, generation: Generation, call: Call, message: Message) -> None:
-        is_active = generation is self._active
-        if message.kind == "chunk":
-            if not self._replies.chunk(generation, call, message):
-                self._cancel(call, generation.number)
-            return
-        if message.kind == "result":
+        elif (call := known.calls.get(message.header["id"])) is not None:
             # The slot first: writing answers takes longer than to send the next call, and the worker need not wait.
-            self._free_slot(generation, call, message)
-            self._replies.result(generation, call, message)
-        else:
-            self._replies.end(generation, call, message)
-            if call.items:
-                return
-            self._free_slot(generation, call, message)
-        if not is_active:
-            self._look_if_idle(generation)
+            self._free_slot(known, call, message.header)
+            self._replies.result(known, call, message)
+        if known is not self._active:
+            self._look_if_idle(known)
+
+    def _streamed(self, generation: Generation, message: Message) -> None:
+        """Pass on pieces of streams, and the ends of some."""
+        start = 0
+        for part in message.header["parts"]:
+            end = start + part["size"]
+            call = generation.calls.get(part["id"])
+            pending = None if call is None else call.items.get(part["item"])
+            if call is not None and pending is not None:
+                self._stream_on(generation, call, pending, part, message.payload[start:end])
+            start = end
+
+    def _stream_on(
+        self, generation: Generation, call: Call, pending: Pending, part: dict[str, Any], data: bytes
+    ) -> None:
+        is_end = part.get("is_end", False)
+        if is_end:
+            del call.items[pending.id]
+            if not call.items:
+                self._free_slot(generation, call, part)
+        if (data or part.get("type")) and not self._replies.chunk(generation, pending, part, data) and not is_end:
+            self._cancel(call, pending)
+        if is_end:
+            self._replies.end(generation, pending, part)
 
     def _staged(self, generation: Generation, message: Message) -> None:
         """Take note of sizes; what could not be measured is answered."""
@@ -478,13 +494,13 @@ class Dispatcher:
                 self._replies.failed_ahead(generation, pending, item, message.payload[start:end])
             start = end
 
-    def _free_slot(self, generation: Generation, call: Call, message: Message) -> None:
+    def _free_slot(self, generation: Generation, call: Call, header: dict[str, Any]) -> None:
         """Take note that a call is done, and begin the next."""
         del generation.calls[call.id]
-        compute_s: float = message.header.get("compute_s", 0.0)
+        compute_s: float = header.get("compute_s", 0.0)
         self._tell_end(call, compute_s)
         if generation is self._active:
-            self._learn(call, message.header, compute_s)
+            self._learn(call, header, compute_s)
             self._pump()
 
     def _tell_end(self, call: Call, compute_s: float | None) -> None:
@@ -552,7 +568,7 @@ class Dispatcher:
         self._replies.respond(pending, 504, answers.json_fields(), body)
 
 
-def _nowhere(header: dict[str, Any], payload: bytes) -> bool:
+def _nowhere(header: dict[str, Any], payload: Payload) -> bool:
     """Send a frame while there is no worker."""
     del header, payload
     return False

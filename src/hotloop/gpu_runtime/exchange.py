@@ -13,6 +13,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _BODILESS = frozenset({204, 304})
+_APART_FROM_BYTES = 64 * 1024  # a second write costs less than a copy of so much
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
@@ -24,7 +25,7 @@ class Wire(Protocol):
         """Bytes that were written and that the client has not taken."""
         ...
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send bytes; never blocks."""
         ...
 
@@ -79,7 +80,7 @@ class Request:
         path: str,
         query: str,
         headers: list[tuple[bytes, bytes]],
-        body: bytes,
+        body: bytes | bytearray,
         *,
         keeps_alive: bool,
         is_http10: bool,
@@ -116,7 +117,7 @@ class Request:
                 return value
         return default
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
         """Answer at once."""
         self._leave(_State.WAITING, _State.DONE)
         if self._wire is None:
@@ -124,7 +125,13 @@ class Request:
         framing = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)
         head = self._head(status, headers, framing)
         is_bodiless = self.method == "HEAD" or status in _BODILESS
-        self._wire.write(head if is_bodiless or not body else head + body)
+        if is_bodiless or not body:
+            self._wire.write(head)
+        elif isinstance(body, bytes) and len(body) < _APART_FROM_BYTES:
+            self._wire.write(head + body)
+        else:
+            self._wire.write(head)
+            self._wire.write(body)
         self._done()
 
     def begin(self, status: int, headers: Headers = ()) -> None:

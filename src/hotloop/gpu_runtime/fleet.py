@@ -16,6 +16,7 @@ from hotloop.gpu_runtime.learning import Learned
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.logs import LineReader
 from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.user_env.lending import Lender
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.zygotes import Zygote, describe_exit
 
@@ -103,7 +104,7 @@ class Fleet:
         def heard(message: Message) -> None:
             on_message(worker, message)
 
-        link = AsyncLink(ours, heard, lambda: self._ended(worker))
+        link = AsyncLink(ours, heard, lambda: self._ended(worker), Lender())
         worker = WorkerProcess(number, link, zygote.learned, on_gone)
         worker.readers = (
             LineReader(out_read, lambda text: self._on_log(worker.generation, "stdout", text)),

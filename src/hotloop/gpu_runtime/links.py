@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import wire
+from hotloop.gpu_runtime.user_env.lending import Lender, Payload
 
 
 class AsyncLink:
@@ -19,10 +20,15 @@ class AsyncLink:
         sock: The socket, which the link owns from now on.
         on_message: Called with each frame.
         on_closed: Called once, when the other side is gone or sent what is no frame; not after `close`.
+        lender: Sends large payloads in shared memory, if the other end is one that can do with it.
     """
 
     def __init__(
-        self, sock: socket.socket, on_message: Callable[[wire.Message], None], on_closed: Callable[[], None]
+        self,
+        sock: socket.socket,
+        on_message: Callable[[wire.Message], None],
+        on_closed: Callable[[], None],
+        lender: Lender | None = None,
     ) -> None:
         sock.setblocking(False)
         self._socket = sock
@@ -30,13 +36,12 @@ class AsyncLink:
         self._on_message = on_message
         self._on_closed = on_closed
         self._reader = wire.FrameReader()
+        self._lender = lender
         self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._is_open = True
         self._loop.add_reader(sock.fileno(), self._readable)
 
-    def send(
-        self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b"", fds: tuple[int, ...] = ()
-    ) -> bool:
+    def send(self, header: dict[str, Any], payload: Payload = b"", fds: tuple[int, ...] = ()) -> bool:
         """Send one frame, now or as soon as the socket takes it; the descriptors stay the caller's.
 
         Returns:
@@ -44,10 +49,8 @@ class AsyncLink:
         """
         if not self._is_open:
             return False
-        if fds:
-            header = {**header, "fds": len(fds)}
-        data = memoryview(wire.pack(header, payload))
-        self._outgoing.append((data, tuple(os.dup(fd) for fd in fds)))
+        data, lent = wire.prepare(header, payload, fds, self._lender)
+        self._outgoing.append((memoryview(data), (*map(os.dup, fds), *lent)))
         if len(self._outgoing) == 1:
             self._flush()
         return True
@@ -63,6 +66,9 @@ class AsyncLink:
             _close_all(fds)
         self._outgoing.clear()
         self._socket.close()
+        self._reader.close()
+        if self._lender is not None:
+            self._lender.close()
 
     def _readable(self) -> None:
         try:

@@ -43,7 +43,7 @@ class Replies:
         self._traffic = Traffic(emit, lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call))
         self.observers: tuple[Observer, ...] = ()
 
-    def respond(self, pending: Pending, status: int, headers: Headers, body: bytes) -> None:
+    def respond(self, pending: Pending, status: int, headers: Headers, body: bytes | memoryview) -> None:
         """Answer at once."""
         self.settle(pending)
         pending.exchange.respond(status, headers, body)
@@ -98,23 +98,35 @@ class Replies:
                 body = answers.error_body("NoResult", "The worker gave no result for this request.")
                 self.respond(pending, 502, answers.json_fields(*generation.headers), body)
 
-    def failed_ahead(self, generation: Generation, pending: Pending, item: dict[str, Any], body: bytes) -> None:
+    def failed_ahead(
+        self, generation: Generation, pending: Pending, item: dict[str, Any], body: bytes | memoryview
+    ) -> None:
         """Answer a request that the worker could not read, or not measure, before its call."""
         pending.generation = generation.number
         self.respond(pending, item["status"], (_type_field(item["type"]), *generation.headers), body)
 
-    def chunk(self, generation: Generation, call: Call, message: Message) -> bool:
-        """Pass on a piece of a stream; False if the client was cut off because it takes too little."""
-        pending = call.items.get(message.header["item"])
-        if pending is None or pending.is_settled:
+    def chunk(self, generation: Generation, pending: Pending, part: dict[str, Any], data: bytes) -> bool:
+        """Pass on what a stream has new; False if the client was cut off because it takes too little.
+
+        Args:
+            generation: Who answers.
+            pending: The request.
+            part: What its worker says of it: at the beginning ``type`` and ``status``; ``sizes`` of the pieces, if the
+                client should see where one ends.
+            data: The bytes.
+        """
+        if pending.is_settled:
             return True
         exchange = pending.exchange
         if not pending.stream_type:
-            pending.stream_type = message.header.get("type") or _BINARY
-            pending.status = message.header.get("status", 200)
+            pending.stream_type = part.get("type") or _BINARY
+            pending.status = part.get("status", 200)
             fields = (_type_field(pending.stream_type), *generation.headers, _queue_field(pending))
             exchange.begin(pending.status, fields)
-        exchange.write(message.payload)
+        start = 0
+        for size in part.get("sizes", (len(data),)):
+            exchange.write(data[start : start + size])
+            start += size
         if exchange.backlog_bytes <= self._max_backlog_bytes:
             return True
         self.settle(pending)
@@ -123,13 +135,12 @@ class Replies:
         self.tell(pending, GONE_STATUS)
         return False
 
-    def end(self, generation: Generation, call: Call, message: Message) -> None:
+    def end(self, generation: Generation, pending: Pending, part: dict[str, Any]) -> None:
         """Complete a stream."""
-        pending = call.items.pop(message.header["item"], None)
-        if pending is None or pending.is_settled:
+        if pending.is_settled:
             return
-        error: str = message.header.get("error") or ""
-        pending.compute_s = message.header.get("compute_s", 0.0)
+        error: str = part.get("error") or ""
+        pending.compute_s = part.get("compute_s", 0.0)
         if not pending.stream_type:
             self._end_unbegun(pending, generation, error)
         elif error:

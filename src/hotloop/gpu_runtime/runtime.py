@@ -320,7 +320,7 @@ class Runtime:
 
     def _from_worker(self, worker: WorkerProcess, message: Message) -> None:  # noqa: C901, PLR0912  one line a case
         match message.kind:
-            case "result" | "chunk" | "end" | "staged":
+            case "result" | "stream" | "staged":
                 self._dispatcher.deliver(worker.generation, message)
             case "documented":
                 self.on_documented(worker.generation, message)

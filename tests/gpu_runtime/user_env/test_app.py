@@ -178,11 +178,6 @@ MISTAKES = [
         "shop.py:4",
     ),
     (
-        "@app.endpoint(batch=hotloop.Batch())\ndef a(x: list[int]): yield 1",
-        "endpoint 'a' at shop.py:4 is a generator and batched: a stream has one reader",
-        "shop.py:4",
-    ),
-    (
         "@app.probe\ndef a(): yield 1",
         "probe 'a' is a generator: expected a function that returns its result",
         "shop.py:4",

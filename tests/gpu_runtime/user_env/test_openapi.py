@@ -22,6 +22,7 @@ from openapi_spec_validator import validate
 
 from hotloop.gpu_runtime.user_env import openapi, resolve
 from hotloop.gpu_runtime.user_env.app import App, Batch
+from hotloop.gpu_runtime.user_env.batch import DONE, Done
 from hotloop.gpu_runtime.user_env.decode import decoder
 from hotloop.gpu_runtime.user_env.scalars import Mismatch
 from hotloop.gpu_runtime.user_env.schemas import Schemas
@@ -192,6 +193,10 @@ def test_what_each_kind_of_endpoint_takes_and_gives():
     async def also_streamed() -> AsyncIterator[str]:
         yield "a"
 
+    @app.endpoint(batch=Batch(max_size=4))
+    def streams(text: list[str]) -> Iterator[list[str | Done]]:
+        yield [*text[1:], DONE]
+
     @app.endpoint
     def raw(image: bytes, width: int = 3) -> bytes:
         return image * width
@@ -206,6 +211,7 @@ def test_what_each_kind_of_endpoint_takes_and_gives():
         "/batched": [*usual, "multipart/form-data"],
         "/streamed": usual,
         "/also_streamed": [],
+        "/streams": usual,
         "/raw": [*usual, "multipart/form-data", "application/octet-stream"],
     }
     assert (paths["/scalars"]["post"]["summary"], paths["/scalars"]["post"]["description"]) == (
@@ -215,6 +221,7 @@ def test_what_each_kind_of_endpoint_takes_and_gives():
     assert results["/batched"]["application/json"]["schema"] == {"type": "array", "items": {"type": "number"}}
     assert list(results["/streamed"]) == ["text/event-stream", "application/x-ndjson"]
     assert results["/also_streamed"]["application/x-ndjson"]["schema"] == {"type": "string"}
+    assert results["/streams"]["application/x-ndjson"]["schema"] == {"type": "string"}
     assert list(results["/raw"]) == ["application/octet-stream"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from hotloop.gpu_runtime.user_env import problem, values
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
+from hotloop.gpu_runtime.user_env.lending import Buffer
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
 
 CANCELLED_STATUS = 499  # nobody reads it: the client is gone
@@ -26,12 +27,19 @@ class Answer:
         type: The content type.
         body: The bytes.
         error: One line that says what went wrong, empty if nothing did.
+        tail: What follows the body, as it lies in an array of the user's.
     """
 
     status: int
     type: str
     body: bytes
     error: str = ""
+    tail: memoryview | None = None
+
+    @property
+    def pieces(self) -> tuple[Buffer, ...]:
+        """All of it, in order."""
+        return (self.body,) if self.tail is None else (self.body, self.tail)
 
 
 CANCELLED = Answer(CANCELLED_STATUS, values.TEXT, b"", "cancelled")
@@ -65,16 +73,16 @@ def _error(status: int, summary: dict[str, str], described: dict[str, Any] | Non
 
 def item_of(item_id: int, answer: Answer) -> dict[str, Any]:
     """Describe one request's answer in a frame's header; the body goes into the payload."""
-    return {"id": item_id, "status": answer.status, "type": answer.type, "size": len(answer.body)}
+    return {"id": item_id, "status": answer.status, "type": answer.type, "size": sum(map(len, answer.pieces))}
 
 
 def result_frame(
     call_id: int, compute_s: float, answers: list[tuple[int, Answer]], **more: Any
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[dict[str, Any], list[Buffer]]:
     """Make the frame that answers a call: the requests' identifiers and answers, in order."""
     items = [item_of(item_id, answer) for item_id, answer in answers]
     header = {"kind": "result", "id": call_id, "compute_s": compute_s, "items": items, **more}
-    return header, b"".join(answer.body for _, answer in answers)
+    return header, [piece for _, answer in answers for piece in answer.pieces]
 
 
 def has_length(result: Any, length: int) -> bool:

@@ -162,10 +162,12 @@ class App:
         """Serve a function. Parameters named like a model are given the model; the others come from the request.
 
         Args:
-            function: The function, when used without parentheses. A generator streams.
+            function: The function, when used without parentheses. A generator streams: each item at once, or with
+                the next ones if they come faster than they can be sent. When its client goes, it is closed.
             path: Default ``/`` and the function's name.
             methods: Default POST, and GET as well if every parameter is a scalar.
-            batch: Gathers requests; the function then takes lists, one entry a request, and returns as many results.
+            batch: Gathers requests; the function then takes lists, one entry a request, and returns as many results,
+                or yields them, again and again: see `Batch`.
             idempotent: Whether a request may be run again if the worker dies under it.
             concurrency: Most calls at a time, if the function is async.
         """
@@ -179,7 +181,6 @@ class App:
             spec = EndpointSpec(
                 function.__name__, function, signature, route, verbs, batch, kind, is_stream, idempotent, concurrency, *place
             )  # fmt: skip
-            _check_batch_stream(spec)
             _add(self.endpoints, "endpoint", spec)
             return function
 
@@ -285,14 +286,6 @@ def _check_endpoint(name: str, path: Any, batch: Any, concurrency: Any, place: t
     if not is_whole(concurrency) or concurrency < 1:
         msg = f"{where} has concurrency={concurrency!r}: expected a whole number, 1 or more"
         raise AppError(msg, "", *place)
-
-
-def _check_batch_stream(spec: EndpointSpec) -> None:
-    if spec.batch is not None and spec.is_stream:
-        msg = (
-            f"endpoint {spec.name!r} at {at(spec.file, spec.line)} is a generator and batched: a stream has one reader"
-        )
-        raise AppError(msg, "drop batch=, or return a list", spec.file, spec.line)
 
 
 def _add(registry: dict[str, Any], word: str, spec: Any) -> None:

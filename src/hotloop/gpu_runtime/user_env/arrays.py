@@ -14,6 +14,7 @@ from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, refuse
 
 NPY = "application/x-npy"
 NPY_MAGIC = b"\x93NUMPY"
+_MAX_HEAD_BYTES = 1 << 17
 
 
 def numpy() -> Any:
@@ -88,9 +89,12 @@ def _tensor(value: Any) -> Any:
         raise Mismatch(msg) from None
 
 
-def from_npy(body: bytes, dtype: Any = None) -> Any:
-    """Read an array in numpy's own format; never an object array, which could run code."""
-    file = io.BytesIO(body)
+def from_npy(body: bytes | memoryview, dtype: Any = None) -> Any:
+    """Read an array in numpy's own format; never an object array, which could run code.
+
+    What is given can be written to: it is a view of the body if that can be, else a copy.
+    """
+    file = io.BytesIO(body if isinstance(body, bytes) else bytes(body[:_MAX_HEAD_BYTES]))
     reader = numpy().lib.format
     try:
         version = reader.read_magic(file)
@@ -106,14 +110,27 @@ def from_npy(body: bytes, dtype: Any = None) -> Any:
         msg = f"expected a .npy file of numbers, its header claims {claimed} and {size} bytes follow"
         raise Mismatch(msg)
     array = numpy().frombuffer(body, found, count, file.tell()).reshape(shape, order="F" if is_fortran else "C")
-    return array.astype(dtype or found)  # a copy: what is given to the user can be written to
+    is_as_wanted = dtype is None or dtype == found
+    return array if is_as_wanted and array.flags.writeable and array.flags.aligned else array.astype(dtype or found)
 
 
 def to_npy(array: Any) -> bytes:
     """Write an array in numpy's own format."""
-    file = io.BytesIO()
-    numpy().lib.format.write_array(file, array, allow_pickle=False)
-    return file.getvalue()
+    return b"".join(npy_parts(array))
+
+
+def npy_parts(array: Any) -> tuple[bytes, memoryview]:
+    """Write an array in numpy's own format: the head, and its numbers, as they lie in memory if they do in one piece."""
+    file, writer = io.BytesIO(), numpy().lib.format
+    if not array.flags.c_contiguous and not array.flags.f_contiguous:
+        array = numpy().ascontiguousarray(array)
+    head = writer.header_data_from_array_1_0(array)
+    try:
+        writer.write_array_header_1_0(file, head)
+    except ValueError:  # a type of so many fields that their names need the later version
+        writer.write_array_header_2_0(file, head)
+    numbers = array if array.flags.c_contiguous else array.T
+    return file.getvalue(), memoryview(numbers.reshape(-1).view(numpy().uint8))
 
 
 def _is_exactly(hint: Any, package: str, name: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import Enum
+from typing import Any, Final, Literal
 
 from hotloop.gpu_runtime.user_env.mistakes import AppError, is_number, is_whole, place_of_caller
 
@@ -13,9 +15,37 @@ MAX_MS = 60_000
 _ON_ERROR = ("fail", "bisect", "single")
 
 
+class Done(Enum):
+    """The type of `DONE`, for annotations: ``Iterator[list[str | hotloop.Done]]``."""
+
+    DONE = "done"
+
+    def __repr__(self) -> str:
+        return "hotloop.DONE"
+
+
+DONE: Final = Done.DONE
+"""As an entry of what a batched generator yields: that request's stream is complete."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """How requests are gathered for an endpoint that takes lists.
+
+    The function returns a list with one entry a request. If it is a generator it serves the streams of all of them at a
+    time, as a decode loop does. It yields a list with one entry a request, or a dict of those that have something,
+    ``{index: item}``; the entry `DONE` ends a request's stream. The value of ``yield`` is the set of the indexes whose
+    clients have gone since; what is yielded for those, or behind `DONE`, goes nowhere::
+
+        @app.endpoint(batch=hotloop.Batch(max_size=8))
+        def chat(prompt: list[str], model):
+            active = {index: model.start(text) for index, text in enumerate(prompt)}
+            while active:
+                tokens = model.step(active)  # {index: text}
+                gone = yield {i: hotloop.DONE if text == model.end else text for i, text in tokens.items()}
+                active = {i: s for i, s in active.items() if tokens[i] != model.end and i not in (gone or ())}
+
+    Called by hand, in a unit test, such a generator is iterated with ``for``: ``yield`` then gives None.
 
     Attributes:
         max_size: Most requests in one call.
@@ -57,6 +87,21 @@ class Batch:
             "max_size": self.max_size, "max_wait_ms": self.max_wait_ms, "key": key, "max_cost": self.max_cost,
             "target_ms": self.target_ms,
         }  # fmt: skip
+
+
+def item_of_step(hint: Any) -> Any:
+    """Say what one client gets of what a batched generator yields, by its annotation: an entry that is not `DONE`."""
+    from hotloop.gpu_runtime.user_env import hints
+
+    arguments = typing.get_args(hints.strip(hint))
+    origin = typing.get_origin(hints.strip(hint))
+    if origin not in {list, tuple, dict} or not arguments:
+        return Any
+    entry = hints.strip(arguments[1 if origin is dict else 0])
+    if not hints.is_union(entry):
+        return entry
+    members = [member for member in typing.get_args(entry) if member is not Done]
+    return typing.Union[tuple(members)]  # noqa: UP007  made of what is left
 
 
 def _first_wrong(batch: Batch) -> tuple[str, str, str] | None:

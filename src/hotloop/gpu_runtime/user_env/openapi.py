@@ -11,6 +11,7 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env import arrays, forms, hints, jsonable, msgpack, multipart
+from hotloop.gpu_runtime.user_env.batch import item_of_step
 from hotloop.gpu_runtime.user_env.schemas import Schema, Schemas, object_of
 from hotloop.gpu_runtime.user_env.streams import EVENTS, LINES
 from hotloop.gpu_runtime.user_env.validators import first_line
@@ -172,7 +173,7 @@ def _with_default(parameter: RequestParameter, schema: Schema) -> Schema:
 def _success(endpoint: PlannedEndpoint, schemas: Schemas) -> dict[str, Any]:
     hint = hints.strip(endpoint.returns)
     if endpoint.spec.is_stream:
-        return {"description": "The items, as they come.", "content": _stream(hint, schemas)}
+        return {"description": "The items, as they come.", "content": _stream(endpoint, hint, schemas)}
     if endpoint.spec.batch is not None:  # a request is one entry
         hint = _entry(hint, _SEQUENCES)
     if hint in (bytes, bytearray):
@@ -184,8 +185,9 @@ def _success(endpoint: PlannedEndpoint, schemas: Schemas) -> dict[str, Any]:
     return {"description": "The result.", "content": content}
 
 
-def _stream(hint: Any, schemas: Schemas) -> dict[str, Any]:
-    item = schemas.of(_entry(hint, _ITERATORS), "serialization")
+def _stream(endpoint: PlannedEndpoint, hint: Any, schemas: Schemas) -> dict[str, Any]:
+    step = _entry(hint, _ITERATORS)
+    item = schemas.of(step if endpoint.spec.batch is None else item_of_step(step), "serialization")
     event: Schema = {"type": "string", "description": "Server-sent events; the data of each is one item."}
     return {EVENTS: {"schema": event}, LINES: {"schema": item}}
 

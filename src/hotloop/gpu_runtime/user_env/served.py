@@ -50,7 +50,7 @@ class Served:
         has_key = batch is not None and callable(batch.key)
         return cls(planned, RequestDecoder(planned.parameters), project, planned.spec, has_key)
 
-    def read(self, item: dict[str, Any], body: bytes) -> Entry | Answer:
+    def read(self, item: dict[str, Any], body: bytes | memoryview) -> Entry | Answer:
         """Read a request, and measure it; whatever is wrong with it is its answer.
 
         Args:

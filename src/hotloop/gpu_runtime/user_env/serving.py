@@ -48,21 +48,28 @@ def serve(link: Link, caller: Caller, on_control: OnControl) -> None:
 
 
 def _serve_plainly(inbox: _Inbox, caller: Caller, on_control: OnControl) -> None:
-    while True:
-        message = inbox.take()
-        if message.kind == "call":
-            inbox.run(caller, message)
-        elif message.kind in KINDS:
-            caller.staging.take_in(message)
-        elif not on_control(message):
-            return
+    # No variable here may hold a message: its payload is on loan until nothing holds it.
+    while _goes_on(inbox, caller, on_control, inbox.take()):
+        pass
+
+
+def _goes_on(inbox: _Inbox, caller: Caller, on_control: OnControl, message: Message) -> bool:
+    if message.kind == "call":
+        inbox.run(caller, message)
+    elif message.kind in KINDS:
+        caller.staging.take_in(message)
+    else:
+        return on_control(message)
+    return True
 
 
 class _Inbox:
     """What came and was not dealt with. Cancellations are taken out of it at once, for they are about the rest.
 
     Attributes:
+        left: The requests whose clients went, of calls that wait or run for others as well.
         on_cancel: Hears of a cancelled call that neither waits nor runs here: it is done, or a task of the loop's.
+        is_task: Says which of the two it is.
     """
 
     def __init__(self, link: Link) -> None:
@@ -70,9 +77,11 @@ class _Inbox:
         self._waiting: deque[Message] = deque()
         self._running = 0
         self._cancelled: set[int] = set()
+        self.left: set[int] = set()
         self._poll = select.poll()  # select() refuses descriptors above 1023
         self._poll.register(link.fileno(), select.POLLIN)
         self.on_cancel: Callable[[int], object] = lambda _: None
+        self.is_task: Callable[[int], bool] = lambda _: False
 
     @property
     def is_empty(self) -> bool:
@@ -92,18 +101,24 @@ class _Inbox:
         """Run a call of a sync endpoint, unless its client is gone already."""
         call_id = message.header["id"]
         if call_id in self._cancelled:
-            self._cancelled.discard(call_id)
             caller.refuse(message)
+            self.forget(message)
             return
         self._running = call_id
         try:
-            caller.handle(message, self.is_cancelled)
+            caller.handle(message, self)
         finally:
             self._running = 0
-            self._cancelled.discard(call_id)
+            self.forget(message)
+
+    def forget(self, message: Message) -> None:
+        """Take note that a call is done."""
+        self._cancelled.discard(message.header["id"])
+        if self.left:
+            self.left.difference_update([item["id"] for item in message.header["items"]])
 
     def is_cancelled(self, call_id: int) -> bool:
-        """Whether the client of a call is gone; looks at the link."""
+        """Whether all clients of a call are gone; looks at the link."""
         self.take_ready()
         while self._poll.poll(0):
             self.read()
@@ -137,9 +152,13 @@ class _Inbox:
             if message.kind != "cancel":
                 self._waiting.append(message)
                 continue
-            call_id = message.header["id"]
+            call_id, item_id = message.header["id"], message.header.get("item")
             waits = any(m.kind == "call" and m.header["id"] == call_id for m in self._waiting)
-            if waits or call_id == self._running:
+            is_here = waits or call_id == self._running
+            if item_id is not None:
+                if is_here or self.is_task(call_id):
+                    self.left.add(item_id)
+            elif is_here:
                 self._cancelled.add(call_id)
             else:
                 self.on_cancel(call_id)
@@ -154,6 +173,7 @@ class _Loop:
         self._on_control = on_control
         self._tasks: dict[int, asyncio.Task[None]] = {}
         inbox.on_cancel = self._cancel
+        inbox.is_task = self._tasks.__contains__
 
     async def run(self) -> None:
         """Serve until stopped; what still runs then is cancelled."""
@@ -201,12 +221,13 @@ class _Loop:
         if self._inbox.pop_cancelled(call_id):
             self._caller.refuse(message)
             return
-        task = asyncio.get_running_loop().create_task(self._caller.handle_async(message))
+        task = asyncio.get_running_loop().create_task(self._caller.handle_async(message, self._inbox))
         self._tasks[call_id] = task
         task.add_done_callback(lambda task: self._finished(message, task, done))
 
     def _finished(self, message: Message, task: asyncio.Task[None], done: asyncio.Future[Any]) -> None:
         self._tasks.pop(message.header["id"], None)
+        self._inbox.forget(message)
         # One that was cancelled before its first step had no chance to answer.
         error = self._refuse(message) if task.cancelled() else task.exception()
         if error is not None and not done.done():  # the link is gone, or we are wrong: not the user's error

@@ -17,6 +17,7 @@ from hotloop.gpu_runtime.user_env.values import OCTETS, TEXT
 
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
+_MARKED = frozenset({EVENTS, LINES})
 
 
 class StreamWriter:
@@ -28,6 +29,11 @@ class StreamWriter:
 
     def __init__(self, accept: str) -> None:
         self.type = next((kind for kind in (EVENTS, LINES) if kind in accept), "")
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether only the pieces themselves show where one item ends."""
+        return self.type not in _MARKED
 
     def start(self, first: Any) -> str:
         """Settle the content type by the first item, and give it as the response's header says it."""
@@ -42,12 +48,13 @@ class StreamWriter:
         Raises:
             jsonable.NotEncodable: It has no form in JSON.
         """
+        if self.type == EVENTS:
+            return _event(item.encode("utf-8", "replace") if isinstance(item, str) else jsonable.dumps(item))
         if self.type == LINES:
             return jsonable.dumps(item) + b"\n"
         if isinstance(item, bytes | bytearray | memoryview) and self.type == OCTETS:
             return bytes(item)
-        content = item.encode("utf-8", "replace") if isinstance(item, str) else jsonable.dumps(item)
-        return _event(content) if self.type == EVENTS else content
+        return item.encode("utf-8", "replace") if isinstance(item, str) else jsonable.dumps(item)
 
     def write_error(self, answer: Answer) -> bytes:
         """Write the error that ends a stream where its format has room for one."""
@@ -57,5 +64,7 @@ class StreamWriter:
 
 
 def _event(content: bytes) -> bytes:
+    if b"\n" not in content and b"\r" not in content:
+        return b"data: %b\n\n" % content
     lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     return b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"

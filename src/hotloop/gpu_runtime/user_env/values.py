@@ -27,6 +27,7 @@ OCTETS = "application/octet-stream"
 FORM = "application/x-www-form-urlencoded"
 TEXT = "text/plain"
 _ANYTHING = frozenset({"", "*/*", JSON})
+_NEVER_RAW = frozenset({JSON, multipart.TYPE, *msgpack.TYPES})
 
 
 class BadRequest(Exception):
@@ -57,7 +58,7 @@ class RequestDecoder:
         self._raw = _raw_field(fields)
         self._text = fields[0].name if len(fields) == 1 and fields[0].hint is str else ""
 
-    def decode(self, header: dict[str, Any], body: bytes) -> dict[str, Any]:
+    def decode(self, header: dict[str, Any], body: bytes | memoryview) -> dict[str, Any]:
         """Give the arguments of one request.
 
         Args:
@@ -78,16 +79,19 @@ class RequestDecoder:
             raise BadRequest(422, f"{where or 'body'}: {error.message}", where) from None
         return found
 
-    def _from_body(self, content_type: str, body: bytes) -> dict[str, Any]:
+    def _from_body(self, content_type: str, body: bytes | memoryview) -> dict[str, Any]:
         kind = content_type.partition(";")[0].strip().lower()
+        if self._raw is not None and kind not in _NEVER_RAW and not kind.endswith("+json"):
+            found = self._raw(kind, body)
+            if found is not None:
+                return found
+        body = bytes(body)
         if kind == JSON or kind.endswith("+json"):
             return self._decode(_parsed(body))
         if kind in msgpack.TYPES:
             return self._decode(_unpacked(body))
         if kind == multipart.TYPE:
             return self._from_parts(content_type, body)
-        if self._raw is not None and (found := self._raw(kind, body)) is not None:
-            return found
         if kind == FORM and not body.lstrip().startswith(b"{"):  # curl -d '{...}' says it is a form
             return self._from_query(body.decode("utf-8", "replace"))
         if kind == TEXT and self._text:
@@ -213,7 +217,7 @@ def _merged(from_body: dict[str, Any], from_query: dict[str, Any]) -> dict[str, 
     return {**from_body, **from_query}
 
 
-def _raw_field(fields: list[records.Field]) -> Callable[[str, bytes], dict[str, Any] | None] | None:
+def _raw_field(fields: list[records.Field]) -> Callable[[str, bytes | memoryview], dict[str, Any] | None] | None:
     """Make what reads the body as the one parameter that is bytes or an array; None if there isn't exactly one."""
     raw = [(field.name, forms.without_none(field.hint)) for field in fields]
     raw = [(name, hint) for name, hint in raw if forms.is_binary(hint)]
@@ -224,8 +228,8 @@ def _raw_field(fields: list[records.Field]) -> Callable[[str, bytes], dict[str, 
         return lambda _, body: {name: hint(body)}
     dtype = arrays.dtype_of(hint)
 
-    def read_array(kind: str, body: bytes) -> dict[str, Any] | None:
-        if kind != arrays.NPY and not body.startswith(arrays.NPY_MAGIC):
+    def read_array(kind: str, body: bytes | memoryview) -> dict[str, Any] | None:
+        if kind != arrays.NPY and body[: len(arrays.NPY_MAGIC)] != arrays.NPY_MAGIC:
             return None
         try:
             return {name: arrays.from_npy(body, dtype)}

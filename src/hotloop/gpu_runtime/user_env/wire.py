@@ -15,6 +15,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from hotloop.gpu_runtime.user_env.lending import KINDS, Borrower, Lender, Payload, pieces_of
+
 MAX_FRAME_BYTES = 1 << 31
 MAX_FDS = 250  # Linux passes at most 253 in one message (SCM_MAX_FD)
 
@@ -32,10 +34,13 @@ class BadFrame(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One frame: its header, its payload, the descriptors that came with it (the receiver owns and closes them)."""
+    """One frame: its header, its payload, the descriptors that came with it (the receiver owns and closes them).
+
+    A payload that was lent is a view of shared memory (`lending`); frames of other kinds have bytes.
+    """
 
     header: dict[str, Any]
-    payload: bytes = b""
+    payload: Any = b""
     fds: tuple[int, ...] = ()
 
     @property
@@ -44,10 +49,26 @@ class Message:
         return self.header["kind"]
 
 
-def pack(header: dict[str, Any], payload: bytes | bytearray | memoryview = b"") -> bytes:
+def pack(header: dict[str, Any], payload: Payload = b"") -> bytes:
     """Make the bytes of one frame (its descriptors travel beside them)."""
     head = _encode(header).encode("utf-8", "surrogateescape")
-    return b"".join((_LENGTHS.pack(4 + len(head) + len(payload), len(head)), head, payload))
+    pieces = pieces_of(payload)
+    return b"".join((_LENGTHS.pack(4 + len(head) + sum(map(len, pieces)), len(head)), head, *pieces))
+
+
+def prepare(
+    header: dict[str, Any], payload: Payload, fds: tuple[int, ...], lender: Lender | None
+) -> tuple[bytes, tuple[int, ...]]:
+    """Make the bytes of one frame, its payload lent if it is large.
+
+    Returns:
+        The bytes, and the descriptors of a buffer to send along and to close then.
+    """
+    is_lendable = header["kind"] in KINDS and not fds
+    loan = lender.lend(payload) if lender is not None and is_lendable else None
+    if loan is None:
+        return pack({**header, "fds": len(fds)} if fds else header, payload), ()
+    return pack({**header, "loan": loan.header, **({"fds": len(loan.fds)} if loan.fds else {})}), loan.fds
 
 
 class FrameReader:
@@ -56,6 +77,7 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._fds: list[int] = []
+        self._borrower = Borrower()
 
     def feed(self, data: bytes, fds: tuple[int, ...] | list[int] = ()) -> list[Message]:
         """Add received bytes and descriptors.
@@ -95,16 +117,39 @@ class FrameReader:
         del buffer[: 4 + length]
         count = header.get("fds", 0)
         fds, self._fds = tuple(self._fds[:count]), self._fds[count:]
-        return Message(header, payload, fds)
+        loan: dict[str, Any] | None = header.pop("loan", None) if header.get("kind") in KINDS else None
+        if loan is None:
+            return Message(header, payload, fds)
+        header.pop("fds", None)
+        return Message(header, self._borrow(loan, fds))
+
+    def close(self) -> None:
+        """Let go of what came and belongs to no whole frame."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+        self._borrower.close()
+
+    def _borrow(self, loan: dict[str, Any], fds: tuple[int, ...]) -> memoryview:
+        try:
+            return self._borrower.take(loan, fds)
+        except (OSError, KeyError) as error:
+            msg = f"a frame's payload in shared memory can't be mapped: {error!r}"
+            raise BadFrame(msg) from error
 
 
 class Link:
-    """A blocking socket that carries frames. One reader and one writer at a time."""
+    """A blocking socket that carries frames. One reader and one writer at a time.
+
+    Attributes:
+        lender: Sends large payloads in shared memory; None until the other end is one that can do with it.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._reader = FrameReader()
         self._ready: list[Message] = []
+        self.lender: Lender | None = None
 
     def fileno(self) -> int:
         """The socket's descriptor, to wait on. Check `has_message` first: a frame may have been read already."""
@@ -115,23 +160,23 @@ class Link:
         """Whether `receive` returns without waiting for the socket."""
         return bool(self._ready)
 
-    def send(
-        self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b"", fds: tuple[int, ...] = ()
-    ) -> None:
+    def send(self, header: dict[str, Any], payload: Payload = b"", fds: tuple[int, ...] = ()) -> None:
         """Send one frame, blocking until all of it is written.
 
         Raises:
             LinkClosed: The other side is gone.
         """
-        if fds:
-            header = {**header, "fds": len(fds)}
-        data = memoryview(pack(header, payload))
+        packed, lent = prepare(header, payload, fds, self.lender)
+        data = memoryview(packed)
         try:
-            sent = send_with_fds(self._socket, data, fds) if fds else 0
+            sent = send_with_fds(self._socket, data, (*fds, *lent)) if fds or lent else 0
             while sent < len(data):
                 sent += self._socket.send(data[sent:])
         except (BrokenPipeError, ConnectionResetError) as error:
             raise LinkClosed from error
+        finally:
+            for fd in lent:
+                os.close(fd)
 
     def receive(self) -> Message:
         """Wait for the next frame.
@@ -164,6 +209,9 @@ class Link:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+        self._reader.close()
+        if self.lender is not None:
+            self.lender.close()
 
 
 def send_with_fds(sock: socket.socket, data: bytes | memoryview, fds: tuple[int, ...]) -> int:

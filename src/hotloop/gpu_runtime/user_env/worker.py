@@ -25,6 +25,7 @@ from typing import Any
 from hotloop.gpu_runtime.user_env import problem, resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
+from hotloop.gpu_runtime.user_env.lending import Lender, Payload
 from hotloop.gpu_runtime.user_env.models import Hosted, HostFailed, Models, Runtime, hosted_from
 from hotloop.gpu_runtime.user_env.probe import ProbeRunner
 from hotloop.gpu_runtime.user_env.rehearse import rehearse
@@ -61,9 +62,7 @@ class Worker:
         self._probes: ProbeRunner | None = None
         self._plan: resolve.Plan | None = None
 
-    def tell(
-        self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b"", fds: tuple[int, ...] = ()
-    ) -> None:
+    def tell(self, header: dict[str, Any], payload: Payload = b"", fds: tuple[int, ...] = ()) -> None:
         """Send a frame to the runtime, from any thread."""
         with self._lock:
             self._link.send(header, payload, fds)
@@ -165,6 +164,7 @@ class Worker:
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
         })  # fmt: skip
         # What comes from here on is done while the first request is on its way.
+        self._link.lender = Lender()
         self._plan = plan
         self._caller = Caller(plan, self._models.values, self.tell, self._project)
         self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)

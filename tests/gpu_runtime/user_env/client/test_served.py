@@ -49,6 +49,23 @@ def embed(text: list[str]) -> list[tuple[int, float]]:
     return [(len(each), 0.5) for each in text]
 
 
+told = []
+
+
+@app.endpoint(batch=hotloop.Batch(max_size=8))
+def talk(to: list[int]) -> Iterator[dict[int, Answer | hotloop.Done]]:
+    step = 0
+    while True:
+        say = Answer(str(step), Mood.GOOD, datetime.date(2026, 1, 2))
+        told.extend((yield {index: say if step < end else hotloop.DONE for index, end in enumerate(to)}))
+        step += 1
+
+
+@app.endpoint
+def told_so_far() -> list[int]:
+    return told
+
+
 @app.endpoint(path="/v1/size")
 def size(image: bytes, factor: int = 1) -> int:
     return len(image) * factor
@@ -193,6 +210,40 @@ def test_a_stream_closed_early_ends_the_generator(driver):
         assert [next(stream) for _ in range(100)] == list(range(100))
 
     assert Client(driver.address).now() == "noon"  # the one worker is free again
+
+
+def test_streams_of_one_batch_end_each_for_itself(driver, module):
+    async def main():
+        async with AsyncClient(driver.address, app=module.app) as client:
+
+            async def listen(to: int) -> list[str]:
+                return [item.text async for item in await client.talk(to=to)]
+
+            return await asyncio.gather(*[listen(to) for to in range(20)])
+
+    assert asyncio.run(main()) == [[str(step) for step in range(to)] for to in range(20)]
+
+
+def test_a_client_that_leaves_a_batch_of_streams_leaves_the_others_going(driver):
+    async def main():
+        async with AsyncClient(driver.address) as client:
+            first = await client.talk(to=10**9)
+            await anext(first)
+            pair = [asyncio.create_task(client.talk(to=10**9)) for _ in range(2)]  # they wait for the worker together
+            waiting = b'hotloop_queue_items{endpoint="talk"} 2'
+            while waiting not in driver.get("/metrics").body:  # noqa: ASYNC110  the queue is another process's
+                await asyncio.sleep(0)
+            await first.aclose()
+            leaving, staying = [await task for task in pair]
+            await anext(leaving)
+            await leaving.aclose()
+            items = [await anext(staying) for _ in range(5000)]
+            await staying.aclose()
+            return items, await client.told_so_far()
+
+    items, told = asyncio.run(main())
+    assert [item["text"] for item in items] == [str(step) for step in range(5000)]
+    assert len(told) == 1
 
 
 def test_a_stream_that_breaks_off_raises_what_the_generator_raised(driver):

@@ -128,4 +128,9 @@ def _one_result(spec: EndpointSpec, hint: Any) -> Any:
     if not spec.is_stream and spec.batch is None:
         return hint
     arguments = typing.get_args(hint)
-    return arguments[0] if arguments else Any
+    entry = arguments[0] if arguments else Any
+    if not spec.is_stream or spec.batch is None:
+        return entry
+    from hotloop.gpu_runtime.user_env.batch import item_of_step
+
+    return item_of_step(entry)
