@@ -16,6 +16,7 @@ from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.metrics import Metrics, Reading
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.scheduler.lane import Batch
+from hotloop.gpu_runtime.workers import Worker
 
 SAMPLE = re.compile(r'(\w+)(?:\{((?:\w+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? (\S+)')
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -54,9 +55,11 @@ def test_every_kind_of_event_is_counted():
     counted = counting()
     observer: Observer = counted
     endpoint = EndpointSpec("embed", "/embed")
-    call = Call(1, Batch(endpoint, [1, 2], units=10.0, padding=2.0), {1: pending(9.999), 2: pending(9.98)})
+    worker = Worker(0, lambda *_: True)
+    batch = Batch(endpoint, [1, 2], units=10.0, padding=2.0)
+    call = Call(1, batch, worker, {1: pending(9.999), 2: pending(9.98)})
     observer.call_began(call, 10.0)
-    observer.call_began(Call(2, Batch(endpoint, [3]), {3: pending(10.0)}), 10.0)
+    observer.call_began(Call(2, Batch(endpoint, [3]), worker, {3: pending(10.0)}), 10.0)
     observer.call_ended(call, 0.25)
     observer.call_ended(call, None)
     observer.answered(pending(), 200, 0.3)

@@ -12,18 +12,9 @@ from hotloop.gpu_runtime.batching import Batch, EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY
+from hotloop.gpu_runtime.workers import Send, Worker
 
 PROBE_HEADER = b"x-hotloop-probe"
-
-Send = Callable[[dict[str, Any], bytes], object]
-
-
-def was_sent(send: Send, header: dict[str, Any], payload: bytes) -> bool:
-    """Send a frame to a worker; False if the worker is gone."""
-    try:
-        return send(header, payload) is not False
-    except (OSError, EOFError):
-        return False
 
 
 class Exchange(Protocol):
@@ -197,12 +188,14 @@ class Call:
 
     Attributes:
         batch: What the scheduler let go; it wants it back when the call is done.
+        worker: Who has it.
         items: Its requests by identifier.
         is_cancelled: Whether the worker was told that nobody waits any more.
     """
 
     id: int
     batch: Batch
+    worker: Worker
     items: dict[int, Pending]
     is_cancelled: bool = False
 
@@ -219,12 +212,18 @@ class Call:
 
 @dataclass(slots=True)
 class Generation:
-    """A worker that is active, or that finishes what it has."""
+    """The workers that run one revision: active, or finishing what they have.
+
+    Attributes:
+        workers: Those that get calls, the one that became ready first before the others.
+        calls: What they were sent and have not answered, by identifier.
+        headers: Names it in answers.
+    """
 
     number: int
     revision: int
     routes: Routes
-    send: Send
+    workers: list[Worker]
     calls: dict[int, Call] = field(default_factory=dict[int, Call])
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -233,6 +232,24 @@ class Generation:
             (b"x-hotloop-generation", b"%d" % self.number),
             (b"x-hotloop-revision", b"%d" % self.revision),
         )
+
+    @property
+    def send(self) -> Send:
+        """Sends a frame to any one of its workers."""
+        return self.workers[0].send
+
+    def dismiss(self, number: int | None) -> list[Worker]:
+        """Have one worker, or all, get no more calls; returns whoever got some until now."""
+        gone = [worker for worker in self.workers if number in {None, worker.number}]
+        self.workers[:] = [worker for worker in self.workers if worker not in gone]
+        return gone
+
+    def take_calls(self, number: int | None) -> list[Call]:
+        """Take out what one worker, or all, did not answer."""
+        taken = [call for call in self.calls.values() if number in {None, call.worker.number}]
+        for call in taken:
+            del self.calls[call.id]
+        return taken
 
 
 class InnerExchange:
