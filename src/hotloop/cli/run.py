@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from hotloop.cli.serve import App, Host, Json, Port, Project, Python
+from hotloop.cli.serve import App, Host, Json, Port, Project, Python, Replicas
 
 
 def run(
@@ -15,10 +15,11 @@ def run(
     python: Python = None,
     host: Host = None,
     port: Port = None,
+    replicas: Replicas = None,
     json: Json = False,
 ) -> None:
     """Serve the app as it is now, until Ctrl-C. Saves change nothing."""
     from hotloop.cli.serving import Choice, serve
 
-    choice = Choice(path, app, python, host, port, is_json=json, is_watching=False)
+    choice = Choice(path, app, python, host, port, is_json=json, is_watching=False, replicas=replicas)
     raise typer.Exit(serve(choice))

@@ -19,6 +19,10 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 
 Port = Annotated[
     int | None, typer.Option("--port", help="Port to listen on, 0 for any; else 8000 or the next free one.")
 ]
+Replicas = Annotated[
+    int | None,
+    typer.Option("--replicas", metavar="N", help="Workers that serve at a time; else what the app says, or one."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line, and nothing else.")]
 
 
@@ -28,6 +32,7 @@ def serve(
     python: Python = None,
     host: Host = None,
     port: Port = None,
+    replicas: Replicas = None,
     json: Json = False,
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
@@ -36,5 +41,5 @@ def serve(
     """Serve the app and reload it after each save, with the models kept in memory."""
     from hotloop.cli.serving import Choice, serve
 
-    choice = Choice(path, app, python, host, port, is_json=json, is_once=once)
+    choice = Choice(path, app, python, host, port, is_json=json, is_once=once, replicas=replicas)
     raise typer.Exit(serve(choice))

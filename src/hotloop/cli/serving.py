@@ -18,6 +18,7 @@ from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.errors import HotloopError, UsageError
+from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect_local
 
@@ -42,6 +43,7 @@ class Choice:
     is_json: bool
     is_watching: bool = True
     is_once: bool = False
+    replicas: int | None = None
 
 
 def serve(choice: Choice) -> int:
@@ -64,6 +66,7 @@ def resolve(choice: Choice) -> ServeOptions:
     settings = config.load(project)
     if choice.port is not None:
         config.check_port(choice.port, "--port", "write it as --port 8000")
+    _check_replicas(choice.replicas)
     location = config.locate_app(project, choice.app or settings.app)
     port = choice.port if choice.port is not None else settings.port
     declared = environment.declared_packages(project / location.file)
@@ -79,7 +82,14 @@ def resolve(choice: Choice) -> ServeOptions:
         is_once=choice.is_once,
         packages=(*declared.packages, *declared.data_packages),
         key_weights=config.read_key_weights(project, settings.key_weights),
+        replicas=choice.replicas or 0,
     )
+
+
+def _check_replicas(replicas: int | None) -> None:
+    if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
+        msg = f"--replicas is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
+        raise UsageError(msg, hint="write it as --replicas 2")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:

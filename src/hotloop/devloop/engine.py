@@ -45,6 +45,7 @@ class ServeOptions:
         is_once: Stop after the first outcome.
         packages: Requirements that the app declares.
         key_weights: How much of the machine an API key is due; 1 for those that are not named.
+        replicas: How many workers serve at a time; 0 for as many as the app says.
     """
 
     project: Path
@@ -58,6 +59,7 @@ class ServeOptions:
     is_once: bool = False
     packages: tuple[str, ...] = ()
     key_weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)
+    replicas: int = 0
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -72,6 +74,7 @@ class ServeOptions:
             "environment": dict(os.environ),
             "packages": list(self.packages),
             "weights": self.key_weights,
+            "replicas": self.replicas,
         }
 
 

@@ -115,7 +115,7 @@ def _reading(dispatcher: Dispatcher) -> Reading:
     active = dispatcher.active
     if active is None:
         return Reading(held=dispatcher.num_waiting)
-    return Reading(tuple(dispatcher.load()), 0, active.number, active.revision)
+    return Reading(tuple(dispatcher.load()), 0, active.number, active.revision, len(active.workers))
 
 
 async def _listen(config: RuntimeConfig, surface: Surface) -> http.Server:
