@@ -66,6 +66,8 @@ def test_version_is_printed():
         (["serve", "--prot", "1"], "No such option"),
         (["serve", "nowhere"], "nowhere is not there"),
         (["serve", "--port", "65536"], "--port is 65536"),
+        (["serve", "--replicas", "0"], "--replicas is 0, a number of workers from 1 to 64 was expected"),
+        (["run", "--replicas", "65"], "--replicas is 65, a number of workers from 1 to 64 was expected"),
         (["stats", "--since", "yesterday"], "--since is 'yesterday'"),
         (["sync"], "dev sync needs --why PATH or --confirm"),
         (["sync", "--confirm"], "no dev serve runs for"),

@@ -85,7 +85,7 @@ def test_every_kind_of_event_is_counted():
 
 def test_gauges_say_what_is_and_forget_what_was():
     load = EndpointLoad("embed", num_waiting=3, num_calls=2, wait_s=0.5, per_call_s=0.1, per_unit_s=0.0)
-    state = [Reading((load,), 0, 7, 9), Reading(held=4)]
+    state = [Reading((load,), 0, 7, 9, 2), Reading(held=4)]
     counted = Metrics(lambda: state.pop(0))
 
     busy, idle = parsed(counted.render()), parsed(counted.render())
@@ -97,6 +97,7 @@ def test_gauges_say_what_is_and_forget_what_was():
     assert not [key for key in idle if key[0] in {"hotloop_queue_items", "hotloop_calls"}]
     assert (busy["hotloop_held_items",], idle["hotloop_held_items",]) == (0, 4)
     assert idle["hotloop_generation",] == 0
+    assert (busy["hotloop_workers",], idle["hotloop_workers",]) == (2, 0)
 
 
 @given(st.lists(st.floats(0, 1e6)))

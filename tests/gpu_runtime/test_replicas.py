@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from bisect import bisect
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,13 +116,20 @@ def test_the_option_overrides_what_the_app_says(tmp_path: Path):
 
 
 def test_one_worker_is_one_process_and_nothing_is_told_of_it(tmp_path: Path):
-    with RuntimeDriver(tmp_path, {"app.py": APP}, replicas=1) as driver:
+    app = SECOND.format(otherwise="pass")
+    environment = {**os.environ, "MARK": str(tmp_path / "mark")}
+    with RuntimeDriver(tmp_path, {"app.py": app}, replicas=1, environment=environment) as driver:
         driver.wait_for(events.StandbyReady)
-        driver.wait_reload(driver.save({"app.py": APP.replace("VERSION = 1", "VERSION = 2")}))
+        driver.wait_for(events.StandbyReady)  # of the better zygote
+        driver.wait_reload(driver.save({"app.py": app + "# edited\n"}))
         driver.wait_for(events.StandbyReady)
 
-        assert driver.call("version", n=0).json == 2
+        assert driver.call("pid").generation == 2
         assert of(driver, events.WorkersServing) == []
+        until_s = time.monotonic() + 20
+        while len(driver.tree()) > 3 and time.monotonic() < until_s:
+            time.sleep(0.01)  # the worker that was replaced may be ending
+        assert len(driver.tree()) == 3  # zygote, worker, standby
 
 
 def test_a_killed_worker_is_replaced_in_its_generation_and_no_idempotent_request_is_lost(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hotloop.gpu_runtime.batching import Batch, BatchSpec, EndpointSpec, Queues
-from hotloop.gpu_runtime.workers import Worker, least_loaded
+from hotloop.gpu_runtime.calls import InnerExchange
+from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.workers import Send, Worker, least_loaded
 from tests.gpu_runtime.front import Front, fronting, run, until
 
 ECHO = EndpointSpec("echo", "/echo")
@@ -347,6 +351,114 @@ def test_a_cancellation_reaches_the_worker_that_has_the_call():
             await until(lambda: second.cancelled)
 
             assert (second.cancelled, first.cancelled) == ([call.header["id"]], [])
+
+    run(main())
+
+
+# --- any history ------------------------------------------------------------------------------------------------
+
+
+class Asked(InnerExchange):
+    """A request: what was answered, and which generation was the newest when it came."""
+
+    def __init__(self, path: str, newest: int) -> None:
+        super().__init__("POST", path, "", [], b"")
+        self.newest = newest
+        self.num_answers = 0
+
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        self.num_answers += 1
+        super().respond(status, headers, body)
+
+    @property
+    def generation(self) -> int:
+        return int(dict(self.answer_headers).get(b"x-hotloop-generation", b"0"))
+
+
+class Machine:
+    """A dispatcher with workers on paper: they keep their calls until they answer them or die."""
+
+    def __init__(self) -> None:
+        self.dispatcher = Dispatcher(lambda: 0.0, lambda event: None, hold_timeout_s=60)
+        self.asked: list[Asked] = []
+        self.calls: dict[int, tuple[int, int, dict]] = {}  # by id: generation, worker, frame
+        self.alive: list[tuple[int, int]] = []
+        self.newest = 0
+        self.made = 0
+
+    def send(self, generation: int, worker: int, header: dict) -> bool:
+        if header["kind"] == "call":
+            assert generation == self.newest
+            others = [frame for g, w, frame in self.calls.values() if (g, w) == (generation, worker)]
+            is_sync = header["endpoint"] != "slow"
+            num_alike = sum((frame["endpoint"] != "slow") == is_sync for frame in others)
+            assert num_alike < (1 if is_sync else SLOW.concurrency)
+            self.calls[header["id"]] = (generation, worker, header)
+        return True
+
+    def worker(self) -> tuple[int, Send]:
+        self.made += 1
+        generation, number = self.newest, self.made
+        self.alive.append((generation, number))
+        return number, lambda header, payload: self.send(generation, number, header)
+
+    def do(self, what: str, which: int) -> None:
+        if what in {"echo", "safe", "slow"}:
+            exchange = Asked(f"/{what}", self.newest)
+            self.asked.append(exchange)
+            self.dispatcher.handle(exchange)
+        elif what == "activate":
+            self.newest += 1
+            number, send = self.worker()
+            self.dispatcher.activate(self.newest, self.newest, ENDPOINTS, send, number)
+        elif what == "join" and any(g == self.newest for g, _ in self.alive):
+            number, send = self.worker()
+            self.dispatcher.join(self.newest, number, send)
+        elif what == "die" and self.alive:
+            generation, number = self.alive.pop(which % len(self.alive))
+            self.calls = {n: call for n, call in self.calls.items() if call[:2] != (generation, number)}
+            self.dispatcher.lost(generation, "SIGKILL", number)
+        elif what == "answer" and self.calls:
+            self.answer(sorted(self.calls)[which % len(self.calls)])
+        elif what == "leave" and (waiting := [each for each in self.asked if not each.done.done()]):
+            leaving = waiting[which % len(waiting)]
+            if leaving.on_disconnect is not None:
+                leaving.on_disconnect()
+                self.asked.remove(leaving)
+
+    def answer(self, call_id: int) -> None:
+        generation, _, header = self.calls.pop(call_id)
+        items = [{"id": item["id"], "status": 200, "type": "text/plain", "size": 0} for item in header["items"]]
+        result = {"kind": "result", "id": call_id, "compute_s": 0.1, "items": items}
+        self.dispatcher.deliver(generation, Message(result, b""))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["echo", "echo", "safe", "slow", "answer", "answer", "join", "activate", "die", "leave"]),
+            st.integers(0, 9),
+        ),
+        max_size=60,
+    )
+)
+def test_after_any_history_each_request_has_one_answer_and_none_of_a_replaced_generation(history):
+    async def main():
+        machine = Machine()
+        for what, which in history:
+            machine.do(what, which)
+        machine.do("activate", 0)
+        while machine.calls:
+            machine.do("answer", 0)
+
+        for exchange in machine.asked:
+            assert exchange.num_answers == 1
+            assert exchange.status in {200, 502}
+            assert exchange.status == 502 or exchange.generation >= max(1, exchange.newest)
+        assert machine.dispatcher.num_waiting == 0
+        assert all(machine.dispatcher.is_idle(number) for number in range(machine.newest + 1))
+        assert [load.num_calls for load in machine.dispatcher.load()] == [0] * len(ENDPOINTS)
 
     run(main())
 

@@ -44,7 +44,7 @@ class _Line:
         while self.new and len(self.sent) < WINDOW * self.max_size:
             pending = self.new[0]
             size = len(pending.exchange.body)
-            if pending.is_waiting:
+            if pending.is_waiting and pending.id not in self.sent:
                 if self.sent_bytes + size > MAX_AHEAD_BYTES:
                     break
                 self.sent[pending.id] = size
