@@ -70,6 +70,12 @@ def safe(n: int, table) -> int:
 def version(n: int) -> int:
     time.sleep(0.002)
     return VERSION
+
+
+@app.endpoint(batch=hotloop.Batch(max_size=4, key=len))
+def shout(text: list[str]) -> list[str]:
+    time.sleep(0.002)
+    return [f"{os.getpid()} {each.upper()}" for each in text]
 """
 
 
@@ -106,6 +112,15 @@ def test_as_many_sync_calls_run_at_a_time_as_there_are_workers(driver: RuntimeDr
     assert {answer.generation for answer in answers} == {1}
     assert sorted(loadings(driver)) == ["LOADING session", "LOADING table"]
     assert b"\nhotloop_workers 2\n" in driver.get("/metrics").body
+
+
+def test_requests_that_only_workers_can_measure_are_answered_by_either_of_them(driver: RuntimeDriver):
+    texts = ["a" * (1 + n % 7) + str(n) for n in range(200)]
+    with ThreadPoolExecutor(24) as pool:
+        answers = [call.result() for call in [pool.submit(driver.call, "shout", text=text) for text in texts]]
+
+    assert [answer.json.partition(" ")[2] for answer in answers] == [text.upper() for text in texts]
+    assert len({answer.json.partition(" ")[0] for answer in answers}) == 2
 
 
 def test_the_option_overrides_what_the_app_says(tmp_path: Path):

@@ -326,6 +326,21 @@ def test_an_idle_worker_of_a_replaced_generation_that_dies_does_not_hide_the_oth
     run(main())
 
 
+def test_the_death_of_the_busy_worker_of_a_replaced_generation_leaves_the_others_idle():
+    async def main():
+        async with fronting() as front:
+            old = [front.worker(1, ECHO), front.join(1, 7)]
+            await ask(front, "/echo", 1)
+            await old[0].call()
+            front.worker(2, ECHO)
+            old[0].die()
+            await until(lambda: old[0].num_lost is not None)
+
+            assert front.idle == [1]
+
+    run(main())
+
+
 def test_a_stopped_front_answers_what_every_worker_has():
     async def main():
         async with fronting() as front:

@@ -63,7 +63,7 @@ class _Line:
 
 
 class Ahead:
-    """What one generation's workers were sent ahead.
+    """What one generation's workers were sent ahead. What one has that died goes whole with its call, to another one.
 
     Args:
         endpoints: What they serve.
@@ -101,13 +101,6 @@ class Ahead:
         if holder is not None:
             self._unwanted.setdefault(holder, []).append(pending.id)
             self._schedule()
-
-    def lost(self, worker: Worker) -> None:
-        """Take note that a worker is gone, with what it had."""
-        self._unwanted.pop(worker, None)
-        for line in self._lines.values():
-            for request_id in [number for number, holder in line.holders.items() if holder is worker]:
-                line.forget(request_id)
 
     def close(self) -> None:
         """Send nothing any more."""

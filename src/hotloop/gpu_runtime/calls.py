@@ -238,11 +238,11 @@ class Generation:
         """Sends a frame to any one of its workers."""
         return self.workers[0].send
 
-    def dismiss(self, number: int | None) -> list[Worker]:
-        """Have one worker, or all, get no more calls; returns whoever got some until now."""
-        gone = [worker for worker in self.workers if number in {None, worker.number}]
-        self.workers[:] = [worker for worker in self.workers if worker not in gone]
-        return gone
+    def dismiss(self, number: int | None) -> bool:
+        """Have one worker, or all, get no more calls; False if there is none such."""
+        before = len(self.workers)
+        self.workers[:] = [worker for worker in self.workers if number not in {None, worker.number}]
+        return len(self.workers) < before
 
     def take_calls(self, number: int | None) -> list[Call]:
         """Take out what one worker, or all, did not answer."""

@@ -322,11 +322,8 @@ class Dispatcher:
 
     def _dismiss(self, generation: Generation, number: int | None) -> None:
         """Have a worker get no more calls. Without any the generation is not active any more."""
-        gone = generation.dismiss(number)
-        if not gone or generation is not self._active:
+        if not generation.dismiss(number) or generation is not self._active:
             return
-        for worker in gone:
-            self._ahead.lost(worker)
         if generation.workers:
             self._queues.staff(len(generation.workers))
         else:

@@ -57,16 +57,14 @@ class Worker:
 
     def begin(self, endpoint: EndpointSpec) -> None:
         """Take note of a call that it gets."""
-        self._count(endpoint, 1)
+        slot = _SYNC if endpoint.kind == "sync" else endpoint.name
+        self.num_calls += 1
+        self._calls[slot] = self._calls.get(slot, 0) + 1
 
     def end(self, endpoint: EndpointSpec) -> None:
         """Take note of a call that is done."""
-        self._count(endpoint, -1)
-
-    def _count(self, endpoint: EndpointSpec, step: int) -> None:
-        slot = _SYNC if endpoint.kind == "sync" else endpoint.name
-        self.num_calls += step
-        self._calls[slot] = self._calls.get(slot, 0) + step
+        self.num_calls -= 1
+        self._calls[_SYNC if endpoint.kind == "sync" else endpoint.name] -= 1
 
 
 def least_loaded(workers: Sequence[Worker], endpoint: EndpointSpec) -> Worker:
