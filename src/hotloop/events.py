@@ -217,6 +217,22 @@ class ProbesFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersServing:
+    """Another number of workers serves a generation: one joined, or died. Not told of apps that want only one.
+
+    Attributes:
+        count: How many serve.
+        wanted: How many should.
+    """
+
+    at_s: float
+    generation: int
+    count: int
+    wanted: int
+    kind: Literal["workers_serving"] = "workers_serving"
+
+
+@dataclass(frozen=True, slots=True)
 class StandbyReady:
     """The next save will be fast: a worker waits with the models attached."""
 
@@ -517,6 +533,7 @@ Event = (
     | ReloadSuperseded
     | ProbeFinished
     | ProbesFinished
+    | WorkersServing
     | StandbyReady
     | Log
     | RequestFinished

@@ -69,6 +69,8 @@ def test_version_is_printed():
         (["serve", "--grpc-port", "65536"], "--grpc-port is 65536"),
         (["run", "--grpc-port", "-1"], "--grpc-port is -1"),
         (["serve", "--port", "9000", "--grpc-port", "9000"], "--grpc-port is 9000, which HTTP has"),
+        (["serve", "--replicas", "0"], "--replicas is 0, a number of workers from 1 to 64 was expected"),
+        (["run", "--replicas", "65"], "--replicas is 65, a number of workers from 1 to 64 was expected"),
         (["stats", "--since", "yesterday"], "--since is 'yesterday'"),
         (["sync"], "dev sync needs --why PATH or --confirm"),
         (["sync", "--confirm"], "no dev serve runs for"),

@@ -123,6 +123,12 @@ def test_an_iteration_says_what_changed_what_was_kept_and_where_the_time_went(sh
     )
 
 
+def test_workers_are_counted_when_all_of_them_serve(shown):
+    text = shown(*(events.WorkersServing(0, 3, count, 3) for count in (2, 3)))
+
+    assert text == "3 workers serve generation 3\n"
+
+
 def test_an_error_shows_the_users_line_with_a_caret_and_what_still_serves(shown):
     text = shown(
         events.ReloadFailed(0, 3, PROBLEM, 2),

@@ -165,6 +165,16 @@ def wait_until(condition):
     return value
 
 
+def test_as_many_workers_serve_as_were_asked_for_before_and_after_a_save(terminal, project):
+    loop = terminal("serve", "--port", "0", "--replicas", "2")
+    at = loop.until("2 workers serve generation 1")
+    (project / "app.py").write_text(APP.replace('"hello"', '"goodbye"'))
+    at = loop.until(r"✓ #1 ", at)
+    loop.until("2 workers serve generation 2", at)
+
+    assert post(f"{address(loop)}/greet", name="Bob") == '"goodbye Bob!"'
+
+
 def test_saves_errors_pins_and_keys_in_a_terminal(terminal, project, own_state_directory):
     loop = terminal("serve", "--port", "0")
     at = loop.until(r"✓ started .*first output")

@@ -117,10 +117,11 @@ async def serving(on_request: Any, limits: Limits | None = None) -> AsyncIterato
 class FakeWorker:
     """The far end of a link: keeps the calls that came, and answers them when told to."""
 
-    def __init__(self, front: Front, generation: int) -> None:
+    def __init__(self, front: Front, generation: int, number: int = 0) -> None:
         ours, theirs = socket.socketpair()
         self.front = front
         self.generation = generation
+        self.number = number
         self.calls: list[Message] = []
         self.cancelled: list[int] = []
         self.left: list[tuple[int, int]] = []
@@ -134,7 +135,7 @@ class FakeWorker:
         self.num_lost: int | None = None
 
     def _gone(self) -> None:
-        self.num_lost = self.front.dispatcher.lost(self.generation, "SIGKILL")
+        self.num_lost = self.front.dispatcher.lost(self.generation, "SIGKILL", self.number)
 
     def _received(self, message: Message) -> None:
         if message.kind == "cancel":
@@ -230,6 +231,13 @@ class Front:
         worker.is_echoing = is_echoing
         self._workers.append(worker)
         self.dispatcher.activate(generation, 10 * generation, endpoints, worker.link.send)
+        return worker
+
+    def join(self, generation: int, number: int, *, is_echoing: bool = False) -> FakeWorker:
+        worker = FakeWorker(self, generation, number)
+        worker.is_echoing = is_echoing
+        self._workers.append(worker)
+        self.dispatcher.join(generation, number, worker.link.send)
         return worker
 
     @property

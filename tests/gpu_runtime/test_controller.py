@@ -18,6 +18,7 @@ PROBLEM = Problem("NameError", "name 'x' is not defined")
 class Machine:
     """Carries out actions on paper, and remembers what was said."""
 
+    replicas: int = 1
     state: c.State = field(default_factory=c.State)
     alive: dict[int, str] = field(default_factory=dict)
     zygotes: set[int] = field(default_factory=set)
@@ -47,6 +48,15 @@ class Machine:
                 assert self.alive[action.worker] in {"warming", "warm"}
                 self.alive[action.worker] = "loading"
                 self.runs[action.worker] = action.revision
+            case c.Replicate():
+                assert self.alive[action.worker] == "warming"
+                self.alive[action.worker] = "joining"
+                self.runs[action.worker] = self.runs[self.having("active")[0]]
+                assert self.runs[action.worker] == self.state.revision
+            case c.Join():
+                assert self.alive[action.worker] == "joining"
+                assert action.generation == self.state.generation
+                self.alive[action.worker] = "active"
             case c.Activate():
                 assert self.alive[action.worker] == "loading"
                 assert self.runs[action.worker] == self.state.revision
@@ -68,7 +78,10 @@ class Machine:
         self.feed(c.Started())
         self.feed(c.ZygoteUp(1))
         self.feed(c.Revised(1))
-        self.feed(c.BecameReady(self.having("loading")[0]))
+        self.feed(c.BecameReady(self.having("loading")[0], self.replicas))
+        self.feed(c.Grow(1))
+        for number in self.having("joining"):
+            self.feed(c.BecameReady(number, self.replicas))
         self.feed(c.Probed(1))
         self.feed(c.Warmed(self.having("warming")[0]))
         self.alive[self.having("warming")[0]] = "warm"
@@ -221,23 +234,157 @@ def test_nothing_happens_after_stop():
     assert machine.feed(c.Revised(2)) == ()
 
 
+# --- several workers --------------------------------------------------------------------------------------------
+
+
+def test_the_others_are_forked_when_the_first_served_for_a_moment_and_the_standby_after_the_probes():
+    machine = Machine(replicas=3)
+    machine.start()
+    machine.feed(c.Revised(2))
+
+    assert machine.feed(c.BecameReady(4, 3)) == (
+        c.Activate(4, 2),
+        c.Drain(1),
+        c.Drain(2),
+        c.Drain(3),
+        c.RunProbes(2),
+    )
+    assert machine.feed(c.Grow(2)) == (c.Fork(5, 1), c.Replicate(5, 2), c.Fork(6, 1), c.Replicate(6, 2))
+    assert machine.feed(c.BecameReady(6, 3)) == (c.Join(6, 2),)
+    assert machine.feed(c.Probed(2)) == (c.Fork(7, 1),)
+
+
+def test_a_generation_that_was_replaced_does_not_grow():
+    machine = Machine(replicas=2)
+    machine.start()
+
+    assert machine.feed(c.Grow(0)) == ()
+
+
+def test_a_save_abandons_those_that_are_joining():
+    machine = Machine(replicas=2)
+    machine.start()
+    machine.feed(c.Died(1, 1.0, "SIGKILL", PROBLEM))
+    assert machine.having("joining") == [4]
+
+    assert machine.feed(c.Revised(2)) == (c.Kill(4), c.Go(3, 2, "standby"))
+    assert machine.feed(c.BecameReady(4, 2)) == ()
+
+
+def test_a_worker_that_dies_beside_others_is_replaced_by_a_fork_and_the_standby_stays():
+    machine = Machine(replicas=2)
+    machine.start()
+    machine.alive.pop(1)
+
+    actions = machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+
+    assert actions == (c.TellDied("active", 1, "SIGKILL"), c.Fork(4, 1), c.Replicate(4, 1))
+    assert machine.state.generation == 1
+
+
+def test_the_death_of_the_last_worker_begins_another_generation():
+    machine = Machine(replicas=2)
+    machine.start()
+    machine.alive.pop(1)
+    machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+    machine.alive.pop(2)
+
+    actions = machine.feed(c.Died(2, 6.0, "SIGKILL", PROBLEM))
+
+    assert actions == (c.TellDied("active", 2, "SIGKILL"), c.Kill(4), c.Go(3, 1, "standby"))
+
+
+@pytest.mark.parametrize("event", [c.Failed(2, PROBLEM), c.Died(2, 1.0, "SIGKILL", PROBLEM)])
+def test_one_that_can_t_join_is_told_and_not_tried_again_until_the_next_generation(event):
+    machine = Machine(replicas=2)
+    machine.feed(c.Started())
+    machine.feed(c.ZygoteUp(1))
+    machine.feed(c.Revised(1))
+    machine.feed(c.BecameReady(1, 2))
+    machine.feed(c.Grow(1))
+
+    assert machine.feed(event) == (c.TellFewer(1, PROBLEM), c.Kill(2))
+    assert machine.feed(c.Probed(1)) == (c.Fork(3, 1),)
+    machine.feed(c.Revised(2))
+    machine.feed(c.BecameReady(3, 2))
+    assert machine.feed(c.Grow(2)) == (c.Fork(4, 1), c.Replicate(4, 2))
+
+
+@pytest.mark.parametrize("crashes", [c.CRASHES_ALLOWED - 1, c.CRASHES_ALLOWED, c.CRASHES_ALLOWED + 1])
+def test_workers_that_keep_dying_are_not_replaced_beyond_the_limit_but_the_others_serve(crashes):
+    machine = Machine(replicas=8)
+    machine.start()
+
+    for n in range(crashes):
+        machine.alive.pop(n + 1)
+        machine.feed(c.Died(n + 1, float(n), "SIGSEGV", PROBLEM))
+
+    told = [a for a in machine.log if isinstance(a, c.TellFewer)]
+    assert len(told) == max(0, crashes - c.CRASHES_ALLOWED + 1)
+    assert len(machine.having("joining")) == min(crashes, c.CRASHES_ALLOWED - 1)
+    assert len(machine.having("active")) == 8 - crashes
+
+
+def test_no_worker_joins_while_the_workspace_holds_a_revision_that_failed():
+    machine = Machine(replicas=2)
+    machine.start()
+    machine.feed(c.Revised(2))
+    machine.feed(c.Failed(3, PROBLEM))
+    machine.alive.pop(1)
+
+    assert machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM)) == (c.TellDied("active", 1, "SIGKILL"),)
+
+
+def test_a_reload_that_was_asked_for_and_failed_leaves_nothing_missing():
+    machine = Machine(replicas=2)
+    machine.start()
+    machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+    machine.alive.pop(1)
+    machine.feed(c.Asked())
+
+    assert machine.feed(c.Failed(3, PROBLEM))[2:] == (c.Fork(5, 1), c.Replicate(5, 1), c.Fork(6, 1))
+
+
+def test_the_others_wait_for_a_better_zygote_that_is_on_its_way():
+    machine = Machine(replicas=2)
+    machine.feed(c.Started())
+    machine.feed(c.ZygoteUp(1))
+    machine.feed(c.Revised(1))
+    machine.feed(c.BecameReady(1, 2))
+    machine.feed(c.Relearned())
+
+    assert machine.feed(c.Grow(1)) == ()
+    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Fork(2, 2), c.Replicate(2, 1))
+
+
+@pytest.mark.parametrize(("wanted", "num_forked"), [(1, 0), (2, 1), (3, 2)])
+def test_an_app_may_want_another_number_of_workers_after_a_save(wanted, num_forked):
+    machine = Machine(replicas=2)
+    machine.start()
+    machine.feed(c.Revised(2))
+    machine.feed(c.BecameReady(3, wanted))
+
+    assert len(machine.feed(c.Grow(2))) == 2 * num_forked
+
+
 CHOICES = st.lists(
-    st.tuples(st.sampled_from(["save", "warm", "ready", "fail", "move", "die", "drain", "probe", "zygote", "kill zygote"]),
+    st.tuples(st.sampled_from(["save", "warm", "ready", "fail", "move", "die", "drain", "probe", "grow", "zygote", "kill zygote"]),
               st.integers(0, 5)),
     max_size=60,
 )  # fmt: skip
 
 
 @settings(max_examples=400, deadline=None)
-@given(CHOICES)
-def test_after_any_history_the_newest_revision_is_served(choices):
-    machine = Machine()
+@given(CHOICES, st.integers(1, 3))
+def test_after_any_history_the_newest_revision_is_served_by_all_its_workers(choices, replicas):
+    machine = Machine(replicas)
     machine.feed(c.Started())
     revision, now_s = 0, 0.0
     for what, index in choices:
         now_s += 20.0
         revision = _happen(machine, what, index, revision, now_s)
-        assert len(machine.having("active")) <= 1
+        assert len(machine.having("active")) <= replicas
+        assert len({machine.runs[number] for number in machine.having("active")}) <= 1
         assert len(machine.having("loading")) <= 1
     revision += 1
     machine.feed(c.Revised(revision))
@@ -246,7 +393,7 @@ def test_after_any_history_the_newest_revision_is_served(choices):
 
     assert machine.served_revisions == sorted(machine.served_revisions)
     assert machine.served_revisions[-1] == revision
-    assert sorted(machine.alive.values()) == ["active", "warm"]
+    assert sorted(machine.alive.values()) == [*["active"] * replicas, "warm"]
     assert len(machine.zygotes) == 1
 
 
@@ -255,7 +402,7 @@ def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float
         found = [n for role in roles for n in machine.having(role)]
         return found[index % len(found)] if found else None
 
-    loading, warming, draining = pick("loading"), pick("warming"), pick("draining")
+    loading, warming, draining = pick("loading", "joining"), pick("warming"), pick("draining")
     if what == "save":
         machine.feed(c.Revised(revision + 1, is_zygote_stale=index == 5))
         return revision + 1
@@ -263,17 +410,19 @@ def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float
         machine.alive[warming] = "warm"
         machine.feed(c.Warmed(warming))
     elif what == "ready" and loading:
-        machine.feed(c.BecameReady(loading))
+        machine.feed(c.BecameReady(loading, machine.replicas))
     elif what == "fail" and loading:
         machine.feed(c.Failed(loading, PROBLEM))
     elif what == "move" and loading:
         machine.feed(c.Moved(loading))
-    elif what == "die" and (number := pick("active", "warm", "warming", "draining", "loading")):
-        if machine.alive[number] != "loading":
+    elif what == "die" and (number := pick("active", "warm", "warming", "draining", "loading", "joining")):
+        if machine.alive[number] not in {"loading", "joining"}:
             machine.alive.pop(number)
         machine.feed(c.Died(number, now_s, "SIGKILL", PROBLEM))
     elif what == "drain" and draining:
         machine.feed(c.Drained(draining))
+    elif what == "grow":
+        machine.feed(c.Grow(machine.state.generation))
     elif what == "probe":
         machine.feed(c.Probed(machine.state.generation))
     elif what == "zygote" and machine.state.next_zygote:
@@ -293,10 +442,11 @@ def _settle(machine: Machine) -> None:
             if number in machine.alive:
                 machine.alive[number] = "warm"
                 machine.feed(c.Warmed(number))
-        for number in machine.having("loading"):
-            machine.feed(c.BecameReady(number))
+        for number in [*machine.having("loading"), *machine.having("joining")]:
+            machine.feed(c.BecameReady(number, machine.replicas))
         for number in machine.having("draining"):
             machine.feed(c.Drained(number))
+        machine.feed(c.Grow(machine.state.generation))
         machine.feed(c.Probed(machine.state.generation))
 
 

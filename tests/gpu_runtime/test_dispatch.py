@@ -15,6 +15,7 @@ from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.replies import Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.workers import Worker
 from tests.gpu_runtime.front import FakeWorker, fronting, part_of, run, until
 
 ECHO = EndpointSpec("echo", "/echo")
@@ -768,7 +769,7 @@ def test_a_client_too_far_behind_its_stream_is_cut_off(behind, is_cut):
         exchange = InnerExchange("POST", "/stream", "", [], b"")
         exchange.backlog_bytes = behind
         pending = Pending(5, exchange, 0.0, is_probe=False)
-        generation = Generation(1, 10, Routes([STREAM]), lambda header, payload: True)
+        generation = Generation(1, 10, Routes([STREAM]), [Worker(1, lambda header, payload: True)])
         part = {"id": 1, "item": 5, "size": 1, "type": "text/plain", "status": 200}
 
         assert replies.chunk(generation, pending, part, b"x") is not is_cut

@@ -16,6 +16,7 @@ from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.metrics import Metrics, Reading
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.scheduler.lane import Batch
+from hotloop.gpu_runtime.workers import Worker
 
 SAMPLE = re.compile(r'(\w+)(?:\{((?:\w+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? (\S+)')
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -54,9 +55,11 @@ def test_every_kind_of_event_is_counted():
     counted = counting()
     observer: Observer = counted
     endpoint = EndpointSpec("embed", "/embed")
-    call = Call(1, Batch(endpoint, [1, 2], units=10.0, padding=2.0), {1: pending(9.999), 2: pending(9.98)})
+    worker = Worker(0, lambda *_: True)
+    batch = Batch(endpoint, [1, 2], units=10.0, padding=2.0)
+    call = Call(1, batch, worker, {1: pending(9.999), 2: pending(9.98)})
     observer.call_began(call, 10.0)
-    observer.call_began(Call(2, Batch(endpoint, [3]), {3: pending(10.0)}), 10.0)
+    observer.call_began(Call(2, Batch(endpoint, [3]), worker, {3: pending(10.0)}), 10.0)
     observer.call_ended(call, 0.25)
     observer.call_ended(call, None)
     observer.answered(pending(), 200, 0.3)
@@ -82,7 +85,7 @@ def test_every_kind_of_event_is_counted():
 
 def test_gauges_say_what_is_and_forget_what_was():
     load = EndpointLoad("embed", num_waiting=3, num_calls=2, wait_s=0.5, per_call_s=0.1, per_unit_s=0.0)
-    state = [Reading((load,), 0, 7, 9), Reading(held=4)]
+    state = [Reading((load,), 0, 7, 9, 2), Reading(held=4)]
     counted = Metrics(lambda: state.pop(0))
 
     busy, idle = parsed(counted.render()), parsed(counted.render())
@@ -94,6 +97,7 @@ def test_gauges_say_what_is_and_forget_what_was():
     assert not [key for key in idle if key[0] in {"hotloop_queue_items", "hotloop_calls"}]
     assert (busy["hotloop_held_items",], idle["hotloop_held_items",]) == (0, 4)
     assert idle["hotloop_generation",] == 0
+    assert (busy["hotloop_workers",], idle["hotloop_workers",]) == (2, 0)
 
 
 @given(st.lists(st.floats(0, 1e6)))

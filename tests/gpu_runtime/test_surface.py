@@ -20,6 +20,7 @@ from hotloop.gpu_runtime.description import Description
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.surface import Surface
 from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.workers import Worker
 from tests.gpu_runtime.driver import RuntimeDriver
 from tests.gpu_runtime.front import Client, Response, run, serving, until
 
@@ -37,7 +38,7 @@ class Stage:
 
     def activate(self, number: int, *paths: str) -> None:
         specs = [EndpointSpec(path.strip("/"), path) for path in paths]
-        self.active = Generation(number, 10 * number, Routes(specs), self._send)
+        self.active = Generation(number, 10 * number, Routes(specs), [Worker(0, self._send)])
 
     def documented(self, generation: int, body: bytes = b"{}", **header: Any) -> None:
         self.description.documented(generation, Message({"kind": "documented", **header}, body))

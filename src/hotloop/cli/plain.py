@@ -85,6 +85,8 @@ class Plain:
                 return [_labelled("loading", Text.assemble(event.model, (f"  {event.why}", "dim")), "yellow")]
             case events.Ready():
                 return self._ready(event)
+            case events.WorkersServing(count=count, wanted=wanted) if count == wanted:
+                return [Text(f"{count} workers serve generation {event.generation}", style="dim")]
             case events.ReloadFailed():
                 return self._failed(event)
             case events.ProbeReported():

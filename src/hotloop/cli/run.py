@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from hotloop.cli.serve import App, GrpcPort, Host, Json, Port, Project, Python
+from hotloop.cli.serve import App, GrpcPort, Host, Json, Port, Project, Python, Replicas
 
 
 def run(
@@ -16,10 +16,13 @@ def run(
     host: Host = None,
     port: Port = None,
     grpc_port: GrpcPort = None,
+    replicas: Replicas = None,
     json: Json = False,
 ) -> None:
     """Serve the app as it is now, until Ctrl-C. Saves change nothing."""
     from hotloop.cli.serving import Choice, serve
 
-    choice = Choice(path, app, python, host, port, grpc_port=grpc_port, is_json=json, is_watching=False)
+    choice = Choice(
+        path, app, python, host, port, grpc_port=grpc_port, is_json=json, is_watching=False, replicas=replicas
+    )
     raise typer.Exit(serve(choice))

@@ -22,6 +22,10 @@ Port = Annotated[
 GrpcPort = Annotated[
     int | None, typer.Option("--grpc-port", help="Serve the endpoints by gRPC too, on this port, 0 for any free one.")
 ]
+Replicas = Annotated[
+    int | None,
+    typer.Option("--replicas", metavar="N", help="Workers that serve at a time; else what the app says, or one."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line, and nothing else.")]
 
 
@@ -32,6 +36,7 @@ def serve(
     host: Host = None,
     port: Port = None,
     grpc_port: GrpcPort = None,
+    replicas: Replicas = None,
     json: Json = False,
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
@@ -60,5 +65,6 @@ def serve(
         is_once=once,
         bench=bench,
         bench_data=bench_data,
+        replicas=replicas,
     )
     raise typer.Exit(serve(choice))

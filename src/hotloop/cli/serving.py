@@ -19,6 +19,7 @@ from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.errors import HotloopError, UsageError
+from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect_local
 
@@ -46,6 +47,7 @@ class Choice:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    replicas: int | None = None
 
 
 def serve(choice: Choice) -> int:
@@ -71,6 +73,7 @@ def resolve(choice: Choice) -> ServeOptions:
     if choice.grpc_port is not None:
         config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
     _check_bench(choice)
+    _check_replicas(choice.replicas)
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
@@ -91,6 +94,7 @@ def resolve(choice: Choice) -> ServeOptions:
         grpc_port=grpc_port,
         bench=choice.bench,
         bench_data=choice.bench_data,
+        replicas=choice.replicas or 0,
     )
 
 
@@ -109,6 +113,12 @@ def _check_bench(choice: Choice) -> None:
     if choice.bench and choice.is_once:
         msg = "--once ends when the probes ran, before --bench would begin"
         raise UsageError(msg, hint="give one of them; dev bench measures what a running dev serve serves")
+
+
+def _check_replicas(replicas: int | None) -> None:
+    if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
+        msg = f"--replicas is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
+        raise UsageError(msg, hint="write it as --replicas 2")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:

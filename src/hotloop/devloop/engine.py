@@ -52,6 +52,7 @@ class ServeOptions:
         key_weights: How much of the machine an API key is due; 1 for those that are not named.
         bench: An endpoint to send a short load after each reload; empty: none.
         bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
+        replicas: How many workers serve at a time; 0 for as many as the app says.
     """
 
     project: Path
@@ -68,6 +69,7 @@ class ServeOptions:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    replicas: int = 0
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -83,6 +85,7 @@ class ServeOptions:
             "environment": dict(os.environ),
             "packages": list(self.packages),
             "weights": self.key_weights,
+            "replicas": self.replicas,
         }
 
 

@@ -1,9 +1,9 @@
-"""What leaves for the worker next: one line an endpoint, batches, and the worker's slots. No I/O, no clock.
+"""What leaves for the workers next: one line an endpoint, batches, and the workers' slots. No I/O, no clock.
 
 Rules:
-1. Sync endpoints share one slot: the worker is one thread. Async endpoints have `concurrency` calls each.
+1. Sync endpoints share one slot a worker: it is one thread. Async endpoints have `concurrency` calls each, a worker.
 2. A batch leaves as soon as there is a slot, with what is there. If its endpoint may gather, it waits for others, unless
-   other work wants the slot, as long as `scheduler.gather` says that it pays.
+   other work wants the slot or another worker has one too, as long as `scheduler.gather` says that it pays.
 3. Which requests go together, and in which order, is `scheduler.lane`'s to say; across sync endpoints the one with
    the request of the first class goes, and of those the one whose request came first.
 """
@@ -42,7 +42,8 @@ class Queues:
         self._sync = [lane for lane in self._lanes.values() if lane.spec.kind == "sync"]
         self._async = [lane for lane in self._lanes.values() if lane.spec.kind != "sync"]
         self._max_queued = max_queued
-        self._is_sync_busy = False
+        self._num_workers = 1
+        self._num_sync = 0
         self._has_deadlines = False
         self._can_gather = any(lane.may_gather for lane in self._lanes.values())
 
@@ -53,6 +54,12 @@ class Queues:
     def lanes(self) -> Mapping[str, Lane]:
         """Each endpoint's line, to look at."""
         return self._lanes
+
+    def staff(self, num_workers: int) -> None:
+        """Take note of how many workers there are. Calls of one that is gone are given back with `done`."""
+        self._num_workers = num_workers
+        for lane in self._lanes.values():
+            lane.num_workers = num_workers
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -95,10 +102,11 @@ class Queues:
         for lane in self._async:
             if len(lane) and lane.has_slot and (batch := self._leave(lane, now_s, may_wait=True)):
                 return batch
-        while not self._is_sync_busy and (lane := self._next_sync(now_s)) is not None:
+        while self._num_sync < self._num_workers and (lane := self._next_sync(now_s)) is not None:
+            is_last = self._num_sync + 1 == self._num_workers
             is_alone = not any(other is not lane and len(other) for other in self._sync)
-            if batch := self._leave(lane, now_s, may_wait=is_alone):
-                self._is_sync_busy = True
+            if batch := self._leave(lane, now_s, may_wait=is_last and is_alone):
+                self._num_sync += 1
                 return batch
             if len(lane):
                 return None  # it gathers
@@ -115,7 +123,7 @@ class Queues:
         lane = self._lanes[batch.endpoint.name]
         lane.in_flight -= 1
         if batch.endpoint.kind == "sync":
-            self._is_sync_busy = False
+            self._num_sync -= 1
         if took_s is not None:
             lane.saw(batch, took_s, batch.units if units is None else units)
 
@@ -152,7 +160,9 @@ class Queues:
         return sum(lane.backlog_s for lane in lanes) / (1 if lane.spec.kind == "sync" else lane.spec.concurrency)
 
     def _has_slot(self, lane: Lane) -> bool:
-        return len(lane) > 0 and lane.has_slot and not (lane.spec.kind == "sync" and self._is_sync_busy)
+        return (
+            len(lane) > 0 and lane.has_slot and not (lane.spec.kind == "sync" and self._num_sync >= self._num_workers)
+        )
 
     def _next_sync(self, now_s: float) -> Lane | None:
         waiting = [lane for lane in self._sync if len(lane)]

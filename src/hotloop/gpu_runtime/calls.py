@@ -12,19 +12,9 @@ from hotloop.gpu_runtime.batching import Batch, EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY
-from hotloop.gpu_runtime.user_env.lending import Payload
+from hotloop.gpu_runtime.workers import Send, Worker
 
 PROBE_HEADER = b"x-hotloop-probe"
-
-Send = Callable[[dict[str, Any], Payload], object]
-
-
-def was_sent(send: Send, header: dict[str, Any], payload: Payload) -> bool:
-    """Send a frame to a worker; False if the worker is gone."""
-    try:
-        return send(header, payload) is not False
-    except (OSError, EOFError):
-        return False
 
 
 class Exchange(Protocol):
@@ -235,12 +225,14 @@ class Call:
 
     Attributes:
         batch: What the scheduler let go; it wants it back when the call is done.
+        worker: Who has it.
         items: Its requests by identifier.
         is_cancelled: Whether the worker was told that nobody waits any more.
     """
 
     id: int
     batch: Batch
+    worker: Worker
     items: dict[int, Pending]
     is_cancelled: bool = False
 
@@ -257,12 +249,18 @@ class Call:
 
 @dataclass(slots=True)
 class Generation:
-    """A worker that is active, or that finishes what it has."""
+    """The workers that run one revision: active, or finishing what they have.
+
+    Attributes:
+        workers: Those that get calls, the one that became ready first before the others.
+        calls: What they were sent and have not answered, by identifier.
+        headers: Names it in answers.
+    """
 
     number: int
     revision: int
     routes: Routes
-    send: Send
+    workers: list[Worker]
     calls: dict[int, Call] = field(default_factory=dict[int, Call])
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -271,6 +269,24 @@ class Generation:
             (b"x-hotloop-generation", b"%d" % self.number),
             (b"x-hotloop-revision", b"%d" % self.revision),
         )
+
+    @property
+    def send(self) -> Send:
+        """Sends a frame to any one of its workers."""
+        return self.workers[0].send
+
+    def dismiss(self, number: int | None) -> bool:
+        """Have one worker, or all, get no more calls; False if there is none such."""
+        before = len(self.workers)
+        self.workers[:] = [worker for worker in self.workers if number not in {None, worker.number}]
+        return len(self.workers) < before
+
+    def take_calls(self, number: int | None) -> list[Call]:
+        """Take out what one worker, or all, did not answer."""
+        taken = [call for call in self.calls.values() if number in {None, call.worker.number}]
+        for call in taken:
+            del self.calls[call.id]
+        return taken
 
 
 class InnerExchange:

@@ -1,10 +1,11 @@
 """The reload's decisions: which worker runs which revision, who serves, who is killed.
 
 `step` takes a state and an event and gives a state and actions. It knows no process, no socket and no clock: times come
-with the events, and whoever carries out the actions reports back with events. Two rules hold everywhere:
+with the events, and whoever carries out the actions reports back with events. Three rules hold everywhere:
 
-1. At most one worker is active, and only a worker of the newest revision becomes active.
-2. What fails before "ready" changes nothing for the active worker.
+1. All active workers are of one generation, which only a worker of the newest revision begins.
+2. What fails before "ready" changes nothing for the active workers.
+3. Others join a generation's first worker while its revision is the newest one, never at the cost of a reload.
 
 Longer than most files: the events, the actions and what lies between them are read together.
 """
@@ -21,7 +22,7 @@ CRASH_WINDOW_S = 10.0
 MOVED_GRACE_S = 2.0
 
 Start = Literal["standby", "fork", "zygote"]
-Role = Literal["standby", "loading", "active", "draining"]
+Role = Literal["standby", "loading", "joining", "active", "draining"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,10 @@ class Worker:
     Attributes:
         number: Names it for its whole life; never used again.
         zygote: The number of the zygote that it was forked from.
+        role: Of those that become ready, one that is ``loading`` begins a generation, one that is ``joining`` joins it.
         is_warm: A standby that has attached what it can ahead of a save.
         revision: What it was told to run; 0 for a standby.
-        generation: Its number as active; 0 before.
+        generation: The one that it serves in, or is joining; 0 before.
     """
 
     number: int
@@ -55,6 +57,9 @@ class State:
         next_zygote: The number of one that is starting; 0 if none.
         waited: The reload under way had to wait for a zygote.
         crashes_s: When workers died lately, to stop a crash loop.
+        replicas: How many workers the active generation should have.
+        may_grow: Its first worker had the machine to itself for a moment, so that the others may be made.
+        given_up: How many of the others are not to be made any more: one failed, or too many died.
     """
 
     revision: int = 0
@@ -70,6 +75,14 @@ class State:
     zygote_crashes_s: tuple[float, ...] = ()
     is_probing: bool = False
     is_stopping: bool = False
+    replicas: int = 1
+    may_grow: bool = False
+    given_up: int = 0
+
+    @property
+    def serving(self) -> tuple[Worker, ...]:
+        """The active workers, by age."""
+        return tuple(worker for worker in self.workers.values() if worker.role == "active")
 
     def having(self, role: Role) -> Worker | None:
         """The newest worker in a role, None if there is none."""
@@ -135,9 +148,10 @@ class Warmed:
 
 @dataclass(frozen=True, slots=True)
 class BecameReady:
-    """A worker imported the project and has its models."""
+    """A worker imported the project and has its models. ``replicas``: how many such workers the app wants."""
 
     worker: int
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +195,13 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class Grow:
+    """A generation's first worker served for a moment: it is time for the others."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """A draining worker has answered its last request, or its time is up."""
 
@@ -207,6 +228,7 @@ Event = (
     | MovedTooLong
     | Died
     | Probed
+    | Grow
     | Drained
     | Stop
 )
@@ -244,6 +266,22 @@ class Go:
     worker: int
     revision: int
     start: Start
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """Tell a worker to import the revision that serves, and to take its models as they are."""
+
+    worker: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Give a worker a share of its generation's requests."""
+
+    worker: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +329,14 @@ class TellFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TellFewer:
+    """Say that a generation goes on with fewer workers than it should have."""
+
+    generation: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
 class TellSuperseded:
     """Say that a revision was overtaken."""
 
@@ -325,12 +371,15 @@ Action = (
     | StopZygote
     | Fork
     | Go
+    | Replicate
+    | Join
     | Activate
     | Drain
     | Retire
     | Kill
     | RunProbes
     | TellFailed
+    | TellFewer
     | TellSuperseded
     | TellDied
     | WatchMoved
@@ -372,6 +421,8 @@ def step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a
             return _died(state, event)
         case Probed():
             return _probed(state, event)
+        case Grow():
+            return _grow(replace(state, may_grow=True)) if event.generation == state.generation else (state, ())
         case Drained():
             return _drained(state, event)
         case Stop():
@@ -397,23 +448,31 @@ def _start_zygote(state: State) -> Step:
 
 def _revised(state: State, event: Revised) -> Step:
     state = replace(state, revision=event.revision, is_settled=False, crashes_s=())
-    state, actions = _abandon_loading(state)
+    state, actions = _abandon(state)
     if event.is_zygote_stale:
         return _chain((state, actions), _replace_zygote(state))
     return _chain((state, actions), _reload(state))
 
 
 def _asked(state: State) -> Step:
-    abandoned = _abandon_loading(replace(state, is_settled=state.revision == 0))
+    abandoned = _abandon(replace(state, is_settled=state.revision == 0))
     return _chain(abandoned, _reload(abandoned[0]))
 
 
-def _abandon_loading(state: State) -> Step:
+def _abandon(state: State) -> Step:
+    """Let go of whoever becomes ready: what it would serve is being replaced."""
     loading = state.having("loading")
     if loading is None:
-        return state, ()
+        return _abandon_joining(state)
     told = (TellSuperseded(loading.revision, state.revision),) if loading.revision != state.revision else ()
     return _without(state, loading.number), (Kill(loading.number), *told)
+
+
+def _abandon_joining(state: State) -> Step:
+    joining = [worker.number for worker in state.workers.values() if worker.role == "joining"]
+    for number in joining:
+        state = _without(state, number)
+    return state, tuple(Kill(number) for number in joining)
 
 
 def _replace_zygote(state: State) -> Step:
@@ -465,13 +524,38 @@ def _fork_standby(state: State) -> Step:
     return _fork(state)
 
 
+def _grow(state: State) -> Step:
+    """Make the workers that the generation lacks, unless the machine is busy with the loop or a better zygote is coming.
+
+    Not while the workspace holds another revision, though it may have failed: a new worker would run that one's files.
+    """
+    active = state.having("active")
+    is_busy = not state.zygote or state.next_zygote or state.having("loading") is not None
+    if active is None or active.revision != state.revision or not state.may_grow or is_busy:
+        return state, ()
+    num_there = sum(worker.generation == active.generation for worker in state.workers.values())
+    actions: tuple[Action, ...] = ()
+    for _ in range(state.replicas - state.given_up - num_there):
+        state, forked = _fork(state)
+        worker = replace(state.workers[state.workers_made], role="joining")
+        state = _with(state, replace(worker, revision=active.revision, generation=active.generation))
+        actions += (*forked, Replicate(worker.number, active.generation))
+    return state, actions
+
+
+def _fill(state: State) -> Step:
+    """Make every worker that is missing: the generation's own, then the next standby."""
+    grown = _grow(state)
+    return _chain(grown, _fork_standby(grown[0]))
+
+
 def _zygote_up(state: State, event: ZygoteUp) -> Step:
     if event.zygote != state.next_zygote:
         return state, (StopZygote(event.zygote),)
     stop = (StopZygote(state.zygote),) if state.zygote else ()
     state = replace(state, zygote=event.zygote, next_zygote=0, zygote_crashes_s=())
     first = _chain((state, stop), _reload(state))
-    return _chain(first, _fork_standby(first[0]))
+    return _chain(first, _fill(first[0]))
 
 
 def _zygote_down(state: State, event: ZygoteDown) -> Step:
@@ -488,7 +572,7 @@ def _zygote_down(state: State, event: ZygoteDown) -> Step:
     )
     if len(crashes) >= CRASHES_ALLOWED:
         settled = replace(state, is_settled=True)
-        return settled, (*told, TellFailed(state.revision, event.problem))
+        return _chain((settled, (*told, TellFailed(state.revision, event.problem))), _grow(settled))
     if state.next_zygote or (state.zygote and not was_up):
         return state, told
     return _chain((state, told), _start_zygote(state))
@@ -514,30 +598,37 @@ def _warmed(state: State, event: Warmed) -> Step:
 
 def _ready(state: State, event: BecameReady) -> Step:
     worker = state.workers.get(event.worker)
+    if worker is not None and worker.role == "joining":
+        return _with(state, replace(worker, role="active")), (Join(worker.number, worker.generation),)
     if worker is None or worker.role != "loading":
         return state, ()
     generation = state.generation + 1
     actions: tuple[Action, ...] = (Activate(worker.number, generation),)
-    active = state.having("active")
-    if active is not None:
+    for active in state.serving:
         state = _with(state, replace(active, role="draining"))
         actions += (Drain(active.number),)
     state = _with(state, replace(worker, role="active", generation=generation))
     state = replace(state, generation=generation, is_settled=True, is_probing=True)
+    state = replace(state, replicas=event.replicas, may_grow=False, given_up=0)
     return state, (*actions, RunProbes(generation))
 
 
 def _failed(state: State, number: int, problem: Problem) -> Step:
     worker = state.workers.get(number)
+    if worker is not None and worker.role == "joining":
+        state = replace(_without(state, number), given_up=state.given_up + 1)
+        return state, (TellFewer(worker.generation, problem), Kill(number))
     if worker is None or worker.role != "loading":
         return state, ()
     state = replace(_without(state, number), is_settled=True)
     failed = state, (TellFailed(worker.revision, problem), Kill(number))
-    return _chain(failed, _fork_standby(state))
+    return _chain(failed, _fill(state))
 
 
 def _moved(state: State, event: Moved) -> Step:
     worker = state.workers.get(event.worker)
+    if worker is not None and worker.role == "joining":  # a save is on its way, which would abandon it
+        return replace(_without(state, event.worker), given_up=state.given_up + 1), (Kill(event.worker),)
     if worker is None or worker.role != "loading":
         return state, ()
     state = replace(_without(state, event.worker), is_settled=True)
@@ -547,33 +638,46 @@ def _moved(state: State, event: Moved) -> Step:
 def _moved_too_long(state: State, event: MovedTooLong) -> Step:
     if event.revision != state.revision:
         return state, ()
-    return _chain((state, (TellFailed(event.revision, event.problem),)), _fork_standby(state))
+    return _chain((state, (TellFailed(event.revision, event.problem),)), _fill(state))
 
 
 def _died(state: State, event: Died) -> Step:
     worker = state.workers.get(event.worker)
     if worker is None:
         return state, ()
-    if worker.role == "loading":
+    if worker.role in {"loading", "joining"}:
         return _failed(state, event.worker, event.problem)
     state = _without(state, event.worker)
     if worker.role == "draining":
         return state, (TellDied("active", worker.number, event.cause),)
     state = replace(state, crashes_s=_recent(state.crashes_s, event.at_s))
-    role: Literal["active", "standby"] = "active" if worker.role == "active" else "standby"
-    told = (TellDied(role, worker.number, event.cause),)
+    if worker.role == "standby":
+        died = state, (TellDied("standby", worker.number, event.cause),)
+        is_loop = len(state.crashes_s) >= CRASHES_ALLOWED
+        return (replace(state, is_settled=True), died[1]) if is_loop else _chain(died, _fill(state))
+    died = state, (TellDied("active", worker.number, event.cause),)
+    return _chain(died, _one_fewer(state, event.problem) if state.serving else _none_left(state, event.problem))
+
+
+def _one_fewer(state: State, problem: Problem) -> Step:
+    """Replace an active worker that died while others serve."""
     if len(state.crashes_s) >= CRASHES_ALLOWED:
-        failed = (TellFailed(state.revision, event.problem),) if role == "active" else ()
-        return replace(state, is_settled=True), (*told, *failed)
-    if role == "active":
-        return _chain((state, told), _reload(replace(state, is_settled=False, is_probing=False)))
-    return _chain((state, told), _fork_standby(state))
+        return replace(state, given_up=state.given_up + 1), (TellFewer(state.generation, problem),)
+    return _fill(state)
+
+
+def _none_left(state: State, problem: Problem) -> Step:
+    """Begin another generation of the same revision, unless that was tried too often."""
+    state, killed = _abandon_joining(replace(state, is_probing=False))
+    if len(state.crashes_s) >= CRASHES_ALLOWED:
+        return replace(state, is_settled=True), (*killed, TellFailed(state.revision, problem))
+    return _chain((state, killed), _reload(replace(state, is_settled=False)))
 
 
 def _probed(state: State, event: Probed) -> Step:
     if event.generation != state.generation:
         return state, ()
-    return _fork_standby(replace(state, is_probing=False))
+    return _fill(replace(state, is_probing=False))
 
 
 def _drained(state: State, event: Drained) -> Step:

@@ -1,7 +1,8 @@
 """From request to answer: who holds it, which generation gets it, what happens if that one dies.
 
 Rules:
-1. A request goes to the generation that is active when it leaves, never to an older one; what was sent stays there.
+1. A request goes to the generation that is active when it leaves, never to an older one; what was sent stays there. Of
+   its workers the one with the least to do gets it.
 2. While no generation is active, requests are held, `hold_timeout_s` at most.
 3. A worker that dies may have run what it was sent. Only requests of idempotent endpoints are tried again, and once.
 4. A request whose deadline passes before it is sent is answered 504, wherever it waits.
@@ -31,15 +32,13 @@ from hotloop.gpu_runtime.calls import (
     InnerExchange,
     Pending,
     RecordedRequest,
-    Send,
-    was_sent,
 )
 from hotloop.gpu_runtime.manners import Manners, NotUnderstoodError
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
-from hotloop.gpu_runtime.user_env.lending import Payload
 from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.workers import Send, Worker, least_loaded, was_sent
 
 MAX_RETRIES = 1
 
@@ -78,7 +77,7 @@ class Dispatcher:
         self._generations: dict[int, Generation] = {}
         self._active: Generation | None = None
         self._queues = self._queues_for(())
-        self._ahead = Ahead((), _nowhere)
+        self._ahead = Ahead((), ())
         self._waiting: dict[int, Pending] = {}
         self._failure: Problem | None = None
         self._num_pauses = 0
@@ -211,7 +210,12 @@ class Dispatcher:
         return len(self._waiting)
 
     def activate(
-        self, generation: int, revision: int, endpoints: Iterable[EndpointSpec | Mapping[str, Any]], send: Send
+        self,
+        generation: int,
+        revision: int,
+        endpoints: Iterable[EndpointSpec | Mapping[str, Any]],
+        send: Send,
+        worker: int = 0,
     ) -> None:
         """Send every request from now on to a new generation, also those that wait.
 
@@ -219,22 +223,32 @@ class Dispatcher:
             generation: Its number.
             revision: What it runs.
             endpoints: What it serves, as specs or as a worker describes them.
-            send: Sends it a frame. If it returns False, or raises OSError or EOFError, the frame was not sent.
+            send: Sends its first worker a frame: see `Worker`.
+            worker: That worker's number.
         """
         specs = [e if isinstance(e, EndpointSpec) else EndpointSpec.from_json(e) for e in endpoints]
-        old, self._active = self._active, Generation(generation, revision, Routes(specs), send)
+        old = self._active
+        self._active = Generation(generation, revision, Routes(specs), [Worker(worker, send)])
         if old is not None and not old.calls:
             del self._generations[old.number]
         self._generations[generation] = self._active
         self._failure = None
         self._queues = self._queues_for(specs)
         self._ahead.close()
-        self._ahead = Ahead(specs, send)
+        self._ahead = Ahead(specs, self._active.workers)
         waiting, self._waiting = self._waiting, {}
         self._num_pauses += 1  # nothing leaves before all that waited are in line
         for request_id in sorted(waiting):
             self._requeue(waiting[request_id], self._active)
         self.resume()
+
+    def join(self, generation: int, worker: int, send: Send) -> None:
+        """Let another worker of the active generation have its share; of one that was replaced nobody is needed."""
+        active = self._active
+        if active is not None and active.number == generation:
+            active.workers.append(Worker(worker, send))
+            self._queues.staff(len(active.workers))
+            self._pump()
 
     def is_idle(self, generation: int) -> bool:
         """Whether a generation has answered all that it was sent."""
@@ -271,20 +285,25 @@ class Dispatcher:
         for number in list(self._generations):
             self.lost(number, "hotloop was stopped")
 
-    def lost(self, generation: int, cause: str) -> int:
+    def lost(self, generation: int, cause: str, worker: int | None = None) -> int:
         """Take note that a worker died, and settle what it was sent.
+
+        Args:
+            generation: Its generation.
+            cause: How it ended.
+            worker: Its number; None for all of the generation's.
 
         Returns:
             How many requests failed because they may have run.
         """
-        dead = self._generations.pop(generation, None)
-        if dead is None:
+        known = self._generations.get(generation)
+        if known is None:
             return 0
-        if dead is self._active:
-            self._deactivate()
+        self._dismiss(known, worker)
+        calls = known.take_calls(worker)
         again: list[Pending] = []
         num_failed = 0
-        for call in dead.calls.values():
+        for call in calls:
             self._tell_end(call, None)
             for pending in call.items.values():
                 if pending.is_settled:
@@ -294,11 +313,31 @@ class Dispatcher:
                 else:
                     num_failed += 1
                     self._replies.fail_lost(pending, call, cause)
+        self._give_back(known, calls)
         for pending in sorted(again, key=lambda pending: pending.id, reverse=True):
             pending.num_retries += 1
             self._put_back(pending)
         self._pump()
         return num_failed
+
+    def _dismiss(self, generation: Generation, number: int | None) -> None:
+        """Have a worker get no more calls. Without any the generation is not active any more."""
+        if not generation.dismiss(number) or generation is not self._active:
+            return
+        if generation.workers:
+            self._queues.staff(len(generation.workers))
+        else:
+            self._deactivate()
+
+    def _give_back(self, generation: Generation, calls: Iterable[Call]) -> None:
+        """Give back the slots of calls that nobody will answer, or forget their generation if nothing of it is left."""
+        if generation is self._active:
+            for call in calls:
+                self._queues.done(call.batch)
+        elif generation.workers:
+            self._look_if_idle(generation)
+        elif not generation.calls:
+            del self._generations[generation.number]
 
     def _deactivate(self) -> None:
         self._active = None
@@ -355,7 +394,9 @@ class Dispatcher:
 
     def _send(self, batch: Batch, active: Generation, now_s: float) -> None:
         items = {request_id: self._waiting.pop(request_id) for request_id in batch.requests}
-        call = Call(self._next_call, batch, items)
+        worker = least_loaded(active.workers, batch.endpoint)
+        worker.begin(batch.endpoint)
+        call = Call(self._next_call, batch, worker, items)
         self._next_call += 1
         active.calls[call.id] = call
         for pending in items.values():
@@ -369,14 +410,14 @@ class Dispatcher:
             "kind": "call",
             "id": call.id,
             "endpoint": batch.endpoint.name,
-            "items": [self._item(pending, batch.endpoint.name, bodies) for pending in items.values()],
+            "items": [self._item(pending, call, bodies) for pending in items.values()],
         }
-        if not was_sent(active.send, header, bodies):
+        if not was_sent(worker.send, header, bodies):
             self._take_back(call, active)
 
-    def _item(self, pending: Pending, endpoint: str, bodies: list[bytes | bytearray]) -> dict[str, Any]:
+    def _item(self, pending: Pending, call: Call, bodies: list[bytes | bytearray]) -> dict[str, Any]:
         """Describe a request in its call's frame, and add its body, unless the worker has both already."""
-        if self._ahead.left(endpoint, pending):
+        if self._ahead.left(call.endpoint.name, pending, call.worker):
             return {"id": pending.id, "accept": pending.accept, "size": 0, "is_staged": True}
         bodies.append(pending.exchange.body)
         return pending.item()
@@ -385,7 +426,8 @@ class Dispatcher:
         """Hold what could not be sent: the worker is gone, which `lost` is about to say."""
         del active.calls[call.id]
         self._tell_end(call, None)
-        self._deactivate()
+        self._queues.done(call.batch)
+        self._dismiss(active, call.worker.number)
         for pending in call.items.values():
             pending.generation = 0
             self._put_back(pending)
@@ -409,16 +451,16 @@ class Dispatcher:
             self._queues.cancel(pending.endpoint.name, pending.id)
             self._ahead.drop(pending.endpoint.name, pending)
 
-    def _cancel(self, call: Call, pending: Pending) -> None:
+    @staticmethod
+    def _cancel(call: Call, pending: Pending) -> None:
         """Tell a worker that nobody waits for a call any more, or for one of the streams that it serves together."""
-        generation = self._generations.get(pending.generation)
-        if generation is None or call.is_cancelled:
+        if call.is_cancelled:
             return
         if call.is_unwanted:
             call.is_cancelled = True
-            was_sent(generation.send, {"kind": "cancel", "id": call.id}, b"")
+            was_sent(call.worker.send, {"kind": "cancel", "id": call.id}, b"")
         elif call.endpoint.is_stream:
-            was_sent(generation.send, {"kind": "cancel", "id": call.id, "item": pending.id}, b"")
+            was_sent(call.worker.send, {"kind": "cancel", "id": call.id, "item": pending.id}, b"")
 
     # --- for who measures ---------------------------------------------------------------------------------------
 
@@ -497,6 +539,7 @@ class Dispatcher:
     def _free_slot(self, generation: Generation, call: Call, header: dict[str, Any]) -> None:
         """Take note that a call is done, and begin the next."""
         del generation.calls[call.id]
+        call.worker.end(call.endpoint)
         compute_s: float = header.get("compute_s", 0.0)
         self._tell_end(call, compute_s)
         if generation is self._active:
@@ -566,9 +609,3 @@ class Dispatcher:
         is_over = pending.wants.deadline_at_s <= now_s
         body = answers.deadline_body(now_s - pending.arrived_at_s, is_over=is_over)
         self._replies.respond(pending, 504, answers.json_fields(), body)
-
-
-def _nowhere(header: dict[str, Any], payload: Payload) -> bool:
-    """Send a frame while there is no worker."""
-    del header, payload
-    return False

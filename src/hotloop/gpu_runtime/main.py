@@ -113,7 +113,7 @@ def _reading(dispatcher: Dispatcher) -> Reading:
     active = dispatcher.active
     if active is None:
         return Reading(held=dispatcher.num_waiting)
-    return Reading(tuple(dispatcher.load()), 0, active.number, active.revision)
+    return Reading(tuple(dispatcher.load()), 0, active.number, active.revision, len(active.workers))
 
 
 if __name__ == "__main__":

@@ -28,12 +28,14 @@ class Reading:
         held: Requests that wait for a generation.
         generation: The one that serves, 0 for none.
         revision: What it runs.
+        workers: How many of its workers serve.
     """
 
     endpoints: tuple[EndpointLoad, ...] = ()
     held: int = 0
     generation: int = 0
     revision: int = 0
+    workers: int = 0
 
 
 class Histogram:
@@ -167,6 +169,7 @@ class Metrics:
         yield from _family("held_items", "gauge", "Requests that wait for a generation now.", [f" {reading.held}"])
         yield from _family("generation", "gauge", "The generation that serves, 0 for none.", [f" {reading.generation}"])
         yield from _family("revision", "gauge", "The revision that serves, 0 for none.", [f" {reading.revision}"])
+        yield from _family("workers", "gauge", "Workers that serve now.", [f" {reading.workers}"])
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[str]) -> Iterator[str]:

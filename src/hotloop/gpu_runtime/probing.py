@@ -58,6 +58,11 @@ class Probing:
             if waiting is not None:
                 waiting.cancel()
 
+    def lost(self, worker: WorkerProcess) -> None:
+        """Take note that a worker is gone: what it had to try is over, if others serve on."""
+        if self._run is not None and self._run.worker is worker:
+            self._finish()
+
     def heard(self, worker: WorkerProcess, result: dict[str, Any]) -> None:
         """Tell what one of the app's own probes gave."""
         run = self._run

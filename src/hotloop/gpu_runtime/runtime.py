@@ -29,6 +29,7 @@ from hotloop.gpu_runtime.user_env.wire import Message
 
 RELEARN_AFTER_S = 1.0
 ZYGOTE_WAIT_S = 0.1
+GROW_WITHIN_S = 1.0
 QUIET_S = 0.05  # who saves an app without probes asks it by hand or by a script, at once
 STANDBY_WAIT_S = 1.0
 
@@ -161,6 +162,10 @@ class Runtime:
                 self._fork(action)
             case decide.Go():
                 self._go(action)
+            case decide.Replicate():
+                self._replicate(action)
+            case decide.Join():
+                self._join(action)
             case decide.Activate():
                 self._activate(action)
             case decide.Drain():
@@ -175,6 +180,8 @@ class Runtime:
                 self._run_probes(action.generation)
             case decide.TellFailed():
                 self._tell_failed(action)
+            case decide.TellFewer():
+                self._tell_fewer(action)
             case decide.TellSuperseded():
                 self._telling.emit(events.ReloadSuperseded(time.monotonic(), action.revision, action.by))
             case decide.TellDied():
@@ -234,13 +241,34 @@ class Runtime:
         worker = self._fleet[action.worker]
         worker.start = action.start
         worker.generation = self._state.generation + 1
-        worker.link.send(
-            {"kind": "go", "changed": worker.unsent, "forced": sorted(self._forced), "address": self._address}
-        )
-        worker.unsent = {}
-        self._cancel("learn")  # it would be asked amid the new generation's probes
+        self._send_go(worker, sorted(self._forced), is_replica=False)
+        for timer in ("learn", "grow"):  # they would come amid the new generation's probes
+            self._cancel(timer)
         started = events.ReloadStarted(time.monotonic(), action.revision, action.start)
         self._telling.hold_back(lambda: started)
+
+    def _replicate(self, action: decide.Replicate) -> None:
+        worker = self._fleet[action.worker]
+        worker.generation = action.generation
+        self._send_go(worker, [], is_replica=True)
+
+    def _send_go(self, worker: WorkerProcess, forced: list[str], *, is_replica: bool) -> None:
+        worker.link.send({
+            "kind": "go", "changed": worker.unsent, "forced": forced, "address": self._address,
+            "is_replica": is_replica,
+        })  # fmt: skip
+        worker.unsent = {}
+
+    def _join(self, action: decide.Join) -> None:
+        worker = self._fleet[action.worker]
+        self._dispatcher.join(action.generation, worker.number, worker.link.send)
+        self._tell_serving()
+
+    def _tell_serving(self) -> None:
+        """Say how many workers serve, if the app wants more than one."""
+        count, wanted, generation = len(self._state.serving), self._state.replicas, self._state.generation
+        if wanted > 1:
+            self._telling.emit(events.WorkersServing(time.monotonic(), generation, count, wanted))
 
     def _activate(self, action: decide.Activate) -> None:
         worker = self._fleet[action.worker]
@@ -248,7 +276,7 @@ class Runtime:
         worker.generation = action.generation
         self._forced.clear()
         revision = self._state.workers[action.worker].revision
-        self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send)
+        self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send, worker.number)
         worker.revision, worker.active_at_s = revision, time.monotonic()
         self._telling.ready(worker)
 
@@ -261,20 +289,21 @@ class Runtime:
         self._later(f"drain {number}", self.config.drain_timeout_s, lambda: self._drained_by_force(worker))
 
     def _drained_by_force(self, worker: WorkerProcess) -> None:
-        lost = self._dispatcher.lost(worker.generation, f"did not finish in {self.config.drain_timeout_s:g} s")
-        self._telling.say_once(
-            f"drain {worker.number}",
-            f"Generation {worker.generation} did not finish {lost} requests in {self.config.drain_timeout_s:g} s "
-            "after it was replaced; they failed.",
-        )
+        timeout = f"{self.config.drain_timeout_s:g} s"
+        lost = self._dispatcher.lost(worker.generation, f"did not finish in {timeout}", worker.number)
+        if lost:
+            self._telling.say(
+                f"drain {worker.number}",
+                f"Generation {worker.generation} did not finish {lost} requests in {timeout} after it was replaced; "
+                "they failed.",
+            )
         self._feed(decide.Drained(worker.number))
 
     def _generation_idle(self, generation: int) -> None:
-        for worker in self._state.workers.values():
+        for worker in list(self._state.workers.values()):
             if worker.role == "draining" and worker.generation == generation:
                 self._cancel(f"drain {worker.number}")
                 self._feed(decide.Drained(worker.number))
-                return
 
     def _tell_failed(self, action: decide.TellFailed) -> None:
         self._forced.clear()
@@ -287,15 +316,31 @@ class Runtime:
             )
         )
 
+    def _tell_fewer(self, action: decide.TellFewer) -> None:
+        """Say what became of a worker that does not serve beside the others: once a generation."""
+        problem = action.problem
+        place = f" at {problem.where.file}:{problem.where.line}" if problem.where else ""
+        self._telling.say_once(
+            f"fewer {action.generation}",
+            f"Generation {action.generation} goes on with fewer workers than {self._state.replicas}: "
+            f"{problem.type}: {problem.message}{place}",
+            problem.hint or "the next save tries again",
+        )
+        self._tell_serving()
+
     def _tell_died(self, action: decide.TellDied) -> None:
         worker = self._fleet.get(action.worker)
         lost = 0
         if worker is not None:
             if action.role == "active":
-                lost = self._dispatcher.lost(worker.generation, action.cause)
+                lost = self._dispatcher.lost(worker.generation, action.cause, worker.number)
+                if self._state.serving:
+                    self._probing.lost(worker)
             self._fleet.forget(action.worker)
             self._hosts.released(action.worker)
         self._telling.emit(events.ProcessDied(time.monotonic(), action.role, "", action.cause, lost))
+        if worker is not None and action.role == "active" and worker.generation == self._state.generation:
+            self._tell_serving()
 
     def _watch_moved(self, action: decide.WatchMoved) -> None:
         problem = Problem(
@@ -333,9 +378,7 @@ class Runtime:
             case "moved":
                 self._feed(decide.Moved(worker.number))
             case "loading":
-                header = message.header
-                revision = self._state.workers[worker.number].revision
-                self._telling.emit(events.ModelLoading(time.monotonic(), revision, header["model"], header["why"]))
+                self._tell_loading(worker, message.header)
             case "keep":
                 self._keep(message)
             case "forget":
@@ -354,6 +397,11 @@ class Runtime:
             case _:
                 return
 
+    def _tell_loading(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
+        known = self._state.workers.get(worker.number)
+        if known is not None and known.role == "loading":  # what each worker has for itself was said of the first
+            self._telling.emit(events.ModelLoading(time.monotonic(), known.revision, header["model"], header["why"]))
+
     def _warmed(self, worker: WorkerProcess) -> None:
         if worker.number in self._state.workers and self._state.workers[worker.number].role == "standby":
             self._feed(decide.Warmed(worker.number))
@@ -361,9 +409,13 @@ class Runtime:
 
     def _ready(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         worker.ready = header
+        state = self._state.workers.get(worker.number)
+        if state is not None and state.role == "joining":
+            self._ready_to_join(worker)
+            return
         conflicts = self._learner.conflicts(worker.learned, header["environment"])
         if not conflicts:
-            self._feed(decide.BecameReady(worker.number))
+            self._feed(decide.BecameReady(worker.number, self.config.replicas or header["replicas"]))
             return
         names = ", ".join(conflicts)
         self._telling.say_once(
@@ -373,6 +425,18 @@ class Runtime:
             "set it in the shell, or leave it alone, and reloads stay fast",
         )
         self._feed(decide.ZygoteStale(worker.number))
+
+    def _ready_to_join(self, worker: WorkerProcess) -> None:
+        first = self._fleet[self._state.serving[0].number]
+        if worker.ready["endpoints"] == first.ready["endpoints"]:
+            self._feed(decide.BecameReady(worker.number))
+            return
+        problem = Problem(
+            "WorkersDiffer",
+            "a second worker of the same files made other endpoints than the first",
+            hint="have the app define the same endpoints in each process",
+        )
+        self._feed(decide.Failed(worker.number, problem))
 
     def _keep(self, message: Message) -> None:
         holding = self._holdings.put(message)
@@ -402,7 +466,9 @@ class Runtime:
         if zygote is None:
             self._loop.call_later(ZYGOTE_WAIT_S, self._replace_host, name)
             return
-        users = [self._fleet[w.number] for w in self._state.workers.values() if w.role in {"active", "standby"}]
+        users = [
+            self._fleet[w.number] for w in self._state.workers.values() if w.role in {"active", "joining", "standby"}
+        ]
         self._hosts.start(name, zygote, self._manifest, users, self._dispatcher.resume)
 
     def _worker_exited(self, number: int, status: int) -> None:
@@ -413,7 +479,12 @@ class Runtime:
         if known is None:
             self._fleet.forget(worker.number)
             return
-        doing = {"loading": "becoming ready", "active": "serving", "standby": "waiting"}.get(known.role, "ending")
+        doing = {
+            "loading": "becoming ready",
+            "joining": "becoming ready",
+            "active": "serving",
+            "standby": "waiting",
+        }.get(known.role, "ending")
         problem = Problem(
             "WorkerDied", f"the worker died while {doing} ({worker.cause})", hint="its last lines are in the log"
         )
@@ -422,11 +493,13 @@ class Runtime:
     # --- probes and learning ------------------------------------------------------------------------------------
 
     def _run_probes(self, generation: int) -> None:
-        active = self._state.having("active")
-        if active is not None and active.generation == generation:
-            self._probing.start(self._fleet[active.number], generation, active.revision)
+        serving = self._state.serving
+        if serving and serving[0].generation == generation:
+            self._grow_in(GROW_WITHIN_S, generation)
+            self._probing.start(self._fleet[serving[0].number], generation, serving[0].revision)
 
     def _probes_done(self, generation: int) -> None:
+        self._grow_in(QUIET_S, generation)
         self._later("learn", RELEARN_AFTER_S, self._ask_what_was_imported)
         self._await_quiet(generation, time.monotonic() + STANDBY_WAIT_S)
 
@@ -441,15 +514,29 @@ class Runtime:
 
         self._later("quiet", QUIET_S, look)
 
+    def _grow_in(self, delay_s: float, generation: int) -> None:
+        """Have a generation's other workers made soon: first its own probes, or who tries it by hand, have the machine."""
+        if self._state.replicas > 1:
+            self._later("grow", delay_s, lambda: self._grow(generation))
+
+    def _grow(self, generation: int) -> None:
+        zygote = self._zygotes.get(self._state.zygote)
+        if zygote is not None and not zygote.learned.modules:  # the first start ever: each would import all by itself
+            self._ask_what_was_imported()
+            self._later("grow", GROW_WITHIN_S, lambda: self._feed(decide.Grow(generation)))
+        else:
+            self._feed(decide.Grow(generation))
+
     def _ask_what_was_imported(self) -> None:
-        active = self._state.having("active")
-        if active is not None:
-            self._fleet[active.number].link.send({"kind": "learn"})
+        if self._state.serving:
+            self._fleet[self._state.serving[0].number].link.send({"kind": "learn"})
 
     def _learn(self, modules: list[str]) -> None:
         zygote = self._zygotes.get(self._state.zygote)
         if zygote is not None and self._learner.imported(zygote.learned, modules):
             self._feed(decide.Relearned())
+        self._cancel("grow")
+        self._feed(decide.Grow(self._state.generation))
 
     # --- small things -------------------------------------------------------------------------------------------
 

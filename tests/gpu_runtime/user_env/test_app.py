@@ -213,6 +213,9 @@ MISTAKES = [
         "App('a', packages='torch'): expected a list of requirements",
         "shop.py:3",
     ),
+    ("hotloop.App('a', replicas=0)", "App('a', replicas=0): expected a whole number from 1 to 64", "shop.py:3"),
+    ("hotloop.App('a', replicas=65)", "App('a', replicas=65): expected a whole number from 1 to 64", "shop.py:3"),
+    ("hotloop.App('a', replicas=True)", "App('a', replicas=True): expected a whole number from 1 to 64", "shop.py:3"),
 ]
 
 
@@ -257,6 +260,15 @@ def test_a_batch_waits_a_minute_at_most(wait_ms, is_taken):
     else:
         with pytest.raises(AppError):
             Batch(max_wait_ms=wait_ms)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 63, 64])
+def test_an_app_may_want_up_to_64_workers(replicas):
+    assert App("search", replicas=replicas).replicas == replicas
+
+
+def test_an_app_wants_one_worker_unless_it_says_more():
+    assert App("search").replicas == 1
 
 
 def test_specs_and_batches_are_frozen():

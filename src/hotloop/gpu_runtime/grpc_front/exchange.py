@@ -63,10 +63,10 @@ class CallExchange:
 
     # --- the dispatcher's side ----------------------------------------------------------------------------------
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
         """Answer at once."""
         self.begin(status, headers)
-        self.write(body)
+        self.write(bytes(body))  # of bytes it is no copy, and a message can't be made of a view
         self.finish()
 
     def begin(self, status: int, headers: Headers = ()) -> None:

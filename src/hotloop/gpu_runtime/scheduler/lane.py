@@ -44,6 +44,7 @@ class Lane:
 
     Attributes:
         in_flight: Calls under way.
+        num_workers: How many workers there are to make them.
         cost: What its calls cost.
         gave_up: Requests taken out because their deadlines passed or can't be met; whoever answers them empties it.
         wake_at_s: When to ask again though nothing happens: a batch waits for others. Infinite: no need.
@@ -52,6 +53,7 @@ class Lane:
     def __init__(self, spec: EndpointSpec, weights: Mapping[str, float]) -> None:
         self.spec = spec
         self.in_flight = 0
+        self.num_workers = 1
         self.cost = CostModel()
         self.gave_up: list[int] = []
         self.wake_at_s = math.inf
@@ -71,7 +73,7 @@ class Lane:
     @property
     def has_slot(self) -> bool:
         """Whether another call may begin, as far as this endpoint alone is concerned."""
-        return self.in_flight < (1 if self._is_sync else self.spec.concurrency)
+        return self.in_flight < self.num_workers * (1 if self._is_sync else self.spec.concurrency)
 
     @property
     def may_gather(self) -> bool:
@@ -80,9 +82,10 @@ class Lane:
 
     @property
     def backlog_s(self) -> float:
-        """How long all that waits will take; 0 before a call was seen."""
+        """How long all that waits will take the workers together; 0 before a call was seen."""
         units = len(self) * self._size if self._order is None else self._units
-        return math.ceil(len(self) / self._batch.max_size) * self.cost.per_call_s + units * self.cost.per_unit_s
+        num_calls = math.ceil(len(self) / self._batch.max_size)
+        return (num_calls * self.cost.per_call_s + units * self.cost.per_unit_s) / self.num_workers
 
     @property
     def next_deadline_s(self) -> float:

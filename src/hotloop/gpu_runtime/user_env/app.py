@@ -21,6 +21,7 @@ from hotloop.gpu_runtime.user_env.mistakes import AppError, at, is_whole, place_
 __all__ = ["App", "AppError", "Batch", "EndpointSpec", "ModelSpec", "ProbeSpec", "at", "place_of"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+MAX_REPLICAS = 64  # processes on one machine; a mistyped number must not start thousands
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _DEF = re.compile(r"\s*(async\s+)?def\b")
@@ -93,13 +94,20 @@ class App:
         gpu: The GPU it needs, such as ``"A10G"``; empty for none.
         packages: Requirements for its environment, such as ``"sentence-transformers>=3"``.
         data_packages: Requirements that carry only data, such as weights.
+        replicas: How many workers serve it at a time, in one machine and with one copy of each model.
         models: By name, in order of definition; so are `endpoints` and `probes`.
         file: Where the app was made.
         line: The line there.
     """
 
     def __init__(
-        self, name: str, *, gpu: str = "", packages: Iterable[str] = (), data_packages: Iterable[str] = ()
+        self,
+        name: str,
+        *,
+        gpu: str = "",
+        packages: Iterable[str] = (),
+        data_packages: Iterable[str] = (),
+        replicas: int = 1,
     ) -> None:
         self.file, self.line = place_of_caller(depth=1)
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -109,6 +117,10 @@ class App:
         self.gpu = gpu
         self.packages = self._requirements("packages", packages)
         self.data_packages = self._requirements("data_packages", data_packages)
+        if not is_whole(replicas) or not 1 <= replicas <= MAX_REPLICAS:
+            msg = f"App({name!r}, replicas={replicas!r}): expected a whole number from 1 to {MAX_REPLICAS}"
+            raise AppError(msg, "write replicas=2 to have two calls run at a time", self.file, self.line)
+        self.replicas = replicas
         self.models: dict[str, ModelSpec] = {}
         self.endpoints: dict[str, EndpointSpec] = {}
         self.probes: dict[str, ProbeSpec] = {}

@@ -130,8 +130,14 @@ class Models:
         """The hosted models' proxies, by name."""
         return {name: entry.proxy for name, entry in self._shelf.items() if isinstance(entry, Hosted)}
 
-    def provide(self, spec: ModelSpec, forced: set[str], runtime: Runtime) -> None:
+    def provide(self, spec: ModelSpec, forced: set[str], runtime: Runtime, *, is_replica: bool = False) -> None:
         """Give one model a value: kept if its fingerprint is equal, else loaded. Its dependencies come first.
+
+        Args:
+            spec: The model.
+            forced: Names of models to load, whatever their fingerprints.
+            runtime: Does what needs others.
+            is_replica: Whether the generation's first worker has all models already: what can be shared is kept.
 
         Raises:
             HostFailed: Its host could not load it.
@@ -139,7 +145,10 @@ class Models:
         """
         began_s = time.monotonic()
         entry = self._shelf.get(spec.name)
-        why = self._why_load(spec, entry, forced)
+        if is_replica:
+            why = "" if entry is not None else "each worker has its own"
+        else:
+            why = self._why_load(spec, entry, forced)
         action, home, size = ("loaded" if why else "kept"), "resident", 0
         if why:
             runtime.tell({"kind": "loading", "model": spec.name, "why": why})

@@ -138,7 +138,7 @@ class Worker:
             imported_at_s = time.monotonic()
             runtime = Runtime(self.tell, self._host)
             for spec in imported.plan.models:
-                self._models.provide(spec, set(go["forced"]), runtime)
+                self._models.provide(spec, set(go["forced"]), runtime, is_replica=go["is_replica"])
         except (wire.LinkClosed, RevisionMoved) as error:
             if isinstance(error, RevisionMoved):
                 self.tell({"kind": "moved", "path": self._project.relative(str(error))})
@@ -162,6 +162,7 @@ class Worker:
             "shapes": resolve.shapes(plan),
             "endpoints": [_endpoint_header(endpoint) for endpoint in plan.endpoints],
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
+            "replicas": imported.app.replicas,
         })  # fmt: skip
         # What comes from here on is done while the first request is on its way.
         self._link.lender = Lender()
