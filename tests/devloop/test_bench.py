@@ -168,13 +168,53 @@ def test_what_a_bench_came_to_is_told_with_what_it_is_compared_with():
     (first,) = told(actions)
 
     state, begun = play(*trip(2, 50.0)[:4], ready_with(2, 2, 50.1), done(2, 2, 51.0), STANDBY, state=state)
-    _, actions = play(over(2, 110.0, throughput=change), state=state)
+    state, unconfirmed = play(over(2, 110.0, throughput=change), state=state)
+    _, actions = play(over(3, 110.0, throughput=change), state=state)
 
     (second,) = told(actions)
+    assert (told(unconfirmed), numbers(unconfirmed), second.repeat) == ([], [3], 0)
     assert (first.generation, first.previous, first.repeat, first.requests_per_s) == (1, None, 0, 100.0)
     assert benches(begun)[-1].before == figures(100.0)
     assert (second.generation, second.previous, second.throughput) == (2, 1, change)
     assert (second.endpoint, second.throughput_noise_ratio) == ("/greet", pytest.approx(0.0305, abs=1e-3))
+
+
+UP, DOWN = events.Change(1.2, 1.1, 1.3, is_clear=True), events.Change(0.8, 0.7, 0.9, is_clear=True)
+UNCLEAR = replace(UP, is_clear=False)
+SECOND = (*trip(2, 50.0)[:4], ready_with(2, 2, 50.1), done(2, 2, 51.0), STANDBY)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rate", "is_clear"),
+    [(UP, UP, 120.0, True), (DOWN, DOWN, 120.0, True), (UP, DOWN, 120.0, False), (UP, UNCLEAR, 120.0, False),
+     (UP, UP, 200.0, False)],
+    ids=["up", "down", "up and down", "not again", "the two differ by as much"],
+)  # fmt: skip
+def test_a_change_is_told_as_clear_if_a_second_bench_says_the_same(first, second, rate, is_clear):
+    state, _ = play(*first_start(), over(1), *SECOND, state=asked())
+
+    _, actions = play(over(2, 120.0, throughput=first), over(3, rate, throughput=second), state=state)
+
+    (said,) = told(actions)
+    assert said.throughput == replace(second, is_clear=is_clear)
+    assert numbers(actions) == [3]
+
+
+def test_a_change_that_is_not_clear_is_told_at_once():
+    state, _ = play(*first_start(), over(1), *SECOND, state=asked())
+
+    _, actions = play(over(2, 120.0, throughput=UNCLEAR), state=state)
+
+    assert ([event.throughput for event in told(actions)], benches(actions)) == ([UNCLEAR], [])
+
+
+def test_a_save_before_a_change_was_confirmed_has_it_told_never():
+    state, _ = play(*first_start(), over(1), *SECOND, over(2, throughput=UP), state=asked())
+
+    third = (saved(), snapshotted(3), machine.Acked(3, 3, 60.0), started(3, 60.1), ready_with(3, 3, 61.0))
+    _, actions = play(*third, done(3, 3, 62.0), STANDBY, over(4, 100.0), state=state)
+
+    assert [event.generation for event in told(actions)] == [3]
 
 
 def test_the_first_generation_is_benched_until_it_is_known_what_is_noise():

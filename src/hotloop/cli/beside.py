@@ -15,7 +15,7 @@ from hotloop.cli import rest
 from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator
     from pathlib import Path
     from types import FrameType
 
@@ -24,9 +24,7 @@ _ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def served(
-    project: Path, python: Path, app: str, say: Callable[[str], None], environment: Mapping[str, str] | None = None
-) -> Generator[str]:
+def served(project: Path, python: Path, app: str, say: Callable[[str], None]) -> Generator[str]:
     """Serve a project, and give its address. Nothing of it runs any more afterwards, whatever ends this process.
 
     Args:
@@ -34,7 +32,6 @@ def served(
         python: The app's interpreter.
         app: Which app; empty: the only one.
         say: Told what takes its time.
-        environment: Of the process; None: this one's.
 
     Raises:
         HotloopError: It can't be served.
@@ -43,7 +40,7 @@ def served(
     command += ["--python", str(python), *(["--app", app] if app else [])]
     with tempfile.TemporaryFile() as errors, _ending_in_order():
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             start_new_session=True,
         )  # fmt: skip
         try:

@@ -6,11 +6,12 @@ on its way. A save ends the bench that is under way at once; if nothing comes of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hotloop import events
-from hotloop.devloop.load.figures import Noise
+from hotloop.devloop.load.figures import Noise, agreed
 from hotloop.devloop.load.job import DURATION_S, NUM_CONNECTIONS
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class State:
         last: The newest generation's that was benched.
         before: The one's before.
         noise: What benches of the same code differed by.
+        unconfirmed: A result with a clear change, which is measured once more before it is told.
     """
 
     endpoint: str = ""
@@ -64,6 +66,7 @@ class State:
     last: Done | None = None
     before: Done | None = None
     noise: Noise = field(default_factory=Noise)
+    unconfirmed: Result | None = None
 
     @property
     def baseline(self) -> Done | None:
@@ -123,7 +126,7 @@ def heard(state: State, event: events.Event) -> Heard:
 def _ready(state: State, event: events.Ready) -> Heard:
     state = replace(
         state, generation=event.generation, endpoints=event.endpoints,
-        has_failed=False, has_passed=False, is_settled=False, is_stale=True,
+        has_failed=False, has_passed=False, is_settled=False, is_stale=True, unconfirmed=None,
     )  # fmt: skip
     if _shape(state) is not None:
         return state, ()
@@ -138,7 +141,7 @@ def _disturbed(state: State) -> State:
     """Forget a generation's figures: a standby took another's place, and making it was measured too."""
     is_benched = state.last is not None and state.last.generation == state.generation
     last = state.before if is_benched else state.last
-    return replace(state, last=last, is_settled=_shape(state) is None, is_stale=True)
+    return replace(state, last=last, is_settled=_shape(state) is None, is_stale=True, unconfirmed=None)
 
 
 def over(state: State, event: Benched) -> Heard:
@@ -151,7 +154,25 @@ def over(state: State, event: Benched) -> Heard:
         problem = result.problem or events.Problem("BenchFailed", "it gave no result")
         return state, (events.BenchFailed(event.at_s, state.generation, path, problem),)
     state = _with_figures(state, result.figures)
-    return state, (_finished(state, event.at_s, path, result.figures, result),)
+    first = state.unconfirmed
+    if first is None and _is_clear(result):
+        return replace(state, unconfirmed=result, is_settled=False), ()
+    told = result if first is None else _agreed(first, result, state.noise)
+    said = _finished(state, event.at_s, path, result.figures, told)
+    return replace(state, unconfirmed=None), (replace(said, repeat=said.repeat - (first is not None)),)
+
+
+def _is_clear(result: Result) -> bool:
+    return any(change is not None and change.is_clear for change in (result.throughput, result.latency))
+
+
+def _agreed(first: Result, second: Result, noise: Noise) -> Result:
+    limits = noise.ratios() or (math.inf, math.inf)
+    return replace(
+        second,
+        throughput=agreed(first.throughput, second.throughput, limits[0]),
+        latency=agreed(first.latency, second.latency, limits[1]),
+    )
 
 
 def _with_figures(state: State, figures: Figures) -> State:

@@ -43,21 +43,22 @@ class Bencher:
         self._data = data
         self._pinned = pinned
         self._process: Process | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    async def carry_out(self, url: str, begin: Begin) -> Result:
-        """Bench, and give what it came to. Cancelling it leaves no process."""
-        self._task = asyncio.current_task()
-        try:
-            pins = () if self._data else await self._pinned()
-            written = write_request(url, begin.endpoint, self._data, pins)
-            async with asyncio.timeout(DEADLINE_S):
-                result = await self._run(Job(url, begin.endpoint.path, written, begin.before, begin.noise))
-        except HotloopError as error:
-            return Result(problem=Problem(type(error).__name__, error.message, hint=error.hint))
-        except (OSError, ValueError) as error:  # `TimeoutError` is an OSError
-            return Result(problem=Problem("BenchFailed", f"it ended without a result: {error or 'not in time'}"))
-        return result if self._data or pins else _with_hint(result)
+    def begin(self, url: str, begin: Begin, done: Callable[[Result], None]) -> asyncio.Task[None]:
+        """Bench, then tell what it came to; cancelling the task leaves no process.
+
+        Args:
+            url: Of the served app.
+            begin: What to bench.
+            done: Told the result, unless `stop` comes first.
+        """
+
+        async def bench() -> None:
+            done(await self._carry_out(url, begin))
+
+        self._task = asyncio.create_task(bench(), name=f"bench {begin.number}")
+        return self._task
 
     def stop(self) -> None:
         """End the bench under way, at once."""
@@ -67,22 +68,35 @@ class Bencher:
         if self._task is not None:
             self._task.cancel()
 
+    async def _carry_out(self, url: str, begin: Begin) -> Result:
+        try:
+            pins = () if self._data else await self._pinned()
+            written = write_request(url, begin.endpoint, self._data, pins)
+            async with asyncio.timeout(DEADLINE_S):
+                result = await self._run(Job(url, begin.endpoint.path, written, begin.before, begin.noise))
+        except HotloopError as error:
+            return Result(problem=Problem(type(error).__name__, error.message, hint=error.hint))
+        except (OSError, ValueError) as error:  # `TimeoutError` is an OSError
+            return Result(problem=Problem("BenchFailed", f"it ended without a result: {str(error) or 'not in time'}"))
+        return result if self._data or _pin_of(begin.endpoint, pins) is not None else _with_hint(result)
+
     async def _run(self, job: Job) -> Result:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*COMMAND, stdin=pipe, stdout=pipe, stderr=pipe)
         self._process = process
         try:
             if process.stdin is None or process.stdout is None or process.stderr is None:
-                msg = "no pipes"
+                msg = "it has no pipes"
                 raise OSError(msg)
             process.stdin.write(job.to_line())
             line = await process.stdout.readline()
             if not line:
                 said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
-                raise OSError(said[-1] if said else "it ended")
+                raise OSError(said[-1] if said else "it said nothing")
             return Result.from_line(line)
         finally:
-            self._process = self._task = None
+            if self._process is process:  # the next one may have begun while this one was ended
+                self._process = None
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -95,7 +109,7 @@ def write_request(url: str, endpoint: EndpointShape, data: str, pins: Sequence[d
         UsageError: The data are no arguments of the endpoint.
     """
     address = replace(addresses.parse(url), proxy=None)
-    pin = None if data else next((pin for pin in pins if pin["path"].partition("?")[0] == endpoint.path), None)
+    pin = None if data else _pin_of(endpoint, pins)
     if pin is not None:
         lines = (*(request.header(name, value) for name, value in pin["headers"].items()), _MARK)
         content = request.Content("", "", base64.b64decode(pin["body"]))
@@ -103,6 +117,10 @@ def write_request(url: str, endpoint: EndpointShape, data: str, pins: Sequence[d
     found = Endpoint(endpoint.name, endpoint.path, chosen(endpoint.methods))
     content = target.fitting(found, target.json_content(data or "{}", "--bench-data"))
     return request.write(address, found.method, found.path, content, (f"accept: {request.ACCEPT}", _MARK))
+
+
+def _pin_of(endpoint: EndpointShape, pins: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((pin for pin in pins if pin["path"].partition("?")[0] == endpoint.path), None)
 
 
 def _with_hint(result: Result) -> Result:

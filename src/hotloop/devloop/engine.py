@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hotloop.config import AppLocation
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index, Snapshot
+    from hotloop.devloop.load.job import Result
     from hotloop.devloop.watch import Watcher
     from hotloop.remote_runner.client import AgentSession, SessionInfo
     from hotloop.remote_runner.environment import UserPython
@@ -282,15 +283,19 @@ class Engine:
                 self._pushes.add(task)
                 task.add_done_callback(self._pushes.discard)
             case bench.Begin():
-                self._pushes.add(task := self._spawn(self._bench(action), f"bench {action.number}"))
-                task.add_done_callback(self._pushes.discard)
+                self._bench(action)
             case bench.Stop():
                 self._bencher.stop()
 
-    async def _bench(self, action: bench.Begin) -> None:
-        result = await self._bencher.carry_out(self.address, action)
-        self.feed(bench.Benched(time.monotonic(), action.number, result))
-        self.flush()
+    def _bench(self, action: bench.Begin) -> None:
+        def done(result: Result) -> None:
+            self.feed(bench.Benched(time.monotonic(), action.number, result))
+            self.flush()
+
+        task = self._bencher.begin(self.address, action, done)
+        task.add_done_callback(self._task_ended)
+        task.add_done_callback(self._pushes.discard)
+        self._pushes.add(task)
 
     def _take_snapshot(self, action: machine.Snapshot) -> machine.Event:
         save = action.save

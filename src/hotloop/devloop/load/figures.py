@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hotloop.devloop.load import bootstrap
@@ -79,7 +79,16 @@ class Noise:
 
 
 def _limit(differences: Sequence[float]) -> float:
-    return max(NOISE_PER_MEDIAN * statistics.median(differences), MIN_NOISE)
+    return max(NOISE_PER_MEDIAN * statistics.median(differences), *differences, MIN_NOISE)
+
+
+def agreed(first: Change | None, second: Change | None, noise_ratio: float) -> Change | None:
+    """Give the second of two measurements of a change; it is clear if both are, say the same, and noise is still less."""
+    if first is None or second is None:
+        return second
+    is_same_way = (first.ratio > 1) == (second.ratio > 1)
+    is_more = max(second.ratio, 1 / second.ratio) > 1 + noise_ratio
+    return replace(second, is_clear=first.is_clear and second.is_clear and is_same_way and is_more)
 
 
 def changes(now: Figures, before: Figures | None, noise: Noise) -> tuple[Change | None, Change | None]:
