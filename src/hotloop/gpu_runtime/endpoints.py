@@ -59,7 +59,7 @@ class EndpointSpec:
         is_stream: Whether it answers in pieces.
         batch: None if it takes one request a call.
         idempotent: Whether a request may run again if a worker dies under it.
-        concurrency: Most calls at a time, for an async one.
+        concurrency: Most calls at a time in each worker, for an async one.
     """
 
     name: str

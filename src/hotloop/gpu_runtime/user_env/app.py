@@ -52,7 +52,7 @@ class EndpointSpec:
         methods: Upper case; empty if the decorator named none: then `resolve.check` chooses by the parameters.
         is_stream: Whether the function is a generator, async or not.
         idempotent: Whether a request may run twice if a worker dies under it.
-        concurrency: Most calls at a time, for an async function.
+        concurrency: Most calls at a time in each worker, for an async function.
     """
 
     name: str
@@ -181,7 +181,7 @@ class App:
             batch: Gathers requests; the function then takes lists, one entry a request, and returns as many results,
                 or yields them, again and again: see `Batch`.
             idempotent: Whether a request may be run again if the worker dies under it.
-            concurrency: Most calls at a time, if the function is async.
+            concurrency: Most calls at a time in each worker, if the function is async.
         """
 
         def register(function: _Function) -> _Function:
