@@ -197,6 +197,39 @@ def test_reloads_under_load_lose_no_request_and_answer_none_with_replaced_code(d
     assert of(driver, events.ProcessDied) == []
 
 
+OWN = """
+import os
+
+import hotloop
+
+app = hotloop.App("own", replicas=3)
+PID = os.getpid()
+
+
+@app.model
+def loader_pid():
+    print("LOADING", PID)
+    return [PID]
+
+
+@app.endpoint
+def pids(loader_pid) -> list[int]:
+    return [PID, *loader_pid]
+"""
+
+
+def test_what_each_process_would_load_otherwise_is_loaded_by_the_first_alone(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": OWN}) as driver:
+        driver.wait_for(events.WorkersServing, count=3)
+        first = driver.call("pids").json[0]
+        kill(first)
+        driver.wait_for(events.WorkersServing, count=3)
+
+        second, loader = driver.call("pids").json
+        assert loader == first != second
+        assert loadings(driver) == [f"LOADING {first}"]
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------
 
 SECOND = """
