@@ -75,7 +75,7 @@ class CallExchange:
         self.answer_headers = headers
         self._news.set()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Add a piece."""
         if data and not self._is_complete:
             self._pieces.append(data)
