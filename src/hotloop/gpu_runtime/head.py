@@ -13,7 +13,9 @@ Fields = list[tuple[bytes, bytes]]  # names in lower case
 _MIN_HEAD_BYTES = len("  HTTP/1.1\r\n\r\n")
 _VERSIONS = frozenset({"1.1", "1.0"})
 # A name or an address, and a port: RFC 3986's authority without the user's part.
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+_AUTHORITY = rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?"
+_HOST = re.compile(_AUTHORITY)
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^@/?#]*@)?" + _AUTHORITY + rb"(?:[/?#].*)?", re.DOTALL)
 _HOST_HINT = "Send it once, such as Host: localhost:8000."
 
 
@@ -112,8 +114,8 @@ def _check_encoding(value: bytes, _: str, __: Limits) -> None:
 
 def _check_target(method: bytes, target: bytes) -> None:
     """Take the forms of a target that are no path: each belongs to some methods only."""
-    is_right = method == b"OPTIONS" if target == b"*" else method == b"CONNECT" or b"://" in target
-    if not is_right:
+    is_known = method == b"OPTIONS" if target == b"*" else method == b"CONNECT" or _ABSOLUTE.fullmatch(target)
+    if not is_known:
         msg = f"The target {_shown(target)} is none for {method.decode('latin-1')}: expected a path."
         raise RefusedError(400, msg)
 
