@@ -213,7 +213,7 @@ def test_what_each_kind_of_endpoint_takes_and_gives():
         "As often as asked.",
     )
     assert results["/batched"]["application/json"]["schema"] == {"type": "array", "items": {"type": "number"}}
-    assert list(results["/streamed"]) == ["text/event-stream", "application/x-ndjson"]
+    assert list(results["/streamed"]) == ["text/event-stream", "application/x-ndjson", "text/plain"]
     assert results["/also_streamed"]["application/x-ndjson"]["schema"] == {"type": "string"}
     assert list(results["/raw"]) == ["application/octet-stream"]
 

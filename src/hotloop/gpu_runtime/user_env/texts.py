@@ -12,6 +12,7 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env import hints
 from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, mismatch, refuse, written_member
+from hotloop.gpu_runtime.user_env.validators import has_constraints
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -23,16 +24,18 @@ def decoder(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
         hint: The type.
         from_json: Decodes the same type from a JSON value.
     """
+    is_checked = has_constraints(hint)
     hint = hints.strip(hint)
     if hint in (str, Any, object):
-        return lambda text: text
+        return from_json if is_checked else lambda text: text
     if hints.is_union(hint):
         return _union(hint, from_json)
     choices = _choices(hint)
     if choices is not None:
         return _choice(choices, from_json)
     if hint in (int, float, bool):
-        return {int: _integer, float: _number, bool: _boolean}[hint]
+        read = {int: _integer, float: _number, bool: _boolean}[hint]
+        return (lambda text: from_json(read(text))) if is_checked else read
     if hints.key_of(hint)[0] in {"datetime", "uuid", "decimal"} or hint is bytes:
         return from_json
     return _json(from_json)
@@ -87,8 +90,8 @@ def _json(from_json: Decoder) -> Callable[[str], Any]:
 
 def _union(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
     """Try the members in order, text last: everything is text."""
-    members = [hints.strip(member) for member in typing.get_args(hint)]
-    ordered = sorted((member for member in members if member is not type(None)), key=lambda member: member is str)
+    members = [member for member in typing.get_args(hint) if hints.strip(member) is not type(None)]
+    ordered = sorted(members, key=lambda member: hints.strip(member) is str)
     attempts = [decoder(member, from_json) for member in ordered]
     shown = " or ".join(hints.text_of(member) for member in ordered)
 

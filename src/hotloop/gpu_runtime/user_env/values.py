@@ -68,7 +68,8 @@ class RequestDecoder:
         """
         try:
             query = header.get("query")
-            found = self._from_body(header.get("type") or "", body) if body else {}
+            kind = header.get("type") or ""
+            found = self._from_body(kind, body) if body else self._from_nothing(kind)
             if query:
                 found = _merged(found, self._from_query(query))
             records.require(self._required, found)
@@ -94,6 +95,12 @@ class RequestDecoder:
         if kind in {"", TEXT, FORM}:
             return self._decode(_parsed(body))
         raise BadRequest(415, f"body: expected {JSON}, got {kind}")
+
+    def _from_nothing(self, content_type: str) -> dict[str, Any]:
+        """Read an empty body: no bytes if it is said to be bytes, else none at all."""
+        if self._raw is None or content_type.partition(";")[0].strip().lower() != OCTETS:
+            return {}
+        return self._raw(OCTETS, b"") or {}
 
     def _from_query(self, query: str) -> dict[str, Any]:
         from urllib.parse import parse_qsl
