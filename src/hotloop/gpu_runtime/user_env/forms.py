@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import json
 import typing
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env import arrays, decode, hints, texts
+from hotloop.gpu_runtime.user_env import arrays, decode, hints, strict_json, texts
 from hotloop.gpu_runtime.user_env.scalars import Mismatch
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def _text(part: Part) -> str:
 
 def _json(part: Part) -> Any:
     try:
-        return json.loads(_text(part))
+        return strict_json.loads(_text(part))
     except (ValueError, RecursionError):
         msg = "expected JSON"
         raise Mismatch(msg) from None

@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import enum
 import json
+import math
+import re
 import typing
 from collections.abc import Callable
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import hints
+from hotloop.gpu_runtime.user_env import hints, strict_json
 from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, mismatch, refuse, written_member
 from hotloop.gpu_runtime.user_env.validators import has_constraints
 
+# What Python reads beyond it, such as "1_0" and "nan", is no number to anyone else.
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -42,17 +47,18 @@ def decoder(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
 
 
 def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        refuse("an integer", text)
     try:
         return int(text)
-    except ValueError:
+    except ValueError:  # more digits than Python reads
         refuse("an integer", text)
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
+    if not _NUMBER.fullmatch(text) or math.isinf(value := float(text)):
         refuse("a number", text)
+    return value
 
 
 def _boolean(text: str) -> bool:
@@ -80,7 +86,7 @@ def _choice(choices: dict[str, Any], from_json: Decoder) -> Callable[[str], Any]
 def _json(from_json: Decoder) -> Callable[[str], Any]:
     def decode(text: str) -> Any:
         try:
-            value = json.loads(text)
+            value = strict_json.loads(text)
         except (ValueError, RecursionError):
             refuse("JSON", text)
         return from_json(value)

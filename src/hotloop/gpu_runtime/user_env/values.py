@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env import arrays, decode, forms, jsonable, msgpack, multipart, records
+from hotloop.gpu_runtime.user_env import arrays, decode, forms, jsonable, msgpack, multipart, records, strict_json
 from hotloop.gpu_runtime.user_env.scalars import Mismatch
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _unpacked(body: bytes) -> Any:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return strict_json.loads_bytes(body)
     except json.JSONDecodeError as error:
         msg = f"body: not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise BadRequest(400, msg) from None
@@ -181,12 +181,8 @@ def _parsed(body: bytes) -> Any:
         raise BadRequest(400, f"body: not JSON: byte {error.start} is not UTF-8") from None
     except RecursionError:
         raise BadRequest(400, "body: not JSON: nested too deep") from None
-    except ValueError as error:  # a number of more digits than Python reads
+    except ValueError as error:  # NaN, or a number that is too large
         raise BadRequest(400, f"body: not JSON: {error}") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise BadRequest(400, f"body: not JSON: {name} is no JSON number")
 
 
 def _decoded_text(body: bytes) -> str:
