@@ -48,6 +48,7 @@ checks.positive_data_acceptance.enabled = false
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_an_app_of_every_kind_does_what_its_description_says(tmp_path: Path, user_python: Path):
     config = tmp_path / "schemathesis.toml"
