@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hotloop.gpu_runtime import http
 from hotloop.gpu_runtime.connection import Limits
 from hotloop.gpu_runtime.exchange import Request
+from hotloop.gpu_runtime.head import MAX_HOST_BYTES
 from hotloop.gpu_runtime.http import Server
 from hotloop.gpu_runtime.pace import Pace
 from tests.gpu_runtime.front import Client, run, serving, until
@@ -161,6 +162,18 @@ def test_malformed_chunks_are_refused_and_nothing_behind_them_is_a_request(chunk
             return await everything(client)
 
     assert statuses(run(main())) == (expected or [408])
+
+
+@pytest.mark.parametrize(("extra", "expected"), [(-1, 200), (0, 200), (1, 400)])
+def test_the_limit_of_a_host_is_exact(extra: int, expected: int):
+    async def main():
+        async with abused() as server:
+            client = await Client.connect(server.port)
+            host = b"h" * (MAX_HOST_BYTES + extra)
+            client.send(b"GET / HTTP/1.1\r\nConnection: close\r\nHost: %b\r\n\r\n" % host)
+            return await everything(client)
+
+    assert statuses(run(main())) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, then hand on what is whole."""
         self._quiet_since_s = now_s = self._clock()
-        self._reader.feed(data, now_s)
+        reader = self._reader
+        reader.feed(data, now_s)
         self._advance()
-        if self._is_too_far_ahead and not self._is_reading_paused and not self._transport.is_closing():
+        if not reader.backlog or self._is_reading_paused:
+            return
+        if self._is_too_far_ahead and not self._transport.is_closing():
             self._is_reading_paused = True
             self._transport.pause_reading()
 
@@ -214,18 +217,14 @@ class Connection(asyncio.Protocol):
         reader, limits = self._reader, self._limits
         return len(reader.backlog) > limits.max_pipelined or reader.backlog_bytes > limits.max_pipelined_bytes
 
-    @property
-    def _can_start(self) -> bool:
-        return self._active is None and not self._is_closing and not self._is_writing_paused
-
     def _advance(self) -> None:
         if self._is_advancing:
             return  # an answer given at once calls back in here; the loop below goes on
         self._is_advancing = True
         reader = self._reader
         try:
-            while reader.backlog and self._can_start:
-                self._start(reader.take())
+            while reader.backlog and self._active is None and not self._is_closing and not self._is_writing_paused:
+                self._start(reader.backlog.popleft())
         finally:
             self._is_advancing = False
         if self._is_reading_paused and not self._is_too_far_ahead:
@@ -242,6 +241,7 @@ class Connection(asyncio.Protocol):
     def _start(self, item: Request | RefusedError) -> None:
         if isinstance(item, Request):
             self._active = item
+            self._reader.backlog_bytes -= len(item.body)
             self._on_request(item)
             return
         self._is_refusing = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import unquote
 
 from hotloop.gpu_runtime.limits import Limits, RefusedError
@@ -16,6 +17,7 @@ _VERSIONS = frozenset({"1.1", "1.0"})
 _AUTHORITY = rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?"
 _HOST = re.compile(_AUTHORITY)
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^@/?#]*@)?" + _AUTHORITY + rb"(?:[/?#].*)?", re.DOTALL)
+MAX_HOST_BYTES = 300  # a name has 253 at most
 _HOST_HINT = "Send it once, such as Host: localhost:8000."
 
 
@@ -83,8 +85,13 @@ def _wrong_version(version: str) -> RefusedError:
     return RefusedError(505, f"The server speaks HTTP/1.1, not HTTP/{version}.")
 
 
+@lru_cache(maxsize=256)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
 def _check_host(value: bytes, _: str, __: Limits) -> None:
-    if _HOST.fullmatch(value) is None:
+    if len(value) > MAX_HOST_BYTES or not _is_host(value):
         msg = f"Host is {_shown(value)}, which is no name and port."
         raise RefusedError(400, msg, _HOST_HINT)
 

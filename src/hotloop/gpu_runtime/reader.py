@@ -37,6 +37,8 @@ class RequestReader:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._pace = Pace(limits.body_timeout_s, limits.min_body_bytes_by_s)
         self._now_s = 0.0
+        self._method = b""
+        self._version = ""
         self._reset()
 
     @property
@@ -64,13 +66,6 @@ class RequestReader:
             self._fail(error)
         if self._is_within_head or self._is_within_body:
             self._measure(len(data), is_new=headers is not self._headers, is_body=was_within_body)
-
-    def take(self) -> Request | RefusedError:
-        """Take the first of the backlog."""
-        item = self.backlog.popleft()
-        if isinstance(item, Request):
-            self.backlog_bytes -= len(item.body)
-        return item
 
     def refuse(self, refused: RefusedError) -> None:
         """Read nothing more; the refusal comes behind the requests that were whole."""
@@ -109,7 +104,6 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """Start a request."""
-        self._reset()
         self._is_within_head = True
         self._began_at_s = self._now_s
 
@@ -129,9 +123,8 @@ class RequestReader:
             return
         self._is_within_head = False
         self._is_within_body = True
-        self.owes_continue = head.check_head(
-            parser.get_method(), self._target, parser.get_http_version(), self._headers, self._limits
-        )
+        self._method, self._version = parser.get_method(), parser.get_http_version()
+        self.owes_continue = head.check_head(self._method, self._target, self._version, self._headers, self._limits)
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -155,13 +148,13 @@ class RequestReader:
         path, query = head.split_target(self._target)
         request = Request(
             self._wire,
-            parser.get_method().decode("latin-1"),
+            self._method.decode("latin-1"),
             path,
             query,
             self._headers,
             bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces),
             keeps_alive=parser.should_keep_alive() and not parser.should_upgrade(),
-            is_http10=parser.get_http_version() == "1.0",
+            is_http10=self._version == "1.0",
         )
         self.backlog_bytes += self._body_bytes
         self.owes_continue = False  # who expects it for no body gets the answer
