@@ -33,6 +33,13 @@ setup: .venv/.ready
 	.venvs/user/bin/python -m pip install -qq --no-deps -r tests/user-data-requirements.txt
 	@touch $@
 
+# Requests, valid and not, that gunicorn tests its parser with: only its source distribution has them.
+.venvs/http-corpus/.ready: tests/constraints.txt | .venv/.ready
+	@echo "fetching gunicorn's test requests"
+	rm -rf .venvs/http-corpus
+	$(BIN)/python -m pip download -qq --no-deps --no-binary gunicorn -d .venvs/http-corpus gunicorn
+	@touch $@
+
 # Another interpreter given: nothing to make.
 ifeq ($(HOTLOOP_USER_PYTHON),$(CURDIR)/.venvs/user/bin/python)
 USER_ENVIRONMENT := .venvs/user/.ready
@@ -45,7 +52,7 @@ demo/app.py: | .venv/.ready
 demo: .venv/.ready demo/app.py
 	@cd demo && exec ../$(BIN)/dev serve
 
-test: .venv/.ready $(USER_ENVIRONMENT)
+test: .venv/.ready .venvs/http-corpus/.ready $(USER_ENVIRONMENT)
 	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 check: .venv/.ready

@@ -90,6 +90,13 @@ same(
 same(refusal(lambda: read(np.ndarray, "a")), '422 x: expected nested lists of numbers, got "a"')
 same(refusal(lambda: read(np.ndarray, ["a"])), "422 x: expected nested lists of numbers, got entries of type <U1")
 same(refusal(lambda: read(np.ndarray, [None]))[:4], "422 ")
+for wrong in ([None], [[1.0, None]], ["1"], [[True, "1"]], [{}]):  # numpy itself would make numbers of most of them
+    same(refusal(lambda wrong=wrong: read(NDArray[np.float32], wrong))[:42], "422 x: expected nested lists of numbers, g")
+same(refusal(lambda: read(NDArray[np.float32], [1e39])), "422 x: expected numbers that fit float32")
+same(read(NDArray[np.float32], [3e38]), np.array([3e38], np.float32))
+same(refusal(lambda: read(NDArray[np.uint8], [256]))[:4], "422 ")
+same(read(NDArray[np.uint8], [255, True]), np.array([255, 1], np.uint8))
+same(read(np.ndarray, [2**70, 1]), np.array([2.0**70, 1.0]))
 for array in (
     np.arange(6.0).reshape(2, 3),
     np.asfortranarray(np.arange(6).reshape(2, 3)),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotloop.gpu_runtime import http
-from hotloop.gpu_runtime.connection import ONE_PIECE_FROM_BYTES, Limits, split_target
+from hotloop.gpu_runtime.connection import Limits, split_target
 from hotloop.gpu_runtime.exchange import Request
+from hotloop.gpu_runtime.reader import ONE_PIECE_FROM_BYTES
 from tests.gpu_runtime.front import Client, run, serving, until
 
 
@@ -85,7 +86,7 @@ def test_thousands_of_pipelined_requests_neither_recurse_nor_get_lost():
     async def main():
         async with serving(echo) as server:
             client = await Client.connect(server.port)
-            client.send(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(5000)))
+            client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(5000)))
             paths = [(await client.response()).headers["x-path"] for _ in range(5000)]
 
             assert paths == [f"/{n}" for n in range(5000)]
@@ -98,7 +99,7 @@ def test_a_request_may_come_byte_by_byte():
         async with serving(echo) as server:
             client = await Client.connect(server.port)
             client.writer.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for byte in b"POST /a HTTP/1.1\r\nContent-Length: 3\r\nEmpty:\r\n\r\nabc":
+            for byte in b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nEmpty:\r\n\r\nabc":
                 client.send(bytes([byte]))
                 await asyncio.sleep(0)
             response = await client.response()
@@ -114,12 +115,12 @@ def test_chunked_bodies_are_joined_and_their_trailers_dropped():
         async with serving(keeper) as server:
             client = await Client.connect(server.port)
             client.send(
-                b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: x\r\n\r\n"
+                b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: x\r\n\r\n"
             )
             request = await keeper.request()
 
             assert request.body == b"abc0123456789"
-            assert request.headers == [(b"transfer-encoding", b"chunked")]
+            assert request.headers == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
 
     run(main())
 
@@ -128,12 +129,12 @@ def test_continue_is_said_before_the_body_is_sent():
     async def main():
         async with serving(echo) as server:
             client = await Client.connect(server.port)
-            client.send(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+            client.send(b"POST /a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
             assert (await client.response()).status == 100
             client.send(b"abc")
             assert (await client.response()).body == b"abc"
 
-            client.send(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc")
+            client.send(b"POST /a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc")
             assert (await client.response()).status == 200  # the body was there already
 
     run(main())
@@ -145,7 +146,7 @@ def test_continue_waits_for_the_answers_before_it():
         async with serving(keeper) as server:
             client = await Client.connect(server.port)
             client.ask("GET", "/1")
-            client.send(b"POST /2 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+            client.send(b"POST /2 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
             (await keeper.request()).respond(200, (), b"one")
 
             assert (await client.response()).body == b"one"
@@ -180,14 +181,14 @@ def test_no_content_has_neither_body_nor_length():
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET / HTTP/1.1\nHost: x\n\n",
-        b"get / HTTP/1.1\r\n\r\n",
+        b"get / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
 def test_what_is_not_http_is_answered_400_and_closed(data):
@@ -201,16 +202,14 @@ def test_what_is_not_http_is_answered_400_and_closed(data):
     run(main())
 
 
-@pytest.mark.parametrize("version", ["2.0", "0.9"])
-def test_other_versions_are_answered_505(version):
-    answer = run(send_and_read(f"GET / HTTP/{version}\r\n\r\n".encode()))
-
-    assert status_of(answer) == 505
+@pytest.mark.parametrize(("line", "status"), [("GET / HTTP/2.0", 505), ("GET / HTTP/0.9", 400), ("GET /", 400)])
+def test_other_versions_are_answered_505_and_none_400(line: str, status: int):
+    assert status_of(run(send_and_read(f"{line}\r\nHost: x\r\n\r\n".encode()))) == status
 
 
 def test_a_malformed_request_behind_a_good_one_leaves_the_good_one_its_answer():
     async def main():
-        answer = await send_and_read(b"GET /good HTTP/1.1\r\n\r\nnonsense\r\n\r\n")
+        answer = await send_and_read(b"GET /good HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n")
 
         assert answer.index(b"200 OK") < answer.index(b"400 Bad Request")
 
@@ -225,7 +224,7 @@ def test_the_body_limit_is_exact(size, status, is_chunked):
 
     answer = run(
         send_and_read(
-            b"POST / HTTP/1.1\r\nConnection: close\r\n" + framing + b"\r\n\r\n" + body,
+            b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + framing + b"\r\n\r\n" + body,
             limits=Limits(max_body_bytes=100),
         )
     )
@@ -243,7 +242,7 @@ def test_large_bodies_are_gathered_as_they_were_sent_also_behind_one_another(siz
 
     async def main():
         sent = [bytes([number]) * (size - number) + b"end" for number in range(3)]
-        data = b"".join(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body for body in sent)
+        data = b"".join(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body for body in sent)
         async with serving(take) as server:
             client = await Client.connect(server.port)
             for start in range(0, len(data), 100_001):
@@ -259,7 +258,7 @@ def test_large_bodies_are_gathered_as_they_were_sent_also_behind_one_another(siz
 @pytest.mark.parametrize(("size", "status"), [(999, 200), (1000, 200), (1001, 431)])
 @pytest.mark.parametrize("step", [7, 100_000])
 def test_the_head_limit_is_exact(size, status, step):
-    head = b"GET / HTTP/1.1\r\nConnection: close\r\n"
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     data = head + b"A: " + b"x" * (size - len(head) - len(b"A: \r\n\r\n")) + b"\r\n\r\n"
 
     async def main():
@@ -273,7 +272,7 @@ def test_the_head_limit_is_exact(size, status, step):
     assert status_of(run(main())) == status
 
 
-@pytest.mark.parametrize("piece", [b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\nA: " + b"x" * 70_000])
+@pytest.mark.parametrize("piece", [b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 70_000])
 def test_a_head_without_end_is_refused_while_it_comes(piece):
     async def main():
         async with serving(echo) as server:
@@ -293,7 +292,7 @@ def test_a_large_refused_body_does_not_cost_the_client_the_answer():
     async def main():
         async with serving(echo, Limits(max_body_bytes=1000)) as server:
             client = await Client.connect(server.port)
-            client.send(b"POST / HTTP/1.1\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 8_000_000)
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 8_000_000)
             assert (await client.response()).status == 413
             assert await client.is_closed()
 
@@ -301,7 +300,9 @@ def test_a_large_refused_body_does_not_cost_the_client_the_answer():
 
 
 def test_unknown_expectations_are_answered_417():
-    assert status_of(run(send_and_read(b"POST / HTTP/1.1\r\nExpect: tea\r\nContent-Length: 1\r\n\r\n"))) == 417
+    assert (
+        status_of(run(send_and_read(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\nContent-Length: 1\r\n\r\n"))) == 417
+    )
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_unknown_expectations_are_answered_417():
 def test_a_compressed_body_is_refused_before_it_comes(encoding: str, status: int):
     answer = run(
         send_and_read(
-            f"POST /a HTTP/1.1\r\nConnection: close\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\nhi".encode()
+            f"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\nhi".encode()
         )
     )
 
@@ -319,7 +320,11 @@ def test_a_compressed_body_is_refused_before_it_comes(encoding: str, status: int
 
 
 def test_an_upgrade_is_declined_by_a_plain_answer():
-    answer = run(send_and_read(b"GET /a HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nPRI * HTTP/2.0\r\n\r\n"))
+    answer = run(
+        send_and_read(
+            b"GET /a HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nPRI * HTTP/2.0\r\n\r\n"
+        )
+    )
 
     assert answer.count(b"HTTP/1.1 ") == 1
     assert status_of(answer) == 200
@@ -328,8 +333,8 @@ def test_an_upgrade_is_declined_by_a_plain_answer():
 @pytest.mark.parametrize(
     ("head", "keeps"),
     [
-        (b"HTTP/1.1\r\n", True),
-        (b"HTTP/1.1\r\nConnection: close\r\n", False),
+        (b"HTTP/1.1\r\nHost: x\r\n", True),
+        (b"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", False),
         (b"HTTP/1.0\r\n", False),
         (b"HTTP/1.0\r\nConnection: keep-alive\r\n", True),
     ],
@@ -458,7 +463,7 @@ def test_nothing_new_is_started_for_a_client_that_takes_nothing():
         async with serving(large) as server:
             client = await Client.connect(server.port)
             client.writer.transport.pause_reading()
-            client.send(b"GET / HTTP/1.1\r\n\r\n" * 300)
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
             await until(lambda: num_started)
             for _ in range(50):
                 await asyncio.sleep(0.002)
@@ -489,7 +494,7 @@ def test_a_client_that_takes_nothing_at_all_is_cut_off():
     run(main())
 
 
-@pytest.mark.parametrize("piece", [b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab"])
+@pytest.mark.parametrize("piece", [b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"])
 def test_a_request_that_does_not_go_on_is_answered_408(piece):
     limits = Limits(head_timeout_s=0.1, body_timeout_s=0.1)
 
@@ -623,6 +628,7 @@ def requests(draw) -> tuple[bytes, tuple[str, bytes, list[tuple[bytes, bytes]]]]
     else:
         fields.append((b"content-length", b"%d" % len(body)))
         content = body
+    fields.append((b"host", b"x"))
     head = b"".join(b"%b: %b\r\n" % field for field in fields)
     return b"POST %b HTTP/1.1\r\n%b\r\n%b" % (path.encode(), head, content), (path, body, fields)
 

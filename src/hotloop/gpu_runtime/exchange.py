@@ -1,4 +1,4 @@
-"""One HTTP request and the answer to it. Knows the wire's spelling; parsing is the connection's."""
+"""One HTTP request and the answer to it. Knows the wire's spelling; parsing is the reader's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".en
 _BODILESS = frozenset({204, 304})
 _APART_FROM_BYTES = 64 * 1024  # a second write costs less than a copy of so much
 _CHUNKED = b"transfer-encoding: chunked\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Wire(Protocol):
@@ -167,6 +168,18 @@ class Request:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.abort()
+
+    def probe(self) -> None:
+        """Send what changes nothing, where the answer's form has a place for it: a client that is gone resets it.
+
+        Before an answer there may be any number of ``100 Continue``, and before a chunk's size any number of zeros.
+        """
+        if self._wire is None or self.is_http10:
+            return
+        if self._state is _State.WAITING:
+            self._wire.write(CONTINUE)
+        elif self._is_chunked and self.method != "HEAD":
+            self._wire.write(b"0")
 
     def disconnect(self) -> None:
         """Take note that the client is gone (the connection calls this)."""

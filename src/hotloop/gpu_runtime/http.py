@@ -1,16 +1,22 @@
-"""The HTTP/1.1 server: listens, sweeps away what takes too long, closes gracefully."""
+"""The HTTP/1.1 server: listens, sweeps away what takes too long, keeps room for newcomers, closes gracefully."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import heapq
+import resource
 import socket
 
-from hotloop.gpu_runtime.answers import error_body, json_fields
-from hotloop.gpu_runtime.connection import Connection, Limits, OnRequest, RefusedError
+from hotloop.gpu_runtime.answers import RETRY_AFTER, error_body, json_fields
+from hotloop.gpu_runtime.connection import Connection, OnRequest
 from hotloop.gpu_runtime.exchange import Request
+from hotloop.gpu_runtime.limits import Limits, RefusedError
 
 BACKLOG = 1024
+SPARE_FILES = 256  # of those a process may open: for workers, models, logs
+MAX_TURNED_AWAY = 64  # who hear at a time that there is no room; more are cut off unheard
+CUT_AT_ONCE_RATIO = 1 / 64  # looking for whom to cut goes through all of them, so it had better be worth it
 MAX_PORT = 65_535
 _REFUSALS = {
     400: "BadRequest",
@@ -19,6 +25,7 @@ _REFUSALS = {
     415: "EncodingNotTaken",
     417: "ExpectationFailed",
     431: "HeadersTooLarge",
+    503: "TooManyConnections",
     505: "WrongVersion",
 }
 
@@ -42,10 +49,7 @@ class Server:
         self._is_empty.set()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._sweep_every_s = min(
-            1.0,
-            min(limits.head_timeout_s, limits.body_timeout_s, limits.idle_timeout_s, limits.write_timeout_s) / 2,
-        )
+        self._max_connections = min(limits.max_connections, _max_sockets())
 
     @property
     def num_connections(self) -> int:
@@ -79,6 +83,8 @@ class Server:
         """Take note of a new connection."""
         self._connections.add(connection)
         self._is_empty.clear()
+        if len(self._connections) > self._max_connections:
+            self._make_room(connection)
 
     def closed(self, connection: Connection) -> None:
         """Take note that a connection is gone."""
@@ -86,13 +92,28 @@ class Server:
         if not self._connections:
             self._is_empty.set()
 
+    def _make_room(self, newcomer: Connection) -> None:
+        """Cut off who has owed a request the longest, or turn the newcomer away if all are being answered."""
+        dispensable = [known for known in self._connections if known.is_dispensable and known is not newcomer]
+        count = 1 + int(self._max_connections * CUT_AT_ONCE_RATIO)
+        for connection in heapq.nsmallest(count, dispensable, key=lambda known: known.waiting_since_s):
+            self._connections.discard(connection)
+            connection.abort()
+        if dispensable:
+            return
+        if len(self._connections) > self._max_connections + MAX_TURNED_AWAY:
+            newcomer.abort()
+            return
+        message = f"{self._max_connections} connections have requests that are being answered already."
+        newcomer.turn_away(RefusedError(503, message, "Try again later, or share connections."))
+
     async def listen(self, sock: socket.socket) -> None:
         """Accept clients from now on."""
         self._listener = await self._loop.create_server(self._connect, sock=sock, backlog=BACKLOG)
 
     def _connect(self) -> Connection:
         if self._sweeper is None:
-            self._sweeper = self._loop.call_later(self._sweep_every_s, self._sweep)
+            self._sweeper = self._loop.call_later(self._limits.sweep_every_s, self._sweep)
         return Connection(self._on_request, refuse, self._limits, self)
 
     def _sweep(self) -> None:
@@ -100,7 +121,7 @@ class Server:
         for connection in tuple(self._connections):
             connection.sweep(now_s)
         # An idle server has no timer at all: the next client starts it again.
-        self._sweeper = self._loop.call_later(self._sweep_every_s, self._sweep) if self._connections else None
+        self._sweeper = self._loop.call_later(self._limits.sweep_every_s, self._sweep) if self._connections else None
 
 
 async def serve(host: str, port: int, on_request: OnRequest, limits: Limits | None = None) -> Server:
@@ -128,7 +149,14 @@ async def serve(host: str, port: int, on_request: OnRequest, limits: Limits | No
 def refuse(request: Request, refused: RefusedError) -> None:
     """Answer what could not be handed on."""
     kind = _REFUSALS.get(refused.status, "BadRequest")
-    request.respond(refused.status, json_fields(), error_body(kind, refused.message, refused.hint))
+    fields = json_fields(RETRY_AFTER) if refused.status == 503 else json_fields()
+    request.respond(refused.status, fields, error_body(kind, refused.message, refused.hint))
+
+
+def _max_sockets() -> int:
+    """How many connections the process may have open; beyond that, it could open nothing else."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(limit - SPARE_FILES, limit // 2) if limit != resource.RLIM_INFINITY else 1 << 30
 
 
 def _shown(host: str) -> str:

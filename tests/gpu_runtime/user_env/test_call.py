@@ -276,7 +276,7 @@ def test_raw_bodies_are_cut_by_their_sizes(user):
     with worker(user, source) as runtime:
         assert runtime.ask("f", b"abc", b"", b"\x00") == [
             (200, b"abc"),
-            (422, {"error": {"type": "BadRequest", "message": "x: missing, expected bytes", "where": "x"}}),
+            (200, b""),
             (200, b"\x00"),
         ]
 

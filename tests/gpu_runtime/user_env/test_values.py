@@ -218,6 +218,8 @@ def test_a_wrong_value_is_refused_with_its_place(hint, value, message, where):
     [
         (b"{", 400, "body: not JSON: Expecting property name enclosed in double quotes at line 1, column 2"),
         (b'{"x": NaN}', 400, "body: not JSON: NaN is no JSON number"),
+        (b'{"x": 1e999}', 400, "body: not JSON: 1e999 is too large a number"),
+        (b'{"x": -1e999}', 400, "body: not JSON: -1e999 is too large a number"),
         (b'{"x": "\xff"}', 400, "body: not JSON: byte 7 is not UTF-8"),
         (b"[" * 100_000, 400, "body: not JSON: nested too deep"),
         (b"[1]", 422, "body: expected an object, got a list"),
@@ -272,6 +274,14 @@ def test_a_query_string_becomes_the_annotated_types(hints, query, expected):
     [
         (int, "x=a", 'x: expected an integer, got "a"'),
         (float, "x=a", 'x: expected a number, got "a"'),
+        (float, "x=nan", 'x: expected a number, got "nan"'),
+        (float, "x=1e999", 'x: expected a number, got "1e999"'),
+        (float, "x=1_0", 'x: expected a number, got "1_0"'),
+        (int, "x=1_0", 'x: expected an integer, got "1_0"'),
+        (int, "x=%D9%A1", 'x: expected an integer, got "\u0661"'),
+        (int, "x=%201", 'x: expected an integer, got " 1"'),
+        (list[list[float]], "x=[[NaN]]", 'x: expected JSON, got "[[NaN]]"'),
+        (decimal.Decimal, "x=NaN", 'x: expected a decimal number, got "NaN"'),
         (bool, "x=yes", 'x: expected true or false, got "yes"'),
         (int, "x=1&x=2", "x: expected one value, got 2"),
         (int, "xx=1", "xx: unknown field, did you mean 'x'?"),
@@ -289,6 +299,16 @@ def test_a_raw_body_is_the_one_parameter_of_bytes_and_the_query_has_the_others()
     found = decoder(image=bytes, top=(int, 1)).decode({"type": "image/png", "query": "top=3"}, b"\x89PNG")
 
     assert found == {"image": b"\x89PNG", "top": 3}
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("application/octet-stream", True), ("", False), (JSON, False)])
+def test_an_empty_body_is_no_bytes_if_it_is_said_to_be_bytes(kind: str, taken: bool):
+    read = decoder(image=bytes)
+
+    if taken:
+        assert read.decode({"type": kind}, b"") == {"image": b""}
+    else:
+        assert refusal(lambda: read.decode({"type": kind}, b""))[:2] == (422, "image: missing, expected bytes")
 
 
 def test_a_parameter_given_twice_is_refused():

@@ -53,12 +53,7 @@ def decoder(hint: Any) -> Decoder:
             return from_npy(value, dtype)
         if not isinstance(value, list | int | float):
             refuse("nested lists of numbers", value)
-        try:
-            array = numpy().asarray(value, dtype=dtype)
-        except (ValueError, TypeError, OverflowError) as error:
-            msg = f"expected nested lists of numbers, all of one shape: {error}"
-            raise Mismatch(msg) from None
-        return _checked(array, dtype)
+        return _from_lists(value, dtype)
 
     return decode
 
@@ -72,9 +67,24 @@ def dtype_of(hint: Any) -> Any:
     return None
 
 
-def _checked(array: Any, dtype: Any) -> Any:
-    if dtype is None and array.dtype.kind not in "biuf":
-        msg = f"expected nested lists of numbers, got entries of type {array.dtype}"
+def _from_lists(value: Any, dtype: Any) -> Any:
+    """Read nested lists of numbers; numpy would take more for a number: null, text, what does not fit."""
+    try:
+        found = numpy().asarray(value)
+        if found.dtype.kind == "O" and all(type(entry) in {int, float, bool} for entry in found.flat):
+            found = numpy().asarray(value, dtype=float)  # integers of more than 64 bits
+        if found.dtype.kind not in "biuf":
+            msg = f"expected nested lists of numbers, got entries of type {found.dtype}"
+            raise Mismatch(msg)
+        if dtype is None or dtype == found.dtype:
+            return found
+        with numpy().errstate(over="ignore"):
+            array = numpy().asarray(value, dtype=dtype) if dtype.kind in "iu" else found.astype(dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        msg = f"expected nested lists of numbers, all of one shape: {error}"
+        raise Mismatch(msg) from None
+    if dtype.kind == "f" and numpy().isinf(array).sum() > numpy().isinf(found).sum():
+        msg = f"expected numbers that fit {dtype}"
         raise Mismatch(msg)
     return array
 

@@ -29,7 +29,13 @@ from hotloop.gpu_runtime.user_env.scalars import (
     refuse,
 )
 from hotloop.gpu_runtime.user_env.texts import decoder as text_decoder
-from hotloop.gpu_runtime.user_env.validators import has_constraints, is_pydantic, pydantic, validated
+from hotloop.gpu_runtime.user_env.validators import (
+    has_checks_only,
+    has_constraints,
+    is_pydantic,
+    pydantic,
+    validated,
+)
 
 _LIKE_LISTS: dict[Any, Any] = {
     list: list,
@@ -60,7 +66,7 @@ class _Compiler:
 
     def compile(self, hint: Any) -> Decoder:
         if has_constraints(hint):
-            return validated(pydantic().TypeAdapter(hint).validate_python)
+            return self._constrained(hint)
         hint = hints.strip(hint)
         if isinstance(hint, typing.Hashable) and hint in SCALARS:
             return SCALARS[hint]
@@ -74,6 +80,13 @@ class _Compiler:
         if isinstance(origin, type):
             return self._class(hint, origin)
         raise UnknownType(hint)
+
+    def _constrained(self, hint: Any) -> Decoder:
+        check = validated(pydantic().TypeAdapter(hint).validate_python)
+        if not has_checks_only(hint):
+            return check
+        decode = self.compile(hints.strip(hint))  # pydantic alone takes the text "5" for the number
+        return lambda value: check(decode(value))
 
     def _class(self, hint: Any, origin: type) -> Decoder:
         if hints.key_of(origin) in NAMED:
@@ -115,10 +128,10 @@ class _Compiler:
         raise UnknownType(hint)
 
     def _union(self, members: tuple[Any, ...]) -> Decoder:
-        members = tuple(hints.strip(member) for member in members)
-        by_type = {JSON_TYPES[member]: self.compile(member) for member in members if member in JSON_TYPES}
-        others = [self.compile(member) for member in members if member is not type(None)]
-        shown = " or ".join("null" if member is type(None) else hints.text_of(member) for member in members)
+        plain = {member: hints.strip(member) for member in members}
+        by_type = {JSON_TYPES[kind]: self.compile(member) for member, kind in plain.items() if kind in JSON_TYPES}
+        others = [self.compile(member) for member, kind in plain.items() if kind is not type(None)]
+        shown = " or ".join("null" if kind is type(None) else hints.text_of(kind) for kind in plain.values())
 
         def decode(value: Any) -> Any:
             exact = by_type.get(type(value))

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import json
 import typing
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env import arrays, decode, hints, texts
+from hotloop.gpu_runtime.user_env import arrays, decode, hints, strict_json, texts
 from hotloop.gpu_runtime.user_env.scalars import Mismatch
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def is_binary(hint: Any) -> bool:
 
 def text_reader(field: Field) -> Callable[[list[str]], Any]:
     """Make what reads a parameter from the texts given for it: a list may be given several times."""
-    item = _item_of(field.hint)
+    item = item_of(field.hint)
     if item is not None and hints.is_scalar(item):
         read = texts.decoder(item, decode.decoder(item))
         return lambda values: _read_each(read, values)
@@ -45,7 +44,7 @@ def text_reader(field: Field) -> Callable[[list[str]], Any]:
 
 def part_reader(field: Field) -> Callable[[list[Part]], Any]:
     """Make what reads a parameter from the parts given for it: files for bytes, text for everything else."""
-    item = _item_of(field.hint)
+    item = item_of(field.hint)
     if item is not None and is_binary(item):
         read_file = _file_reader(item)
         return lambda parts: _read_each(read_file, parts)
@@ -70,10 +69,10 @@ def _file_reader(hint: Any) -> Callable[[Part], Any]:
     return lambda part: read(part.content if part.content.startswith(arrays.NPY_MAGIC) else _json(part))
 
 
-def _item_of(hint: Any) -> Any:
+def item_of(hint: Any) -> Any:
     """The type of a list's entries, None if it is no list of something."""
     hint = without_none(hint)
-    return hints.strip(typing.get_args(hint)[0]) if typing.get_origin(hint) is list else None
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
 
 
 def _single(values: Sequence[Any]) -> Any:
@@ -102,7 +101,7 @@ def _text(part: Part) -> str:
 
 def _json(part: Part) -> Any:
     try:
-        return json.loads(_text(part))
+        return strict_json.loads(_text(part))
     except (ValueError, RecursionError):
         msg = "expected JSON"
         raise Mismatch(msg) from None

@@ -15,7 +15,7 @@ from hotloop.gpu_runtime.user_env.batch import item_of_step
 from hotloop.gpu_runtime.user_env.schemas import Schema, Schemas, object_of
 from hotloop.gpu_runtime.user_env.streams import EVENTS, LINES
 from hotloop.gpu_runtime.user_env.validators import first_line
-from hotloop.gpu_runtime.user_env.values import JSON, OCTETS
+from hotloop.gpu_runtime.user_env.values import JSON, OCTETS, TEXT
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.resolve import Plan, PlannedEndpoint, RequestParameter
@@ -119,7 +119,11 @@ def _in_query(parameter: RequestParameter, schemas: Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {"name": parameter.name, "in": "query", "required": parameter.is_required}
     schema = _with_default(parameter, schemas.of(parameter.hint))
     hint = forms.without_none(parameter.hint)
-    item = next(iter(typing.get_args(hint)), Any) if typing.get_origin(hint) is list else hint
+    item = forms.item_of(hint)
+    if item is None:
+        item = hints.strip(hint)
+    elif hints.is_scalar(item):
+        schema = _at_least_one(parameter, schema)
     if hints.is_scalar(item) or item in (bytes, Any) or hints.key_of(item)[0] == "datetime":
         return found | {"schema": schema}
     return found | {"content": {JSON: {"schema": schema}}}  # anything else is written as JSON there
@@ -133,11 +137,25 @@ def _body(endpoint: PlannedEndpoint, schemas: Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {JSON: {"schema": whole}, msgpack.TYPES[0]: {"schema": whole}}
     files = {parameter.name: file for parameter in parameters if (file := _file(parameter.hint)) is not None}
     if files:
-        content[multipart.TYPE] = {"schema": object_of(values | files, required)}
+        content[multipart.TYPE] = _form(parameters, values | files, required)
     raw = _raw_type(parameters, required)
     if raw:
         content[raw] = {"schema": _FILE}
     return {"required": bool(required), "content": content}
+
+
+def _form(parameters: tuple[RequestParameter, ...], values: dict[str, Schema], required: list[str]) -> dict[str, Any]:
+    """Describe a form with files: a list is a field that comes several times, so an empty one can't be written."""
+    for parameter in parameters:
+        if forms.item_of(parameter.hint) is not None:
+            values[parameter.name] = _at_least_one(parameter, values[parameter.name])
+    arrays_too = [p.name for p in parameters if arrays.is_numpy_type(forms.without_none(p.hint))]
+    form: dict[str, Any] = {"schema": object_of(values, required)}
+    return form | ({"encoding": {name: {"contentType": arrays.NPY} for name in arrays_too}} if arrays_too else {})
+
+
+def _at_least_one(parameter: RequestParameter, schema: Schema) -> Schema:
+    return schema | {"minItems": 1} if parameter.is_required and schema.get("type") == "array" else schema
 
 
 def _raw_type(parameters: tuple[RequestParameter, ...], required: list[str]) -> str:
@@ -189,7 +207,9 @@ def _stream(endpoint: PlannedEndpoint, hint: Any, schemas: Schemas) -> dict[str,
     step = _entry(hint, _ITERATORS)
     item = schemas.of(step if endpoint.spec.batch is None else item_of_step(step), "serialization")
     event: Schema = {"type": "string", "description": "Server-sent events; the data of each is one item."}
-    return {EVENTS: {"schema": event}, LINES: {"schema": item}}
+    text: Schema = {"type": "string", "description": "What strings are sent as, and no items at all."}
+    content: dict[str, Any] = {EVENTS: {"schema": event}, LINES: {"schema": item}, TEXT: {"schema": text}}
+    return content | ({OCTETS: {"schema": _FILE}} if not item or item.get("contentEncoding") else {})
 
 
 def _entry(hint: Any, containers: frozenset[Any]) -> Any:

@@ -88,14 +88,15 @@ def unknown_field(name: str, known: Iterable[str]) -> Mismatch:
 
 def is_record(cls: Any) -> bool:
     """Whether a class is a dataclass, a TypedDict or a named tuple."""
-    return dataclasses.is_dataclass(cls) or _is_typed_dict(cls) or _is_named_tuple(cls)
+    return dataclasses.is_dataclass(cls) or _is_typed_dict(cls) or is_named_tuple(cls)
 
 
 def _is_typed_dict(cls: Any) -> bool:
     return issubclass(cls, dict) and hasattr(cls, "__required_keys__")  # typing's or typing_extensions'
 
 
-def _is_named_tuple(cls: Any) -> bool:
+def is_named_tuple(cls: Any) -> bool:
+    """Whether a class is one."""
     return issubclass(cls, tuple) and hasattr(cls, "_field_defaults")
 
 
@@ -108,7 +109,7 @@ def field_names(cls: Any, annotations: dict[str, Any]) -> list[tuple[str, bool]]
             for field in dataclasses.fields(cls)
             if field.init
         ]
-    if _is_named_tuple(cls):
+    if is_named_tuple(cls):
         return [(name, name not in cls._field_defaults) for name in cls._fields]
     return [(name, _is_required_key(cls, name, hint)) for name, hint in annotations.items()]
 
@@ -125,10 +126,10 @@ def record_decoder(cls: Any, fields: list[Field]) -> Decoder:
     if _is_typed_dict(cls):
         return decode
     names = [field.name for field in fields]
-    is_named_tuple = _is_named_tuple(cls)
+    takes_lists = is_named_tuple(cls)
 
     def build(value: Any) -> Any:
-        if is_named_tuple and type(value) is list and len(value) <= len(names):
+        if takes_lists and type(value) is list and len(value) <= len(names):
             value = dict(zip(names, value, strict=False))  # JSON writes a named tuple as a list
         found = decode(value)
         try:

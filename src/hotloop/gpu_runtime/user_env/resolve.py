@@ -16,6 +16,7 @@ from hotloop import events
 from hotloop.gpu_runtime.user_env import decode, hints
 from hotloop.gpu_runtime.user_env.annotations import Annotations
 from hotloop.gpu_runtime.user_env.app import App, AppError, EndpointSpec, ModelSpec, ProbeSpec, at
+from hotloop.gpu_runtime.user_env.validators import has_constraints
 
 _CLIENT = "client"
 _PLAIN = frozenset({str, int, float, bool, bytes})
@@ -243,7 +244,7 @@ def _check_injected(app: App, spec: EndpointSpec, name: str, annotations: Annota
 
 
 def _item_hint(app: App, spec: EndpointSpec, name: str, hint: Any) -> Any:
-    hint = hints.strip(hint)
+    hint = _without_wrappers(hint)
     if spec.batch is not None:
         if typing.get_origin(hint) is not list and hint is not list:
             shown = name if hint is Any else f"{name}: {hints.text_of(hint)}"
@@ -254,7 +255,7 @@ def _item_hint(app: App, spec: EndpointSpec, name: str, hint: Any) -> Any:
             entry = "str" if hint is Any else hints.text_of(hint)
             advice = _meant(name, app.models) or f"write {name}: list[{entry}]"
             raise AppError(msg, advice, spec.file, spec.line)
-        hint = next(iter(typing.get_args(hint)), Any)
+        hint = _without_wrappers(next(iter(typing.get_args(hint)), Any))
     try:
         decode.decoder(hint)
     except hints.UnknownType as error:
@@ -267,7 +268,13 @@ def _item_hint(app: App, spec: EndpointSpec, name: str, hint: Any) -> Any:
     return hint
 
 
+def _without_wrappers(hint: Any) -> Any:
+    """Take off what changes nothing, and so not what a value is checked by."""
+    return hint if has_constraints(hint) else hints.strip(hint)
+
+
 def _default_of(spec: EndpointSpec, parameter: inspect.Parameter, hint: Any) -> Any:
+    hint = hints.strip(hint)
     is_optional = hints.is_union(hint) and type(None) in typing.get_args(hint)
     if spec.batch is not None and is_optional:
         return None  # one entry a request, so what a request leaves out must be an entry too

@@ -7,6 +7,7 @@ from __future__ import annotations
 import binascii
 import enum
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -142,9 +143,19 @@ def _parsed(what: str, parse: Callable[[str], Any]) -> Decoder:
     return decode
 
 
+# What `Decimal` reads beyond it, such as "NaN" and "1_0", is no number in JSON either.
+DECIMAL_PATTERN = r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?$"
+_DECIMAL = re.compile(DECIMAL_PATTERN.replace("$", r"\Z"))
+
+
 def _decimal(hint: Any) -> Decoder:
-    parse = _parsed("a decimal number", hint)
-    return lambda value: parse(str(value) if type(value) in {int, float} else value)
+    def parse(text: str) -> Any:
+        if not _DECIMAL.match(text):
+            raise ValueError(text)
+        return hint(text)
+
+    read = _parsed("a decimal number", parse)
+    return lambda value: read(str(value) if type(value) in {int, float} else value)
 
 
 def _duration(hint: Any) -> Decoder:

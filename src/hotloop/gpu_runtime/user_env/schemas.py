@@ -12,14 +12,18 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from hotloop.gpu_runtime.user_env import arrays, hints, records
-from hotloop.gpu_runtime.user_env.scalars import written_member
+from hotloop.gpu_runtime.user_env.scalars import DECIMAL_PATTERN, written_member
 from hotloop.gpu_runtime.user_env.validators import has_constraints, is_pydantic, pydantic
 
 Schema = dict[str, Any]
 Mode = Literal["validation", "serialization"]  # pydantic's words: what is read, what is written
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
-_BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
+_BASE64: Schema = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+}
 _PLAIN: dict[Any, Schema] = {
     str: {"type": "string"},
     int: {"type": "integer"},
@@ -36,9 +40,20 @@ _NAMED: dict[tuple[str, str], Schema] = {
     ("datetime", "datetime"): {"type": "string", "format": "date-time"},
     ("datetime", "date"): {"type": "string", "format": "date"},
     ("datetime", "time"): {"type": "string", "format": "time"},
-    ("datetime", "timedelta"): {"type": "number", "description": "Seconds."},
+    ("datetime", "timedelta"): {
+        "type": "number",
+        "minimum": -86_399_999_913_600,  # `timedelta.min` and `timedelta.max`
+        "maximum": 86_399_999_999_999,
+        "description": "Seconds.",
+    },
     ("uuid", "UUID"): {"type": "string", "format": "uuid"},
-    ("decimal", "Decimal"): {"type": ["string", "number"], "description": "A decimal number; text keeps it exact."},
+    ("decimal", "Decimal"): {
+        "anyOf": [
+            {"type": "string", "pattern": DECIMAL_PATTERN},
+            {"type": "number"},
+        ],  # some readers know no list of types
+        "description": "A decimal number; text keeps it exact.",
+    },
 }
 _LISTS = frozenset({
     list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection,
@@ -91,12 +106,14 @@ class Schemas:
         if named is not None:
             return dict(named)
         if issubclass(origin, enum.Enum):
-            return self._once(origin, lambda: {"enum": [written_member(member) for member in origin]})
+            return self._once(origin, mode, lambda: {"enum": [written_member(member) for member in origin]})
         if is_pydantic(origin):
             model = hint if hasattr(hint, "model_json_schema") else origin
             return self._foreign(mode, model.model_json_schema)
+        if records.is_named_tuple(origin):
+            return self._once(origin, mode, lambda: self._named_tuple(origin, mode))
         if records.is_record(origin):
-            return self._once(origin, lambda: self._record(origin, mode))
+            return self._once(origin, mode, lambda: self._record(origin, mode))
         return self._container(origin, typing.get_args(hint), mode)
 
     def _record(self, cls: Any, mode: Mode) -> Schema:
@@ -108,10 +125,18 @@ class Schemas:
         )
         return schema | ({"description": cls.__doc__.strip()} if _has_own_text(cls) else {})
 
+    def _named_tuple(self, cls: Any, mode: Mode) -> Schema:
+        """Describe one: read from an object or a list, written as a list."""
+        annotations = typing.get_type_hints(cls, include_extras=True)
+        names = records.field_names(cls, annotations)
+        values = [self.of(annotations.get(name, Any), mode) for name, _ in names]
+        least = sum(is_required for _, is_required in names) if mode == "validation" else len(names)
+        entries = _tuple_of(values, least)
+        return entries if mode == "serialization" else {"anyOf": [self._record(cls, mode), entries]}
+
     def _container(self, origin: Any, arguments: tuple[Any, ...], mode: Mode) -> Schema:
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-            entries, count = [self.of(argument, mode) for argument in arguments], len(arguments)
-            return {"type": "array", "prefixItems": entries, "minItems": count, "maxItems": count}
+            return _tuple_of([self.of(argument, mode) for argument in arguments], len(arguments))
         if origin in _LISTS:
             return {"type": "array", "items": self.of(arguments[0], mode) if arguments else {}}
         if origin in _DICTS:
@@ -124,18 +149,20 @@ class Schemas:
         if name is None:
             name = self._names["numbers"] = self._free("NestedNumbers")
             lists: Schema = {"type": "array", "items": _reference(name)}
-            self.components[name] = {"anyOf": [{"type": ["number", "boolean"]}, lists]}
+            self.components[name] = {"anyOf": [{"type": "number"}, {"type": "boolean"}, lists]}
         dtype = arrays.dtype_of(hint) if arrays.is_numpy_type(hint) else None
         text = f"Nested lists of one shape{'' if dtype is None else f', read as {dtype}'}."
         return _reference(name) | {"description": text}
 
-    def _once(self, cls: Any, make: Callable[[], Schema]) -> Schema:
-        """Describe a class when it is met first; it may hold itself."""
-        if cls not in self._names:
-            name = self._names[cls] = self._free(cls.__name__)
+    def _once(self, cls: Any, mode: Mode, make: Callable[[], Schema]) -> Schema:
+        """Describe a class when it is met first, for each mode if they differ; it may hold itself."""
+        differs = mode == "serialization" and _is_written_otherwise(cls, set())
+        key = (cls, "Output" if differs else "")
+        if key not in self._names:
+            name = self._names[key] = self._free(f"{cls.__name__}{key[1]}")
             self.components[name] = {}
             self.components[name] = make()
-        return _reference(self._names[cls])
+        return _reference(self._names[key])
 
     def _foreign(self, mode: Mode, make: Callable[..., Schema]) -> Schema:
         """Take in a schema of pydantic's with the classes it defines, under names that mean nothing else here."""
@@ -162,6 +189,14 @@ def object_of(properties: dict[str, Schema], required: list[str]) -> Schema:
     return schema | ({"required": required} if required else {})
 
 
+def _tuple_of(entries: list[Schema], least: int) -> Schema:
+    """Describe a list whose entries have a type each, of which some may be left out at the end."""
+    count = len(entries)
+    if not count:
+        return {"type": "array", "maxItems": 0}
+    return {"type": "array", "prefixItems": entries, "items": False, "minItems": least, "maxItems": count}
+
+
 def _keys(hint: Any) -> Schema:
     """Describe an object's names where they are not any text."""
     hint = hints.strip(hint)
@@ -170,6 +205,21 @@ def _keys(hint: Any) -> Schema:
     if typing.get_origin(hint) is typing.Literal:
         return {"propertyNames": {"enum": [str(value) for value in typing.get_args(hint)]}}
     return {}
+
+
+def _is_written_otherwise(hint: Any, seen: set[int]) -> bool:
+    """Whether values of a type are written in another way than they are read."""
+    hint = hints.strip(hint)
+    if id(hint) in seen:
+        return False
+    seen.add(id(hint))
+    origin = typing.get_origin(hint) or hint
+    if not isinstance(origin, type):
+        return any(_is_written_otherwise(member, seen) for member in typing.get_args(hint) if hints.is_union(hint))
+    if records.is_named_tuple(origin) or is_pydantic(origin):
+        return True
+    fields = typing.get_type_hints(origin).values() if records.is_record(origin) else ()
+    return any(_is_written_otherwise(part, seen) for part in (*typing.get_args(hint), *fields))
 
 
 def _has_own_text(cls: Any) -> bool:

@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import enum
 import json
+import math
+import re
 import typing
 from collections.abc import Callable
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import hints
+from hotloop.gpu_runtime.user_env import hints, strict_json
 from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, mismatch, refuse, written_member
+from hotloop.gpu_runtime.user_env.validators import has_constraints
 
+# What Python reads beyond it, such as "1_0" and "nan", is no number to anyone else.
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -23,33 +29,36 @@ def decoder(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
         hint: The type.
         from_json: Decodes the same type from a JSON value.
     """
+    is_checked = has_constraints(hint)
     hint = hints.strip(hint)
     if hint in (str, Any, object):
-        return lambda text: text
+        return from_json if is_checked else lambda text: text
     if hints.is_union(hint):
         return _union(hint, from_json)
     choices = _choices(hint)
     if choices is not None:
         return _choice(choices, from_json)
     if hint in (int, float, bool):
-        return {int: _integer, float: _number, bool: _boolean}[hint]
+        read = {int: _integer, float: _number, bool: _boolean}[hint]
+        return (lambda text: from_json(read(text))) if is_checked else read
     if hints.key_of(hint)[0] in {"datetime", "uuid", "decimal"} or hint is bytes:
         return from_json
     return _json(from_json)
 
 
 def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        refuse("an integer", text)
     try:
         return int(text)
-    except ValueError:
+    except ValueError:  # more digits than Python reads
         refuse("an integer", text)
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
+    if not _NUMBER.fullmatch(text) or math.isinf(value := float(text)):
         refuse("a number", text)
+    return value
 
 
 def _boolean(text: str) -> bool:
@@ -77,7 +86,7 @@ def _choice(choices: dict[str, Any], from_json: Decoder) -> Callable[[str], Any]
 def _json(from_json: Decoder) -> Callable[[str], Any]:
     def decode(text: str) -> Any:
         try:
-            value = json.loads(text)
+            value = strict_json.loads(text)
         except (ValueError, RecursionError):
             refuse("JSON", text)
         return from_json(value)
@@ -87,8 +96,8 @@ def _json(from_json: Decoder) -> Callable[[str], Any]:
 
 def _union(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
     """Try the members in order, text last: everything is text."""
-    members = [hints.strip(member) for member in typing.get_args(hint)]
-    ordered = sorted((member for member in members if member is not type(None)), key=lambda member: member is str)
+    members = [member for member in typing.get_args(hint) if hints.strip(member) is not type(None)]
+    ordered = sorted(members, key=lambda member: hints.strip(member) is str)
     attempts = [decoder(member, from_json) for member in ordered]
     shown = " or ".join(hints.text_of(member) for member in ordered)
 

@@ -27,6 +27,12 @@ def has_constraints(hint: Any) -> bool:
     return pydantic() is not None and not packages.isdisjoint({"pydantic", "annotated_types"})
 
 
+def has_checks_only(hint: Any) -> bool:
+    """Whether all that an Annotated type carries looks at the value, and nothing of it makes another one."""
+    makers = ("Validator", "Serializer", "Discriminator", "Tag")
+    return not any(type(extra).__name__.endswith(makers) for extra in getattr(hint, "__metadata__", ()))
+
+
 def validated(validate: Callable[[Any], Any]) -> Decoder:
     """Make a decoder of a function that raises pydantic's ValidationError."""
 

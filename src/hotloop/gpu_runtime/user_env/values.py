@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env import arrays, decode, forms, jsonable, msgpack, multipart, records
+from hotloop.gpu_runtime.user_env import arrays, decode, forms, jsonable, msgpack, multipart, records, strict_json
 from hotloop.gpu_runtime.user_env.scalars import Mismatch
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class RequestDecoder:
         """
         try:
             query = header.get("query")
-            found = self._from_body(header.get("type") or "", body) if body else {}
+            kind = header.get("type") or ""
+            found = self._from_body(kind, body) if body else self._from_nothing(kind)
             if query:
                 found = _merged(found, self._from_query(query))
             records.require(self._required, found)
@@ -99,6 +100,12 @@ class RequestDecoder:
         if kind in {"", TEXT, FORM}:
             return self._decode(_parsed(body))
         raise BadRequest(415, f"body: expected {JSON}, got {kind}")
+
+    def _from_nothing(self, content_type: str) -> dict[str, Any]:
+        """Read an empty body: no bytes if it is said to be bytes, else none at all."""
+        if self._raw is None or content_type.partition(";")[0].strip().lower() != OCTETS:
+            return {}
+        return self._raw(OCTETS, b"") or {}
 
     def _from_query(self, query: str) -> dict[str, Any]:
         from urllib.parse import parse_qsl
@@ -173,7 +180,7 @@ def _unpacked(body: bytes) -> Any:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return _load(body)
+        return strict_json.loads_bytes(body)
     except json.JSONDecodeError as error:
         msg = f"body: not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise BadRequest(400, msg) from None
@@ -181,25 +188,8 @@ def _parsed(body: bytes) -> Any:
         raise BadRequest(400, f"body: not JSON: byte {error.start} is not UTF-8") from None
     except RecursionError:
         raise BadRequest(400, "body: not JSON: nested too deep") from None
-    except ValueError as error:  # a number of more digits than Python reads
+    except ValueError as error:  # NaN, or a number that is too large
         raise BadRequest(400, f"body: not JSON: {error}") from None
-
-
-def _load(body: bytes) -> Any:
-    """Do what json.loads does, but make its decoder once, not for each request: that is most of its time."""
-    text = body.decode(json.detect_encoding(body), "surrogatepass")
-    try:
-        value, end = _DECODER.raw_decode(text)
-    except json.JSONDecodeError:  # it does not begin with a value, but may after white space
-        end = -1
-    return value if end == len(text) else _DECODER.decode(text)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise BadRequest(400, f"body: not JSON: {name} is no JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _decoded_text(body: bytes) -> str:
