@@ -37,7 +37,7 @@ class Load:
     requests: Sequence[bytes]
     num_clients: int
     window_s: float
-    sample_every: int = 61
+    sample_every: int = 17
     timeout_s: float = TIMEOUT_S
 
 

@@ -69,7 +69,7 @@ class ServedSide:
             WrongAnswer: A status is not 200, or a body not what it should be.
             serving_load.LoadFailed: It stopped answering.
         """
-        sample_every = 1 if self.side.workload == "sse" else 61
+        sample_every = 1 if self.side.workload == "sse" else 17
         load = serving_load.Load(self.port, self.requests(texts), num_clients, window_s, sample_every)
         before_s = serving_cpu.trees_s(self._roots)
         result = serving_load.run(load)
