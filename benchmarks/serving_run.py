@@ -146,11 +146,13 @@ class ServedSide:
 
     def _stop(self) -> None:
         started = {pid: serving_cpu.started(pid) for pid in serving_cpu.members(self._roots)}
-        servers.stop(self._process, STOP_PATIENCE_S)
-        for pid, ticks in started.items():  # those in groups of their own
-            if ticks and serving_cpu.started(pid) == ticks:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        try:  # by SIGTERM: whoever runs this in the background has its children ignore SIGINT
+            servers.stop(self._process, STOP_PATIENCE_S, signal.SIGTERM)
+        finally:  # also if this run is ended meanwhile
+            for pid, ticks in started.items():
+                if ticks and serving_cpu.started(pid) == ticks:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
     def _last_words(self) -> str:
         return " / ".join(self._log.read_text(errors="replace").splitlines()[-3:])

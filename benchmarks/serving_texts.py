@@ -8,7 +8,7 @@ NUM_TEXTS = 256
 MIN_WORDS, MAX_WORDS = 3, 60
 _SEED = 20
 # Words before the clamp are log-normal: most texts are short, a few are long, about 24 tokens on average.
-_MEAN_LOG, _SPREAD_LOG = 2.79, 0.62
+_MEAN_LOG, _SPREAD_LOG = 2.92, 0.62
 _VOCABULARY = """
 the a of and to in is that it was for on are as with his they at be this from have or by one had not but what all were
 when we there can an your which their said if do will each about how up out them then she many some so these would other

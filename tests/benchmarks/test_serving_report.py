@@ -150,8 +150,9 @@ def test_texts_are_the_same_in_every_run_and_of_the_length_that_is_said():
 
     assert texts == serving_texts.make_texts()
     assert len(texts) == len(set(texts)) == 256
-    assert (min(lengths), max(lengths)) == (3, 60)
-    assert 17 < sum(lengths) / 256 < 22
+    assert 3 <= min(lengths) < 6
+    assert max(lengths) == 60
+    assert 20 < sum(lengths) / 256 < 24
 
 
 BURN = "import time\nwhile time.process_time() < 0.2: pass\n"
