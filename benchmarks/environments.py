@@ -19,6 +19,10 @@ REQUIREMENTS = {
     ),  # watchfiles: without it uvicorn polls 4 times a second
     "bentoml": ("bentoml",),
     "jurigged": ("jurigged", "uvicorn", "httptools", "uvloop"),
+    "litserve": ("litserve",),
+    "mosec": ("mosec",),
+    "ray": ("ray[serve]",),
+    "fastapi": ("fastapi", "uvicorn", "httptools", "uvloop"),
 }
 
 

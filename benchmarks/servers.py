@@ -82,9 +82,9 @@ def start(command: list[str], folder: Path, environment: dict[str, str], log: Pa
         )
 
 
-def stop(process: subprocess.Popen[bytes], patience_s: float = 10) -> None:
-    """End a server and what it started."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+def stop(process: subprocess.Popen[bytes], patience_s: float = 10, first: signal.Signals = signal.SIGINT) -> None:
+    """End a server and what it started: ask by the signal `first`, then insist."""
+    for number in (first, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):

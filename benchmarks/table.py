@@ -25,21 +25,18 @@ _PLAIN = (
 )
 
 
-def targets(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def targets(result: dict[str, Any], limits: dict[str, tuple[float, bool]] = TARGETS) -> dict[str, dict[str, Any]]:
     """Each target that was measured: its value, the limit, whether it is reached."""
     return {
         name: {"value": result[name], "limit": limit, "ok": result[name] >= limit if is_more else result[name] <= limit}
-        for name, (limit, is_more) in TARGETS.items()
+        for name, (limit, is_more) in limits.items()
         if result.get(name) is not None
     }
 
 
 def write(result: dict[str, Any], out: TextIO) -> None:
     """Print the figures, the targets beside them, then the peers."""
-    for name, target in result["targets"].items():
-        sign = ">=" if TARGETS[name][1] else "<="
-        mark = "ok" if target["ok"] else "MISSED"
-        out.write(f"{name:32} {target['value']:>12,.6g}   {sign} {target['limit']:<8,g} {mark}\n")
+    write_targets(result["targets"], TARGETS, out)
     for name in _PLAIN:
         if result.get(name) is not None:
             out.write(f"{name:32} {result[name]:>12,.6g}\n")
@@ -50,6 +47,14 @@ def write(result: dict[str, Any], out: TextIO) -> None:
     for name, reason in result["failures"].items():
         out.write(f"not measured: {name}: {reason}\n")
     out.write(f"load average {result['load_average_start']} at the start, {result['load_average_end']} at the end\n")
+
+
+def write_targets(reached: dict[str, Any], limits: dict[str, tuple[float, bool]], out: TextIO) -> None:
+    """Print each target that was measured, its limit and whether it is reached."""
+    for name, target in reached.items():
+        sign = ">=" if limits[name][1] else "<="
+        mark = "ok" if target["ok"] else "MISSED"
+        out.write(f"{name:32} {target['value']:>12,.6g}   {sign} {target['limit']:<8,g} {mark}\n")
 
 
 def _write_peers(result: dict[str, Any], out: TextIO) -> None:
