@@ -6,6 +6,7 @@ import itertools
 import math
 import queue
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -43,13 +44,31 @@ class Sent:
         return self.frames.get(timeout=WAIT_S)
 
 
+@pytest.fixture
+def outbox_to() -> Iterator[Callable[..., Outbox]]:
+    """Make outboxes whose threads end with the test."""
+    before, made = set(threading.enumerate()), []
+
+    def make(send: Any, pause_s: float = 3600) -> Outbox:
+        made.append(Outbox(send, pause_s))
+        return made[-1]
+
+    yield make
+    for outbox in made:
+        outbox.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(WAIT_S)
+
+        assert not thread.is_alive()
+
+
 def piece(item_id: int, data: bytes, **more: Any) -> tuple[dict[str, Any], bytes]:
     return {"id": 1, "item": item_id, "size": len(data), **more}, data
 
 
-def test_a_piece_goes_at_once_with_what_the_front_has_to_know():
+def test_a_piece_goes_at_once_with_what_the_front_has_to_know(outbox_to):
     sent = Sent()
-    outbox, channel = Outbox(sent), Channel(1, 10)
+    outbox, channel = outbox_to(sent), Channel(1, 10)
     channel.head = {"type": "text/plain", "status": 200}
 
     assert outbox.put(channel, b"one", LATER)
@@ -59,17 +78,17 @@ def test_a_piece_goes_at_once_with_what_the_front_has_to_know():
 
 
 @pytest.mark.parametrize(("before_s", "is_at_once"), [(0.001, False), (0, True), (-0.001, True)])
-def test_a_piece_goes_at_once_from_the_end_of_the_pause_on(before_s, is_at_once):
-    outbox, channel = Outbox(Sent(), pause_s=3600), Channel(1, 10)
+def test_a_piece_goes_at_once_from_the_end_of_the_pause_on(outbox_to, before_s, is_at_once):
+    outbox, channel = outbox_to(Sent()), Channel(1, 10)
     outbox.flush()
     assert outbox.put(channel, b"one", LATER)
 
     assert outbox.put(channel, b"two", outbox.due_at_s - before_s) is is_at_once
 
 
-def test_a_piece_that_is_held_goes_though_nothing_follows_it():
+def test_a_piece_that_is_held_goes_though_nothing_follows_it(outbox_to):
     sent = Sent()
-    outbox, channel = Outbox(sent, pause_s=3600), Channel(1, 10)
+    outbox, channel = outbox_to(sent), Channel(1, 10)
     outbox.put(channel, b"one", LATER)
 
     assert not outbox.put(channel, b"two", 0.0)
@@ -77,9 +96,9 @@ def test_a_piece_that_is_held_goes_though_nothing_follows_it():
 
 
 @pytest.mark.parametrize(("has_bounds", "more"), [(False, {}), (True, {"sizes": [2, 3]})])
-def test_what_comes_while_a_frame_is_carried_goes_together(has_bounds, more):
+def test_what_comes_while_a_frame_is_carried_goes_together(outbox_to, has_bounds, more):
     sent = Sent()
-    outbox, first, second = Outbox(sent, pause_s=3600), Channel(1, 10), Channel(1, 11)
+    outbox, first, second = outbox_to(sent), Channel(1, 10), Channel(1, 11)
     first.has_bounds = has_bounds
     outbox.put(first, b"a", LATER)
     assert sent.is_entered.acquire(timeout=WAIT_S)
@@ -100,18 +119,18 @@ def test_what_comes_while_a_frame_is_carried_goes_together(has_bounds, more):
     ]
 
 
-def test_nothing_to_send_sends_nothing():
+def test_nothing_to_send_sends_nothing(outbox_to):
     sent = Sent()
-    Outbox(sent).flush()
+    outbox_to(sent).flush()
 
     assert sent.frames.empty()
 
 
-def test_a_closed_link_is_told_to_whoever_sends_and_ends_the_thread():
+def test_a_closed_link_is_told_to_whoever_sends_and_ends_the_thread(outbox_to):
     def send(header: dict[str, Any], payload: bytes) -> None:
         raise LinkClosed
 
-    outbox, channel = Outbox(send, pause_s=3600), Channel(1, 10)
+    outbox, channel = outbox_to(send), Channel(1, 10)
     with pytest.raises(LinkClosed):
         outbox.put(channel, b"a", LATER)
     before = set(threading.enumerate())
@@ -121,6 +140,22 @@ def test_a_closed_link_is_told_to_whoever_sends_and_ends_the_thread():
         thread.join(WAIT_S)
 
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_the_thread_ends_when_it_is_closed(outbox_to, is_used):
+    before = set(threading.enumerate())
+    outbox = outbox_to(Sent())
+    if is_used:
+        outbox.put(Channel(1, 10), b"one", LATER)
+        outbox.put(Channel(1, 11), b"two", 0.0)
+    (thread,) = set(threading.enumerate()) - before or {None}
+    outbox.close()
+    if thread is not None:
+        thread.join(WAIT_S)
+
+    assert (thread is not None) is is_used
+    assert thread is None or not thread.is_alive()
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=200))
@@ -135,6 +170,7 @@ def test_whatever_goes_at_once_or_is_held_each_stream_is_whole_and_in_order(puts
     for channel in channels:
         outbox.end(channel, 0.0)
     outbox.flush()
+    outbox.close()
 
     found, ended = [b"" for _ in channels], set()
     while len(ended) < len(channels):

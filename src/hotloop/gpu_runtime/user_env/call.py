@@ -69,6 +69,10 @@ class Caller:
         self.staging = Staging(self._endpoints, send)
         self.before_answer: Callable[[], None] = lambda: None
 
+    def close(self) -> None:
+        """Let go of what only calls need."""
+        self._outbox.close()
+
     def is_async(self, message: Message) -> bool:
         """Whether a call is one for `handle_async`."""
         return self._endpoints[message.header["endpoint"]].spec.kind == "async"

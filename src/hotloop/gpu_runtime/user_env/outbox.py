@@ -74,6 +74,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._changed: list[Channel] = []
         self._wakes: threading.Lock | None = None
+        self._is_closed = False
 
     def put(self, channel: Channel, piece: bytes, now_s: float) -> bool:
         """Send a piece, at once or with those that come next; whether it went at once.
@@ -106,6 +107,12 @@ class Outbox:
         with self._lock:
             self._flush()
 
+    def close(self) -> None:
+        """Let the thread end."""
+        self._is_closed = True
+        if self._wakes is not None and self._wakes.locked():
+            self._wakes.release()
+
     def _flush(self) -> None:
         self.is_watched = False
         changed, self._changed = self._changed, []
@@ -137,6 +144,8 @@ class Outbox:
     def _run(self, wakes: threading.Lock) -> None:
         while True:
             wakes.acquire()
+            if self._is_closed:
+                return
             if not self._lock.acquire(blocking=False):
                 continue  # it is being sent; what comes behind it wakes this thread anew
             try:

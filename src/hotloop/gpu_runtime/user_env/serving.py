@@ -45,6 +45,8 @@ def serve(link: Link, caller: Caller, on_control: OnControl) -> None:
             _serve_plainly(inbox, caller, on_control)
     except LinkClosed:
         return
+    finally:
+        caller.close()
 
 
 def _serve_plainly(inbox: _Inbox, caller: Caller, on_control: OnControl) -> None:
