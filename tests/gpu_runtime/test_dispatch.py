@@ -788,7 +788,7 @@ def test_pieces_that_came_together_are_told_apart_if_their_worker_says_how(sizes
             client = await front.client()
             client.ask("POST", "/stream")
             call = await worker.call()
-            worker.chunk(call, b"onetwo", "text/plain", **({} if sizes is None else {"sizes": sizes}))
+            worker.chunk(call, b"onetwo", "text/plain", **({} if sizes is None else {"piece_sizes": sizes}))
             await client.head()
 
             assert [await client.chunk() for _ in chunks] == chunks

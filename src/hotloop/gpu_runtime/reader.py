@@ -11,7 +11,7 @@ from hotloop.gpu_runtime.exchange import Request, Wire
 from hotloop.gpu_runtime.limits import Limits, RefusedError
 from hotloop.gpu_runtime.pace import Pace
 
-ONE_PIECE_FROM_BYTES = 256 * 1024  # a body of known length is gathered where it will stay: joining costs as much again
+ONE_PIECE_FROM_BYTES = 256 * 1024  # larger bodies grow where they will stay: joining costs as much again
 SMALL_BYTES = 4096  # pieces of a body below that are put together: each alone would cost memory many times its size
 MAX_OVERHEAD_RATIO = 16  # bytes around a byte of body: the smallest chunk has 5, and some clients pad
 
@@ -126,23 +126,19 @@ class RequestReader:
         self._is_within_body = True
         self._method, self._version = parser.get_method(), parser.get_http_version()
         self.owes_continue = head.check_head(self._method, self._target, self._version, self._headers, self._limits)
-        size = next((int(value) for name, value in self._headers if name == b"content-length"), 0)
-        if size >= ONE_PIECE_FROM_BYTES:
-            self._whole = bytearray(size)  # costs no memory before something comes
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         self.owes_continue = False
-        start = self._body_bytes
         self._body_bytes += len(data)
         head.check_body_size(self._body_bytes, self._limits)
         pieces = self._pieces
-        if self._whole is not None:
-            self._whole[start : self._body_bytes] = data
+        if pieces and isinstance(pieces[-1], bytearray):
+            pieces[-1] += data
+        elif self._body_bytes >= ONE_PIECE_FROM_BYTES:
+            self._pieces = [bytearray(b"".join((*pieces, data)))]
         elif not pieces or len(data) >= SMALL_BYTES:
             pieces.append(data)
-        elif isinstance(pieces[-1], bytearray):
-            pieces[-1] += data
         else:
             pieces.append(bytearray(data))
 
@@ -151,6 +147,7 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             return
+        pieces = self._pieces
         path, query = head.split_target(self._target)
         request = Request(
             self._wire,
@@ -158,7 +155,7 @@ class RequestReader:
             path,
             query,
             self._headers,
-            self._body(),
+            pieces[0] if len(pieces) == 1 else b"".join(pieces),
             keeps_alive=parser.should_keep_alive() and not parser.should_upgrade(),
             is_http10=self._version == "1.0",
         )
@@ -180,12 +177,6 @@ class RequestReader:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes | bytearray] = []
-        self._whole: bytearray | None = None
-
-    def _body(self) -> bytes | bytearray:
-        if self._whole is not None:
-            return self._whole
-        return bytes(self._pieces[0]) if len(self._pieces) == 1 else b"".join(self._pieces)
 
     def _fail(self, error: httptools.HttpParserError) -> None:
         if self._parser is None:

@@ -124,7 +124,7 @@ class Replies:
             fields = (_type_field(pending.stream_type), *generation.headers, _queue_field(pending))
             exchange.begin(pending.status, fields)
         start = 0
-        for size in part.get("sizes", (len(data),)):
+        for size in part.get("piece_sizes", (len(data),)):
             exchange.write(data[start : start + size])
             start += size
         if exchange.backlog_bytes <= self._max_backlog_bytes:

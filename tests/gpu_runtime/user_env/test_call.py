@@ -116,7 +116,7 @@ class Stream:
         if "type" in part:
             self.head = {"type": part["type"], "status": part["status"]}
         start = 0
-        for size in part.get("sizes", [part["size"]] if data else []):
+        for size in part.get("piece_sizes", [part["size"]] if data else []):
             self.pieces.append(data[start : start + size])
             start += size
         assert start == len(data)

@@ -50,7 +50,7 @@ class Channel:
         taken = self.pieces[:]
         del self.pieces[: len(taken)]
         sizes = list(map(len, taken))
-        more = {"sizes": sizes} if self.has_bounds and len(sizes) > 1 else {}
+        more = {"piece_sizes": sizes} if self.has_bounds and len(sizes) > 1 else {}
         return {"id": self.call_id, "item": self.item_id, "size": sum(sizes), **more, **head, **ending}, taken
 
 

@@ -38,4 +38,9 @@ def loads(text: str) -> Any:
 
 def loads_bytes(body: bytes) -> Any:
     """Read one value in UTF-8, -16 or -32, as `json.loads` tells them apart; raises as `loads` does."""
-    return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError:  # it does not begin with a value, but may after white space
+        value, end = None, -1
+    return value if end == len(text) else _DECODER.decode(text)
