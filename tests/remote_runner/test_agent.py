@@ -472,3 +472,22 @@ def test_the_agent_imports_neither_torch_nor_what_only_the_client_needs():
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert output.strip() == "[]"
+
+
+def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_goes_on(tmp_path):
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            stream = session._call
+            for num_steps in range(40):
+                asked = asyncio.create_task(session.command("status"))
+                for _ in range(num_steps % 8):
+                    await asyncio.sleep(0)
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+            await session.ping()
+            is_same = session._call is stream
+            await session.end()
+            return is_same
+
+    assert run(tmp_path, main())

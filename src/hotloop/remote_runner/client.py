@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MAX_WAITING_EVENTS = 20_000
 RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 SYNC_ATTEMPTS = 5
+WRITE_TIMEOUT_S = 1.0  # of a write that nobody wants any more, on a connection that takes nothing
 
 
 class RefusedError(WorkspaceError):
@@ -399,7 +400,7 @@ class AgentSession:
             raise _LostError
         try:
             async with self._write_lock:  # gRPC allows one write at a time
-                await call.write(message)
+                await _finish(call.write(message))
         except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 raise
@@ -539,6 +540,16 @@ class AgentSession:
 
 class _ChangedError(Exception):
     """A file is not what the manifest said any more."""
+
+
+async def _finish(write: Awaitable[None]) -> None:
+    """Write to the end, also if whoever wants it is cancelled meanwhile: gRPC would end the whole stream."""
+    writing = asyncio.ensure_future(write)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing], timeout=WRITE_TIMEOUT_S)
+        raise
 
 
 def _is_being_cancelled() -> bool:
