@@ -14,9 +14,9 @@ import uvloop
 
 from hotloop import events
 from hotloop.gpu_runtime import http
-from hotloop.gpu_runtime.batching import EndpointSpec
-from hotloop.gpu_runtime.connection import Limits
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.endpoints import EndpointSpec
+from hotloop.gpu_runtime.limits import Limits
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.user_env.wire import Message
 

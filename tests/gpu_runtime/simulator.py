@@ -8,7 +8,9 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from hotloop.gpu_runtime.batching import Batch, EndpointSpec, Queues
+from hotloop.gpu_runtime.batching import Queues
+from hotloop.gpu_runtime.endpoints import EndpointSpec
+from hotloop.gpu_runtime.scheduler.lane import Batch
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Wants
 
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotloop.gpu_runtime import http
-from hotloop.gpu_runtime.connection import Limits
 from hotloop.gpu_runtime.exchange import Request
 from hotloop.gpu_runtime.head import MAX_HOST_BYTES
 from hotloop.gpu_runtime.http import Server
+from hotloop.gpu_runtime.limits import Limits
 from hotloop.gpu_runtime.pace import Pace
 from tests.gpu_runtime.front import Client, run, serving, until
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hotloop.gpu_runtime.batching import Batch, BatchSpec, EndpointSpec, Queues
+from hotloop.gpu_runtime.batching import Queues
+from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
+from hotloop.gpu_runtime.scheduler.lane import Batch
 
 
 def sync(name: str, max_size: int = 1, max_wait_ms: float = 0) -> EndpointSpec:

@@ -9,9 +9,9 @@ import math
 import pytest
 
 from hotloop.events import Frame, Problem, RequestFinished
-from hotloop.gpu_runtime.batching import BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.calls import Answer, Generation, InnerExchange, Pending
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.replies import Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.user_env.wire import Message

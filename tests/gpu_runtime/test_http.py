@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotloop.gpu_runtime import http
-from hotloop.gpu_runtime.connection import ONE_PIECE_FROM_BYTES, Limits, split_target
 from hotloop.gpu_runtime.exchange import Request
+from hotloop.gpu_runtime.head import split_target
+from hotloop.gpu_runtime.limits import Limits
+from hotloop.gpu_runtime.reader import ONE_PIECE_FROM_BYTES
 from tests.gpu_runtime.front import Client, run, serving, until
 
 

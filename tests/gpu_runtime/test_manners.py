@@ -9,8 +9,8 @@ import time
 import pytest
 
 from hotloop.events import Problem
-from hotloop.gpu_runtime.batching import BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.manners import Manners, NotUnderstoodError, tenant_of
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Priority, Wants
 from hotloop.gpu_runtime.settings import RuntimeConfig

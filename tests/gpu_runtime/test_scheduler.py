@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotloop.gpu_runtime.batching import BatchSpec, EndpointSpec, Queues
+from hotloop.gpu_runtime.batching import Queues
+from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.scheduler.choice import WINDOW, patience
 from hotloop.gpu_runtime.scheduler.cost import CostModel
 from hotloop.gpu_runtime.scheduler.cut import Budget, run_around

@@ -14,9 +14,9 @@ from openapi_spec_validator import validate
 
 from hotloop import events
 from hotloop.gpu_runtime import description as describing
-from hotloop.gpu_runtime.batching import EndpointSpec
 from hotloop.gpu_runtime.calls import Generation
 from hotloop.gpu_runtime.description import Description
+from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.surface import Surface
 from hotloop.gpu_runtime.user_env.wire import Message

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hotloop.gpu_runtime.batching import Batch, BatchSpec, EndpointSpec, Queues
+from hotloop.gpu_runtime.batching import Queues
 from hotloop.gpu_runtime.calls import InnerExchange
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.scheduler.lane import Batch
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.workers import Send, Worker, least_loaded
 from tests.gpu_runtime.front import Front, fronting, run, until

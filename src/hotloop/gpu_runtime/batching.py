@@ -13,11 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
+from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.scheduler.lane import Batch, Lane
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Wants
-
-__all__ = ["DEFAULT_MAX_QUEUED", "Batch", "BatchSpec", "EndpointSpec", "Queues"]
 
 DEFAULT_MAX_QUEUED = 1024
 _EQUAL: Mapping[str, float] = {}

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hotloop.gpu_runtime.answers import error_body, json_fields
-from hotloop.gpu_runtime.batching import Batch, EndpointSpec
+from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.routes import Routes
+from hotloop.gpu_runtime.scheduler.lane import Batch
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY
 from hotloop.gpu_runtime.workers import Send, Worker
 

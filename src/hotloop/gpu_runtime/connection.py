@@ -15,12 +15,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from hotloop.gpu_runtime.exchange import CONTINUE, Request
-from hotloop.gpu_runtime.head import split_target
 from hotloop.gpu_runtime.limits import Limits, RefusedError
 from hotloop.gpu_runtime.pace import Pace
-from hotloop.gpu_runtime.reader import ONE_PIECE_FROM_BYTES, RequestReader
-
-__all__ = ["ONE_PIECE_FROM_BYTES", "Connection", "Limits", "OnRequest", "RefusedError", "split_target"]
+from hotloop.gpu_runtime.reader import RequestReader
 
 OnRequest = Callable[[Request], None]
 Refuse = Callable[[Request, RefusedError], None]

@@ -7,6 +7,7 @@ import asyncio
 from hotloop.gpu_runtime import answers
 from hotloop.gpu_runtime.calls import Exchange, Generation
 from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.workers import was_sent
 
 WAIT_S = 10.0  # a worker answers between two calls
 MAX_WAITING = 64
@@ -54,7 +55,7 @@ class Description:
         timer = asyncio.get_running_loop().call_later(self._wait_s, self._expire, number, request)
         self._waiting.setdefault(number, {})[request] = timer
         request.on_disconnect = lambda: self._drop(number, request)
-        if is_first and not _was_asked(active):
+        if is_first and not was_sent(active.send, {"kind": "document", "revision": active.revision}, b""):
             self._expire(number, request)
 
     def _expire(self, number: int, request: Exchange) -> None:
@@ -67,13 +68,6 @@ class Description:
         request.on_disconnect = None
         if not waiting:
             del self._waiting[number]
-
-
-def _was_asked(active: Generation) -> bool:
-    try:
-        return active.send({"kind": "document", "revision": active.revision}, b"") is not False
-    except (OSError, EOFError):
-        return False
 
 
 def _refuse(request: Exchange, message: str) -> None:

@@ -22,7 +22,7 @@ from hotloop.events import Event, Problem
 from hotloop.gpu_runtime import answers, builtin
 from hotloop.gpu_runtime.ahead import Ahead
 from hotloop.gpu_runtime.alarm import Alarm
-from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED, Batch, EndpointSpec, Queues
+from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED, Queues
 from hotloop.gpu_runtime.calls import (
     PROBE_HEADER,
     Answer,
@@ -33,10 +33,12 @@ from hotloop.gpu_runtime.calls import (
     Pending,
     RecordedRequest,
 )
+from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.manners import Manners, NotUnderstoodError
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
+from hotloop.gpu_runtime.scheduler.lane import Batch
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.workers import Send, Worker, least_loaded, was_sent
 

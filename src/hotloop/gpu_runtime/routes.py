@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from hotloop.gpu_runtime.answers import error_body
-from hotloop.gpu_runtime.batching import EndpointSpec
+from hotloop.gpu_runtime.endpoints import EndpointSpec
 
 MAX_COMPARED = 200  # characters; comparing grows with the square
 

@@ -14,10 +14,10 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tests start processes 
 import grpc
 import grpc.aio
 
-from hotloop.gpu_runtime.connection import Limits
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 from hotloop.gpu_runtime.grpc_front.server import GrpcServer, serve
 from hotloop.gpu_runtime.grpc_front.service import NAME
+from hotloop.gpu_runtime.limits import Limits
 from tests.gpu_runtime.front import Front, fronting
 
 CALL = f"/{NAME}/Call"

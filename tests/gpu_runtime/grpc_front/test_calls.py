@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from hotloop.events import Problem
-from hotloop.gpu_runtime.batching import EndpointSpec
-from hotloop.gpu_runtime.connection import Limits
+from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.grpc_front.exchange import PIECE_BYTES
+from hotloop.gpu_runtime.limits import Limits
 from tests.gpu_runtime.front import run, until
 from tests.gpu_runtime.grpc_front.calling import calling, failure_of, joined, pieces_of
 

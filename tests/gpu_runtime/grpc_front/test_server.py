@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from hotloop.gpu_runtime.batching import EndpointSpec
+from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 from hotloop.gpu_runtime.grpc_front.server import MAX_CALLS_PER_CONNECTION, serve
 from tests.gpu_runtime.front import run, until

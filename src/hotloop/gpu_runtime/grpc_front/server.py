@@ -18,8 +18,8 @@ import grpc
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
-from hotloop.gpu_runtime.connection import Limits
 from hotloop.gpu_runtime.grpc_front import health, service
+from hotloop.gpu_runtime.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

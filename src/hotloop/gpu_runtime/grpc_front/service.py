@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hotloop.gpu_runtime.calls import Exchange, Generation
-    from hotloop.gpu_runtime.connection import Limits
+    from hotloop.gpu_runtime.limits import Limits
 
 NAME = "hotloop.serving.v1.Endpoints"
 _BROKEN_STATUS = 502
