@@ -17,8 +17,11 @@ from hotloop import __version__
 from hotloop.changes import Changeset, Delete, Put, content_digest
 from hotloop.errors import RunnerError
 from hotloop.remote_runner import local
-from hotloop.remote_runner.client import AgentSession, RefusedError, SessionTakenError, connect_local
+from hotloop.remote_runner.client import AgentSession, RefusedError, SessionTakenError
+from hotloop.remote_runner.client import connect as connect_by
+from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.places import ALREADY_RUNS_EXIT_CODE, log_path, socket_path
+from tests.remote_runner.line import Line
 
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).with_name("fake_runtime.py")), "{fd}")
 PROJECT = "abcdef0123"
@@ -46,7 +49,7 @@ def saved(path, content):
 
 
 def connect(state, *arguments, runtime=FAKE_RUNTIME):
-    return connect_local(state, agent_arguments=("--runtime-command", json.dumps(runtime), *arguments))
+    return connect_by(LocalWay(state, agent_arguments=("--runtime-command", json.dumps(runtime), *arguments)))
 
 
 @contextlib.contextmanager
@@ -415,14 +418,18 @@ def test_an_agent_of_another_version_is_replaced_if_it_has_no_sessions_else_it_i
         first = int((tmp_path / "agent/pid").read_text())
         monkeypatch.setattr("hotloop.remote_runner.client.__version__", "9.9.9")
 
-        async def reach():
+        class Way(LocalWay):
+            async def dial(self, lane=0):
+                adapt()
+                return await super().dial(lane)
+
+        def adapt():
             # The agent that is started next is of this test's real version: it must not be asked with the other one.
             if (tmp_path / "agent/pid").read_text() != str(first) or not is_alive(first):
                 monkeypatch.setattr("hotloop.remote_runner.client.__version__", __version__)
                 session._hello.version = __version__
-            return f"unix:{await local.reach_agent(tmp_path)}"
 
-        session = AgentSession(reach)
+        session = AgentSession(Way(tmp_path))
         await session.open(tmp_path, PROJECT)
         second = int((tmp_path / "agent/pid").read_text())
         monkeypatch.setattr("hotloop.remote_runner.client.__version__", "9.9.9")
@@ -491,3 +498,22 @@ def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_go
             return is_same
 
     assert run(tmp_path, main())
+
+
+def test_a_line_that_breaks_at_any_byte_loses_no_save(tmp_path):
+    async def main():
+        line = Line(tmp_path, delay_s=0.001, agent_arguments=("--runtime-command", json.dumps(FAKE_RUNTIME)))
+        async with connect_by(line) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.sync(Files(app=b"a = 0\n"))
+            for number in range(1, 30):
+                line.cut_after_bytes = 8 * number
+                await session.push(saved("app.py", b"a = %d\n" % number))
+            content = workspace_files(tmp_path)["app.py"]
+            await session.end()
+            return content, line.num_dials
+
+    content, num_dials = run(tmp_path, main())
+
+    assert content == b"a = 29\n"
+    assert num_dials > 5

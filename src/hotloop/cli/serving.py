@@ -21,7 +21,8 @@ from hotloop.devloop.load import target
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
-from hotloop.remote_runner.client import connect_local
+from hotloop.remote_runner.client import connect
+from hotloop.remote_runner.local import LocalWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +128,7 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
-    async with connect_local(state) as agent:
+    async with connect(LocalWay(state)) as agent:
         engine = Engine(options, agent, index, ignore, [sink])
         signals = _Signals(engine)
         typed = keys.Keys(lambda line: _typed(engine, line, mark))

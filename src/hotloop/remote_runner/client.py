@@ -27,15 +27,15 @@ import grpc
 from hotloop import __version__, events
 from hotloop.changes import Changeset, Put
 from hotloop.errors import HotloopError, RunnerError, WorkspaceError
-from hotloop.remote_runner.local import reach_agent
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from hotloop.remote_runner.tree import Entry
+    from hotloop.remote_runner.way import Way
 
 MAX_WAITING_EVENTS = 20_000
 RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
@@ -113,32 +113,25 @@ class SyncSource(Protocol):
 
 
 @asynccontextmanager
-async def connect_local(state: Path, *, agent_arguments: tuple[str, ...] = ()) -> AsyncIterator[AgentSession]:
-    """Hold a session on this machine's agent, which is started if none runs.
+async def connect(way: Way) -> AsyncIterator[AgentSession]:
+    """Hold a session on a runner's agent, which is started if none runs.
 
     Leaving the block closes the connection; the session goes on until `AgentSession.end` or its idle time-out.
     """
-
-    async def reach() -> str:
-        return f"unix:{await reach_agent(state, arguments=agent_arguments)}"
-
-    session = AgentSession(reach)
+    session = AgentSession(way)
     try:
         yield session
     finally:
         await session.close()
+        await way.close()
 
 
 class AgentSession:
     """A project's session on a runner. Methods may be called from one event loop only."""
 
-    def __init__(self, reach: Callable[[], Awaitable[str]]) -> None:
-        """Prepare; `open` connects.
-
-        Args:
-            reach: Gives the address of an agent that listens, started if need be. Called again after each cut.
-        """
-        self._reach = reach
+    def __init__(self, way: Way) -> None:
+        """Prepare; `open` connects, and dials again after each cut."""
+        self._way = way
         self._hello = pb.Hello()
         self._epochs = itertools.count(time.time_ns())
         self._call: Any = None
@@ -440,7 +433,7 @@ class AgentSession:
             await asyncio.sleep(RETRY_S[failures])
 
     async def _hold_stream(self) -> None:
-        address = await self._reach()
+        address = await self._way.dial()
         async with grpc.aio.insecure_channel(address, options=codec.CHANNEL_OPTIONS) as channel:
             method = channel.stream_stream(
                 codec.METHOD, request_serializer=pb.Up.SerializeToString, response_deserializer=pb.Down.FromString

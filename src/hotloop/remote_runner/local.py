@@ -19,6 +19,25 @@ _POLL_S = 0.01
 _started: list[subprocess.Popen[bytes]] = []  # kept so that an agent that ends is reaped, and no warning is printed
 
 
+class LocalWay:
+    """The way to this machine's own agent."""
+
+    name = "local"
+    num_lanes = 1
+
+    def __init__(self, state: Path, *, agent_arguments: tuple[str, ...] = ()) -> None:
+        self._state = state
+        self._arguments = agent_arguments
+
+    async def dial(self, lane: int = 0) -> str:
+        """As `way.Way.dial`."""
+        del lane
+        return f"unix:{await reach_agent(self._state, arguments=self._arguments)}"
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 async def reach_agent(state: Path, *, arguments: tuple[str, ...] = (), timeout_s: float = 20.0) -> Path:
     """Give the socket of an agent that accepts connections.
 

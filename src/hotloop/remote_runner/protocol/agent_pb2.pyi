@@ -254,3 +254,80 @@ class Pong(_message.Message):
     number: int
     at_s: float
     def __init__(self, number: _Optional[int] = ..., at_s: _Optional[float] = ...) -> None: ...
+
+class TunnelData(_message.Message):
+    __slots__ = ("project_id", "port", "data", "is_end", "error")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    IS_END_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    port: int
+    data: bytes
+    is_end: bool
+    error: str
+    def __init__(self, project_id: _Optional[str] = ..., port: _Optional[int] = ..., data: _Optional[bytes] = ..., is_end: bool = ..., error: _Optional[str] = ...) -> None: ...
+
+class ProcessUp(_message.Message):
+    __slots__ = ("start", "input", "end_of_input", "size", "signal")
+    START_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    END_OF_INPUT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    start: ProcessStart
+    input: bytes
+    end_of_input: bool
+    size: TerminalSize
+    signal: int
+    def __init__(self, start: _Optional[_Union[ProcessStart, _Mapping]] = ..., input: _Optional[bytes] = ..., end_of_input: bool = ..., size: _Optional[_Union[TerminalSize, _Mapping]] = ..., signal: _Optional[int] = ...) -> None: ...
+
+class ProcessStart(_message.Message):
+    __slots__ = ("project_id", "arguments", "environment", "terminal")
+    class EnvironmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    TERMINAL_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    arguments: _containers.RepeatedScalarFieldContainer[str]
+    environment: _containers.ScalarMap[str, str]
+    terminal: TerminalSize
+    def __init__(self, project_id: _Optional[str] = ..., arguments: _Optional[_Iterable[str]] = ..., environment: _Optional[_Mapping[str, str]] = ..., terminal: _Optional[_Union[TerminalSize, _Mapping]] = ...) -> None: ...
+
+class TerminalSize(_message.Message):
+    __slots__ = ("rows", "columns")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    columns: int
+    def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
+
+class ProcessDown(_message.Message):
+    __slots__ = ("output", "errors", "exit_code", "refused")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    output: bytes
+    errors: bytes
+    exit_code: int
+    refused: Refused
+    def __init__(self, output: _Optional[bytes] = ..., errors: _Optional[bytes] = ..., exit_code: _Optional[int] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ...) -> None: ...
+
+class Following(_message.Message):
+    __slots__ = ("project_id", "after_event", "is_ending")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_EVENT_FIELD_NUMBER: _ClassVar[int]
+    IS_ENDING_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    after_event: int
+    is_ending: bool
+    def __init__(self, project_id: _Optional[str] = ..., after_event: _Optional[int] = ..., is_ending: bool = ...) -> None: ...
