@@ -21,6 +21,7 @@ from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record, Recording, record
 from hotloop.gpu_runtime.user_env.hosted import Proxy
 from hotloop.gpu_runtime.user_env.source import Project
+from hotloop.gpu_runtime.user_env.vault import cuda
 from hotloop.gpu_runtime.user_env.vault.attaching import attach
 from hotloop.gpu_runtime.user_env.vault.code import code_digest
 from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, Packed, pack
@@ -232,6 +233,7 @@ class Models:
         made = recording.record
         del recording  # the loader's own copy of the weights goes; what is used is the vault's
         gc.collect()
+        cuda.give_back_unused()
         return self._keep(spec, made, packed, runtime), "resident", ""
 
     def _stay_here(self, spec: ModelSpec, recording: Recording, reason: str, runtime: Runtime) -> tuple[None, str, str]:

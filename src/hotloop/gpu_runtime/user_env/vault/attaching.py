@@ -68,7 +68,7 @@ def attach(header: bytes, fds: Sequence[int], project: Project, *, prefault: boo
         header: What `pack` made.
         fds: Its descriptors; they stay the caller's to close.
         project: The project as it is now; its modules are imported if the model needs them.
-        prefault: Have a thread enter the pages ahead of their first use.
+        prefault: Have a thread enter the pages ahead of their first use, and set the GPU up for its first operations.
 
     Raises:
         CannotAttach: It does not fit the code that is there now. Load the model again.
@@ -92,6 +92,7 @@ def attach(header: bytes, fds: Sequence[int], project: Project, *, prefault: boo
     _keep_hooks_apart(tables.next_hook)
     if prefault:
         arena.prefault(memory)
+        cuda.warm_up(tables.gpu_blocks)
     return value
 
 

@@ -21,7 +21,9 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env.vault.arena import Slot, place_all
 
-_PINNED, _POSIX_FD, _ON_DEVICE, _READ_WRITE = 1, 1, 1, 3
+_PINNED, _POSIX_FD, _ON_DEVICE = 1, 1, 1
+_READ, _READ_WRITE = 1, 3
+_NOT_INITIALIZED = 3
 
 
 class CudaDriverError(RuntimeError):
@@ -116,13 +118,13 @@ def import_fd(fd: int) -> ctypes.c_ulonglong:
     return handle
 
 
-def map_block(handle: ctypes.c_ulonglong, device: int, size_bytes: int) -> int:
-    """Map an allocation for reading and writing; returns its address. The handle may be released afterwards."""
+def map_block(handle: ctypes.c_ulonglong, device: int, size_bytes: int, *, writable: bool = True) -> int:
+    """Map an allocation; returns its address. The handle may be released afterwards."""
     address, size = ctypes.c_ulonglong(), ctypes.c_size_t(size_bytes)
     none = ctypes.c_ulonglong(0)
     _call("cuMemAddressReserve", ctypes.byref(address), size, ctypes.c_size_t(0), none, none)
     _call("cuMemMap", address, size, ctypes.c_size_t(0), handle, none)
-    access = _Access(_Location(_ON_DEVICE, device), _READ_WRITE)
+    access = _Access(_Location(_ON_DEVICE, device), _READ_WRITE if writable else _READ)
     _call("cuMemSetAccess", address, size, ctypes.byref(access), ctypes.c_size_t(1))
     return address.value
 
@@ -136,6 +138,33 @@ def unmap_block(address: int, size_bytes: int) -> None:
 def release(handle: ctypes.c_ulonglong) -> None:
     """Drop this process's handle of an allocation."""
     _call("cuMemRelease", handle)
+
+
+def is_in_use() -> bool:
+    """Whether this process has initialised the driver, by torch or behind its back. Never loads it, never initialises it."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:  # not loaded
+        return False
+    return driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _NOT_INITIALIZED
+
+
+def warm_up(blocks: Sequence[Block]) -> None:
+    """Have the math libraries set themselves up on the blocks' devices, so that no first request waits for that."""
+    import torch
+
+    for device in {block.device for block in blocks}:
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            one = torch.ones((16, 16), device=torch.device("cuda", device), dtype=dtype)
+            torch.nn.functional.linear(one, one, one[0]).softmax(-1)
+        torch.cuda.synchronize(device)
+
+
+def give_back_unused() -> None:
+    """Return what torch holds in reserve to the GPU: a loader's own copy of the weights, once it is gone."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def store(storages: Sequence[Any], first_arena: int) -> Stored:
@@ -193,8 +222,12 @@ class Mapped:
         return storage if is_shared else storage.clone()
 
 
-def open_blocks(blocks: Sequence[Block], fds: Sequence[int]) -> Mapped:
-    """Map a model's blocks into this process; needs a CUDA context only if there are any."""
+def open_blocks(blocks: Sequence[Block], fds: Sequence[int], *, writable: bool = False) -> Mapped:
+    """Map a model's blocks into this process; needs a CUDA context only if there are any.
+
+    Every generation maps the same memory, so it is for reading: a write would change what the next one serves. It ends
+    the process's CUDA context instead (an illegal memory access), and the memory stays as it was.
+    """
     addresses: list[int] = []
     for block, fd in zip(blocks, fds, strict=True):
         import torch
@@ -203,6 +236,6 @@ def open_blocks(blocks: Sequence[Block], fds: Sequence[int]) -> Mapped:
         with torch.cuda.device(block.device):
             torch.cuda.current_stream().synchronize()
             handle = import_fd(fd)
-            addresses.append(map_block(handle, block.device, block.size_bytes))
+            addresses.append(map_block(handle, block.device, block.size_bytes, writable=writable))
             release(handle)
     return Mapped(blocks, addresses)
