@@ -34,13 +34,20 @@ def llm():
         max_position_embeddings=2048,
     )
     with torch.device(device):
-        return Head(LlamaForCausalLM._from_config(config, dtype=torch.bfloat16).eval())
+        return Head(LlamaForCausalLM(config).to(torch.bfloat16).eval())
 
 
 @app.endpoint(idempotent=True)
 def generate(prompt: list[int], llm) -> list[int]:
     with torch.inference_mode():
         return llm.generate(prompt, TOKENS)
+
+
+@app.endpoint
+def spoil(llm) -> bool:
+    with torch.no_grad():
+        next(llm.parameters()).mul_(-1)
+        return bool(next(llm.parameters()).sum().isfinite())
 
 
 @app.endpoint

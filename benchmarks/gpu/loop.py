@@ -16,14 +16,16 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environments
 from benchmarks.loop_client import Edit, Loop, LoopFailed, interrupt_on_terminate
 from benchmarks.projects import Project
+
+from benchmarks import environments
 from hotloop import events
 
 HERE = Path(__file__).parent
@@ -74,6 +76,8 @@ def run(python: Path, folder: Path, num_edits: int) -> None:
         prompts = [[1, 20, 300, 4000 + number] for number in range(num_edits)]
         edits = [loop.measure(edit_prompt(project, prompt)) for prompt in prompts]
         report("edit of the endpoint's file", edits)
+        later = [timed(lambda: generate(loop, prompts[-1])) * 1e3 for _ in range(5)]
+        say("  a later request, whole, ms", f"{statistics.median(later):.0f}")
         cold_again(python, bridge, project, loop, prompts[-1], "after those edits")
         edits = [loop.measure(edit_class(project, number)) for number in range(1, num_edits // 2 + 1)]
         report("edit of the model's class", edits)
@@ -83,9 +87,17 @@ def run(python: Path, folder: Path, num_edits: int) -> None:
         cold_again(python, bridge, project, loop, prompts[-1], "after it")
         say("GPU memory after all edits, MiB", f"{gpu_mib() - before}")
         killed(loop)
+        spoiled(python, bridge, project, loop, prompts[-1])
         say("requests meanwhile, failed", f"{traffic.stop()}, {len(traffic.failures)} {traffic.failures[:2]}")
     time.sleep(2)
     say("GPU memory after Ctrl-C, MiB", f"{gpu_mib() - before}")
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that something takes."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
 
 
 def edit_prompt(project: Project, prompt: list[int]) -> Callable[[], float]:
@@ -121,6 +133,24 @@ def killed(loop: Loop) -> None:
     took = time.monotonic() - began
     ready = loop.wait_for(events.Ready, after=mark)
     say("active worker killed: next answer, ms; the model", f"{took * 1e3:.0f}; {ready.event.models[0].action}")
+
+
+def spoiled(python: Path, bridge: Path, project: Project, loop: Loop, prompt: list[int]) -> None:
+    """Write to the weights: first where that is not allowed, then where it is; neither may reach the next generation."""
+    before, pid = generate(loop, prompt), ask(loop, "pid", {})
+    try:
+        said = f"allowed: {ask(loop, 'spoil', {})}"
+    except urllib.error.HTTPError as error:
+        said = f"refused: {error.read().decode(errors='replace')[:300]}"
+    say("a write to the shared weights", said)
+    compare("  the answer after it is the one before it", generate(loop, prompt), before)
+    say("  by", "the same process" if ask(loop, "pid", {}) == pid else "a new process")
+    edit = loop.measure(lambda: project.edit("app.py", r"^@app.model$", "@app.model(mutable=True)"))
+    report("weights declared as mutable", [edit])
+    say("  a write to them", ask(loop, "spoil", {}))
+    say("  the answer after it", "changed" if generate(loop, prompt) != before else "NOT changed")
+    loop.measure(edit_prompt(project, [1, 2]))
+    compare("  after the next save it is again", generate(loop, prompt), before)
 
 
 class Traffic:

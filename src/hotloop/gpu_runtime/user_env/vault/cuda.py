@@ -2,11 +2,10 @@
 # (it calls the CUDA driver through ctypes and torch's private constructors)
 """The GPU half of the vault: allocations of the driver's virtual-memory API, held by file descriptors.
 
-UNVERIFIED: written from the CUDA driver's reference and not yet run on a GPU; `benchmarks/gpu.sh` says whether it holds.
-
 An allocation lives as long as any mapping, handle or exported descriptor of it, so the runtime, which has no CUDA
-context, keeps it by its descriptor alone. Parameters are shared by all who attach, other tensors (buffers, caches) are
-copied by each. A mapping lasts as long as its process: storages built from a pointer do not own it.
+context, keeps it by its descriptor alone (`benchmarks/gpu.sh` asks a GPU whether that holds; docs/gpu.md has the answers).
+Parameters are shared by all who attach and can only be read, other tensors (buffers, caches) are copied by each. A
+mapping lasts as long as its process: storages built from a pointer do not own it.
 """
 
 from __future__ import annotations
@@ -149,8 +148,22 @@ def is_in_use() -> bool:
     return driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _NOT_INITIALIZED
 
 
+def is_context_dead() -> bool:
+    """Whether no operation on the GPU can succeed in this process any more, as after an illegal memory access."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
 def warm_up(blocks: Sequence[Block]) -> None:
     """Have the math libraries set themselves up on the blocks' devices, so that no first request waits for that."""
+    if not blocks:
+        return
     import torch
 
     for device in {block.device for block in blocks}:
