@@ -44,6 +44,11 @@ def generate(prompt: list[int], llm) -> list[int]:
 
 
 @app.endpoint
+def first_steps(llm) -> list[int]:
+    return llm.first_steps_ms
+
+
+@app.endpoint
 def spoil(llm) -> bool:
     with torch.no_grad():
         next(llm.parameters()).mul_(-1)

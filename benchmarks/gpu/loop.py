@@ -76,6 +76,7 @@ def run(python: Path, folder: Path, num_edits: int) -> None:
         prompts = [[1, 20, 300, 4000 + number] for number in range(num_edits)]
         edits = [loop.measure(edit_prompt(project, prompt)) for prompt in prompts]
         report("edit of the endpoint's file", edits)
+        say("  the probe's tokens were there after, ms", ask(loop, "first_steps", {}))
         later = [timed(lambda: generate(loop, prompts[-1])) * 1e3 for _ in range(5)]
         say("  a later request, whole, ms", f"{statistics.median(later):.0f}")
         cold_again(python, bridge, project, loop, prompts[-1], "after those edits")

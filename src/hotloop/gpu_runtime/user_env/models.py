@@ -53,6 +53,17 @@ class Resident:
     opened: Opened | None = None
     value: Any = _NOT_ATTACHED
 
+    def forget(self) -> None:
+        """Let go of what was attached ahead and is not to be used: a GPU has no room for the old weights and the new."""
+        self.value = _NOT_ATTACHED
+        if self.opened is not None:
+            gpu, self.opened = self.opened.gpu, None
+            gc.collect()
+            gpu.close()
+        for fd in self.fds:  # each one keeps the memory
+            os.close(fd)
+        self.fds = ()
+
 
 @dataclass
 class Hosted:
@@ -228,6 +239,8 @@ class Models:
         """Load a model; returns its entry (None: this worker's own), its home, and what to add to the reason."""
         if spec.hosted or (isinstance(entry, Hosted) and spec.hosted is None):
             return runtime.host(spec.name, why), "hosted", ""
+        if isinstance(entry, Resident):
+            entry.forget()
         self._shelf.pop(spec.name, None)
         recording = record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project)
         for note in recording.notes:

@@ -217,10 +217,16 @@ def _store_block(device: int, size_bytes: int, contents: list[tuple[Any, Slot]])
 
 
 class Mapped:
-    """A model's blocks, mapped in this process until it ends."""
+    """A model's blocks, mapped in this process until it ends or they are closed."""
 
     def __init__(self, blocks: Sequence[Block], addresses: Sequence[int]) -> None:
         self._blocks, self._addresses = blocks, addresses
+
+    def close(self) -> None:
+        """Unmap: no tensor of the model may be used from here on."""
+        for block, address in zip(self._blocks, self._addresses, strict=True):
+            unmap_block(address, block.size_bytes)
+        self._blocks, self._addresses = (), ()
 
     def storage(self, slot: Slot, *, is_shared: bool) -> Any:
         """A torch storage over a slot: the memory itself, or a copy of this process's own."""
