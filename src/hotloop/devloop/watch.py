@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HOLD_CAP_S = 5.0
 HOLD_POLL_S = 0.005
 REBASE_QUIET_S = 0.1  # a rebase lets go of the lock between two commits
-NEW_NAME_GRACE_S = 0.004  # edits of known files are not held for it
+NEW_NAME_GRACE_S = 0.02  # edits of known files are not held for it
 UNCLOSED_S = 1.0  # a writer that keeps its file open this long after a write is not waited for any longer
 
 
@@ -100,12 +100,8 @@ async def watch(
             is_held = bool(paths or is_lost) and is_git_at_work(ignore.git_folder)
             if is_held:
                 is_lost |= await _hold(ignore.git_folder, source, paths)
-            elif paths and not any(path in known for path in paths):
-                # A new name may be the first half of a save: many programs write beside the file, then rename over it.
-                await asyncio.sleep(NEW_NAME_GRACE_S)
-                more, is_lost_too = source.take()
-                paths |= more
-                is_lost |= is_lost_too
+            elif paths:
+                is_lost |= await _await_second_half(root, source, paths, known)
             if any(path.rpartition("/")[2] in RULE_FILES for path in paths):
                 ignore.forget()
                 is_lost = True
@@ -116,6 +112,29 @@ async def watch(
                 yield Batch(kept, is_lost, is_held, seen_at_s)
     finally:
         source.close()
+
+
+async def _await_second_half(root: Path, source: Watcher, paths: set[str], known: Container[str]) -> bool:
+    """Unless a known file was written, wait a little for it; what changes meanwhile joins ``paths``.
+
+    A new name, or a known one that is gone, may be the first half of a save: many programs write beside the file, then
+    rename over it.
+
+    Returns:
+        Whether events were lost meanwhile.
+    """
+    is_lost = False
+    until_s = time.monotonic() + NEW_NAME_GRACE_S
+    while not any(path in known and os.path.lexists(root / path) for path in paths):
+        try:
+            async with asyncio.timeout(until_s - time.monotonic()):
+                await source.wait()
+        except TimeoutError:
+            break
+        more, is_lost_too = source.take()
+        paths |= more
+        is_lost |= is_lost_too
+    return is_lost
 
 
 def _counts(root: Path, path: str, ignore: Ignore, known: Container[str]) -> bool:
@@ -232,11 +251,9 @@ class InotifyWatcher:
             take(path, event.mask, changed)
 
     def _take_file(self, path: str, mask: int, changed: set[str]) -> None:
-        if mask & inotify.MODIFIED:
-            self._unclosed.setdefault(path, time.monotonic())
-        elif mask & inotify.CREATED and not self._is_complete(path):
-            return  # a regular file: its writer will close it
-        else:
+        if mask & inotify.MODIFIED or (mask & inotify.CREATED and not self._is_complete(path)):
+            self._unclosed.setdefault(path, time.monotonic())  # its writer will close it
+        elif not (mask & inotify.ATTRIBUTES and path in self._unclosed):
             self._unclosed.pop(path, None)
             changed.add(path)
 
