@@ -160,6 +160,12 @@ class Fleet:
         else:
             worker.link.close()  # it is killed as soon as its pid is known
 
+    def crash(self, number: int) -> None:
+        """End a process now, as if it had crashed: who wants it hears of it."""
+        worker = self._processes.get(number)
+        if worker is not None and worker.pid:
+            _kill_group(worker.pid)
+
     def forget(self, number: int) -> None:
         """Drop what is left of a process that ended."""
         worker = self._processes.pop(number, None)

@@ -203,7 +203,7 @@ class Worker:
         elif message.kind == "hosted":
             proxy = self._models.proxies().get(message.header["model"])
             if proxy is not None:
-                proxy.reconnect(socket.socket(fileno=message.fds[0]))
+                proxy.reconnect(socket.socket(fileno=message.fds[0]), message.header["host"])
         elif message.kind == "document" and self._plan is not None:
             from hotloop.gpu_runtime.user_env import openapi  # nothing that a reload would have to wait for
 
