@@ -45,6 +45,7 @@ class Settings:
         python: Interpreter, environment's folder or command.
         grpc_port: Where to serve gRPC; it is not served otherwise.
         runner: Where to run; ``local`` is this machine.
+        replicas: How many workers serve at a time.
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
     """
 
@@ -54,11 +55,13 @@ class Settings:
     port: int | None = None
     grpc_port: int | None = None
     runner: str | None = None
+    replicas: int | None = None
     key_weights: str | None = None
 
 
 _TYPES: dict[str, type] = {
-    "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "key_weights": str,
+    "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str,
+    "replicas": int, "key_weights": str,
 }  # fmt: skip
 _TYPE_NAMES = {str: "a string", int: "a whole number"}
 
@@ -141,7 +144,7 @@ def check_port(port: int, what: str, hint: str) -> None:
 def _example_of(key: str) -> str:
     values = {
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
-        "runner": '"local"', "key_weights": '"../keys.toml"',
+        "runner": '"local"', "replicas": "2", "key_weights": '"../keys.toml"',
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

@@ -148,6 +148,7 @@ class Ready:
     Attributes:
         imported_at_s: When the project's modules were imported in the new worker.
         start: As in `ReloadStarted`.
+        workers: How many are to serve it; the first one does.
     """
 
     at_s: float
@@ -158,6 +159,7 @@ class Ready:
     models: tuple[ModelOutcome, ...]
     endpoints: tuple[EndpointShape, ...]
     probes: tuple[str, ...]
+    workers: int = 1
     kind: Literal["ready"] = "ready"
 
 
@@ -223,12 +225,14 @@ class WorkersServing:
     Attributes:
         count: How many serve.
         wanted: How many should.
+        is_growing: Whether more are to join; those that could not are not tried again before the next save.
     """
 
     at_s: float
     generation: int
     count: int
     wanted: int
+    is_growing: bool = False
     kind: Literal["workers_serving"] = "workers_serving"
 
 

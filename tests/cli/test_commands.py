@@ -91,6 +91,16 @@ def test_wrong_use_is_told_in_two_lines_with_exit_code_2(tmp_path, arguments, sa
     assert hint.startswith("hint: ")
 
 
+def test_a_wrong_number_of_workers_in_the_project_is_told(tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "pyproject.toml").write_text("[tool.hotloop]\nreplicas = 65\n")
+
+    code, _, err = dev("serve", cwd=tmp_path)
+
+    assert code == 2
+    assert "pyproject.toml: tool.hotloop.replicas is 65, a number of workers from 1 to 64 was expected" in err
+
+
 def test_two_apps_are_told(tmp_path):
     (tmp_path / "a.py").write_text(APP)
     (tmp_path / "b.py").write_text(APP)

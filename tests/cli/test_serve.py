@@ -21,6 +21,7 @@ import grpc
 import pytest
 from tests.gpu_runtime.grpc_front.calling import Client
 
+from hotloop.cli.serving import Choice, resolve
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
@@ -163,6 +164,15 @@ def wait_until(condition):
     while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return value
+
+
+@pytest.mark.parametrize(("typed", "written", "replicas"), [(3, 2, 3), (None, 2, 2), (None, None, 0)])
+def test_how_many_workers_serve_is_the_options_word_then_the_projects_then_the_apps(project, typed, written, replicas):
+    (project / "pyproject.toml").write_text(f"[tool.hotloop]\nreplicas = {written}\n" if written else "")
+
+    options = resolve(Choice(project, None, BARE_PYTHON, None, 0, is_json=True, replicas=typed))
+
+    assert options.replicas == replicas
 
 
 def test_as_many_workers_serve_as_were_asked_for_before_and_after_a_save(terminal, project):

@@ -171,6 +171,9 @@ class Scripted:
     def take(self):
         return self._steps.pop(0)(), False
 
+    def unclosed(self):
+        return frozenset()
+
     def rescan(self):
         pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 END_TIMEOUT_S = 20.0
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
+_BESIDE = "from hotloop.cli import beside; beside.main()"
 
 
 @contextmanager
@@ -36,17 +38,30 @@ def served(project: Path, python: Path, app: str, say: Callable[[str], None]) ->
     Raises:
         HotloopError: It can't be served.
     """
-    command = [sys.executable, "-P", "-m", "hotloop.cli.main", "run", str(project), "--json", "--port", "0"]
+    command = [sys.executable, "-P", "-c", _BESIDE, "run", str(project), "--json", "--port", "0"]
     command += ["--python", str(python), *(["--app", app] if app else [])]
     with tempfile.TemporaryFile() as errors, _ending_in_order():
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             start_new_session=True,
         )  # fmt: skip
         try:
             yield _address(process, errors, say)
         finally:
             _end(process)
+
+
+def main() -> None:
+    """Run the program until it ends, or whoever started it is gone, however that went: its end of stdin closes then."""
+    from hotloop.cli.main import main as run
+
+    def end_with_it() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
+    run()
 
 
 def _address(process: subprocess.Popen[bytes], errors: IO[bytes], say: Callable[[str], None]) -> str:

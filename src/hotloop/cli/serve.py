@@ -24,7 +24,11 @@ GrpcPort = Annotated[
 ]
 Replicas = Annotated[
     int | None,
-    typer.Option("--replicas", metavar="N", help="Workers that serve at a time; else what the app says, or one."),
+    typer.Option(
+        "--replicas",
+        metavar="N",
+        help="Workers that serve at a time; else what pyproject.toml or the app says, or one.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line, and nothing else.")]
 

@@ -74,7 +74,8 @@ def resolve(choice: Choice) -> ServeOptions:
     if choice.grpc_port is not None:
         config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
     _check_bench(choice)
-    _check_replicas(choice.replicas)
+    _check_replicas(choice.replicas, "--replicas", "--replicas 2")
+    _check_replicas(settings.replicas, "pyproject.toml: tool.hotloop.replicas", "replicas = 2")
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
@@ -95,7 +96,7 @@ def resolve(choice: Choice) -> ServeOptions:
         grpc_port=grpc_port,
         bench=choice.bench,
         bench_data=choice.bench_data,
-        replicas=choice.replicas or 0,
+        replicas=choice.replicas or settings.replicas or 0,
     )
 
 
@@ -116,10 +117,10 @@ def _check_bench(choice: Choice) -> None:
         raise UsageError(msg, hint="give one of them; dev bench measures what a running dev serve serves")
 
 
-def _check_replicas(replicas: int | None) -> None:
+def _check_replicas(replicas: int | None, what: str, example: str) -> None:
     if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
-        msg = f"--replicas is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
-        raise UsageError(msg, hint="write it as --replicas 2")
+        msg = f"{what} is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
+        raise UsageError(msg, hint=f"write it as {example}")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:

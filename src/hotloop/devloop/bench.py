@@ -1,7 +1,7 @@
 """When `dev serve --bench` sends its short load, and what is told of it. Pure: a part of the loop's machine.
 
-A generation is benched when its probes passed, its successor waits ready (making that takes a core), and no save is
-on its way. A save ends the bench that is under way at once; if nothing comes of the save, the bench begins again.
+A generation is benched when its probes passed, all its workers serve, its successor waits ready (making each of them
+takes a core), and no save is on its way. A save ends the bench that is under way at once; if nothing comes of the save, the bench begins again.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class State:
         has_failed: Whether one of its probes failed.
         has_passed: Whether its probes ran, and none failed.
         has_standby: Whether the next generation's worker waits.
+        is_growing: Whether more of its workers are to join those that serve.
         is_settled: Whether the generation was benched, or can't be.
         number: Of the newest bench.
         is_running: Whether that one is under way.
@@ -59,6 +60,7 @@ class State:
     has_failed: bool = False
     has_passed: bool = False
     has_standby: bool = False
+    is_growing: bool = False
     is_settled: bool = False
     number: int = 0
     is_running: bool = False
@@ -113,6 +115,8 @@ def heard(state: State, event: events.Event) -> Heard:
             return replace(state, has_failed=True), ()
         case events.ProbesFinished() if event.generation == state.generation:
             return replace(state, has_passed=not state.has_failed, has_failed=False), ()
+        case events.WorkersServing() if event.generation == state.generation:
+            return replace(state, is_growing=event.is_growing), ()
         case events.StandbyReady() if state.has_standby:
             return _disturbed(state), ()
         case events.StandbyReady():
@@ -126,7 +130,8 @@ def heard(state: State, event: events.Event) -> Heard:
 def _ready(state: State, event: events.Ready) -> Heard:
     state = replace(
         state, generation=event.generation, endpoints=event.endpoints,
-        has_failed=False, has_passed=False, is_settled=False, is_stale=True, unconfirmed=None,
+        has_failed=False, has_passed=False, is_growing=event.workers > 1, is_settled=False, is_stale=True,
+        unconfirmed=None,
     )  # fmt: skip
     if _shape(state) is not None:
         return state, ()
@@ -215,6 +220,7 @@ def decide(state: State, *, is_quiet: bool) -> tuple[State, tuple[Action, ...]]:
         is_quiet: Whether no save is on its way.
     """
     shape = _shape(state)
+    is_quiet = is_quiet and not state.is_growing
     is_due = state.has_passed and state.has_standby and is_quiet and not state.is_settled
     actions: tuple[Action, ...] = ()
     if state.is_running and (state.is_stale or not is_due):

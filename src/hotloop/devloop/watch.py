@@ -7,6 +7,7 @@ elsewhere watchfiles. Events only name paths: what happened to them is found out
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import sys
@@ -19,6 +20,7 @@ from hotloop.devloop.ignore import RULE_FILES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from hotloop.devloop.ignore import Ignore
@@ -56,6 +58,10 @@ class Watcher(Protocol):
 
     def take(self) -> tuple[set[str], bool]:
         """All paths that changed since the last call, and whether events were lost."""
+        ...
+
+    def unclosed(self) -> AbstractSet[str]:
+        """Paths that are being written: they are given again when their writer is done."""
         ...
 
     def rescan(self) -> None:
@@ -102,6 +108,7 @@ async def watch(
                 is_lost |= await _hold(ignore.git_folder, source, paths)
             elif paths:
                 is_lost |= await _await_second_half(root, source, paths, known)
+            paths -= source.unclosed()
             if any(path.rpartition("/")[2] in RULE_FILES for path in paths):
                 ignore.forget()
                 is_lost = True
@@ -125,16 +132,18 @@ async def _await_second_half(root: Path, source: Watcher, paths: set[str], known
     """
     is_lost = False
     until_s = time.monotonic() + NEW_NAME_GRACE_S
-    while not any(path in known and os.path.lexists(root / path) for path in paths):
-        try:
-            async with asyncio.timeout(until_s - time.monotonic()):
+    while not _has_edit(root, paths, known) and (left_s := until_s - time.monotonic()) > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
                 await source.wait()
-        except TimeoutError:
-            break
         more, is_lost_too = source.take()
         paths |= more
         is_lost |= is_lost_too
     return is_lost
+
+
+def _has_edit(root: Path, paths: set[str], known: Container[str]) -> bool:
+    return any(path in known and os.path.lexists(root / path) for path in paths)
 
 
 def _counts(root: Path, path: str, ignore: Ignore, known: Container[str]) -> bool:
@@ -236,6 +245,10 @@ class InotifyWatcher:
             del self._unclosed[path]
             changed.add(path)
         return changed, is_lost
+
+    def unclosed(self) -> AbstractSet[str]:
+        """Paths that were written and not closed since."""
+        return self._unclosed.keys()
 
     def _take_one(self, event: inotify.RawEvent, changed: set[str]) -> None:
         folder = self._folder_by_watch.get(event.watch)

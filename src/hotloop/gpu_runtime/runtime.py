@@ -270,9 +270,13 @@ class Runtime:
 
     def _tell_serving(self) -> None:
         """Say how many workers serve, if the app wants more than one."""
-        count, wanted, generation = len(self._state.serving), self._state.replicas, self._state.generation
+        state = self._state
+        count, wanted = len(state.serving), state.replicas
         if wanted > 1:
-            self._telling.emit(events.WorkersServing(time.monotonic(), generation, count, wanted))
+            is_growing = count < wanted - state.given_up
+            self._telling.emit(
+                events.WorkersServing(time.monotonic(), state.generation, count, wanted, is_growing=is_growing)
+            )
 
     def _activate(self, action: decide.Activate) -> None:
         worker = self._fleet[action.worker]
