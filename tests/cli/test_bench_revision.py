@@ -172,9 +172,9 @@ def test_a_process_at_rest_is_waited_for_and_a_busy_one_not_for_ever(monkeypatch
     try:
         assert wait_until(lambda: rest.used_by(busy.pid) > 0.1)
         began_s = time.monotonic()
-        assert rest.wait(idle.pid)
+        assert rest.wait([idle.pid])
         assert time.monotonic() - began_s >= 0.6
-        assert not rest.wait(busy.pid)
+        assert not rest.wait([idle.pid, busy.pid])
     finally:
         for process in (idle, busy):
             process.kill()
