@@ -1,8 +1,9 @@
 # make demo    sets everything up, makes ./demo from the chat template, serves it
 # make test    everything the tests need, then the tests
+# make soak    those of them that find more the longer they run, for some minutes
 # make check   lint, format, types, who may import whom
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs proto wheel wheel-test clean
+.PHONY: help setup demo test soak check format docs proto wheel wheel-test clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -54,6 +55,13 @@ demo: .venv/.ready demo/app.py
 
 test: .venv/.ready .venvs/http-corpus/.ready $(USER_ENVIRONMENT)
 	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+# The heads of slow clients have 15 s, so their time-outs are among it.
+soak: export HOTLOOP_DIFFERENTIAL_SEQUENCES := 60
+soak: export HOTLOOP_SLOW_CLIENTS_S := 40
+soak: export HOTLOOP_DESCRIBED_EXAMPLES := 100
+soak: export PYTEST_ARGS += $(addprefix tests/gpu_runtime/,test_differential.py test_slow_clients.py test_described.py)
+soak: test
 
 check: .venv/.ready
 	$(BIN)/ruff check .

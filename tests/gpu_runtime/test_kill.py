@@ -131,20 +131,19 @@ def unanswered(sent: list[Sent]) -> list[Sent]:
 
 def test_killed_active_worker_is_replaced_and_no_model_is_loaded_again(driver: RuntimeDriver):
     with Load(driver.address, "/add", {"n": 1}, rate=150) as load:
-        for _ in range(3):
+        for _ in range(2):  # three crashes within ten seconds would be a crash loop
             time.sleep(0.3)
             kill(driver.call("pids").json[0])
             died = driver.wait_for(events.ProcessDied, role="active")
             driver.wait_for(events.Ready)
             driver.wait_for(events.StandbyReady)
             assert (died.cause, died.lost_requests <= 1) == ("SIGKILL", True)
-            time.sleep(10.1 if _ == 1 else 0)  # three crashes within ten seconds would be a crash loop
     driver.call("add", n=1)
 
     assert unanswered(load.sent) == []
     assert all(s.body == 2 for s in load.sent if s.status == 200)
     failed = [s for s in load.sent if s.status == 502]
-    assert len(failed) <= 3
+    assert len(failed) <= 2
     assert all("may have run" in s.body["error"]["message"] or "retried" in s.body["error"]["message"] for s in failed)
     assert sorted(loadings(driver)) == ["LOADING session", "LOADING table"]
 

@@ -46,7 +46,7 @@ def serve(
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
     ] = False,
     bench: Annotated[
-        str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it load for 2 s and compare.")
+        str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it a short load and compare.")
     ] = "",
     bench_data: Annotated[
         str,
@@ -54,6 +54,9 @@ def serve(
             "--bench-data", metavar="JSON", help="Arguments of that load's requests; else those of a pinned request."
         ),
     ] = "",
+    bench_duration: Annotated[
+        float, typer.Option("--bench-duration", metavar="S", help="How long that load takes, seconds.")
+    ] = 2.0,
 ) -> None:
     """Serve the app and reload it after each save, with the models kept in memory."""
     from hotloop.cli.serving import Choice, serve
@@ -69,6 +72,7 @@ def serve(
         is_once=once,
         bench=bench,
         bench_data=bench_data,
+        bench_duration_s=bench_duration,
         replicas=replicas,
     )
     raise typer.Exit(serve(choice))

@@ -18,6 +18,7 @@ from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
+from hotloop.devloop.load.job import DURATION_S
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from hotloop.events import Event
 
+MIN_BENCH_S, MAX_BENCH_S = 0.1, 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,6 +50,7 @@ class Choice:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    bench_duration_s: float = DURATION_S
     replicas: int | None = None
 
 
@@ -96,6 +99,7 @@ def resolve(choice: Choice) -> ServeOptions:
         grpc_port=grpc_port,
         bench=choice.bench,
         bench_data=choice.bench_data,
+        bench_duration_s=choice.bench_duration_s,
         replicas=choice.replicas or settings.replicas or 0,
     )
 
@@ -107,6 +111,9 @@ def _check_apart(port: int | None, grpc_port: int | None) -> None:
 
 
 def _check_bench(choice: Choice) -> None:
+    if not MIN_BENCH_S <= choice.bench_duration_s <= MAX_BENCH_S:
+        msg = f"--bench-duration is {choice.bench_duration_s:g}, seconds from {MIN_BENCH_S:g} to {MAX_BENCH_S:g} were expected"
+        raise UsageError(msg, hint="dev bench ENDPOINT --duration takes longer")
     if choice.bench_data:
         target.json_content(choice.bench_data, "--bench-data")
     if choice.bench_data and not choice.bench:

@@ -38,6 +38,7 @@ class State:
 
     Attributes:
         endpoint: Which one, by name or path; empty if there are to be none.
+        duration_s: How long each of them sends load that counts.
         generation: The newest that became ready.
         endpoints: What it serves.
         has_failed: Whether one of its probes failed.
@@ -55,6 +56,7 @@ class State:
     """
 
     endpoint: str = ""
+    duration_s: float = DURATION_S
     generation: int = 0
     endpoints: tuple[events.EndpointShape, ...] = ()
     has_failed: bool = False
@@ -93,6 +95,7 @@ class Begin:
     endpoint: events.EndpointShape
     before: Figures | None
     noise: Noise
+    duration_s: float = DURATION_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ def _finished(state: State, at_s: float, path: str, figures: Figures, result: Re
         generation=state.generation,
         endpoint=path,
         connections=NUM_CONNECTIONS,
-        duration_s=DURATION_S,
+        duration_s=state.duration_s,
         requests=figures.num_requests,
         requests_per_s=figures.requests_per_s,
         p50_s=figures.p50_s,
@@ -228,7 +231,8 @@ def decide(state: State, *, is_quiet: bool) -> tuple[State, tuple[Action, ...]]:
     if shape is None or not is_due or state.is_running:
         return replace(state, is_stale=False), actions
     before = state.baseline
-    begin = Begin(state.number + 1, shape, before.middle if before is not None else None, state.noise)
+    figures = before.middle if before is not None else None
+    begin = Begin(state.number + 1, shape, figures, state.noise, state.duration_s)
     return replace(state, number=begin.number, is_running=True, is_stale=False), (*actions, begin)
 
 

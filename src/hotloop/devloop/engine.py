@@ -18,6 +18,7 @@ from hotloop import clock, events
 from hotloop.devloop import bench, machine, ports
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.folder import Folder
+from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
@@ -53,6 +54,7 @@ class ServeOptions:
         key_weights: How much of the machine an API key is due; 1 for those that are not named.
         bench: An endpoint to send a short load after each reload; empty: none.
         bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
+        bench_duration_s: How long it is sent.
         replicas: How many workers serve at a time; 0 for as many as the app says.
     """
 
@@ -70,6 +72,7 @@ class ServeOptions:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    bench_duration_s: float = DURATION_S
     replicas: int = 0
 
     def runtime_config(self) -> dict[str, Any]:
@@ -112,7 +115,7 @@ class Engine:
         self._ignore = ignore
         self._sinks = sinks
         self._began = clock.read_pair()
-        self._state = machine.State(bench=bench.State(options.bench))
+        self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s))
         self._bencher = Bencher(options.bench_data, self._pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
