@@ -9,6 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 HOTLOOP_USER_PYTHON ?= $(CURDIR)/.venvs/user/bin/python
 PYTEST_ARGS ?=
+TEST_PROCESSES ?= 2
 
 # The versions that the tests run with. They hold for hotloop's environment, the tests' user environment and the demo's.
 export PIP_CONSTRAINT := $(CURDIR)/tests/constraints.txt
@@ -54,7 +55,7 @@ demo: .venv/.ready demo/app.py
 	@cd demo && exec ../$(BIN)/dev serve
 
 test: .venv/.ready .venvs/http-corpus/.ready $(USER_ENVIRONMENT)
-	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 # The heads of slow clients have 15 s, so their time-outs are among it.
 soak: export HOTLOOP_DIFFERENTIAL_SEQUENCES := 60
