@@ -17,8 +17,9 @@ from hotloop import __version__
 from hotloop.changes import Changeset, Delete, Put, content_digest
 from hotloop.errors import RunnerError
 from hotloop.remote_runner import local
-from hotloop.remote_runner.client import AgentSession, RefusedError, SessionTakenError
+from hotloop.remote_runner.client import AgentSession, RefusedError
 from hotloop.remote_runner.client import connect as connect_by
+from hotloop.remote_runner.connection import SessionTakenError
 from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.places import ALREADY_RUNS_EXIT_CODE, log_path, socket_path
 from tests.remote_runner.line import Line
@@ -259,8 +260,8 @@ def test_cut_streams_lose_no_save_and_no_event(tmp_path):
             async def cut():
                 for _ in range(10):
                     await asyncio.sleep(0.013)
-                    if session._call is not None:
-                        session._call.cancel()
+                    if session._connection._call is not None:
+                        session._connection._call.cancel()
 
             cutting = asyncio.create_task(cut())
             for number in range(60):
@@ -427,7 +428,7 @@ def test_an_agent_of_another_version_is_replaced_if_it_has_no_sessions_else_it_i
             # The agent that is started next is of this test's real version: it must not be asked with the other one.
             if (tmp_path / "agent/pid").read_text() != str(first) or not is_alive(first):
                 monkeypatch.setattr("hotloop.remote_runner.client.__version__", __version__)
-                session._hello.version = __version__
+                session._connection.hello.version = __version__
 
         session = AgentSession(Way(tmp_path))
         await session.open(tmp_path, PROJECT)
@@ -485,7 +486,7 @@ def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_go
     async def main():
         async with connect(tmp_path) as session:
             await session.open(tmp_path, PROJECT)
-            stream = session._call
+            stream = session._connection._call
             for num_steps in range(40):
                 asked = asyncio.create_task(session.command("status"))
                 for _ in range(num_steps % 8):
@@ -493,7 +494,7 @@ def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_go
                 asked.cancel()
                 await asyncio.gather(asked, return_exceptions=True)
             await session.ping()
-            is_same = session._call is stream
+            is_same = session._connection._call is stream
             await session.end()
             return is_same
 
