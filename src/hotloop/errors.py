@@ -30,5 +30,9 @@ class RunnerError(HotloopError):
     """A runner can't be reached, or its agent failed."""
 
 
+class UnreachableError(RunnerError):
+    """The network's doing: a runner that was reached before is tried again, for as long as it takes."""
+
+
 class WorkspaceError(HotloopError):
     """A changeset was refused. The workspace is as it was before."""

@@ -19,9 +19,9 @@ from hotloop.errors import RunnerError
 from hotloop.remote_runner import local
 from hotloop.remote_runner.client import AgentSession, RefusedError
 from hotloop.remote_runner.client import connect as connect_by
-from hotloop.remote_runner.connection import SessionTakenError
 from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.places import ALREADY_RUNS_EXIT_CODE, log_path, socket_path
+from hotloop.remote_runner.stream import SessionTakenError
 from tests.remote_runner.line import Line
 
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).with_name("fake_runtime.py")), "{fd}")
@@ -131,8 +131,8 @@ def test_the_runtime_is_told_each_revision_and_the_whole_tree_first(tmp_path):
             await session.open(tmp_path, PROJECT)
             events = Events(session)
             await session.sync(Files(app=b"1", lib=b"1"))
-            assert await session.start({"entry": "app.py"}) is False
-            assert await session.start({"entry": "app.py"}) is True
+            assert not (await session.start({"entry": "app.py"})).was_running
+            assert (await session.start({"entry": "app.py"})).was_running
             applied = await session.push(saved("app.py", b"2"))
             await session.push(Changeset(0, (Delete("lib.py"),), {}, 0.0))
             await session.command("reload", model="encoder")
@@ -236,7 +236,7 @@ def test_a_killed_agent_comes_back_and_no_save_is_lost_or_done_twice(tmp_path):
                 revisions.append((await session.push(saved(f"f{number % 7}.py", b"%d" % number))).revision)
             await until(lambda: json.loads((events.notices("revision") or ['{"number":0}'])[-1])["number"] == 41)
             status = await session.command("status")
-            held = events.of("held")
+            held = events.of("offline")
             await session.end()
             return revisions, status["revision"], len(held)
 
@@ -260,8 +260,8 @@ def test_cut_streams_lose_no_save_and_no_event(tmp_path):
             async def cut():
                 for _ in range(10):
                     await asyncio.sleep(0.013)
-                    if session._connection._call is not None:
-                        session._connection._call.cancel()
+                    if session._connection._stream is not None:
+                        session._connection._stream._call.cancel()
 
             cutting = asyncio.create_task(cut())
             for number in range(60):
@@ -284,7 +284,7 @@ def test_a_newer_client_takes_over_and_the_older_one_is_told(tmp_path):
         async with connect(tmp_path) as old, connect(tmp_path) as new:
             await old.open(tmp_path, PROJECT)
             await old.sync(Files(app=b"old"))
-            await new.open(tmp_path, PROJECT)
+            await new.open(tmp_path, PROJECT, take=True)
             with pytest.raises(SessionTakenError):
                 await old.push(saved("app.py", b"from the old one"))
             with pytest.raises(SessionTakenError):
@@ -486,7 +486,7 @@ def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_go
     async def main():
         async with connect(tmp_path) as session:
             await session.open(tmp_path, PROJECT)
-            stream = session._connection._call
+            stream = session._connection._stream
             for num_steps in range(40):
                 asked = asyncio.create_task(session.command("status"))
                 for _ in range(num_steps % 8):
@@ -494,7 +494,7 @@ def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_go
                 asked.cancel()
                 await asyncio.gather(asked, return_exceptions=True)
             await session.ping()
-            is_same = session._connection._call is stream
+            is_same = session._connection._stream is stream
             await session.end()
             return is_same
 

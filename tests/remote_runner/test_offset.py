@@ -63,7 +63,13 @@ def test_without_a_sample_or_with_a_shared_clock_times_stay_as_they_are():
     assert (estimate.here(5.0, 1.0), estimate.error_s(1.0)) == (5.0, float("inf"))
 
     estimate.add(Sample(1.0, 1.3, 1.4))
-    estimate.share()
+    estimate.share(2.0)
     assert (estimate.here(5.0, 2.0), estimate.error_s(2.0)) == (5.0, 0.0)
-    estimate.forget()
-    assert estimate.error_s(2.0) == float("inf")
+
+
+def test_a_clock_is_not_shared_if_its_samples_say_otherwise():
+    estimate = Offset()
+    estimate.add(Sample(1.0, 8.2, 1.4))
+    estimate.share(2.0)
+
+    assert estimate.here(5.0, 2.0) == pytest.approx(-2.0)

@@ -22,7 +22,7 @@ from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
 from hotloop.remote_runner.client import RefusedError
-from hotloop.remote_runner.connection import SessionTakenError
+from hotloop.remote_runner.stream import SessionTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

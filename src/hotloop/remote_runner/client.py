@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import getpass
 import itertools
 import json
+import os
+import socket
 import time
 import uuid
 from collections import deque
@@ -21,9 +24,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hotloop import __version__, events
 from hotloop.changes import Changeset, Put
 from hotloop.errors import HotloopError, RunnerError, WorkspaceError
-from hotloop.remote_runner.connection import Connection, LostError, fail, settle
+from hotloop.remote_runner.connection import Connection
+from hotloop.remote_runner.heartbeat import fail, settle
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.stream import LostError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -60,8 +65,9 @@ class SessionInfo:
         revision: What the workspace holds, 0 if it is new.
         digest: Of the workspace's tree.
         is_running: Whether a runtime runs already: a client left it without `end`.
-        last_event: Events up to this number happened before; they are given again.
+        last_event: Events up to this number happened before.
         workspace: The tree's folder on the runner.
+        seen_event: Events up to this number were sent to a client before; without ``after_event`` they are not again.
     """
 
     version: str
@@ -71,6 +77,7 @@ class SessionInfo:
     is_running: bool
     last_event: int
     workspace: str
+    seen_event: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +85,28 @@ class Applied:
     """A changeset is in the workspace.
 
     Attributes:
-        applied_at_s: CLOCK_MONOTONIC on the runner.
+        applied_at_s: On this machine's CLOCK_MONOTONIC.
     """
 
     revision: int
     applied_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A runtime runs.
+
+    Attributes:
+        was_running: It ran before with this configuration, and goes on.
+        last_event: Events up to this number are of a runtime before it.
+        ready: Its newest `events.Ready`; None if none was told up to `last_event`.
+        started: Its `events.RuntimeStarted`, likewise.
+    """
+
+    was_running: bool
+    last_event: int
+    ready: events.Ready | None = None
+    started: events.RuntimeStarted | None = None
 
 
 class SyncSource(Protocol):
@@ -131,16 +155,26 @@ class AgentSession:
 
     # --- the session
 
-    async def open(self, project_root: Path, project_id: str, *, after_event: int = 0) -> SessionInfo:
-        """Connect and take the session; another client that has it loses it.
+    async def open(
+        self,
+        project_root: Path,
+        project_id: str,
+        *,
+        after_event: int = 0,
+        take: bool = False,
+        idle_timeout_s: float = 0.0,
+    ) -> SessionInfo:
+        """Connect and hold the session.
 
         Args:
             project_root: As the user knows it.
             project_id: 8 to 64 hexadecimal digits, the same for the same project.
-            after_event: Events up to this number are not wanted.
+            after_event: Events up to this number are not wanted; 0: those that no client was sent are.
+            take: Take it from another client that holds it, which is told and ends.
+            idle_timeout_s: How long it outlives its client; 0: what the agent was started with.
 
         Raises:
-            SessionTakenError: The agent is of another version and has sessions, or a newer client came meanwhile.
+            SessionTakenError: Another client holds it, or the agent is of another version and has sessions.
             RunnerError: The agent can't be reached.
         """
         hello = pb.Hello(
@@ -150,6 +184,10 @@ class AgentSession:
             client_id=uuid.uuid4().hex,
             last_event=after_event,
             shown_root=str(project_root),
+            take=take,
+            who=who_am_i(),
+            pid=os.getpid(),
+            idle_timeout_s=idle_timeout_s,
         )
         await self._connection.open(hello)
         return self._known
@@ -185,14 +223,15 @@ class AgentSession:
                         raise RefusedError(str(error)) from error
                     return await self._sync(self._source)
 
-    async def start(self, config: dict[str, Any]) -> bool:
-        """Start the runtime, and start it again if the agent is lost and comes back.
-
-        Returns:
-            Whether it ran already with this configuration.
-        """
+    async def start(self, config: dict[str, Any]) -> Started:
+        """Start the runtime, and start it again if the agent is lost and comes back. One with this configuration goes on."""
         reply = await self.command("start", config=config)
-        return bool(reply.get("was_running"))
+        return Started(
+            bool(reply["was_running"]), reply["last_event"], self._event(reply["ready"]), self._event(reply["started"])
+        )
+
+    def _event(self, data: dict[str, Any] | None) -> Any:
+        return events.from_json(events.with_times(data, self._connection.here)) if data is not None else None
 
     async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
         """Have the agent (or through it the runtime) do something: start, stop, pin, unpin, reload, probe, status.
@@ -204,10 +243,11 @@ class AgentSession:
             self._start_fields = fields
         elif name in {"stop", "end"}:
             self._start_fields = None
+        number = next(self._command_ids)
         while True:
             await self._connection.until_connected()
             try:
-                return await self._command_once(name, fields)
+                return await self._command_once(number, name, fields)
             except LostError:
                 if name == "end" or self._connection.is_closed:
                     return {}
@@ -220,6 +260,11 @@ class AgentSession:
     async def ping(self) -> float:
         """Measure a round trip to the agent, seconds."""
         return await self._connection.ping()
+
+    @property
+    def clock_error_s(self) -> float:
+        """How far the times of events and of `Applied` may be off: half the quickest round trip, 0 on this machine."""
+        return self._connection.clock_error_s
 
     async def events(self) -> AsyncIterator[tuple[int, events.Event]]:
         """Give each event once, in order. Number 0 is what this side found itself, such as a lost connection.
@@ -338,8 +383,7 @@ class AgentSession:
         finally:
             self._answer = None
 
-    async def _command_once(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
-        number = next(self._command_ids)
+    async def _command_once(self, number: int, name: str, fields: dict[str, Any]) -> dict[str, Any]:
         future = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
             await self._connection.send(
@@ -354,11 +398,19 @@ class AgentSession:
 
     # --- what the connection tells
 
+    @property
+    def is_waiting(self) -> bool:
+        """As `connection.Listener.is_waiting`."""
+        return self._answer is not None or bool(self._replies)
+
     def greeted(self, ok: pb.HelloOk) -> None:
         """As `connection.Listener.greeted`."""
         self._info = SessionInfo(
-            ok.version, ok.revision, ok.sequence, ok.digest, ok.is_running, ok.last_event, ok.workspace
+            ok.version, ok.revision, ok.sequence, ok.digest, ok.is_running, ok.last_event, ok.workspace, ok.seen_event
         )
+        hello = self._connection.hello
+        if not hello.resumes and not hello.last_event:
+            hello.last_event = ok.seen_event
         self._sequence = ok.sequence
         self._partials = {partial.digest: partial.size_bytes for partial in ok.partials}
 
@@ -366,12 +418,15 @@ class AgentSession:
         """Start the runtime that was lost with its agent."""
         if self._start_fields is not None and not self._known.is_running:
             with contextlib.suppress(LostError, RunnerError):
-                await self._command_once("start", self._start_fields)
+                await self._command_once(next(self._command_ids), "start", self._start_fields)
 
     def received(self, message: pb.Down) -> None:
         """As `connection.Listener.received`."""
         match message.WhichOneof("body"):
-            case "ack" | "need" | "refused":
+            case "ack":
+                message.ack.applied_at_s = self._connection.here(message.ack.applied_at_s)
+                settle(self._answer, message)
+            case "need" | "refused":
                 settle(self._answer, message)
             case "event":
                 self._take_event(message.event)
@@ -380,14 +435,17 @@ class AgentSession:
             case _:
                 pass
 
-    def lost(self, *, was_connected: bool) -> None:
+    def lost(self) -> None:
         """As `connection.Listener.lost`."""
         self._fail_waiting(LostError())
-        if was_connected and not self._connection.is_closed:
-            self._events.append(
-                (0, events.Held(time.monotonic(), "lost the connection to the agent; connecting again"))
-            )
-            self._event_came.set()
+
+    def went_offline(self) -> None:
+        """As `connection.Listener.went_offline`."""
+        self._say(0, events.Offline(time.monotonic(), 0))
+
+    def came_online(self, offline_s: float) -> None:
+        """As `connection.Listener.came_online`."""
+        self._say(0, events.Online(time.monotonic(), offline_s))
 
     def died(self, error: HotloopError) -> None:
         """As `connection.Listener.died`."""
@@ -399,11 +457,23 @@ class AgentSession:
             return
         self._connection.hello.last_event = message.number
         with contextlib.suppress(ValueError, TypeError):  # an agent of another patch may know more events
-            self._events.append((message.number, events.from_json(json.loads(message.json))))
-            self._event_came.set()
+            self._say(message.number, self._event(json.loads(message.json)))
+
+    def _say(self, number: int, event: events.Event) -> None:
+        self._events.append((number, event))
+        self._event_came.set()
 
     def _fail_waiting(self, error: Exception) -> None:
         fail([self._answer, *self._replies.values()], error)
+
+
+def who_am_i() -> str:
+    """Name this user and machine to others who want the session."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 class _ChangedError(Exception):

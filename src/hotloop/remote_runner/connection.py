@@ -1,44 +1,45 @@
 # pyright: basic
-"""Staying connected to an agent: one stream at a time, dialed again after each cut. Knows no changeset and no event.
+"""Staying connected to an agent: a stream, and another one when it is lost or silent. Knows no changeset and no event.
 
-Basic type checks: grpc has no types, and what protoc generates derives from untyped classes.
+gRPC's own keepalive is of no use here: a server ends the connection of a client that pings more often than every five
+minutes. Basic type checks: grpc has no types, and what protoc generates derives from untyped classes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-import os
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
-import grpc
-
-from hotloop.errors import HotloopError, RunnerError
+from hotloop import clock
+from hotloop.errors import HotloopError, RunnerError, UnreachableError
+from hotloop.remote_runner.heartbeat import Heartbeat
 from hotloop.remote_runner.protocol import agent_pb2 as pb
-from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.stream import BROKEN, LostError, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
-
     from hotloop.remote_runner.way import Way
 
-RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
-WRITE_TIMEOUT_S = 1.0  # of a write that nobody wants any more, on a connection that takes nothing
-
-
-class SessionTakenError(RunnerError):
-    """Another client holds the session now, or this client's version is not the agent's. Reconnecting does not help."""
-
-
-class LostError(Exception):
-    """The stream ended while something was waited for."""
+RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)  # the last one again and again
+FIRST_ATTEMPTS = len(RETRY_S)
+DIAL_TIMEOUT_S = (
+    2.0,
+    4.0,
+    8.0,
+    16.0,
+    30.0,
+)  # of an attempt to come back: a network that is back may not answer the oldest
 
 
 class Listener(Protocol):
     """Who is told what comes down the stream, and when it begins and ends."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something was sent that the agent has yet to answer."""
+        ...
 
     def greeted(self, ok: pb.HelloOk) -> None:
         """A stream is up; what is sent from now on goes through it."""
@@ -52,8 +53,16 @@ class Listener(Protocol):
         """A message came that is not the connection's own."""
         ...
 
-    def lost(self, *, was_connected: bool) -> None:
-        """The stream ended; another will be tried."""
+    def lost(self) -> None:
+        """The stream ended: what it had not answered is to be sent again, through another."""
+        ...
+
+    def went_offline(self) -> None:
+        """The agent does not answer, or the stream ended; it is being dialed again."""
+        ...
+
+    def came_online(self, offline_s: float) -> None:
+        """The agent answers again."""
         ...
 
     def died(self, error: HotloopError) -> None:
@@ -73,14 +82,14 @@ class Connection:
         self._way = way
         self._listener = listener
         self._epochs = itertools.count(time.time_ns())
-        self._call: Any = None
+        self._stream: Stream | None = None
         self._connected = asyncio.Event()
         self._fatal: HotloopError | None = None
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
-        self._write_lock = asyncio.Lock()
-        self._ping_numbers = itertools.count(1)
-        self._pongs: dict[int, asyncio.Future[pb.Pong]] = {}
+        self._heart = Heartbeat(self.send, lambda: listener.is_waiting)
+        self._offline_since_s: float | None = None  # None: the agent answers, or there was no stream yet
+        self._is_greeting = False
 
     @property
     def fatal(self) -> HotloopError | None:
@@ -96,7 +105,7 @@ class Connection:
         """Connect, and stay so until `close`.
 
         Raises:
-            SessionTakenError: The agent is of another version and has sessions, or a newer client came meanwhile.
+            SessionTakenError: Another client holds the session, or the agent is of another version and has sessions.
             RunnerError: The agent can't be reached.
         """
         self.hello = hello
@@ -109,7 +118,7 @@ class Connection:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._fail_pings(LostError())
+        self._heart.stop(LostError())
 
     async def ping(self) -> float:
         """Measure a round trip to the agent, seconds.
@@ -118,12 +127,16 @@ class Connection:
             LostError: The stream ended meanwhile.
         """
         await self.until_connected()
-        started_s = time.monotonic()
-        number = next(self._ping_numbers)
-        future = self._pongs[number] = asyncio.get_running_loop().create_future()
-        await self.send(pb.Up(ping=pb.Ping(number=number)))
-        await future
-        return time.monotonic() - started_s
+        return await self._heart.ping()
+
+    def here(self, there_s: float) -> float:
+        """Translate a time of the runner's CLOCK_MONOTONIC to this machine's."""
+        return self._heart.offset.here(there_s, time.monotonic())
+
+    @property
+    def clock_error_s(self) -> float:
+        """How far `here` may be off."""
+        return self._heart.offset.error_s(time.monotonic())
 
     async def send(self, message: pb.Up) -> None:
         """Write one message.
@@ -131,18 +144,17 @@ class Connection:
         Raises:
             LostError: The stream ended.
         """
-        call = self._call
-        if call is None:
+        stream = self._stream
+        if stream is None:
             raise LostError
+        if message.WhichOneof("body") != "ping":
+            self._heart.note_traffic()
         try:
-            async with self._write_lock:  # gRPC allows one write at a time
-                await _finish(call.write(message))
-        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
-                raise
-            if call is self._call:  # the reader has not found out yet: nobody is to try again before it has
+            await stream.write(message)
+        except LostError:
+            if stream is self._stream:  # the reader has not found out yet: nobody is to try again before it has
                 self._connected.clear()
-            raise LostError from error
+            raise
 
     async def until_connected(self) -> None:
         """Wait for a stream.
@@ -157,111 +169,137 @@ class Connection:
             msg = "The session is closed."
             raise RunnerError(msg)
 
+    # --- one stream after the other
+
     async def _stay_connected(self) -> None:
-        failures = 0
-        while True:
-            try:
-                await self._hold_stream()
-                failures = 0
-            except HotloopError as error:
-                self._die(error)
-                return
-            except (grpc.RpcError, LostError, OSError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                failures = 0 if self._call is not None else failures + 1
-            except asyncio.CancelledError:
-                if self._is_closed or _is_being_cancelled():
-                    raise
-                failures = 0
+        try:
+            stream = await self._reach(max_attempts=FIRST_ATTEMPTS)
+            while True:
+                stream = await self._hold(stream)
+        except HotloopError as error:
+            self._die(error)
+
+    async def _hold(self, stream: Stream) -> Stream:
+        """Use a stream until it ends, or until it is silent and another one answers. Gives the one to go on with."""
+        self._begin(stream)
+        reading = asyncio.create_task(self._read(stream), name="read the stream")
+        helping = (
+            asyncio.create_task(self._listener.resume(), name="resume"),
+            asyncio.create_task(self._heart.beat(), name="heartbeat"),
+        )
+        other: Stream | None = None
+        try:
+            while other is None and await self._is_silent(reading):
+                other = await self._hedge()
+            if other is None:
+                reading.result()  # what ends the session for good
+        finally:
+            await _cancel(reading, *helping)
             self._lose()
-            if failures >= len(RETRY_S):
-                self._die(RunnerError("The agent can't be reached.", hint="look at the agent's log, then start again"))
-                return
-            await asyncio.sleep(RETRY_S[failures])
+            await stream.close()
+        return other or await self._reach()
 
-    async def _hold_stream(self) -> None:
-        address = await self._way.dial()
-        async with grpc.aio.insecure_channel(address, options=codec.CHANNEL_OPTIONS) as channel:
-            method = channel.stream_stream(
-                codec.METHOD, request_serializer=pb.Up.SerializeToString, response_deserializer=pb.Down.FromString
-            )
-            call = method()
-            self.hello.epoch = next(self._epochs)
-            await call.write(pb.Up(hello=self.hello))
-            first = await call.read()
-            if not isinstance(first, pb.Down):
-                raise LostError
-            if first.WhichOneof("body") == "refused":
-                self._refuse_stream(first.refused)
-            self._listener.greeted(first.hello_ok)
-            self._call = call
-            self._connected.set()
-            restart = asyncio.create_task(self._listener.resume(), name="resume")
+    async def _is_silent(self, reading: asyncio.Task[None]) -> bool:
+        """Wait until the stream is silent; False if it ends before."""
+        silence = asyncio.create_task(self._heart.until_silent())
+        await asyncio.wait({reading, silence}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(silence)
+        return not reading.done()
+
+    async def _hedge(self) -> Stream | None:
+        """Dial again while the silent stream is kept, and use what answers first; None if that is the old one."""
+        self._go_offline()
+        reaching = asyncio.create_task(self._reach(), name="dial again")
+        hearing = asyncio.create_task(self._heart.until_heard())
+        try:
+            await asyncio.wait({reaching, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            if reaching.done() or self._is_greeting:  # once it was greeted, the agent lets go of the old stream
+                return await reaching
+        finally:
+            await _cancel(hearing, reaching)
+        self._come_online()
+        return None
+
+    async def _read(self, stream: Stream) -> None:
+        with contextlib.suppress(LostError):
+            while (message := await stream.read()) is not None:
+                self._heart.note_heard()
+                if message.WhichOneof("body") == "pong":
+                    self._heart.take(message.pong)
+                else:
+                    self._heart.note_traffic()
+                    self._listener.received(message)
+
+    async def _reach(self, *, max_attempts: int | None = None) -> Stream:
+        """Dial until an agent answers. Before the first stream a network that fails is an error, later a pause.
+
+        Raises:
+            HotloopError: Trying again does not help.
+        """
+        for attempt in itertools.count():
             try:
-                while isinstance(message := await call.read(), pb.Down):
-                    self._take(message)
-            finally:
-                restart.cancel()
-                call.cancel()
+                async with asyncio.timeout(
+                    None if max_attempts else DIAL_TIMEOUT_S[min(attempt, len(DIAL_TIMEOUT_S) - 1)]
+                ):
+                    return await self._dial()
+            except UnreachableError:
+                if max_attempts is not None:
+                    raise
+            except (*BROKEN, LostError, TimeoutError):
+                pass
+            self._go_offline()
+            if max_attempts is not None and attempt + 1 >= max_attempts:
+                break
+            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        msg = "The agent can't be reached."
+        raise RunnerError(msg, hint="look at the agent's log, then start again")
 
-    @staticmethod
-    def _refuse_stream(refused: pb.Refused) -> None:
-        if refused.reason == pb.Refused.RETIRING:  # it ends; the next attempt starts an agent of this version
-            raise LostError
-        raise SessionTakenError(refused.message, hint=refused.hint)
+    async def _dial(self) -> Stream:
+        stream = Stream(await self._way.dial())
+        try:
+            self._is_greeting = True
+            self.hello.epoch = next(self._epochs)
+            await stream.greet(self.hello)
+        except BaseException:
+            await stream.close()
+            raise
+        finally:
+            self._is_greeting = False
+        return stream
 
-    def _take(self, message: pb.Down) -> None:
-        match message.WhichOneof("body"):
-            case "refused" if message.refused.reason in (pb.Refused.STALE, pb.Refused.VERSION, pb.Refused.HELLO):
-                self._refuse_stream(message.refused)
-            case "pong":
-                settle(self._pongs.pop(message.pong.number, None), message.pong)
-            case _:
-                self._listener.received(message)
+    def _begin(self, stream: Stream) -> None:
+        self._heart.begin(stream.greeting, is_same_clock=stream.ok.boot_id == clock.boot_id())
+        self._listener.greeted(stream.ok)
+        self.hello.resumes, self.hello.take = True, False
+        self._stream = stream
+        self._connected.set()
+        self._come_online()
 
     def _lose(self) -> None:
-        was_connected = self._call is not None
         self._connected.clear()
-        self._call = None
-        self._fail_pings(LostError())
-        self._listener.lost(was_connected=was_connected)
+        self._stream = None
+        self._heart.stop(LostError())
+        self._listener.lost()
+        if not self._is_closed:
+            self._go_offline()
 
     def _die(self, error: HotloopError) -> None:
         self._fatal = error
-        self._call = None
         self._connected.set()  # whoever waits finds out
-        self._fail_pings(error)
         self._listener.died(error)
 
-    def _fail_pings(self, error: Exception) -> None:
-        fail(self._pongs.values(), error)
-        self._pongs.clear()
+    def _go_offline(self) -> None:
+        if self._offline_since_s is None and self.hello.resumes:
+            self._offline_since_s = time.monotonic()
+            self._listener.went_offline()
+
+    def _come_online(self) -> None:
+        if self._offline_since_s is not None:
+            offline_s, self._offline_since_s = time.monotonic() - self._offline_since_s, None
+            self._listener.came_online(offline_s)
 
 
-async def _finish(write: Awaitable[None]) -> None:
-    """Write to the end, also if whoever wants it is cancelled meanwhile: gRPC would end the whole stream."""
-    writing = asyncio.ensure_future(write)
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing], timeout=WRITE_TIMEOUT_S)
-        raise
-
-
-def _is_being_cancelled() -> bool:
-    """Whether this task is; if not, a cancellation is gRPC's own: the call was cancelled, not its caller."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def settle(future: asyncio.Future[Any] | None, value: Any) -> None:
-    """Give a future its result, if it still waits for one."""
-    if future is not None and not future.done():
-        future.set_result(value)
-
-
-def fail(futures: Iterable[asyncio.Future[Any] | None], error: Exception) -> None:
-    """End all waiting with an error."""
-    for future in futures:
-        if future is not None and not future.done():
-            future.set_exception(error)
-            future.exception()  # seen: it may have nobody who waits
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

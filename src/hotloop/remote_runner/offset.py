@@ -45,14 +45,10 @@ class Offset:
         self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._is_shared = False
 
-    def share(self) -> None:
-        """Note that both sides read the same clock."""
-        self._is_shared = True
-
-    def forget(self) -> None:
-        """Begin anew: the other side is another machine or boot than before."""
-        self._samples.clear()
+    def share(self, now_s: float) -> None:
+        """Note that both sides say they read the same clock; the samples must not say otherwise."""
         self._is_shared = False
+        self._is_shared = abs(self.offset_s(now_s)) <= self.error_s(now_s)
 
     def add(self, sample: Sample) -> None:
         """Take a round trip into account. Times of samples grow."""
@@ -61,6 +57,7 @@ class Offset:
             apart_s = abs(sample.offset_s - best.offset_s)
             if apart_s > sample.error_s(sample.received_s) + best.error_s(sample.received_s):
                 self._samples.clear()
+                self._is_shared = False
         self._samples.append(sample)
 
     def offset_s(self, now_s: float) -> float:
