@@ -265,7 +265,7 @@ def test_a_killed_agent_is_replaced_and_saves_go_on(terminal, project, own_state
     at = loop.until(r"✓ started")
 
     os.kill(_agent_of(own_state_directory), signal.SIGKILL)
-    at = loop.until(r"waiting: lost the connection", at)
+    at = loop.until(r"offline, saves are queued; connecting again", at)
     at = loop.until(r"generation 1 serves|generation \d+ serves|✓ #", at)
     (project / "app.py").write_text(APP.replace("hello", "goodbye"))
 
@@ -273,17 +273,81 @@ def test_a_killed_agent_is_replaced_and_saves_go_on(terminal, project, own_state
     assert post(address(loop, last=True) + "/greet", name="Bo").strip('"') == "goodbye Bo!"
 
 
-def test_what_a_killed_client_left_running_is_replaced(terminal):
+def test_what_a_killed_client_left_running_serves_on_and_is_resumed(terminal, project):
+    killed = terminal("serve", "--port", "0")
+    killed.until(r"✓ started")
+    killed.process.kill()
+    killed.process.wait(10)
+    url = address(killed)
+    served = post(url + "/greet", name="Bo")
+
+    again = terminal("serve", "--port", "0")
+
+    at = again.until(r"resumed   generation 1 serves, no model was loaded again; meanwhile 1 request")
+    at = again.until(r"✓ started", again.until(r"kept     words 4.1 kB  in memory", at))
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+    again.until(r"✓ #1 ", again.until(r"\+ goodbye Ada!", at))
+    assert (served, address(again)) == ('"hello Bo!"', url)
+    assert post(url + "/greet", name="Bo") == '"goodbye Bo!"'
+    again.type("q\n")
+    assert again.end() == 0
+
+
+def test_a_save_made_while_no_client_was_there_is_served_by_the_next_one(terminal, project):
     killed = terminal("serve", "--port", "0")
     killed.until(r"✓ started")
     killed.process.kill()
     killed.process.wait(10)
 
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
     again = terminal("serve", "--port", "0")
 
-    again.until(r"✓ started")
-    again.type("q\n")
-    assert again.end() == 0
+    again.until(r"✓ started", again.until(r"goodbye Ada!", again.until(r"resumed   generation 1 serves")))
+
+
+def test_another_configuration_starts_anew(terminal):
+    killed = terminal("serve", "--port", "0")
+    killed.until(r"✓ started")
+    killed.process.kill()
+    killed.process.wait(10)
+
+    again = terminal("serve", "--port", "0", "--replicas", "2")
+
+    again.until(r"2 workers serve generation 1")
+    assert "resumed" not in again.text
+
+
+def test_d_leaves_the_app_running_and_another_client_goes_on_with_it(terminal, own_state_directory):
+    first = terminal("serve", "--port", "0")
+    first.until(r"✓ started")
+    first.type("d\n")
+    code = first.end()
+    served = post(address(first) + "/greet", name="Bo")
+
+    second = terminal("serve", "--port", "0")
+    second.until(r"✓ started", second.until("resumed"))
+    second.type("\x03")
+
+    assert (code, served, second.end()) == (0, '"hello Bo!"', 130)
+    assert "left running without a client" in first.text
+    assert wait_until(lambda: not processes_of(own_state_directory))
+
+
+def test_take_ends_the_client_that_has_the_session(terminal, project):
+    first = terminal("serve", "--port", "0")
+    first.until(r"✓ started")
+
+    second = terminal("serve", "--port", "0", "--take")
+    at = second.until(r"✓ started", second.until("resumed"))
+
+    assert first.end() == 1
+    assert re.search(
+        r"Another client took over this session. It is held by \S+@\S+ \(pid \d+\) since \d\d:\d\d", first.text
+    )
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+    second.until(r"✓ #1 ", at)
+    pins = subprocess.run([*COMMAND, "pin", "--list"], cwd=project, capture_output=True, text=True, check=True)
+    assert pins.stdout == ""  # its control socket answers
 
 
 def _agent_of(state):

@@ -41,6 +41,12 @@ def serve(
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
     ] = False,
+    take: Annotated[
+        bool, typer.Option("--take", help="Take the session from another client that holds it, which then ends.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start, try the probes, then leave it running without a client.")
+    ] = False,
     bench: Annotated[
         str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it load for 2 s and compare.")
     ] = "",
@@ -63,6 +69,8 @@ def serve(
         grpc_port=grpc_port,
         is_json=json,
         is_once=once,
+        is_taking=take,
+        is_detaching=detach,
         bench=bench,
         bench_data=bench_data,
         replicas=replicas,

@@ -49,6 +49,8 @@ class Choice:
     bench: str = ""
     bench_data: str = ""
     replicas: int | None = None
+    is_taking: bool = False
+    is_detaching: bool = False
 
 
 def serve(choice: Choice) -> int:
@@ -75,6 +77,9 @@ def resolve(choice: Choice) -> ServeOptions:
         config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
     _check_bench(choice)
     _check_replicas(choice.replicas)
+    if choice.is_once and choice.is_detaching:
+        msg = "--once ends what --detach leaves running"
+        raise UsageError(msg, hint="give one of them")
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
@@ -96,6 +101,9 @@ def resolve(choice: Choice) -> ServeOptions:
         bench=choice.bench,
         bench_data=choice.bench_data,
         replicas=choice.replicas or 0,
+        is_taking=choice.is_taking,
+        is_detaching=choice.is_detaching,
+        idle_timeout_s=settings.idle_timeout_s or 0,
     )
 
 
@@ -136,7 +144,8 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
         async def answer(request: dict[str, Any]) -> dict[str, Any]:
             return await _answer(engine, request)
 
-        async with control.listening(control.control_path(state, options.session_id), answer):
+        socket = control.control_path(state, options.session_id)
+        async with control.listening(socket, answer, is_taking=choice.is_taking):
             signals.open()
             if not choice.is_json:
                 typed.open()
@@ -187,6 +196,8 @@ def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
             mark()
         case "q":
             engine.stop("", 0)
+        case "d":
+            engine.leave(0)
         case "p":
             engine.do(engine.pin())
         case "r":

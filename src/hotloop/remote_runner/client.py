@@ -100,13 +100,19 @@ class Started:
         was_running: It ran before with this configuration, and goes on.
         last_event: Events up to this number are of a runtime before it.
         ready: Its newest `events.Ready`; None if none was told up to `last_event`.
+        failed: The `events.ReloadFailed` after it, likewise.
         started: Its `events.RuntimeStarted`, likewise.
     """
 
     was_running: bool
     last_event: int
     ready: events.Ready | None = None
+    failed: events.ReloadFailed | None = None
     started: events.RuntimeStarted | None = None
+
+    def is_of(self, revision: int) -> bool:
+        """Whether this revision serves."""
+        return self.ready is not None and self.ready.revision == revision and self.failed is None
 
 
 class SyncSource(Protocol):
@@ -226,9 +232,8 @@ class AgentSession:
     async def start(self, config: dict[str, Any]) -> Started:
         """Start the runtime, and start it again if the agent is lost and comes back. One with this configuration goes on."""
         reply = await self.command("start", config=config)
-        return Started(
-            bool(reply["was_running"]), reply["last_event"], self._event(reply["ready"]), self._event(reply["started"])
-        )
+        told = {name: self._event(reply[name]) for name in ("ready", "failed", "started")}
+        return Started(bool(reply["was_running"]), reply["last_event"], **told)
 
     def _event(self, data: dict[str, Any] | None) -> Any:
         return events.from_json(events.with_times(data, self._connection.here)) if data is not None else None

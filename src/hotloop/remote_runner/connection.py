@@ -109,6 +109,8 @@ class Connection:
             RunnerError: The agent can't be reached.
         """
         self.hello = hello
+        self._fatal = None
+        self._connected.clear()
         self._task = asyncio.create_task(self._stay_connected(), name="agent session")
         await self.until_connected()
 

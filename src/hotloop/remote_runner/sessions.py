@@ -206,6 +206,7 @@ class Session:
             "was_running": was_running,
             "last_event": self.journal.last,
             "ready": newest.get("ready"),
+            "failed": newest.get("reload_failed"),
             "started": newest.get("runtime_started"),
         }
 
@@ -255,8 +256,11 @@ class Session:
         match event.get("kind", ""):
             case "reload_started":
                 self.reload_event = number
-            case "runtime_started" | "ready" as kind:
+            case "runtime_started" | "reload_failed" as kind:
                 self._newest[kind] = event
+            case "ready":
+                self._newest.pop("reload_failed", None)
+                self._newest["ready"] = event
             case "runtime_stopped":
                 self._newest.clear()
             case _:
