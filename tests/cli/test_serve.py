@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -27,6 +28,7 @@ BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
 COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
 ENVIRONMENT = {"TERM": "xterm-256color", "COLUMNS": "100"}
 DEADLINE_S = 40.0
+F_SETPIPE_SZ = 1031
 
 APP = """
 import hotloop
@@ -371,6 +373,27 @@ def test_a_reader_that_is_gone_ends_the_session(project, own_state_directory, op
     assert loop.wait(DEADLINE_S) == 1
     assert loop.stderr.read() == b""
     assert wait_until(lambda: not processes_of(own_state_directory))
+
+
+def test_a_reader_that_stops_reading_does_not_stop_the_loop(project):
+    loop = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", "--json", "--python", BARE_PYTHON], cwd=project, stdout=subprocess.PIPE
+    )
+    fcntl.fcntl(loop.stdout, F_SETPIPE_SZ, 4096)
+    try:
+        told = map(json.loads, iter(loop.stdout.readline, b""))
+        url = next(event["address"] for event in told if event["kind"] == "runtime_started")
+        next(event for event in told if event["kind"] == "iteration_finished")
+        for number in range(60):
+            post(f"{url}/greet", name=f"{number}")
+        pinned = subprocess.run([*COMMAND, "pin"], cwd=project, capture_output=True, text=True, timeout=30, check=False)
+    finally:
+        loop.send_signal(signal.SIGINT)
+        kinds = [json.loads(line)["kind"] for line in loop.communicate(timeout=DEADLINE_S)[0].splitlines()]
+
+    assert pinned.stderr == "pinned POST /greet\n"
+    assert kinds.count("request_finished") >= 10
+    assert kinds[-1] == "session_ended"
 
 
 def test_once_exits_0_when_all_is_well_and_1_when_not(project):

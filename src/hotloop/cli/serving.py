@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -138,6 +139,8 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     index.load(options.project / ".hotloop" / "index.json")
     async with connect(LocalWay(state)) as agent:
         engine = Engine(options, agent, index, ignore, [sink])
+        if isinstance(sink, JsonLines):
+            sink.on_gone = _stopper(engine)
         signals = _Signals(engine)
         typed = keys.Keys(lambda line: _typed(engine, line, mark))
 
@@ -155,6 +158,19 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
             finally:
                 typed.close()
                 signals.close()
+                if isinstance(sink, JsonLines):
+                    await asyncio.to_thread(sink.close)
+
+
+def _stopper(engine: Engine) -> Callable[[], None]:
+    """Give what stops the session from another thread."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is over
+            loop.call_soon_threadsafe(engine.stop, "", 1)
+
+    return stop
 
 
 def _renderer(options: ServeOptions, *, is_json: bool) -> tuple[Callable[[Event], None], Callable[[], None]]:
