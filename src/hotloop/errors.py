@@ -30,8 +30,8 @@ class RunnerError(HotloopError):
     """A runner can't be reached, or its agent failed."""
 
 
-class UnreachableError(RunnerError):
-    """The network's doing: a runner that was reached before is tried again, for as long as it takes."""
+class DeniedError(RunnerError):
+    """The runner does not let this client in: its host key changed, the login failed. Trying again does not help."""
 
 
 class WorkspaceError(HotloopError):

@@ -524,10 +524,12 @@ class Offline:
 
     Attributes:
         queued: Saves that wait. They are applied in order once it answers; of a file saved twice the latest content.
+        reason: Why the last attempt failed, where that is known.
     """
 
     at_s: float
     queued: int
+    reason: str = ""
     kind: Literal["offline"] = "offline"
 
 

@@ -352,6 +352,61 @@ def test_take_ends_the_client_that_has_the_session(terminal, project):
     assert pins.stdout == ""  # its control socket answers
 
 
+def test_another_terminal_shows_a_session_and_ends_it(terminal, project, own_state_directory):
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"✓ started")
+    onlooker = Terminal(["attach"], project)
+    shown = onlooker.until(r"generation 1 serves", onlooker.until(r"generation 1 at http://\S+, revision 1; held by"))
+    shown = onlooker.until(r"probe    ada", shown)
+
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+    loop.until(r"✓ #1 ", at)
+    shown = onlooker.until(r"\+ goodbye Ada!", onlooker.until(r"generation 2 serves", shown))
+    post(address(loop) + "/greet", name="Bo")
+    shown = onlooker.until(r"POST /greet 200", shown)
+    told = subprocess.run([*COMMAND, "status"], capture_output=True, text=True, check=True).stdout
+    (session,) = json.loads(subprocess.run([*COMMAND, "status", "--json"], capture_output=True, check=True).stdout)[
+        "sessions"
+    ]
+    stopped = subprocess.run([*COMMAND, "stop"], cwd=project, capture_output=True, text=True, check=True)
+
+    onlooker.until(r"the session was ended by .*\n(.*\n)*the session ended", shown)
+    assert (onlooker.end(), loop.end(), stopped.stderr) == (0, 1, f"stopped {project}\n")
+    os.close(onlooker.master)
+    assert re.search(r"the session was ended by \S+@\S+", loop.text)
+    assert (session["project"], session["generation"], session["holder_pid"]) == (str(project), 2, loop.process.pid)
+    assert [model["name"] for model in session["models"]] == ["words"]
+    assert "model words: 4.1 kB, resident" in told
+    assert f"(pid {loop.process.pid}) for" in told
+    assert wait_until(lambda: not processes_of(own_state_directory))
+
+
+def test_without_a_session_status_says_so_and_attach_and_stop_are_refused(project):
+    told = subprocess.run([*COMMAND, "status"], capture_output=True, text=True, check=True)
+    refused = [
+        subprocess.run([*COMMAND, name], cwd=project, capture_output=True, text=True, check=False)
+        for name in ("attach", "stop")
+    ]
+
+    assert told.stdout == "local: no session is open\n"
+    assert [(done.returncode, done.stderr.splitlines()[0]) for done in refused] == [
+        (2, f"error: no session of {project} is open on local")
+    ] * 2
+
+
+def test_a_session_that_was_left_too_long_says_so_to_the_next_client(terminal, project, own_state_directory):
+    (project / "pyproject.toml").write_text("[tool.hotloop]\nidle_timeout_s = 1\n")
+    left = terminal("serve", "--port", "0", "--detach")
+    assert left.end() == 0
+    assert wait_until(lambda: not processes_of(own_state_directory))
+
+    loop = terminal("serve", "--port", "0")
+
+    loop.until(
+        r"✓ started", loop.until(r"the session ended at \d\d:\d\d after \S+ m?s without a client; models were freed")
+    )
+
+
 def _agent_of(state):
     for pid in processes_of(state):
         if b"hotloop.remote_runner.agent" in Path(f"/proc/{pid}/cmdline").read_bytes():

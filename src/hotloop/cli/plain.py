@@ -41,7 +41,13 @@ class Plain:
     """Turns each event into lines and prints them. Keeps only what a later line refers to."""
 
     def __init__(
-        self, console: Console, project: Path, *, clock: Callable[[], str] = wall_clock, tips: tuple[str, ...] = ()
+        self,
+        console: Console,
+        project: Path,
+        *,
+        clock: Callable[[], str] = wall_clock,
+        tips: tuple[str, ...] = (),
+        is_starting: bool = True,
     ) -> None:
         """Prepare.
 
@@ -50,12 +56,13 @@ class Plain:
             project: Its files are read for the code around an error.
             clock: Gives the time of day to print.
             tips: Printed once, when the first start is over.
+            is_starting: The first start is yet to come: its outcome says that a generation serves.
         """
         self._console = console
         self._project = project
         self._clock = clock
         self._tips = tips
-        self._is_waiting = True  # for the outcome of an iteration
+        self._is_waiting = is_starting  # for the outcome of an iteration
         self._said: set[tuple[str, str]] = set()
         self._trips: list[metrics.Trip] = []
         self._is_noise_told = False
@@ -351,7 +358,8 @@ def _held(event: events.Held) -> list[Text]:
 
 def _offline(event: events.Offline) -> Text:
     queued = f"{words.count(event.queued, 'save')} queued" if event.queued else "saves are queued"
-    return Text.assemble(("‖ ", "bold yellow"), f"offline, {queued}; connecting again")
+    why = (f"  {event.reason}", "dim") if event.reason else ""
+    return Text.assemble(("‖ ", "bold yellow"), f"offline, {queued}; connecting again", why)
 
 
 def _online(event: events.Online) -> Text:

@@ -287,7 +287,7 @@ def _step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
 def _passed_on(state: State, event: Happened) -> Step:
     if isinstance(event.event, events.Offline):
         state = replace(state, is_offline=True)
-        return state, (Emit(events.Offline(event.event.at_s, _num_queued(state))),)
+        return state, (Emit(replace(event.event, queued=_num_queued(state))),)
     if isinstance(event.event, events.Online):
         return _chain((state, (Emit(event.event),)), _take(replace(state, is_offline=False)))
     benched, said = bench.heard(state.bench, event.event)

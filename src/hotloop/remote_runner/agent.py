@@ -26,7 +26,7 @@ import grpc
 
 from hotloop import __version__
 from hotloop.errors import UsageError
-from hotloop.remote_runner import processes
+from hotloop.remote_runner import gpus, processes
 from hotloop.remote_runner.places import (
     ALREADY_RUNS_EXIT_CODE,
     agent_folder,
@@ -92,6 +92,8 @@ class Agent:
 
     async def end(self, session: Session, *, is_idle: bool = False) -> dict[str, Any]:
         """End a session and all its processes; the last one ends the agent."""
+        if session.is_closed:
+            return {}
         if session not in self._closing:
             self._sessions = {name: other for name, other in self._sessions.items() if other is not session}
             self._closing[session] = asyncio.create_task(self._close(session, is_idle=is_idle), name="end a session")
@@ -116,12 +118,13 @@ class Agent:
         """
         match name:
             case "status":
-                return self._status()
+                return self._status(await asyncio.to_thread(gpus.memory_by_process))
             case "end":
                 session = self.find(fields["project_id"])
                 if session is None:
-                    msg = "no such session is open on this runner"
+                    msg = "No such session is open on this runner."
                     raise UsageError(msg, hint="see which are: hotloop status")
+                session.say_ended(fields.get("who", "someone"))
                 return await self.end(session)
             case "shutdown":
                 self._over.set()
@@ -130,13 +133,17 @@ class Agent:
                 msg = f"The agent can't be asked {name!r}."
                 raise UsageError(msg)
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, gpu_bytes: dict[int, int]) -> dict[str, Any]:
+        sessions = [
+            {**session.status(), "gpu_bytes": gpus.memory_below(session.runtime.pid, gpu_bytes)}
+            for session in self._sessions.values()
+        ]
         return {
             "version": __version__,
             "pid": os.getpid(),
             "state": str(self._state),
             "up_s": time.monotonic() - self._began_at_s,
-            "sessions": [session.status() for session in self._sessions.values()],
+            "sessions": sessions,
         }
 
     def retire(self) -> None:

@@ -444,9 +444,9 @@ class AgentSession:
         """As `connection.Listener.lost`."""
         self._fail_waiting(LostError())
 
-    def went_offline(self) -> None:
+    def went_offline(self, why: str) -> None:
         """As `connection.Listener.went_offline`."""
-        self._say(0, events.Offline(time.monotonic(), 0))
+        self._say(0, events.Offline(time.monotonic(), 0, why))
 
     def came_online(self, offline_s: float) -> None:
         """As `connection.Listener.came_online`."""

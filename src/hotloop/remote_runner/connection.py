@@ -14,10 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hotloop import clock
-from hotloop.errors import HotloopError, RunnerError, UnreachableError
+from hotloop.errors import DeniedError, HotloopError, RunnerError
 from hotloop.remote_runner.heartbeat import Heartbeat
 from hotloop.remote_runner.protocol import agent_pb2 as pb
-from hotloop.remote_runner.stream import BROKEN, LostError, Stream
+from hotloop.remote_runner.stream import BROKEN, LostError, SessionTakenError, Stream
 
 if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
@@ -57,8 +57,8 @@ class Listener(Protocol):
         """The stream ended: what it had not answered is to be sent again, through another."""
         ...
 
-    def went_offline(self) -> None:
-        """The agent does not answer, or the stream ended; it is being dialed again."""
+    def went_offline(self, why: str) -> None:
+        """The agent does not answer, or the stream ended; it is being dialed again. Told again for another reason."""
         ...
 
     def came_online(self, offline_s: float) -> None:
@@ -89,6 +89,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._heart = Heartbeat(self.send, lambda: listener.is_waiting)
         self._offline_since_s: float | None = None  # None: the agent answers, or there was no stream yet
+        self._why_offline = ""
         self._is_greeting = False
 
     @property
@@ -244,12 +245,12 @@ class Connection:
                     None if max_attempts else DIAL_TIMEOUT_S[min(attempt, len(DIAL_TIMEOUT_S) - 1)]
                 ):
                     return await self._dial()
-            except UnreachableError:
-                if max_attempts is not None:
+            except RunnerError as error:
+                if max_attempts is not None or isinstance(error, DeniedError | SessionTakenError):
                     raise
+                self._go_offline(error.message)
             except (*BROKEN, LostError, TimeoutError):
-                pass
-            self._go_offline()
+                self._go_offline()
             if max_attempts is not None and attempt + 1 >= max_attempts:
                 break
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
@@ -290,14 +291,18 @@ class Connection:
         self._connected.set()  # whoever waits finds out
         self._listener.died(error)
 
-    def _go_offline(self) -> None:
-        if self._offline_since_s is None and self.hello.resumes:
-            self._offline_since_s = time.monotonic()
-            self._listener.went_offline()
+    def _go_offline(self, why: str = "") -> None:
+        if not self.hello.resumes:
+            return
+        if self._offline_since_s is None or (why and why != self._why_offline):
+            self._offline_since_s = self._offline_since_s or time.monotonic()
+            self._why_offline = why
+            self._listener.went_offline(why)
 
     def _come_online(self) -> None:
         if self._offline_since_s is not None:
             offline_s, self._offline_since_s = time.monotonic() - self._offline_since_s, None
+            self._why_offline = ""
             self._listener.came_online(offline_s)
 
 

@@ -235,6 +235,10 @@ class Session:
             "pins": self.runtime.pins,
         }
 
+    def say_ended(self, who: str) -> None:
+        """Tell those who look on that somebody ends it."""
+        self._emit(events.to_json(events.Notice(time.monotonic(), "ended", f"the session was ended by {who}")))
+
     async def time_out(self) -> None:
         """End what runs and say why: nobody came back in time."""
         await self.runtime.stop()
