@@ -30,6 +30,8 @@ class Line:
         self.num_dials = 0
         self._lit = asyncio.Event()
         self._lit.set()
+        self._flows = asyncio.Event()  # of the connections made from now on
+        self._flows.set()
         self._local = LocalWay(state, agent_arguments=agent_arguments)
         self._folder = tempfile.TemporaryDirectory(prefix="hotloop-line-")
         self._servers = []
@@ -57,6 +59,16 @@ class Line:
         """Put it back; what was sent meanwhile is lost."""
         self._lit.set()
 
+    def freeze(self):
+        """Have the bytes of all connections there are wait, as TCP's do in an outage; new connections are not held."""
+        self._frozen, self._flows = self._flows, asyncio.Event()
+        self._frozen.clear()
+        self._flows.set()
+
+    def thaw(self):
+        """Let them go on."""
+        self._frozen.set()
+
     def cut(self):
         """Break all connections, both sides see it."""
         for writer in list(self._connections):
@@ -83,7 +95,7 @@ class Line:
                 end.transport.abort()
 
     async def _pump(self, source, sink, ends):
-        loop = asyncio.get_running_loop()
+        loop, flows = asyncio.get_running_loop(), self._flows
         waiting, wake = deque(), asyncio.Event()
 
         async def deliver():
@@ -93,6 +105,7 @@ class Line:
                     await wake.wait()
                 due, data = waiting.popleft()
                 await asyncio.sleep(due - loop.time())
+                await flows.wait()
                 sink.write(data)
                 await sink.drain()
 

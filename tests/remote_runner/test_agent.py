@@ -83,8 +83,9 @@ class Events:
         self.task = asyncio.create_task(self._gather(session))
 
     async def _gather(self, session):
-        async for number, event in session.events():
-            self.seen.append((number, event))
+        with contextlib.suppress(RunnerError):  # the session's end
+            async for number, event in session.events():
+                self.seen.append((number, event))
 
     def notices(self, key):
         return [event.text for _, event in self.seen if event.kind == "notice" and event.key == key]
