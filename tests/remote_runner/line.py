@@ -36,6 +36,7 @@ class Line:
         self._folder = tempfile.TemporaryDirectory(prefix="hotloop-line-")
         self._servers = []
         self._connections = set()
+        self._torn = set()
 
     async def dial(self, lane=0):
         """As `Way.dial`; while the line is dark it takes for ever, as a real one does."""
@@ -56,7 +57,7 @@ class Line:
         self._lit.clear()
 
     def mend(self):
-        """Put it back; what was sent meanwhile is lost."""
+        """Put it back; a connection that lost bytes meanwhile carries nothing any more, which nobody is told."""
         self._lit.set()
 
     def freeze(self):
@@ -113,7 +114,9 @@ class Line:
         with contextlib.suppress(OSError):
             while data := await source.read(BLOCK_BYTES):
                 data = self._count(data, ends)
-                if not self.is_dark:
+                if self.is_dark:
+                    self._torn |= ends  # nothing behind a hole may arrive: the ends would not notice it
+                if not ends & self._torn:
                     waiting.append((loop.time() + self.delay_s, data))
                     wake.set()
         delivering.cancel()

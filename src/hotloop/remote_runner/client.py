@@ -67,7 +67,7 @@ class SessionInfo:
         is_running: Whether a runtime runs already: a client left it without `end`.
         last_event: Events up to this number happened before.
         workspace: The tree's folder on the runner.
-        seen_event: Events up to this number were sent to a client before; without ``after_event`` they are not again.
+        seen_event: A client has the events up to this number; without ``after_event`` they are not sent again.
     """
 
     version: str
@@ -175,7 +175,7 @@ class AgentSession:
         Args:
             project_root: As the user knows it.
             project_id: 8 to 64 hexadecimal digits, the same for the same project.
-            after_event: Events up to this number are not wanted; 0: those that no client was sent are.
+            after_event: Events up to this number are not wanted; 0: those that no client has are.
             take: Take it from another client that holds it, which is told and ends.
             idle_timeout_s: How long it outlives its client; 0: what the agent was started with.
 
@@ -260,6 +260,7 @@ class AgentSession:
     async def end(self) -> None:
         """End the session: its runtime and all processes; the agent too if it was the last."""
         await self.command("end")
+        await self._connection.close(is_over=True)
         await self.close()
 
     async def ping(self) -> float:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)  # the last one again and again
 FIRST_ATTEMPTS = len(RETRY_S)
+GOODBYE_TIMEOUT_S = 0.5
 DIAL_TIMEOUT_S = (
     2.0,
     4.0,
@@ -115,8 +116,16 @@ class Connection:
         self._task = asyncio.create_task(self._stay_connected(), name="agent session")
         await self.until_connected()
 
-    async def close(self) -> None:
-        """Close the stream and try no other."""
+    async def close(self, *, is_over: bool = False) -> None:
+        """Close the stream and try no other.
+
+        Args:
+            is_over: The session ended. Else the agent is told which events came, so that the next client is not.
+        """
+        if self._stream is not None and not (is_over or self._is_closed):
+            with contextlib.suppress(LostError, RunnerError, TimeoutError):
+                async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                    await self.ping()
         self._is_closed = True
         if self._task is not None:
             self._task.cancel()
@@ -150,7 +159,9 @@ class Connection:
         stream = self._stream
         if stream is None:
             raise LostError
-        if message.WhichOneof("body") != "ping":
+        if message.WhichOneof("body") == "ping":
+            message.ping.last_event = self.hello.last_event
+        else:
             self._heart.note_traffic()
         try:
             await stream.write(message)

@@ -41,6 +41,7 @@ class Stream:
         self._agent = agent
         self._client_id = ""
         self._heard_at_s = time.monotonic()
+        self._seen_event = 0
         self._session: Session | None = None
         self._out: deque[pb.Down] = deque()
         self._wake = asyncio.Event()
@@ -78,9 +79,9 @@ class Stream:
         self._wake.set()
 
     @property
-    def sent_event(self) -> int:
-        """The newest event that was sent."""
-        return self._next_event
+    def seen_event(self) -> int:
+        """The newest event that the client said it has."""
+        return self._seen_event
 
     def end(self) -> None:
         """Send what waits, then end: the same client has another stream."""
@@ -152,6 +153,7 @@ class Stream:
         self._heard_at_s = time.monotonic()
         kind = message.WhichOneof("body")
         if kind == "ping":
+            self._seen_event = max(self._seen_event, message.ping.last_event)
             self._send(pb.Down(pong=pb.Pong(number=message.ping.number, at_s=time.monotonic())))
         elif kind == "hello":
             await self._hello(message.hello)
@@ -209,6 +211,7 @@ class Stream:
         session.idle_timeout_s = hello.idle_timeout_s or session.idle_timeout_s
         session.journal.go_on_from(hello.last_event)
         self._next_event = hello.last_event if hello.resumes or hello.last_event else session.seen_event
+        self._seen_event = self._next_event
         async with session.lock:
             self._send(pb.Down(hello_ok=self._greeting(session)))
         self._session = session

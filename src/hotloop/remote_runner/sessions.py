@@ -31,8 +31,8 @@ class Client(Protocol):
     """The stream of the client that holds a session."""
 
     @property
-    def sent_event(self) -> int:
-        """The newest event that was sent."""
+    def seen_event(self) -> int:
+        """The newest event that the client said it has."""
         ...
 
     def wake(self) -> None:
@@ -56,7 +56,7 @@ class Session:
         shown_root: The project's folder as its user knows it.
         idle_timeout_s: How long it goes on without a client.
         left_at_s: When its last client left.
-        seen_event: Events up to this number were sent to a client.
+        seen_event: A client said that it has the events up to this number.
         reload_event: The number of the event that began the newest reload.
         is_closed: Whether it ended: there will be no more events.
     """
@@ -124,7 +124,7 @@ class Session:
         is_same = self._holding.take(holder, is_held=self.is_held, resumes=resumes, is_taking=is_taking)
         previous, self._client = self._client, client
         if previous is not None:
-            self.seen_event = max(self.seen_event, previous.sent_event)
+            self.seen_event = max(self.seen_event, previous.seen_event)
             previous.end() if is_same else previous.supersede(holder)
         if not is_same:
             self._replies.clear()
@@ -134,7 +134,7 @@ class Session:
         if self._client is client:
             self._client = None
             self.left_at_s = time.monotonic()
-            self.seen_event = max(self.seen_event, client.sent_event)
+            self.seen_event = max(self.seen_event, client.seen_event)
 
     def is_held_by(self, client: Client) -> bool:
         """Whether this stream may write."""

@@ -270,10 +270,12 @@ class Reply(_message.Message):
     def __init__(self, id: _Optional[int] = ..., json: _Optional[bytes] = ..., error: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class Ping(_message.Message):
-    __slots__ = ("number",)
+    __slots__ = ("number", "last_event")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
     number: int
-    def __init__(self, number: _Optional[int] = ...) -> None: ...
+    last_event: int
+    def __init__(self, number: _Optional[int] = ..., last_event: _Optional[int] = ...) -> None: ...
 
 class Pong(_message.Message):
     __slots__ = ("number", "at_s")
