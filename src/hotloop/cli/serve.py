@@ -45,6 +45,12 @@ def serve(
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
     ] = False,
+    take: Annotated[
+        bool, typer.Option("--take", help="Take the session from another client that holds it, which then ends.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start, try the probes, then leave it running without a client.")
+    ] = False,
     bench: Annotated[
         str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it a short load and compare.")
     ] = "",
@@ -70,6 +76,8 @@ def serve(
         grpc_port=grpc_port,
         is_json=json,
         is_once=once,
+        is_taking=take,
+        is_detaching=detach,
         bench=bench,
         bench_data=bench_data,
         bench_duration_s=bench_duration,

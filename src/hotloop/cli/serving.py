@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ class Choice:
     bench_data: str = ""
     bench_duration_s: float = DURATION_S
     replicas: int | None = None
+    is_taking: bool = False
+    is_detaching: bool = False
 
 
 def serve(choice: Choice) -> int:
@@ -79,6 +82,9 @@ def resolve(choice: Choice) -> ServeOptions:
     _check_bench(choice)
     _check_replicas(choice.replicas, "--replicas", "--replicas 2")
     _check_replicas(settings.replicas, "pyproject.toml: tool.hotloop.replicas", "replicas = 2")
+    if choice.is_once and choice.is_detaching:
+        msg = "--once ends what --detach leaves running"
+        raise UsageError(msg, hint="give one of them")
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
@@ -101,6 +107,9 @@ def resolve(choice: Choice) -> ServeOptions:
         bench_data=choice.bench_data,
         bench_duration_s=choice.bench_duration_s,
         replicas=choice.replicas or settings.replicas or 0,
+        is_taking=choice.is_taking,
+        is_detaching=choice.is_detaching,
+        idle_timeout_s=settings.idle_timeout_s or 0,
     )
 
 
@@ -138,13 +147,16 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     index.load(options.project / ".hotloop" / "index.json")
     async with connect(LocalWay(state)) as agent:
         engine = Engine(options, agent, index, ignore, [sink])
+        if isinstance(sink, JsonLines):
+            sink.on_gone = _stopper(engine)
         signals = _Signals(engine)
         typed = keys.Keys(lambda line: _typed(engine, line, mark))
 
         async def answer(request: dict[str, Any]) -> dict[str, Any]:
             return await _answer(engine, request)
 
-        async with control.listening(control.control_path(state, options.session_id), answer):
+        socket = control.control_path(state, options.session_id)
+        async with control.listening(socket, answer, is_taking=choice.is_taking):
             signals.open()
             if not choice.is_json:
                 typed.open()
@@ -154,6 +166,19 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
             finally:
                 typed.close()
                 signals.close()
+                if isinstance(sink, JsonLines):
+                    await asyncio.to_thread(sink.close)
+
+
+def _stopper(engine: Engine) -> Callable[[], None]:
+    """Give what stops the session from another thread."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is over
+            loop.call_soon_threadsafe(engine.stop, "", 1)
+
+    return stop
 
 
 def _renderer(options: ServeOptions, *, is_json: bool) -> tuple[Callable[[Event], None], Callable[[], None]]:
@@ -195,6 +220,8 @@ def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
             mark()
         case "q":
             engine.stop("", 0)
+        case "d":
+            engine.leave(0)
         case "p":
             engine.do(engine.pin())
         case "r":
