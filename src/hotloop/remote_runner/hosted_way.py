@@ -105,7 +105,9 @@ class HostWay:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="hotloop-way-"))  # 0700
         self._num_dials += 1
-        return _Line(self._folder / str(self._num_dials), host, bridge, self._options, lambda line: self._over(lane, line))
+        return _Line(
+            self._folder / str(self._num_dials), host, bridge, self._options, lambda line: self._over(lane, line)
+        )
 
     async def _over(self, lane: int, line: _Line) -> None:
         self._lines.discard(line)

@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from hotloop.errors import RunnerError
-from hotloop.remote_runner.bootstrap.failures import Failure, explain_silence
+from hotloop.remote_runner.bootstrap.failures import Failure, Kind, explain_silence
 
 if TYPE_CHECKING:
     from hotloop.remote_runner.host import HostProcess
@@ -45,9 +45,20 @@ class Channel:
             await self.write(program)
             kind = await self._find_marker()
         if kind == b"!":
-            while b"\n" not in self._buffer:
-                await self._more()
-            raise Failure("no-python", bytes(self._buffer).partition(b"\n")[0].decode(errors="replace"))
+            raise Failure(Kind.NO_INTERPRETER, await self._line(ANSWER_TIMEOUT_S))
+
+    async def shell_status(self, asked_for: bytes, timeout_s: float) -> str:
+        """Give what a shell says at its end; it gets what it asks for before.
+
+        Raises:
+            RunnerError: It ends without that.
+        """
+        kind = await self._find_marker()
+        if kind == b"?":
+            for start in range(0, len(asked_for), BLOCK_BYTES):
+                await self.write(asked_for[start : start + BLOCK_BYTES])
+            await self._find_marker(timeout_s)
+        return await self._line(timeout_s)
 
     async def hear(self, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
         """Give the next message.
@@ -62,7 +73,7 @@ class Channel:
             raise RunnerError(msg, hint="something there writes to the output of a command that does not ask for it")
         message = json.loads(await self._exactly(size, timeout_s))
         if message["kind"] == "failed":
-            raise Failure(message.pop("code"), message.pop("message"), message)
+            raise Failure(Kind(message.pop("code")), message.pop("message"), message)
         return message
 
     async def say(self, content: bytes = b"", **fields: Any) -> None:
@@ -83,12 +94,17 @@ class Channel:
         except OSError as error:
             raise await self._silence() from error
 
-    async def _find_marker(self) -> bytes:
+    async def _line(self, timeout_s: float) -> str:
+        while b"\n" not in self._buffer:
+            await self._more(timeout_s)
+        return bytes(self._buffer).partition(b"\n")[0].decode(errors="replace").strip()
+
+    async def _find_marker(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
         """Give the byte after the marker; what came before is dropped."""
         while (found := self._buffer.find(self._marker)) < 0 or len(self._buffer) <= found + len(self._marker):
             if len(self._buffer) > MAX_NOISE_BYTES:
                 raise await self._silence()
-            await self._more()
+            await self._more(timeout_s)
         end = found + len(self._marker)
         kind = bytes(self._buffer[end : end + 1])
         del self._buffer[: end + 1]
@@ -101,7 +117,7 @@ class Channel:
         del self._buffer[:size]
         return data
 
-    async def _more(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    async def _more(self, timeout_s: float) -> None:
         try:
             data = await asyncio.wait_for(self._process.read(), timeout_s)
         except TimeoutError:

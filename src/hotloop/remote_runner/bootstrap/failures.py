@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from hotloop.errors import RunnerError
@@ -10,39 +11,62 @@ NEEDED_BYTES = 150 * 1000 * 1000  # measured: uv's cache, and the packages linke
 _MAX_SHOWN = 300
 
 
+class Kind(StrEnum):
+    """What kind of failure; the values are what the programs on the runner say."""
+
+    DISK_FULL = "disk-full"
+    DENIED = "denied"
+    NOEXEC = "noexec"
+    NO_INTERPRETER = "no-interpreter"
+    NO_PYTHON = "no-python"
+    NO_UV = "no-uv"
+    NO_BUILD = "no-build"
+    NO_REGISTRY = "no-registry"
+    TIME_OUT = "time-out"
+    AGENT = "agent"
+    COMMAND = "command"
+    SYSTEM = "system"
+    DEFECT = "defect"
+
+
 class Failure(Exception):
     """What the runner said that failed. `explain` makes an error for people of it.
 
     Attributes:
-        code: ``disk-full``, ``denied``, ``no-python``, ``command``, ...
+        kind: What sort of thing; that of a command is told from what it printed.
         more: What it added: ``output`` of a command, ``lines`` of a log.
     """
 
-    def __init__(self, code: str, message: str, more: dict[str, Any] | None = None) -> None:
+    def __init__(self, kind: Kind, message: str, more: dict[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.code = code
         self.message = message
         self.more = more or {}
+        self.kind = kind_of_output(str(self.more.get("output", ""))) if kind is Kind.COMMAND else kind
+
+    @property
+    def line(self) -> str:
+        """It in one line: the last of what a command printed."""
+        return _last_line(str(self.more.get("output", ""))) or self.message
 
 
-def kind_of_output(output: str) -> str:
-    """Tell from what uv, pip or Python printed what went wrong; empty if it can't be told."""
+def kind_of_output(output: str) -> Kind:
+    """Tell from what uv, pip or Python printed what went wrong; `Kind.COMMAND` if it can't be told."""
     text = output.lower()
     for kind, signs in _SIGNS.items():
         if any(sign in text for sign in signs):
             return kind
-    return ""
+    return Kind.COMMAND
 
 
 _SIGNS = {
-    "disk-full": ("no space left on device", "disk quota exceeded", "os error 28)", "os error 122)"),
-    "noexec": ("failed to map segment from shared object", "operation not permitted: cannot map"),
-    "denied": ("permission denied", "read-only file system"),
-    "no-build": (
+    Kind.DISK_FULL: ("no space left on device", "disk quota exceeded", "os error 28)", "os error 122)"),
+    Kind.NOEXEC: ("failed to map segment from shared object", "operation not permitted: cannot map"),
+    Kind.DENIED: ("permission denied", "read-only file system"),
+    Kind.NO_BUILD: (
         "no wheels with a matching", "no usable wheels", "no matching distribution", "version `glibc",
         "no solution found", "not supported wheel",
     ),
-    "no-registry": (
+    Kind.NO_REGISTRY: (
         "failed to fetch", "error sending request", "dns error", "failed to lookup address", "connection refused",
         "timed out", "network is unreachable", "could not connect", "connection reset", "invalid peer certificate",
         "certificate verify failed", "tls", "401 unauthorized", "403 forbidden", "407 proxy", "502 bad", "503 service",
@@ -53,12 +77,8 @@ _SIGNS = {
 
 def explain(name: str, failure: Failure) -> RunnerError:
     """Say to a person what failed on a runner, and what to do."""
-    code = failure.code
-    output = str(failure.more.get("output", ""))
-    if code == "command":
-        code = kind_of_output(output) or "command"
-    about = _last_line(output) or failure.message
-    message, hint = _WORDS.get(code, _WORDS["command"])
+    about = failure.line
+    message, hint = _WORDS.get(failure.kind, _WORDS[Kind.COMMAND])
     lines = " ".join(failure.more.get("lines", [])[-1:])
     return RunnerError(
         message.format(name=name, about=about, what=failure.message, lines=lines).strip(),
@@ -68,32 +88,39 @@ def explain(name: str, failure: Failure) -> RunnerError:
 
 _OTHER_FOLDER = 'name another folder for hotloop on it: cache = "/data/me/hotloop", state = "/data/me/hotloop-state"'
 _WORDS = {
-    "disk-full": (
+    Kind.DISK_FULL: (
         "The disk of {name} is full: {about}.",
         "hotloop needs {needed} MB there: free as much, or " + _OTHER_FOLDER,
     ),
-    "denied": ("{name} does not let hotloop write there: {about}.", "make it this user's folder, or " + _OTHER_FOLDER),
-    "noexec": (
+    Kind.DENIED: (
+        "{name} does not let hotloop write there: {about}.",
+        "make it this user's folder, or " + _OTHER_FOLDER,
+    ),
+    Kind.NOEXEC: (
         "hotloop's folder on {name} is on a file system that runs no programs (noexec): {about}.",
         _OTHER_FOLDER + ", without noexec",
     ),
-    "no-python": (
+    Kind.NO_INTERPRETER: (
+        "{name} has no Python where hotloop looks for one, also after uv brought one: {about}.",
+        "install Python 3.11 or newer on {name}, such as: sudo apt-get install python3",
+    ),
+    Kind.NO_PYTHON: (
         "{name} has no Python that hotloop can use: {about}.",
         "install Python 3.11 or newer on {name}, such as: sudo apt-get install python3",
     ),
-    "no-build": (
+    Kind.NO_BUILD: (
         "{name} is a machine that hotloop's packages are not built for: {about}.",
         "it needs Linux on x86-64 or ARM64, with glibc 2.28 or musl 1.2, and Python 3.11 to 3.14",
     ),
-    "no-registry": (
+    Kind.NO_REGISTRY: (
         "{name} reaches no package registry, and neither does this machine: {about}.",
         "connect one of them, or set UV_DEFAULT_INDEX to a registry that it reaches",
     ),
-    "agent": ("The agent on {name} {what}. {lines}", "look at {log} on {name}"),
-    "command": ("Setting up {name} failed: {what}: {about}", "run that on {name} to see more"),
-    "system": ("Setting up {name} failed: {what}.", "look at its disk and permissions"),
-    "time-out": ("Setting up {name} took too long: {what}.", "look at its disk and its network, then start again"),
-    "defect": ("Setting up {name} failed in hotloop's own program: {what}.", "please report this"),
+    Kind.AGENT: ("The agent on {name} {what}. {lines}", "look at {log} on {name}"),
+    Kind.COMMAND: ("Setting up {name} failed: {what}: {about}", "run that on {name} to see more"),
+    Kind.SYSTEM: ("Setting up {name} failed: {what}.", "look at its disk and permissions"),
+    Kind.TIME_OUT: ("Setting up {name} took too long: {what}.", "look at its disk and its network, then start again"),
+    Kind.DEFECT: ("Setting up {name} failed in hotloop's own program: {what}.", "please report this"),
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotloop.remote_runner.bootstrap import packages
+from hotloop.remote_runner.bootstrap.bare import fetch_python
 from hotloop.remote_runner.bootstrap.channel import Channel
-from hotloop.remote_runner.bootstrap.failures import NEEDED_BYTES, Failure, explain, kind_of_output
+from hotloop.remote_runner.bootstrap.failures import NEEDED_BYTES, Failure, Kind, explain
 from hotloop.remote_runner.bootstrap.plan import PYTHON_TO_FETCH, choose_python, describe_pythons
 from hotloop.remote_runner.bootstrap.progress import Phase, Progress, Report, nobody
 from hotloop.remote_runner.bootstrap.request import Options, make_request, program_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 AGENT_TIMEOUT_S = 45.0  # longer than the bridge itself waits for the agent
 LOCK_TIMEOUT_S = 900.0  # another client may be installing there
 STEP_TIMEOUT_S = 600
-_FINAL = frozenset({"disk-full", "denied", "noexec", "time-out"})  # another way to get packages would fail as well
+_FINAL = frozenset({Kind.DISK_FULL, Kind.DENIED, Kind.NOEXEC, Kind.TIME_OUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,19 @@ async def reach_agent(host: Host, options: Options, report: Report = nobody) -> 
     Raises:
         RunnerError: That is not possible; says why and what to do.
     """
+    try:
+        try:
+            return await _reach(host, options, report)
+        except Failure as failure:
+            if failure.kind is not Kind.NO_INTERPRETER:
+                raise
+            await fetch_python(host, options, failure.message, report)
+        return await _reach(host, options, report)
+    except Failure as failure:
+        raise explain(host.name, failure) from failure
+
+
+async def _reach(host: Host, options: Options, report: Report) -> Bridge:
     request = make_request(options)
     process = await host.start(request.command)
     channel = Channel(host.name, process, request.marker)
@@ -51,9 +65,6 @@ async def reach_agent(host: Host, options: Options, report: Report = nobody) -> 
             await channel.hear()
         report(Progress(host.name, Phase.STARTING))
         await channel.hear(AGENT_TIMEOUT_S)
-    except Failure as failure:
-        process.close()
-        raise explain(host.name, failure) from failure
     except BaseException:
         process.close()
         raise
@@ -91,11 +102,11 @@ class Installation:
     def _check(self) -> None:
         host = self._host
         if not host["is_writable"]:
-            raise Failure("denied", f"{host['cache']} can't be made or written")
+            raise Failure(Kind.DENIED, f"{host['cache']} can't be made or written")
         if host["free_bytes"] < NEEDED_BYTES:
-            raise Failure("disk-full", f"{host['free_bytes'] // 1_000_000} MB are free at {host['cache']}")
+            raise Failure(Kind.DISK_FULL, f"{host['free_bytes'] // 1_000_000} MB are free at {host['cache']}")
         if host["is_noexec"]:
-            raise Failure("noexec", host["cache"])
+            raise Failure(Kind.NOEXEC, host["cache"])
         packages.uv_platform(host["platform"], host["glibc"])
 
     async def _python(self) -> tuple[str, str]:
@@ -107,11 +118,9 @@ class Installation:
             await self._uv()
             made = await self._step("python", version=self._options.python or PYTHON_TO_FETCH, seconds=STEP_TIMEOUT_S)
         except Failure as failure:
-            if failure.code in _FINAL or kind_of_output(failure.more.get("output", "")) in _FINAL:
-                raise
-            why = str(failure.more.get("output", "")).strip().splitlines()[-1:] or [failure.message]
-            about = f"{describe_pythons(self._host, self._options.python)}, and uv can't fetch one ({why[0].strip()})"
-            raise Failure("no-python", about) from failure
+            self._raise_if_final(failure)
+            about = f"{describe_pythons(self._host, self._options.python)}, and uv can't fetch one ({failure.line})"
+            raise Failure(Kind.NO_PYTHON, about) from failure
         return made["python"], made["version"]
 
     async def _uv(self) -> None:
@@ -119,30 +128,36 @@ class Installation:
         if self._host["uv"]:
             return
         self._say("uv")
+        pin = [pin for pin in requirements() if pin.startswith("uv==")]
         try:
-            await self._step("uv", timeout_s=STEP_TIMEOUT_S)
+            await self._step("uv", requirement=pin[0])
         except Failure as failure:
-            if kind_of_output(failure.more.get("output", "")) in _FINAL:
-                raise
-            await self._ship("uv", [pin for pin in requirements() if pin.startswith("uv==")], "3.12", step="ship_uv")
+            self._raise_if_final(failure)
+            await self._ship("uv, from this machine", pin, PYTHON_TO_FETCH, step="ship_uv")
 
     async def _packages(self, python: str, version: str) -> None:
+        """Fill an environment: that machine from its registry, else with what this one fetches for it."""
         self._say("hotloop's packages")
         try:
             await self._uv()
             await self._step("environment", python=python, requirements=requirements(), seconds=STEP_TIMEOUT_S)
         except Failure as failure:
-            kind = kind_of_output(failure.more.get("output", ""))
-            if failure.code in _FINAL or kind in _FINAL:
-                raise
+            self._raise_if_final(failure)
             await self._step("bare_environment", python=python)
-            await self._ship("hotloop's packages, from this machine", requirements(), version)
+            what = f"hotloop's packages, from this machine ({self._name} could not: {failure.line})"
+            await self._ship(what, requirements(), version)
+
+    @staticmethod
+    def _raise_if_final(failure: Failure) -> None:
+        """Raise it if another way to get packages would fail as well."""
+        if failure.kind in _FINAL:
+            raise failure
 
     async def _ship(self, what: str, wanted: list[str], python: str, *, step: str = "unpack") -> None:
         platform = packages.uv_platform(self._host["platform"], self._host["glibc"])
         self._say(what)
         archive = await packages.fetch(wanted, platform=platform, python=".".join(python.split(".")[:2]))
-        await self._step(step, Path(archive).read_bytes(), what=what)
+        await self._step(step, await asyncio.to_thread(archive.read_bytes), what=what)
 
     async def _step(
         self, name: str, content: bytes = b"", *, timeout_s: float = STEP_TIMEOUT_S + 30.0, **fields: Any

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from hotloop.remote_runner.bootstrap.failures import Failure
+from hotloop.remote_runner.bootstrap.failures import Failure, Kind
 
 FETCH_TIMEOUT_S = 600.0
 MANYLINUX = ("2_17", "2_28", "2_31", "2_32", "2_33", "2_34", "2_35", "2_36", "2_37", "2_38", "2_39", "2_40")
@@ -35,13 +35,13 @@ def uv_platform(tag: str, glibc: str) -> str:
     """
     machine, _, libc = tag.rpartition("-")
     if machine not in {"x86_64", "aarch64"}:
-        raise Failure("no-build", f"its processor is {machine}")
+        raise Failure(Kind.NO_BUILD, f"its processor is {machine}")
     if libc == "musl":
         return f"{machine}-unknown-linux-musl"
     have = tuple(map(int, glibc.split(".")[:2]))
     fitting = [level for level in MANYLINUX if tuple(map(int, level.split("_"))) <= have]
     if not fitting:
-        raise Failure("no-build", f"its glibc is {glibc}")
+        raise Failure(Kind.NO_BUILD, f"its glibc is {glibc}")
     return f"{machine}-manylinux_{fitting[-1]}"
 
 
@@ -52,6 +52,7 @@ async def fetch(requirements: list[str], *, platform: str, python: str, timeout_
         requirements: With their dependencies.
         platform: As uv says it.
         python: The version they are for, such as ``3.12``.
+        timeout_s: How long it may take, seconds.
 
     Raises:
         Failure: They can't be had.
@@ -76,22 +77,29 @@ async def _install(folder: Path, requirements: list[str], platform: str, python:
 
     where = ["--target", str(folder), "--python-platform", platform, "--python-version", python]
     how = ["--quiet", "--no-progress", "--only-binary", ":all:", "--link-mode", "copy"]
+    command = [uv.find_uv_bin(), "pip", "install", *how, *where, *requirements]
+    code, output = await _run(command, dict(os.environ), timeout_s)
+    if "invalid peer certificate" in output:  # behind a proxy that signs for all: its root is the system's
+        code, output = await _run(command, {**os.environ, "UV_SYSTEM_CERTS": "1"}, timeout_s)
+    if code:
+        raise Failure(Kind.COMMAND, f"fetching hotloop's packages on this machine for {platform}", {"output": output})
+
+
+async def _run(command: list[str], environ: dict[str, str], timeout_s: float) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        uv.find_uv_bin(), "pip", "install", *how, *where, *requirements,
+        *command, env=environ,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         _, errors = await asyncio.wait_for(process.communicate(), timeout_s)
     except TimeoutError:
         msg = f"fetching hotloop's packages on this machine took more than {timeout_s:.0f} s"
-        raise Failure("time-out", msg) from None
+        raise Failure(Kind.TIME_OUT, msg) from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode:
-        output = errors.decode(errors="replace").strip()
-        raise Failure("command", f"fetching hotloop's packages on this machine for {platform}", {"output": output})
+    return await process.wait(), errors.decode(errors="replace").strip()
 
 
 def _pack(folder: Path, target: Path) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from hotloop.errors import UsageError
 from hotloop.remote_runner.bootstrap.source import own_source, requirements
 
 DEFAULT_STATE = "~/.local/state/hotloop/runner"
 PYTHON_NAMES = "python3 python3.13 python3.12 python3.11 python3.14 python3.10 python3.9 python3.8"
 PYTHON_PATHS = "/usr/local/bin/python3 /usr/bin/python3 $HOME/.local/bin/python3 /opt/conda/bin/python3"
+_SAFE_FOLDER = re.compile(r"(~/|/)[A-Za-z0-9_./-]*")
 
 # What the shell does: try interpreters until one is new enough. No quotes and no backslashes, since the login shell
 # that reads it first may be any; values are of [A-Za-z0-9+/=] alone. 97 is the loader's "too old"; a shim that leads
@@ -25,7 +28,7 @@ _SHELL = (
     "for p in {pythons}; do command -v $p >/dev/null 2>&1 || continue; "
     '$p -I -S -c "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.argv[1])))" {loader} {request}; '
     "c=$?; case $c in 97|126|127) ;; *) exit $c ;; esac; done; "
-    "echo; echo hotloop{marker_1}$e{marker_2}!$(uname -s) $(uname -m) $(ls /lib/ld-musl-* 2>/dev/null) $(python3 -V 2>&1)"
+    "echo; echo hotloop{marker_1}$e{marker_2}!$(uname -m) $(ls /lib/ld-musl-* 2>/dev/null || echo gnu) $(python3 -V 2>&1)"
 )
 
 
@@ -60,15 +63,33 @@ class Request:
     command: str
 
 
-def make_request(options: Options, *, pythons: str = f"{PYTHON_NAMES} {PYTHON_PATHS}") -> Request:
+def shell_cache(options: Options) -> str:
+    """Say hotloop's folder there as a shell understands it.
+
+    Raises:
+        UsageError: It has characters that shells treat each in its own way.
+    """
+    if not options.cache:
+        return "${XDG_CACHE_HOME:-$HOME/.cache}/hotloop"
+    if not _SAFE_FOLDER.fullmatch(options.cache):
+        msg = (
+            f"The runner's folder is {options.cache!r}, a path from / or ~/ of letters, digits and _ . - was expected."
+        )
+        raise UsageError(msg, hint='write it as cache = "/data/me/hotloop"')
+    return options.cache.replace("~/", "$HOME/", 1)
+
+
+def make_request(options: Options) -> Request:
     """Make the command line for a start, with a marker of its own."""
+    pythons = f"{PYTHON_NAMES} {PYTHON_PATHS} {shell_cache(options)}/python/*/bin/python3"
     marker = secrets.token_hex(12)
     program = program_text("bridge")
+    wanted = wanted_name(options.python)
     fields = {
         "marker": marker,
         "program": hashlib.sha256(program).hexdigest(),
         "program_bytes": len(program),
-        "wanted": wanted_name(options.python),
+        "wanted": wanted,
         "state": options.state,
         "cache": options.cache,
         "agent_arguments": options.agent_arguments,
@@ -80,7 +101,7 @@ def make_request(options: Options, *, pythons: str = f"{PYTHON_NAMES} {PYTHON_PA
         marker_1=marker[:12],
         marker_2=marker[12:],
     )
-    return Request(marker, fields["wanted"], f"exec sh -c '{script}'")
+    return Request(marker, wanted, f"exec sh -c '{script}'")
 
 
 def wanted_name(python: str) -> str:

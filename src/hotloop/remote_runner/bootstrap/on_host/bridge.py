@@ -204,7 +204,7 @@ def reach_agent(python: str, state: str, arguments: list[str]) -> socket.socket:
     connection = connect(path)
     if connection is not None:
         return connection
-    command = [python, "-P", "-m", "hotloop.remote_runner.agent", "--state", state] + arguments
+    command = [python, "-P", "-m", "hotloop.remote_runner.agent", "--state", state, *arguments]
     log = os.path.join(folder, "agent.log")
     pid = spawn(command, folder, log)
     deadline_s = time.monotonic() + AGENT_START_TIMEOUT_S
@@ -245,7 +245,9 @@ def socket_path(state: str) -> str:
     import tempfile
 
     name = hashlib.sha256(os.fsencode(os.path.realpath(state))).hexdigest()[:12]
-    return os.path.join(make_private(os.path.join(tempfile.gettempdir(), "hotloop-%d-%s" % (os.getuid(), name))), "agent.sock")
+    return os.path.join(
+        make_private(os.path.join(tempfile.gettempdir(), "hotloop-%d-%s" % (os.getuid(), name))), "agent.sock"
+    )
 
 
 def spawn(command: list[str], folder: str, log: str) -> int:
@@ -261,7 +263,7 @@ def spawn(command: list[str], folder: str, log: str) -> int:
         os.dup2(log_fd, 1)
         os.dup2(log_fd, 2)
         os.chdir(folder)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:
         os.write(2, ("%s: %s\n" % (command[0], error)).encode())
     finally:

@@ -64,6 +64,7 @@ class Installer:
         self._folder = ""
         self._python = ""
         self._lock_fd = -1
+        self._system_certificates: dict[str, str] = {}
 
     def do_probe(self, python: str) -> dict[str, Any]:
         """Say what this machine is and has; an interpreter that is named is looked at as well."""
@@ -96,12 +97,14 @@ class Installer:
         os.close(self._lock_fd)
         return {"python": ready_environment(self._cache, self._wanted)}
 
-    def do_uv(self) -> dict[str, Any]:
+    def do_uv(self, requirement: str) -> dict[str, Any]:
         """Get uv from the registry by this machine's own pip."""
         target = os.path.join(self._cache, "uv.new")
         shutil.rmtree(target, ignore_errors=True)
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-        self._command([*pip, "--retries", "1", "--timeout", "10", "--no-deps", "--target", target, "uv"], PIP_TIMEOUT_S)
+        self._command(
+            [*pip, "--retries", "1", "--timeout", "10", "--no-deps", "--target", target, requirement], PIP_TIMEOUT_S
+        )
         return {"uv": self._take_uv(target)}
 
     def do_ship_uv(self) -> dict[str, Any]:
@@ -124,7 +127,7 @@ class Installer:
         """Make the environment with uv, from the registry that this machine is set up for."""
         self._begin()
         uv = self._need_uv()
-        self._command([uv, "venv", "--quiet", "--no-project", "--python", python, self._folder], seconds)
+        self._command([uv, "venv", "--quiet", "--python", python, self._folder], seconds)
         into = ["--python", self._python, "--only-binary", ":all:"]
         self._command([uv, "pip", "install", "--quiet", "--no-progress", *into, *requirements], seconds)
         return {"python": self._python}
@@ -197,21 +200,28 @@ class Installer:
 
     def _command(self, command: list[str], seconds: int) -> str:
         """Run a command; what it wrote to stderr is the failure's text."""
-        environ = dict(os.environ, UV_CACHE_DIR=os.environ.get("UV_CACHE_DIR") or os.path.join(self._cache, "uv-cache"))
-        environ.update(UV_NO_CONFIG="", UV_LINK_MODE=os.environ.get("UV_LINK_MODE", "hardlink"))
-        environ.pop("VIRTUAL_ENV", None)
-        environ.pop("PYTHONPATH", None)
+        done = self._run(command, seconds)
+        if b"invalid peer certificate" in done.stderr:  # behind a proxy that signs for all: its root is the system's
+            self._system_certificates = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+            done = self._run(command, seconds)
+        if done.returncode:
+            output = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+            raise FailedError("command", shown(command), exit=done.returncode, output=output[-8000:])
+        return done.stdout.decode(errors="replace")
+
+    def _run(self, command: list[str], seconds: int) -> subprocess.CompletedProcess[bytes]:
+        environ = dict(os.environ, **self._system_certificates)
+        environ.setdefault("UV_CACHE_DIR", os.path.join(self._cache, "uv-cache"))
+        environ.setdefault("UV_HTTP_RETRIES", "1")
+        for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
+            environ.pop(name, None)
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds,
                 env=environ, cwd="/", check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise FailedError("time-out", "%s took more than %d s" % (shown(command), seconds)) from None
-        if done.returncode:
-            output = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
-            raise FailedError("command", shown(command), exit=done.returncode, output=output[-8000:])
-        return done.stdout.decode(errors="replace")
 
     def _unpack(self, target: str, what: str) -> None:
         """Take an archive from stdin and unpack it; tells the client how far it is."""

@@ -2,7 +2,9 @@
 
 Its arguments are itself and the request. Parsed by any Python 3; leaves with 97 where the shell is to try another one.
 """
-# ruff: noqa: E402, E401, I001, INP001, S102, PTH103, PTH111, PTH118, ERA001 - sent whole with each start: short, and few imports
+
+# ruff: noqa: E401, I001, S102 - sent whole with each start, so it is short
+# pyright: basic
 import sys
 
 if sys.version_info < (3, 8):
@@ -14,7 +16,12 @@ cache = os.path.expanduser(request["cache"] or os.path.join(os.environ.get("XDG_
 program = b""
 try:
     # Not through a link, and only a file of this user's: what it holds is run.
-    with open(os.open(os.path.join(cache, "bridge-%s.py" % request["program"][:16]), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as kept:
+    with open(
+        os.open(
+            os.path.join(cache, "bridge-%s.py" % request["program"][:16]), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        ),
+        "rb",
+    ) as kept:
         if os.fstat(kept.fileno()).st_uid == os.getuid():
             program = kept.read(1 << 20)
 except OSError:
@@ -32,4 +39,5 @@ if not is_kept:
         sys.exit("what arrived is not what was sent")
 space = {"__name__": "hotloop_bridge"}
 exec(compile(program, "hotloop/bridge.py", "exec"), space)
-sys.exit(space["main"](request, cache, b"" if is_kept else program))
+main = space["main"]
+sys.exit(main(request, cache, b"" if is_kept else program))  # type: ignore[operator]
