@@ -30,8 +30,7 @@ class ShellHost:
 
     async def close(self):
         for process in self._processes:
-            process.close()
-            await process.wait()
+            await process.end()
 
     def cut(self):
         """Lose the connection: all that runs through it ends, what was detached does not."""
@@ -73,6 +72,15 @@ class ShellProcess:
         self._is_cut = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, 9)
+
+    async def end(self):
+        """What the end of a connection does: pipes are closed, and whoever still writes to them dies."""
+        self.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 0.2)
+        self.cut()
+        self._process._transport.close()
+        await self._collecting
 
     async def _collect(self):
         while data := await self._process.stderr.read(1 << 16):

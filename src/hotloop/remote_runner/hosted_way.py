@@ -60,6 +60,7 @@ class HostWay:
         self._folder: Path | None = None
         self._lines: set[_Line] = set()
         self._idle: dict[int, _Idle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._num_dials = 0
 
     async def dial(self, lane: int = 0) -> str:
@@ -75,6 +76,7 @@ class HostWay:
         for idle in self._idle.values():
             await idle.host.close()
         self._idle.clear()
+        await asyncio.gather(*self._closing)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -105,16 +107,17 @@ class HostWay:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="hotloop-way-"))  # 0700
         self._num_dials += 1
-        return _Line(
-            self._folder / str(self._num_dials), host, bridge, self._options, lambda line: self._over(lane, line)
-        )
+        path = self._folder / str(self._num_dials)
+        return _Line(path, host, bridge, self._options, lambda line: self._take_back(lane, line))
 
-    async def _over(self, lane: int, line: _Line) -> None:
+    def _take_back(self, lane: int, line: _Line) -> None:
         self._lines.discard(line)
         if line.is_sound and lane not in self._idle:
             self._idle[lane] = _Idle(line.host, time.monotonic())
         else:
-            await line.host.close()
+            closing = asyncio.create_task(line.host.close(), name=f"close {self.name}")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
 class _Idle:
@@ -132,12 +135,11 @@ class _Line:
         is_sound: Whether the host's connection worked to the last.
     """
 
-    def __init__(
-        self, path: Path, host: Host, bridge: Bridge, options: Options, over: Callable[[_Line], Awaitable[None]]
-    ) -> None:
+    def __init__(self, path: Path, host: Host, bridge: Bridge, options: Options, over: Callable[[_Line], None]) -> None:
         self.path = path
         self.host = host
         self.is_sound = True
+        self._is_over = False
         self._ready: Bridge | None = bridge
         self._options = options
         self._over = over
@@ -155,7 +157,7 @@ class _Line:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.is_sound = False
-        await self._end()
+        self._end()
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -176,15 +178,18 @@ class _Line:
                 self.is_sound = False
         if self._pumps == {asyncio.current_task()}:
             self._accepting.cancel()
-            await self._end()
+            self._end()
 
-    async def _end(self) -> None:
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
         self._listener.close()
         self.path.unlink(missing_ok=True)
         if self._ready is not None:
             self._ready.process.close()
             self._ready = None
-        await self._over(self)
+        self._over(self)
 
 
 async def pump(connection: socket.socket, bridge: Bridge) -> int:
