@@ -64,7 +64,7 @@ _SIGNS = {
     Kind.DENIED: ("permission denied", "read-only file system"),
     Kind.NO_BUILD: (
         "no wheels with a matching", "no usable wheels", "no matching distribution", "version `glibc",
-        "no solution found", "not supported wheel",
+        "no solution found", "not supported wheel", "cannot open shared object file",
     ),
     Kind.NO_REGISTRY: (
         "failed to fetch", "error sending request", "dns error", "failed to lookup address", "connection refused",

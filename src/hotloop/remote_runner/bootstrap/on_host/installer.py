@@ -107,10 +107,10 @@ class Installer:
         )
         return {"uv": self._take_uv(target)}
 
-    def do_ship_uv(self) -> dict[str, Any]:
+    def do_ship_uv(self, what: str) -> dict[str, Any]:
         """Take uv from the client."""
         target = os.path.join(self._cache, "uv.new")
-        self._unpack(target, "uv")
+        self._unpack(target, what)
         return {"uv": self._take_uv(target)}
 
     def do_python(self, version: str, seconds: int) -> dict[str, Any]:
@@ -150,10 +150,11 @@ class Installer:
         """Check that the environment works, and give it its name."""
         check = "import asyncio, sys, hotloop.remote_runner.agent, hotloop.gpu_runtime.main; print('cp%d%d' % sys.version_info[:2])"
         tag = self._command([self._python, "-P", "-c", check], 120).split()[-1]
-        name = "%s-%s-%s" % (self._wanted, tag, platform_tag())
-        place = os.path.join(environments_folder(self._cache), name)
-        shutil.rmtree(place, ignore_errors=True)  # one without an interpreter, else it would have been taken
-        os.replace(self._folder, place)
+        # A folder shared by machines may hold one whose interpreter is elsewhere: it is another machine's.
+        names = ["%s-%s.%d-%s" % (self._wanted, tag, number, platform_tag()) for number in range(1000)]
+        places = [os.path.join(environments_folder(self._cache), name) for name in names]
+        place = next(place for place in places if not os.path.lexists(place))
+        os.rename(self._folder, place)
         os.close(self._lock_fd)
         return {"python": os.path.join(place, "bin", "python")}
 
