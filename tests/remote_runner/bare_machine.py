@@ -100,4 +100,5 @@ def oldest_python():
         if found and not subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode:
             ask = "import sys; print(sys.executable)"
             return subprocess.run([found, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
-    raise AssertionError("no Python 3.8 or newer")
+    msg = "no Python 3.8 or newer"
+    raise AssertionError(msg)

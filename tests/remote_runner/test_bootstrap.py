@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,7 @@ def warm_cache(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
-def fetched(tmp_path_factory):
-    """Where this side keeps what it fetched for runners."""
-    return tmp_path_factory.mktemp("client-cache")
+pytestmark = pytest.mark.usefixtures("fetched")
 
 
 @pytest.fixture
@@ -55,9 +53,10 @@ def machine(tmp_path, warm_cache):
 
 
 async def until(is_true, what="it"):
-    async with asyncio.timeout(15):
-        while not is_true():
-            await asyncio.sleep(0.01)
+    deadline_s = time.monotonic() + 15
+    while not is_true():
+        assert time.monotonic() < deadline_s, f"{what} did not happen"
+        await asyncio.sleep(0.01)
 
 
 # --- a session
@@ -227,8 +226,7 @@ def test_loader_leaves_to_another_python_where_it_is_too_old():
     assert subprocess.run([sys.executable, "-c", text, "", ""], check=False).returncode == 97
 
 
-def test_python_that_is_not_there_and_cannot_be_fetched(tmp_path, fetched, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fetched))
+def test_python_that_is_not_there_and_cannot_be_fetched(tmp_path):
     machine = Machine(tmp_path, **NO_REGISTRY)
     machine.options = dataclasses.replace(machine.options, python="3.13.99")
 
@@ -311,8 +309,7 @@ def test_folder_that_shells_read_differently_is_refused():
 # --- failures
 
 
-def test_machine_without_registry_gets_packages_from_here(tmp_path, fetched, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fetched))
+def test_machine_without_registry_gets_packages_from_here(tmp_path):
     machine = Machine(tmp_path / "home", **NO_REGISTRY)
 
     assert machine.run(machine.visit()).version == hotloop.__version__
@@ -351,8 +348,7 @@ def test_disk_that_hotloop_cannot_live_on(tmp_path, options, expected):
 
 
 @pytest.mark.parametrize("environ", [CERTIFICATES, NO_REGISTRY], ids=["from the registry", "from this machine"])
-def test_disk_that_fills_up_on_the_way(tmp_path, environ, fetched, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fetched))
+def test_disk_that_fills_up_on_the_way(tmp_path, environ):
     few = "size=400m,nr_inodes=150"
     with mounted(tmp_path / "home", few) as home, pytest.raises(RunnerError, match="The disk of bare is full"):
         machine = Machine(home, **environ)

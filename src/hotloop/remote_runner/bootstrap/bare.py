@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 FETCH_TIMEOUT_S = 300.0
 
-# Answers by a marker in two halves, as in request.py: `?` asks for uv's binary, `!` says how it ended.
+# Answers by a marker in two halves, as in request.py: `?` asks for uv's binary, `=` says how it ended.
 _SHELL = (
     "umask 077; c={cache}; mkdir -p $c || exit 1; "
     "u=$(command -v uv || ls $c/uv $HOME/.local/bin/uv $HOME/.cargo/bin/uv 2>/dev/null | head -n 1); "
     'if [ -z "$u" ]; then echo; printf %s%s? hotloop{marker_1} {marker_2}; '
     "head -c {size} > $c/uv.new && chmod 700 $c/uv.new && mv $c/uv.new $c/uv; u=$c/uv; fi; "
-    "UV_CACHE_DIR=$c/uv-cache UV_HTTP_RETRIES=1 $u python install -q --no-bin --install-dir $c/python {python} 1>&2; "
-    "echo; echo hotloop{marker_1}$e{marker_2}!$?"
+    "UV_CACHE_DIR=$c/uv-cache UV_HTTP_RETRIES=1 $u python install -q --no-bin --install-dir $c/python {python} 1>&2; r=$?; "
+    'echo; echo hotloop{marker_1}""{marker_2}=$r'
 )
 
 

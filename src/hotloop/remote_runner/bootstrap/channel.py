@@ -44,7 +44,7 @@ class Channel:
         if kind == b"?":
             await self.write(program)
             kind = await self._find_marker()
-        if kind == b"!":
+        if kind == b"=":
             raise Failure(Kind.NO_INTERPRETER, await self._line(ANSWER_TIMEOUT_S))
 
     async def shell_status(self, asked_for: bytes, timeout_s: float) -> str:

@@ -115,6 +115,7 @@ class Installation:
             return found
         self._say("Python")
         try:
+            self._raise_without_registry()
             await self._uv()
             made = await self._step("python", version=self._options.python or PYTHON_TO_FETCH, seconds=STEP_TIMEOUT_S)
         except Failure as failure:
@@ -139,6 +140,7 @@ class Installation:
         """Fill an environment: that machine from its registry, else with what this one fetches for it."""
         self._say("hotloop's packages")
         try:
+            self._raise_without_registry()
             await self._uv()
             await self._step("environment", python=python, requirements=requirements(), seconds=STEP_TIMEOUT_S)
         except Failure as failure:
@@ -146,6 +148,10 @@ class Installation:
             await self._step("bare_environment", python=python)
             what = f"hotloop's packages, from this machine ({self._name} could not: {failure.line})"
             await self._ship(what, requirements(), version)
+
+    def _raise_without_registry(self) -> None:
+        if self._host["no_registry"]:
+            raise Failure(Kind.NO_REGISTRY, self._host["no_registry"])
 
     @staticmethod
     def _raise_if_final(failure: Failure) -> None:

@@ -108,4 +108,4 @@ def _pack(folder: Path, target: Path) -> None:
             if path.is_file():
                 info = zipfile.ZipInfo(path.relative_to(folder).as_posix())
                 info.external_attr = stat.S_IMODE(path.stat().st_mode) << 16
-                archive.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=3)
+                archive.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=1)

@@ -20,15 +20,15 @@ PYTHON_NAMES = "python3 python3.13 python3.12 python3.11 python3.14 python3.10 p
 PYTHON_PATHS = "/usr/local/bin/python3 /usr/bin/python3 $HOME/.local/bin/python3 /opt/conda/bin/python3"
 _SAFE_FOLDER = re.compile(r"(~/|/)[A-Za-z0-9_./-]*")
 
-# What the shell does: try interpreters until one is new enough. No quotes and no backslashes, since the login shell
-# that reads it first may be any; values are of [A-Za-z0-9+/=] alone. 97 is the loader's "too old"; a shim that leads
+# What the shell does: try interpreters until one is new enough. No single quotes, no backslashes, no exclamation marks:
+# the login shell that reads it first may be any; values are of [A-Za-z0-9+/=] alone. 97 is the loader's "too old"; a shim that leads
 # nowhere ends with 126 or 127. What is said without Python goes from the marker, in two halves so that a shell that
 # echoes the command does not say it, to the end of the line.
 _SHELL = (
     "for p in {pythons}; do command -v $p >/dev/null 2>&1 || continue; "
     '$p -I -S -c "import sys,zlib,base64;exec(zlib.decompress(base64.b64decode(sys.argv[1])))" {loader} {request}; '
     "c=$?; case $c in 97|126|127) ;; *) exit $c ;; esac; done; "
-    "echo; echo hotloop{marker_1}$e{marker_2}!$(uname -m) $(ls /lib/ld-musl-* 2>/dev/null || echo gnu) $(python3 -V 2>&1)"
+    'echo; echo hotloop{marker_1}""{marker_2}=$(uname -m) $(ls /lib/ld-musl-* 2>/dev/null || echo gnu) $(python3 -V 2>&1)'
 )
 
 

@@ -180,20 +180,24 @@ def _context(dockerfile: Path) -> io.BytesIO:
 
 
 def _make(client: DockerClient, target: DockerTarget, name: str, image_id: str, project: Path | None) -> Any:
-    import docker
-
-    labels = {LABEL: "runner", f"{LABEL}.gpus": target.gpus, f"{LABEL}.project": str(project or "")}
-    volumes = {CACHE_VOLUME: {"bind": CACHE, "mode": "rw"}, f"{name}-state": {"bind": STATE, "mode": "rw"}}
+    user = (client.images.get(image_id).attrs["Config"].get("User") or "root").partition(":")[0]
+    cache = CACHE_VOLUME if user in {"root", "0"} else f"{CACHE_VOLUME}-{user}"  # private folders do not mix
     container = client.containers.create(
-        image_id, entrypoint=_FOR_EVER, command=[], name=name, labels=labels, volumes=volumes, stdin_open=True, init=True,
-        environment={"XDG_CACHE_HOME": CACHE, "UV_CACHE_DIR": f"{CACHE}/uv"}, shm_size=SHARED_MEMORY,
+        image_id,
+        entrypoint=_FOR_EVER,
+        command=[],
+        name=name,
+        labels={LABEL: "runner", f"{LABEL}.gpus": target.gpus, f"{LABEL}.project": str(project or "")},
+        volumes={cache: {"bind": CACHE, "mode": "rw"}, f"{name}-state": {"bind": STATE, "mode": "rw"}},
+        environment={"XDG_CACHE_HOME": CACHE, "UV_CACHE_DIR": f"{CACHE}/uv"},
         device_requests=_device_requests(target.gpus),
-    )  # fmt: skip
+        shm_size=SHARED_MEMORY,
+        stdin_open=True,
+        init=True,
+    )
     container.start()
-    user = container.attrs["Config"].get("User") or ""
-    if user.partition(":")[0] not in {"", "0", "root"}:  # new volumes are root's
-        client.containers.get(container.id).exec_run(["chown", user, CACHE, STATE], user="root")
-    container.reload()
+    if cache != CACHE_VOLUME:
+        container.exec_run(["chown", user, CACHE, STATE], user="root")  # new volumes are root's
     return container
 
 
@@ -205,4 +209,4 @@ def _device_requests(gpus: str) -> list[Any]:
     if gpus == "all" or gpus.isdigit():
         count = -1 if gpus == "all" else int(gpus)
         return [docker.types.DeviceRequest(count=count, capabilities=[["gpu"]])]
-    return [docker.types.DeviceRequest(device_ids=gpus.split(","), capabilities=[["gpu"]])]
+    return [docker.types.DeviceRequest(device_ids=gpus.removeprefix("device=").split(","), capabilities=[["gpu"]])]

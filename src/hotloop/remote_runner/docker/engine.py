@@ -63,10 +63,6 @@ def translate(error: Exception, what: str, address: str = "") -> HotloopError:
     import docker
     import requests
 
-    if isinstance(error, docker.errors.ImageNotFound):
-        return RunnerError(
-            f"There is no image {what}.", hint="look at its name, or log in to its registry: docker login"
-        )
     if isinstance(error, docker.errors.BuildError):
         lines = [str(part.get("stream", part.get("error", ""))).strip() for part in error.build_log]
         said = " ".join([*filter(None, lines)][-2:]) or str(error)

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 18
 MAX_KEPT_ERRORS_BYTES = 1 << 16
-EXIT_TIMEOUT_S = 5.0
+EXIT_POLL_S = 0.02
+EXIT_TRIES = 100
 OPEN_TIMEOUT_S = 30.0
 _STDERR = 2
+_NO_COMMAND = 127
 
 
 class DockerHost:
@@ -76,6 +78,9 @@ def stopped(name: str, state: dict[str, Any]) -> RunnerError:
     if state.get("OOMKilled"):
         msg = f"The container of {name} was killed: it used more memory than it may."
         return RunnerError(msg, hint="give it more, or load less; starting again makes it run again")
+    if state.get("ExitCode") == _NO_COMMAND:
+        msg = f"The image of {name} has no sh: hotloop runs commands by it."
+        return RunnerError(msg, hint="take an image with a shell, such as python:3.12-slim")
     why = state.get("Error") or f"exit code {state.get('ExitCode')}"
     return RunnerError(f"The container of {name} does not run: {why}.", hint="starting again makes it run again")
 
@@ -128,12 +133,13 @@ class DockerProcess:
         while not self._is_over:
             await self.read()
         try:
-            async with asyncio.timeout(EXIT_TIMEOUT_S):
-                while (code := await asyncio.to_thread(self._exit_code)) is None:
-                    await asyncio.sleep(0.02)  # the stream ends just before the engine knows
+            for _ in range(EXIT_TRIES):
+                if (code := await asyncio.to_thread(self._exit_code)) is not None:
+                    return code
+                await asyncio.sleep(EXIT_POLL_S)  # the stream ends just before the engine knows
         except Exception:  # noqa: BLE001 - whatever it was, the engine can't be asked
             return -1
-        return code
+        return -1
 
     def close(self) -> None:
         """As `host.HostProcess.close`."""

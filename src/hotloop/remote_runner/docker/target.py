@@ -25,7 +25,7 @@ class DockerTarget:
         image: Its reference; empty with a Dockerfile.
         dockerfile: Built with its folder as the context; None with an image.
         name: The container's, for all projects that name it; empty for one of the user's and the project's own.
-        gpus: ``all``, how many, or ids with commas; empty for none.
+        gpus: As for ``docker run --gpus``: ``all``, how many, or ``device=0,1``; empty for none.
         host: The engine: ``unix://...``, ``tcp://...`` or ``ssh://...``; empty for the one that ``docker`` uses.
         python: The interpreter of hotloop's own environment in the container; empty for any.
     """
@@ -49,9 +49,9 @@ class DockerTarget:
         if self.name and not _NAME.fullmatch(self.name):
             msg = f"{self.name!r} can't be a container's name: 2 to 61 letters, digits and _ . - were expected."
             raise UsageError(msg, hint=_EXAMPLE)
-        if self.gpus and not re.fullmatch(r"all|[1-9]\d*|[\w-]+(,[\w-]+)*", self.gpus):
+        if self.gpus and not re.fullmatch(r"all|[1-9]\d*|device=[\w-]+(,[\w-]+)*", self.gpus):
             msg = f"gpus={self.gpus} was not understood."
-            raise UsageError(msg, hint="write gpus=all, a number such as gpus=2, or ids such as gpus=GPU-3a23,GPU-5f10")
+            raise UsageError(msg, hint="write gpus=all, a number such as gpus=2, or gpus=device=0,1")
 
     @property
     def shown(self) -> str:
@@ -72,7 +72,7 @@ def parse(address: str, *, host: str = "") -> DockerTarget:
     options = dict(parse_qsl(query, keep_blank_values=True))
     unknown = options.keys() - {"name", "gpus", "python"}
     if unknown:
-        msg = f"{address}: {sorted(unknown)[0]!r} is not an option of a Docker runner."
+        msg = f"{address}: {min(unknown)!r} is not an option of a Docker runner."
         raise UsageError(msg, hint="the options are: name, gpus, python")
     return DockerTarget(image=image, host=host, **options)
 

@@ -5,13 +5,18 @@ Standard library only, Python 3.8 or newer. It does what the client says, one st
 
 from __future__ import annotations
 
+import configparser
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.parse
+import urllib.request
 import zipfile
 
 TYPE_CHECKING = False
@@ -33,7 +38,9 @@ if TYPE_CHECKING:
 OLDEST_PYTHON = (3, 11)
 PYTHON_FOLDERS = ("/usr/local/bin", "/usr/bin", "/opt/conda/bin", "~/.local/bin", "~/miniconda3/bin")
 PIP_TIMEOUT_S = 180
+REGISTRY_TIMEOUT_S = 4
 UNUSED_DAYS = 60
+PIP_FILES = ("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 PROGRESS_S = 0.2
 
 
@@ -68,6 +75,7 @@ class Installer:
 
     def do_probe(self, python: str) -> dict[str, Any]:
         """Say what this machine is and has; an interpreter that is named is looked at as well."""
+        registry = Registry()
         folder = existing_parent(self._cache)
         disk = os.statvfs(folder)
         return {
@@ -82,6 +90,7 @@ class Installer:
             "own_python": [sys.executable, "%d.%d.%d" % sys.version_info[:3]],
             "uv": self._find_uv(),
             "gpu": gpu_name(),
+            "no_registry": registry.obstacle(),
         }
 
     def do_hold(self) -> dict[str, Any]:
@@ -214,6 +223,8 @@ class Installer:
         environ = dict(os.environ, **self._system_certificates)
         environ.setdefault("UV_CACHE_DIR", os.path.join(self._cache, "uv-cache"))
         environ.setdefault("UV_HTTP_RETRIES", "1")
+        if Registry.of_pip() and not Registry.of_uv():
+            environ["UV_DEFAULT_INDEX"] = Registry.of_pip()
         for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
             environ.pop(name, None)
         try:
@@ -242,6 +253,50 @@ class Installer:
             if time.monotonic() - said_s > PROGRESS_S:
                 said_s = time.monotonic()
                 self._channel.say("progress", what=what, done_bytes=total - self._channel.left, total_bytes=total)
+
+
+class Registry:
+    """Looks, while other things are done, whether the registry answers: uv would wait long for a network that is none."""
+
+    def __init__(self) -> None:
+        self._obstacle = "no answer within %d s" % REGISTRY_TIMEOUT_S
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def of_uv() -> str:
+        """Give what uv is told to use; ``?`` if a file says it."""
+        files = ("/etc/uv/uv.toml", "~/.config/uv/uv.toml")
+        named = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
+        return named or ("?" if any(os.path.exists(os.path.expanduser(file)) for file in files) else "")
+
+    @staticmethod
+    def of_pip() -> str:
+        """Give the index that pip is told to use: a mirror of the machine's owner, which uv does not ask for."""
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read([os.path.expanduser(file) for file in PIP_FILES])
+            configured = parser.get("global", "index-url", fallback="")
+        except (configparser.Error, UnicodeDecodeError):
+            configured = ""
+        return os.environ.get("PIP_INDEX_URL") or configured
+
+    def obstacle(self) -> str:
+        """Say why it can't be reached; empty if it can, or if that is for uv to find out."""
+        self._thread.join(REGISTRY_TIMEOUT_S)
+        return self._obstacle
+
+    def _look(self) -> None:
+        proxies = urllib.request.getproxies()
+        url = self.of_uv() or self.of_pip() or "https://pypi.org"
+        place = urllib.parse.urlsplit(proxies.get("https") or proxies.get("all") or url)
+        try:
+            if place.hostname and place.scheme in ("http", "https"):
+                port = place.port or (443 if place.scheme == "https" else 80)
+                socket.create_connection((place.hostname, port), REGISTRY_TIMEOUT_S).close()
+            self._obstacle = ""
+        except (OSError, ValueError) as error:
+            self._obstacle = "%s: %s" % (place.hostname, getattr(error, "strerror", None) or error)
 
 
 def find_pythons(cache: str, named: Iterable[str] = ()) -> list[list[str]]:
