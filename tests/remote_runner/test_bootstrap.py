@@ -147,7 +147,8 @@ def test_agent_of_another_version_retires(machine, tmp_path):
         text = (older / "hotloop/__init__.py").read_text()
         (older / "hotloop/__init__.py").write_text(text.replace(f'"{hotloop.__version__}"', '"0.0.1"'))
         command = [sys.executable, "-P", "-m", "hotloop.remote_runner.agent", "--state", str(machine.state)]
-        agent = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(older)})
+        environ = {**os.environ, "PYTHONPATH": str(older)}
+        agent = await asyncio.to_thread(subprocess.Popen, command, env=environ)
         try:
             await until(lambda: places.socket_path(machine.state).exists())
             assert (await machine.visit()).version == hotloop.__version__
@@ -340,19 +341,20 @@ def test_no_registry_on_either_side(tmp_path, monkeypatch):
     ],
 )
 def test_disk_that_hotloop_cannot_live_on(tmp_path, options, expected):
-    with mounted(tmp_path / "home", options) as home, pytest.raises(RunnerError, match=expected) as caught:
+    with mounted(tmp_path / "home", options) as home:
         machine = Machine(home)
-        machine.run(machine.way().dial())
+        with pytest.raises(RunnerError, match=expected) as caught:
+            machine.run(machine.way().dial())
 
     assert "cache = " in caught.value.hint
 
 
 @pytest.mark.parametrize("environ", [CERTIFICATES, NO_REGISTRY], ids=["from the registry", "from this machine"])
 def test_disk_that_fills_up_on_the_way(tmp_path, environ):
-    few = "size=400m,nr_inodes=150"
-    with mounted(tmp_path / "home", few) as home, pytest.raises(RunnerError, match="The disk of bare is full"):
+    with mounted(tmp_path / "home", "size=400m,nr_inodes=150") as home:
         machine = Machine(home, **environ)
-        machine.run(machine.way().dial())
+        with pytest.raises(RunnerError, match="The disk of bare is full"):
+            machine.run(machine.way().dial())
 
 
 def test_agent_that_does_not_start_is_quoted(machine):

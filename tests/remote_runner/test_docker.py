@@ -48,6 +48,11 @@ class Runner:
         return asyncio.run(asyncio.wait_for(main, 55))
 
 
+def saved(path, content):
+    digest = content_digest(content)
+    return Changeset(0, (Put(path, digest, len(content)),), {digest: content}, 0.0)
+
+
 @pytest.fixture
 def runner(docker_engine):
     return Runner(docker_engine, image=IMAGE, name="shared")
@@ -60,8 +65,7 @@ def test_container_serves_a_session(runner):
     async def main():
         async with connect(runner.way()) as session:
             info = await session.open(Path("/"), PROJECT)
-            digest = content_digest(b"x = 1\n")
-            await session.push(Changeset(0, (Put("app.py", digest, 6),), {digest: b"x = 1\n"}, 0.0))
+            await session.push(saved("app.py", b"x = 1\n"))
             there = runner.container.exec_run(["sh", "-c", f"read line < {info.workspace}/app.py; echo $line"])
             await session.end()
         return there.output
@@ -95,10 +99,7 @@ def test_container_that_dies_is_started_again(runner):
         async with connect(runner.way()) as session:
             await session.open(Path("/"), PROJECT)
             runner.container.kill()
-            async with asyncio.timeout(30):
-                while runner.container.status != "running":
-                    await asyncio.sleep(0.05)
-            await session.ping()
+            await session.push(saved("again.py", b"x = 2\n"))  # waits until there is an agent again
             await session.end()
 
     runner.run(main())

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docker import errors
+from docker.types import DeviceRequest
+from docker.utils import exclude_paths, parse_repository_tag
+
 from hotloop.errors import RunnerError
 from hotloop.remote_runner.docker import engine
 from hotloop.remote_runner.docker.host import stopped
@@ -55,8 +59,6 @@ def ensure(client: DockerClient, target: DockerTarget, project: Path | None, say
     Raises:
         RunnerError: The engine refuses, or the container does not stay up.
     """
-    import docker
-
     name = container_name(target, project)
     address = client.api.base_url
     try:
@@ -72,7 +74,7 @@ def ensure(client: DockerClient, target: DockerTarget, project: Path | None, say
         if container.status != "running":
             container.start()
         container.reload()
-    except docker.errors.DockerException as error:
+    except errors.DockerException as error:
         raise engine.translate(error, target.image or str(target.dockerfile), address) from error
     if not container.attrs["State"]["Running"]:
         raise stopped(target.shown, container.attrs["State"])
@@ -88,8 +90,6 @@ def remove(client: DockerClient, target: DockerTarget, project: Path | None) -> 
     Raises:
         RunnerError: The engine refuses.
     """
-    import docker
-
     name = container_name(target, project)
     try:
         container = _find(client, name)
@@ -97,17 +97,15 @@ def remove(client: DockerClient, target: DockerTarget, project: Path | None) -> 
             return False
         container.stop(timeout=STOP_TIMEOUT_S)
         container.remove(force=True)
-    except docker.errors.DockerException as error:
+    except errors.DockerException as error:
         raise engine.translate(error, name, client.api.base_url) from error
     return True
 
 
 def _find(client: DockerClient, name: str) -> Any:
-    import docker
-
     try:
         return client.containers.get(name)
-    except docker.errors.NotFound:
+    except errors.NotFound:
         return None
 
 
@@ -117,26 +115,22 @@ def _gpus_of(container: Any) -> str:
 
 def _image(client: DockerClient, target: DockerTarget, say: Say) -> str:
     """Give the image's id; it is built or pulled if need be. What is there already is taken: no registry is asked."""
-    import docker
-
     if target.dockerfile is not None:
         return _build(client, target.dockerfile, say)
     try:
-        return client.images.get(target.image).id
-    except docker.errors.ImageNotFound:
+        return str(client.images.get(target.image).id)
+    except errors.ImageNotFound:
         _pull(client, target.image, say)
-        return client.images.get(target.image).id
+        return str(client.images.get(target.image).id)
 
 
 def _pull(client: DockerClient, image: str, say: Say) -> None:
-    import docker
-
-    repository, tag = docker.utils.parse_repository_tag(image)
+    repository, tag = parse_repository_tag(image)
     layers: dict[str, tuple[int, int]] = {}
     say(f"pulling {image}", 0, 0)
     try:
         lines = client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)
-    except docker.errors.APIError as error:
+    except errors.APIError as error:
         raise _not_pulled(image, str(error.explanation)) from error
     for line in lines:
         if "error" in line:
@@ -158,22 +152,18 @@ def _build(client: DockerClient, dockerfile: Path, say: Say) -> str:
     image, _ = client.images.build(
         fileobj=_context(dockerfile), custom_context=True, dockerfile=dockerfile.name, rm=True, forcerm=True
     )
-    return image.id
+    return str(image.id)
 
 
 def _context(dockerfile: Path) -> io.BytesIO:
     """Pack the Dockerfile's folder, without what ``.dockerignore`` names."""
-    import docker
-
     root = dockerfile.parent
     ignore = root / ".dockerignore"
     rules = [line.strip() for line in ignore.read_text().splitlines()] if ignore.exists() else []
     rules = [line for line in rules if line and not line.startswith("#")]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in sorted(
-            docker.utils.exclude_paths(str(root), [*rules, ".git", ".venv"], dockerfile=dockerfile.name)
-        ):
+        for name in sorted(exclude_paths(str(root), [*rules, ".git", ".venv"], dockerfile=dockerfile.name)):
             archive.add(root / name, arcname=name, recursive=False)
     buffer.seek(0)
     return buffer
@@ -202,11 +192,9 @@ def _make(client: DockerClient, target: DockerTarget, name: str, image_id: str, 
 
 
 def _device_requests(gpus: str) -> list[Any]:
-    import docker
-
     if not gpus:
         return []
     if gpus == "all" or gpus.isdigit():
         count = -1 if gpus == "all" else int(gpus)
-        return [docker.types.DeviceRequest(count=count, capabilities=[["gpu"]])]
-    return [docker.types.DeviceRequest(device_ids=gpus.removeprefix("device=").split(","), capabilities=[["gpu"]])]
+        return [DeviceRequest(count=count, capabilities=[["gpu"]])]
+    return [DeviceRequest(device_ids=gpus.removeprefix("device=").split(","), capabilities=[["gpu"]])]

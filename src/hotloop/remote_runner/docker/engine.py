@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import requests
+from docker import DockerClient, errors
+from docker.context import ContextAPI
 
 from hotloop.errors import HotloopError, RunnerError, UsageError
 from hotloop.remote_runner.docker.target import engine_of
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 TIMEOUT_S = 60
 SSH_TIMEOUT_S = 20.0
@@ -24,15 +25,12 @@ def address_of(host: str) -> str:
     Raises:
         UsageError: It can't be spoken to.
     """
-    import docker
-    from docker.context import ContextAPI
-
     named = host or os.environ.get("DOCKER_HOST", "")
     if not named:
         try:
             context = ContextAPI.get_current_context()
             named = context.Host if context is not None else ""
-        except (docker.errors.DockerException, OSError, ValueError, KeyError):
+        except (errors.DockerException, OSError, ValueError, KeyError):
             named = ""
     address = engine_of((named or "unix:///var/run/docker.sock").replace("http+unix://", "unix://"))
     if address.partition("://")[0] not in {"unix", "tcp", "ssh"} or os.environ.get("DOCKER_TLS_VERIFY"):
@@ -47,10 +45,8 @@ def connect(address: str) -> DockerClient:
     Raises:
         RunnerError: It does not answer; says where it was looked for and what to do.
     """
-    import docker
-
     try:
-        client = docker.DockerClient(
+        client = DockerClient(
             base_url=address, timeout=TIMEOUT_S, version="auto", use_ssh_client=address.startswith("ssh://")
         )
     except Exception as error:
@@ -60,14 +56,11 @@ def connect(address: str) -> DockerClient:
 
 def translate(error: Exception, what: str, address: str = "") -> HotloopError:
     """Make an error for people of one of the SDK's."""
-    import docker
-    import requests
-
-    if isinstance(error, docker.errors.BuildError):
+    if isinstance(error, errors.BuildError):
         lines = [str(part.get("stream", part.get("error", ""))).strip() for part in error.build_log]
         said = " ".join([*filter(None, lines)][-2:]) or str(error)
         return RunnerError(f"{what} can't be built: {said}", hint="correct the Dockerfile, then start again")
-    if isinstance(error, docker.errors.APIError):
+    if isinstance(error, errors.APIError):
         return RunnerError(
             f"Docker refused {what}: {error.explanation or error}", hint=_hint_of(str(error.explanation))
         )

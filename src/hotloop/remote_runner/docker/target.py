@@ -74,7 +74,7 @@ def parse(address: str, *, host: str = "") -> DockerTarget:
     if unknown:
         msg = f"{address}: {min(unknown)!r} is not an option of a Docker runner."
         raise UsageError(msg, hint="the options are: name, gpus, python")
-    return DockerTarget(image=image, host=host, **options)
+    return DockerTarget(image, None, options.get("name", ""), options.get("gpus", ""), host, options.get("python", ""))
 
 
 def container_name(target: DockerTarget, project: Path | None) -> str:
