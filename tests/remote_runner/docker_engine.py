@@ -4,7 +4,9 @@ No registry is needed. The engine's rules for packets stay in its namespace; thi
 """
 
 import contextlib
+import hashlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -103,22 +105,21 @@ def missing():
     return f"{', '.join(absent)} not found: apt-get install docker.io iptables" if absent else None
 
 
-def make_root(root, *, with_python):
-    """Fill a folder with what an image needs: a shell, and this machine's Python or a few tools."""
+def make_root(root):
+    """Fill a folder with what an image needs: a shell, a few tools and this machine's Python."""
     for folder in ("bin", "usr/bin", "etc", "tmp", "dev", "proc", "sys", "root", "lib64"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
     binaries = {"/bin/sh": shutil.which("dash") or "/bin/sh"}
     binaries |= {f"/usr/bin/{tool}": shutil.which(tool) for tool in SHELL_TOOLS}
     linked = list(binaries.values())
-    if with_python:
-        prefix = Path(sys.base_prefix)
-        for part in ("bin", "lib"):
-            ignore = lambda _, names: [name for name in names if name in LEFT_OUT or name.endswith(".a")]  # noqa: E731
-            shutil.copytree(prefix / part, root / prefix.relative_to("/") / part, symlinks=True, ignore=ignore)
-        (root / "usr/bin/python3").symlink_to(prefix / "bin/python3")
-        linked += [str(path) for path in (prefix / "lib").rglob("lib-dynload/*.so")]
-        linked += [str(path) for path in (prefix / "lib").glob("libpython*.so*")] + [str(prefix / "bin/python3")]
+    prefix = Path(sys.base_prefix)
+    for part in ("bin", "lib"):
+        ignore = lambda _, names: [name for name in names if name in LEFT_OUT or name.endswith(".a")]  # noqa: E731
+        shutil.copytree(prefix / part, root / prefix.relative_to("/") / part, symlinks=True, ignore=ignore)
+    (root / "usr/bin/python3").symlink_to(prefix / "bin/python3")
+    linked += [str(path) for path in (prefix / "lib").rglob("lib-dynload/*.so")]
+    linked += [str(path) for path in (prefix / "lib").glob("libpython*.so*")] + [str(prefix / "bin/python3")]
     for place, source in binaries.items():
         shutil.copy(source, root / place.lstrip("/"))
     for library in _libraries_of(linked):
@@ -128,6 +129,27 @@ def make_root(root, *, with_python):
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\ndev:x:1234:1234:dev:/home/dev:/bin/sh\n")
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
     return root
+
+
+def take_python_out(root):
+    """Leave no Python in an image's folder but an archive that uv can install, with a list of downloads that names it."""
+    prefix = root / Path(sys.base_prefix).relative_to("/")
+    (root / "mirror").mkdir()
+    archive = root / "mirror/python.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
+        packed.add(prefix, arcname="python")
+    for library in (prefix / "lib").glob("libpython*.so.*"):  # this one is linked to where it was; uv's own are not
+        shutil.copy(library, next(root.rglob("libc.so.6")).parent)
+    shutil.rmtree(prefix)
+    (root / "usr/bin/python3").unlink()
+    version = sys.version_info
+    entry = {
+        "name": "cpython", "arch": {"family": os.uname().machine, "variant": None}, "os": "linux", "libc": "gnu",
+        "major": version.major, "minor": version.minor, "patch": version.micro, "prerelease": "", "variant": None,
+        "build": "20260101", "url": "file:///mirror/python.tar.gz",
+        "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    (root / "mirror/downloads.json").write_text(json.dumps({"cpython": entry}))
 
 
 def _libraries_of(files):
@@ -146,7 +168,7 @@ def docker_engine(tmp_path_factory):
     engine = Engine(tmp_path_factory.mktemp("docker"))
     try:
         engine.start()
-        engine.take_image(IMAGE, make_root(tmp_path_factory.mktemp("image"), with_python=True))
+        engine.take_image(IMAGE, make_root(tmp_path_factory.mktemp("image")))
         yield engine
     finally:
         engine.stop()

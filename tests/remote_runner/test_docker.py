@@ -17,7 +17,7 @@ from hotloop.remote_runner.docker import container, engine
 from hotloop.remote_runner.docker.host import DockerHost, stopped
 from hotloop.remote_runner.docker.target import DockerTarget, container_name, parse
 from hotloop.remote_runner.docker.way import docker_way, stop
-from tests.remote_runner.docker_engine import BARE_IMAGE, IMAGE, make_root
+from tests.remote_runner.docker_engine import BARE_IMAGE, IMAGE, make_root, take_python_out
 
 PROJECT = "abcdef0123"
 pytestmark = pytest.mark.usefixtures("fetched")
@@ -128,6 +128,22 @@ def test_changed_dockerfile_makes_another_container(docker_engine, tmp_path):
     assert docker_engine.client.containers.get(other.id).exec_run(["sh", "-c", "echo $FLAVOUR"]).output == b"lemon\n"
 
 
+def test_reconnect_keeps_the_container_though_its_dockerfile_changed(docker_engine, tmp_path):
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\n")
+    runner = Runner(docker_engine, dockerfile=tmp_path / "Dockerfile", name="kept")
+
+    async def main():
+        way = runner.way()
+        await way.dial()
+        first = runner.container.id
+        (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nENV FLAVOUR=lemon\n")
+        await way.dial()
+        await way.close()
+        return first
+
+    assert runner.run(main()) == runner.container.id
+
+
 # --- commands
 
 
@@ -224,16 +240,41 @@ def test_image_without_a_shell(docker_engine, tmp_path):
     assert "has no sh" in caught.value.message
 
 
-def test_image_without_python(docker_engine, tmp_path):
-    docker_engine.take_image(BARE_IMAGE, make_root(tmp_path, with_python=False))
-    runner = Runner(docker_engine, image=BARE_IMAGE)
+@pytest.fixture(scope="module")
+def bare_image(docker_engine, tmp_path_factory):
+    """An image without Python; there is an archive of one that uv can be told of."""
+    root = make_root(tmp_path_factory.mktemp("bare"))
+    take_python_out(root)
+    docker_engine.take_image(BARE_IMAGE, root)
+    return BARE_IMAGE
+
+
+def test_image_without_python(docker_engine, bare_image):
+    runner = Runner(docker_engine, image=bare_image)
 
     with pytest.raises(
-        RunnerError, match=r"has no Python that hotloop can use: it has none \(x86_64 .*, and uv can't"
+        RunnerError, match=r"no Python that hotloop can use: it has none \(.*\), and uv can't fetch"
     ) as caught:
         runner.run(runner.way().dial())
 
     assert "install Python 3.11" in caught.value.hint
+
+
+def test_uv_brings_a_python_where_there_is_none(docker_engine, bare_image, tmp_path):
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {bare_image}\nENV UV_PYTHON_DOWNLOADS_JSON_URL=/mirror/downloads.json\n"
+    )
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    runner = Runner(docker_engine, dockerfile=tmp_path / "Dockerfile", python=version)
+
+    async def main():
+        await runner.visit()
+        runner.phases.clear()
+        await runner.visit()
+
+    runner.run(main())
+
+    assert [text for _, text in runner.phases] == ["", "building Dockerfile", ""]
 
 
 def test_dockerfile_that_does_not_build(docker_engine, tmp_path):

@@ -71,14 +71,26 @@ def ensure(client: DockerClient, target: DockerTarget, project: Path | None, say
         if container is None:
             say("making the container", 0, 0)
             container = _make(client, target, name, image_id, project)
-        if container.status != "running":
-            container.start()
-        container.reload()
+        _start(container)
     except errors.DockerException as error:
         raise engine.translate(error, target.image or str(target.dockerfile), address) from error
-    if not container.attrs["State"]["Running"]:
-        raise stopped(target.shown, container.attrs["State"])
-    return Kept(container.id, name)
+    return _checked(container, target)
+
+
+def again(client: DockerClient, target: DockerTarget, kept: Kept) -> Kept | None:
+    """Have a container that was made before run, whatever became of its image; None if it is gone.
+
+    Raises:
+        RunnerError: The engine refuses, or the container does not stay up.
+    """
+    try:
+        container = client.containers.get(kept.id)
+        _start(container)
+    except errors.NotFound:
+        return None
+    except errors.DockerException as error:
+        raise engine.translate(error, kept.name, client.api.base_url) from error
+    return _checked(container, target)
 
 
 def remove(client: DockerClient, target: DockerTarget, project: Path | None) -> bool:
@@ -100,6 +112,18 @@ def remove(client: DockerClient, target: DockerTarget, project: Path | None) -> 
     except errors.DockerException as error:
         raise engine.translate(error, name, client.api.base_url) from error
     return True
+
+
+def _start(container: Any) -> None:
+    if container.status != "running":
+        container.start()
+    container.reload()
+
+
+def _checked(container: Any, target: DockerTarget) -> Kept:
+    if not container.attrs["State"]["Running"]:
+        raise stopped(target.shown, container.attrs["State"])
+    return Kept(container.id, container.name)
 
 
 def _find(client: DockerClient, name: str) -> Any:

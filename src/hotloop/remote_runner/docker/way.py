@@ -39,6 +39,7 @@ def docker_way(
     address = engine.address_of(target.host)
     name = container_name(target, project)
     making = asyncio.Lock()
+    kept: list[container.Kept] = []  # the one that this way made or found: a cut is no reason to build anew
 
     def say(text: str, done_bytes: int, total_bytes: int) -> None:
         report(Progress(target.shown, Phase.INSTALLING, text, done_bytes, total_bytes))
@@ -46,7 +47,9 @@ def docker_way(
     def ensure() -> tuple[DockerClient, str]:
         client = engine.connect(address)
         try:
-            return client, container.ensure(client, target, project, say).id
+            found = container.again(client, target, kept[-1]) if kept else None
+            kept.append(found or container.ensure(client, target, project, say))
+            return client, kept[-1].id
         except BaseException:
             client.close()
             raise
