@@ -5,18 +5,24 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import hotloop
 from hotloop.changes import Changeset, Put, content_digest
+from hotloop.config import AppLocation
+from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.ignore import Ignore
+from hotloop.devloop.index import Index
 from hotloop.errors import RunnerError, UsageError
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.docker import container, engine
 from hotloop.remote_runner.docker.host import DockerHost, stopped
 from hotloop.remote_runner.docker.target import DockerTarget, container_name, parse
 from hotloop.remote_runner.docker.way import docker_way, stop
+from hotloop.remote_runner.environment import UserPython
 from tests.remote_runner.docker_engine import BARE_IMAGE, IMAGE, make_root, take_python_out
 
 PROJECT = "abcdef0123"
@@ -105,11 +111,20 @@ def test_container_that_dies_is_started_again(runner):
     runner.run(main())
 
 
-def test_user_of_the_image_owns_the_volumes(docker_engine, tmp_path):
+def test_user_of_the_image_owns_the_volumes_and_a_reconnect_keeps_the_container(docker_engine, tmp_path):
     (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nUSER dev\n")
     runner = Runner(docker_engine, dockerfile=tmp_path / "Dockerfile", name="of-dev")
 
-    assert runner.run(runner.visit()).version == hotloop.__version__
+    async def main():
+        way = runner.way()
+        await way.dial()
+        first = runner.container.id
+        (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nUSER dev\nENV FLAVOUR=lemon\n")
+        await way.dial()
+        await way.close()
+        return first
+
+    assert runner.run(main()) == runner.container.id
 
 
 def test_changed_dockerfile_makes_another_container(docker_engine, tmp_path):
@@ -128,20 +143,54 @@ def test_changed_dockerfile_makes_another_container(docker_engine, tmp_path):
     assert docker_engine.client.containers.get(other.id).exec_run(["sh", "-c", "echo $FLAVOUR"]).output == b"lemon\n"
 
 
-def test_reconnect_keeps_the_container_though_its_dockerfile_changed(docker_engine, tmp_path):
-    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\n")
-    runner = Runner(docker_engine, dockerfile=tmp_path / "Dockerfile", name="kept")
+APP = """
+import hotloop
+
+app = hotloop.App("greeter")
+
+
+@app.endpoint
+def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@app.probe
+def greets(client):
+    return client.greet(name="you")
+"""
+
+
+def test_saves_are_served_in_the_container(runner, tmp_path):
+    file = tmp_path / "app.py"
+    file.write_text(APP)
+    said = []
+
+    async def outcome_of(number):
+        deadline_s = time.monotonic() + 40
+        while True:
+            done = [event for event in said if event.kind == "iteration_finished"]
+            if len(done) > number:
+                return done[number].iteration.outcome
+            assert time.monotonic() < deadline_s, said[-3:]
+            await asyncio.sleep(0.02)
 
     async def main():
-        way = runner.way()
-        await way.dial()
-        first = runner.container.id
-        (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nENV FLAVOUR=lemon\n")
-        await way.dial()
-        await way.close()
-        return first
+        python = UserPython(Path("/usr/bin/python3"), "3.11", "the image")
+        options = ServeOptions(tmp_path, AppLocation("app.py", "app"), python, "127.0.0.1", 0, False, "fedcba9876")
+        ignore = Ignore(tmp_path)
+        async with connect(runner.way()) as session:
+            loop = Engine(options, session, Index(tmp_path, ignore), ignore, [said.append])
+            running = asyncio.create_task(loop.run())
+            assert await outcome_of(0) == "ok"
+            file.write_text(APP.replace("hello", "good day"))
+            assert await outcome_of(1) == "ok"
+            loop.stop("", 0)
+            await running
 
-    assert runner.run(main()) == runner.container.id
+    runner.run(main())
+
+    probes = [event for event in said if event.kind == "probe_finished"]
+    assert ["hello you" in repr(probes[0]), "good day you" in repr(probes[-1])] == [True, True]
 
 
 # --- commands
