@@ -22,7 +22,7 @@ from hotloop.remote_runner.bootstrap.failures import Failure, Kind, explain, exp
 from hotloop.remote_runner.bootstrap.install import Bridge
 from hotloop.remote_runner.bootstrap.on_host import bridge as on_host
 from hotloop.remote_runner.bootstrap.plan import choose_python
-from hotloop.remote_runner.bootstrap.request import Options, make_request, program_text
+from hotloop.remote_runner.bootstrap.request import Options, make_request, program_text, wanted_name
 from hotloop.remote_runner.bootstrap.source import own_source
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.hosted_way import pump
@@ -38,8 +38,16 @@ def warm_cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runner-cache")
     home = tmp_path_factory.mktemp("first-home")
     machine = Machine(home, cache=folder)
-    machine.run(machine.visit())
+
+    async def both_lanes():
+        way = machine.way()
+        await asyncio.gather(way.dial(0), way.dial(1))
+        await way.close()
+        await machine.visit()
+
+    machine.run(both_lanes())
     assert ("installing", "hotloop's packages") in machine.phases
+    assert len(list(folder.glob("agents/*"))) == 1
     assert not [text for _, text in machine.phases if "from this machine" in text]
     return folder
 
@@ -211,6 +219,17 @@ def test_oldest_python_starts_it(tmp_path, warm_cache):
     (tmp_path / "home").mkdir()
 
     assert machine.run(machine.visit()).version == hotloop.__version__
+
+
+def test_python_that_was_named_is_taken(machine):
+    (machine.home / "own").mkdir(parents=True)
+    (machine.home / "own/py").symlink_to(sys.executable)
+    machine.options = dataclasses.replace(machine.options, python="~/own/py")
+
+    machine.run(machine.visit())
+
+    folder = next(Path(machine.options.cache).glob(f"agents/{wanted_name('~/own/py')}-*"))
+    assert f"version_info = {'.'.join(map(str, sys.version_info[:3]))}" in (folder / "pyvenv.cfg").read_text()
 
 
 @pytest.mark.parametrize("text", ["exit 97", "exit 127"], ids=["too old", "a shim that leads nowhere"])

@@ -110,7 +110,7 @@ class Installation:
         packages.uv_platform(host["platform"], host["glibc"])
 
     async def _python(self) -> tuple[str, str]:
-        found = choose_python(self._host["pythons"], self._options.python)
+        found = choose_python(self._host["pythons"], self._host["wanted_python"])
         if found is not None:
             return found
         self._say("Python")

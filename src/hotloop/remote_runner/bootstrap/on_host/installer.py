@@ -76,6 +76,9 @@ class Installer:
     def do_probe(self, python: str) -> dict[str, Any]:
         """Say what this machine is and has; an interpreter that is named is looked at as well."""
         registry = Registry()
+        wanted = os.path.expanduser(python)
+        if wanted and not wanted[0].isdigit() and os.sep not in wanted:
+            wanted = shutil.which(wanted) or wanted
         folder = existing_parent(self._cache)
         disk = os.statvfs(folder)
         return {
@@ -86,7 +89,8 @@ class Installer:
             "free_bytes": disk.f_bavail * disk.f_frsize,
             "is_writable": os.access(folder, os.W_OK | os.X_OK),
             "is_noexec": bool(disk.f_flag & os.ST_NOEXEC),
-            "pythons": find_pythons(self._cache, [python] if os.sep in python else []),
+            "wanted_python": wanted,
+            "pythons": find_pythons(self._cache, [wanted] if os.sep in wanted else []),
             "own_python": [sys.executable, "%d.%d.%d" % sys.version_info[:3]],
             "uv": self._find_uv(),
             "gpu": gpu_name(),
@@ -182,6 +186,10 @@ class Installer:
             is_old = time.time() - os.lstat(path).st_mtime > UNUSED_DAYS * 86400
             if name.startswith(".new-") or is_old:
                 shutil.rmtree(path, ignore_errors=True)
+        for name in os.listdir(self._cache):
+            path = os.path.join(self._cache, name)
+            if name.startswith("bridge-") and time.time() - os.lstat(path).st_mtime > UNUSED_DAYS * 86400:
+                os.unlink(path)  # whoever still wants it brings it again
 
     def _site_packages(self) -> str:
         lib = os.path.join(self._folder, "lib")
