@@ -35,7 +35,7 @@ class Sample:
 
     def error_s(self, now_s: float) -> float:
         """How far `offset_s` may be off at a time."""
-        return (self.received_s - self.sent_s) / 2 + MAX_DRIFT_RATIO * abs(now_s - self.received_s)
+        return (self.received_s - self.sent_s) / 2 + MAX_DRIFT_RATIO * abs(now_s - self.sent_s)
 
 
 class Offset:
