@@ -16,6 +16,7 @@ from hotloop.cli.demo import demo
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.run import run
+from hotloop.cli.runner import runner
 from hotloop.cli.serve import serve
 from hotloop.cli.stats import stats
 from hotloop.cli.status import status
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 for command in (new, serve, run, attach, status, stop, pin, bench, stats, sync, demo, version):
     app.command()(command)
+app.add_typer(runner, name="runner")
 
 
 @app.callback()

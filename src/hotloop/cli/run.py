@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from hotloop.cli.on import On
 from hotloop.cli.serve import App, GrpcPort, Host, Json, Port, Project, Python, Replicas
 
 
@@ -17,12 +18,13 @@ def run(
     port: Port = None,
     grpc_port: GrpcPort = None,
     replicas: Replicas = None,
+    on: On = None,
     json: Json = False,
 ) -> None:
     """Serve the app as it is now, until Ctrl-C. Saves change nothing."""
     from hotloop.cli.serving import Choice, serve
 
     choice = Choice(
-        path, app, python, host, port, grpc_port=grpc_port, is_json=json, is_watching=False, replicas=replicas
+        path, app, python, host, port, grpc_port=grpc_port, is_json=json, is_watching=False, replicas=replicas, on=on
     )
     raise typer.Exit(serve(choice))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hotloop.cli.on import On
+
 Project = Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")]
 App = Annotated[
     str | None, typer.Option("--app", metavar="FILE[:NAME]", help="The app, if the project has more than one.")
@@ -41,6 +43,7 @@ def serve(
     port: Port = None,
     grpc_port: GrpcPort = None,
     replicas: Replicas = None,
+    on: On = None,
     json: Json = False,
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
@@ -82,5 +85,6 @@ def serve(
         bench_data=bench_data,
         bench_duration_s=bench_duration,
         replicas=replicas,
+        on=on,
     )
     raise typer.Exit(serve(choice))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hotloop import config
 from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
+from hotloop.cli.on import runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
 from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
@@ -24,7 +25,6 @@ from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect
-from hotloop.remote_runner.local import LocalWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,7 @@ class Choice:
     bench_data: str = ""
     bench_duration_s: float = DURATION_S
     replicas: int | None = None
+    on: str | None = None
     is_taking: bool = False
     is_detaching: bool = False
 
@@ -88,6 +89,7 @@ def resolve(choice: Choice) -> ServeOptions:
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
+    runner = runner_for(project, choice.on)
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
     return ServeOptions(
@@ -107,6 +109,7 @@ def resolve(choice: Choice) -> ServeOptions:
         bench_data=choice.bench_data,
         bench_duration_s=choice.bench_duration_s,
         replicas=choice.replicas or settings.replicas or 0,
+        runner=runner.name,
         is_taking=choice.is_taking,
         is_detaching=choice.is_detaching,
         idle_timeout_s=settings.idle_timeout_s or 0,
@@ -145,7 +148,7 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
-    async with connect(LocalWay(state)) as agent:
+    async with connect(way_for(options.project, choice.on)) as agent:
         engine = Engine(options, agent, index, ignore, [sink])
         if isinstance(sink, JsonLines):
             sink.on_gone = _stopper(engine)

@@ -60,6 +60,7 @@ class ServeOptions:
         bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
         bench_duration_s: How long it is sent.
         replicas: How many workers serve at a time; 0 for as many as the app says.
+        runner: The name of where it runs.
         is_taking: Take the session from another client that holds it.
         is_detaching: Leave it running after the first outcome.
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
@@ -81,6 +82,7 @@ class ServeOptions:
     bench_data: str = ""
     bench_duration_s: float = DURATION_S
     replicas: int = 0
+    runner: str = "local"
     is_taking: bool = False
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
@@ -253,7 +255,7 @@ class Engine:
                 time.monotonic(),
                 options.app.option,
                 str(options.project),
-                "local",
+                options.runner,
                 f"{options.python.version} ({options.python.source})",
                 self._index.num_files,
             )
