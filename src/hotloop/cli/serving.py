@@ -90,10 +90,11 @@ def resolve(choice: Choice) -> ServeOptions:
     _check_apart(port, grpc_port)
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
+    is_managed = settings.environment == "managed" and choice.python is None
     return ServeOptions(
         project=project,
         app=location,
-        python=environment.find_python(project, choice.python or settings.python),
+        python=None if is_managed else environment.find_python(project, choice.python or settings.python),
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
         port_is_fixed=bool(port),
@@ -253,6 +254,8 @@ async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
 
 async def _say_missing(engine: Engine, options: ServeOptions) -> None:
     """Name what the app declares and its environment lacks, with the command that installs it."""
+    if options.python is None:
+        return
     declared = environment.declared_packages(options.project / options.app.file)
     wanted = (*declared.packages, *declared.data_packages)
     try:

@@ -84,6 +84,7 @@ class Commands:
         """Run a command until it ends; cancelled, it is killed with all that it started.
 
         Args:
+            command: The program and its arguments.
             folder: Where it runs: uv reads its settings from the pyproject.toml there.
             lock_fd: A lock that is held as long as the command lives, even if this process is killed; -1 for none.
             on_line: Called with each line of its stderr.
@@ -121,7 +122,12 @@ class Commands:
         return output
 
     def _start(
-        self, command: list[str], folder: Path, lock_fd: int, on_output: Callable[[str], None], on_error: Callable[[str], None]
+        self,
+        command: list[str],
+        folder: Path,
+        lock_fd: int,
+        on_output: Callable[[str], None],
+        on_error: Callable[[str], None],
     ) -> tuple[LineReader, LineReader]:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()

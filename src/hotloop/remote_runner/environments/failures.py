@@ -17,13 +17,21 @@ from hotloop.remote_runner.environments.requirements import Requirement
 MAX_CAUSE_LINES = 8
 MAX_BUILD_LINES = 12
 
-_LABEL = re.compile(r"^\s*(?:(?:error|cause|Caused by)\s*:|[×x✗]\s|[├╰]─▶)\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^\s*(?:(?:error|cause|Caused by)\s*:|[\u00d7x✗]\s|[├╰]─▶)\s*", re.IGNORECASE)
 _HINT = re.compile(r"^\s*(?:[├╰]─▶\s*)?hint\s*:\s*", re.IGNORECASE)
 _FRAME = re.compile(r"^\s*│\s?")
 _WARNING = re.compile(r"^\s*(?:warning|DEBUG|TRACE)\s*:", re.IGNORECASE)
 _NAMED = re.compile(r"`([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:[=<>!~@][^`]*)?`")
 
-_NO_NETWORK = ("error sending request", "dns error", "Connection refused", "operation timed out", "Failed to fetch", "network is unreachable", "tunnel error")
+_NO_NETWORK = (
+    "error sending request",
+    "dns error",
+    "Connection refused",
+    "operation timed out",
+    "Failed to fetch",
+    "network is unreachable",
+    "tunnel error",
+)
 
 
 def problem_of(lines: Sequence[str], request: Request, exit_code: int) -> Problem:
@@ -31,6 +39,7 @@ def problem_of(lines: Sequence[str], request: Request, exit_code: int) -> Proble
 
     Args:
         lines: What it printed on stderr, oldest first.
+        request: What it was to do.
         exit_code: Negative for a signal.
     """
     causes, hints = _said(lines)
@@ -54,13 +63,26 @@ def _classified(text: str, request: Request, exit_code: int) -> tuple[str, str]:
     if "require hashes" in text or "--require-hashes" in text:
         return "HashMismatch", f"give each requirement of {request.source} a hash, and each of what it needs"
     if "No interpreter found" in text or "No download found" in text or ("Failed to install cpython" in text):
-        return "NoSuchPython", f"Python {request.python} is not on the runner and could not be downloaded; ask for another"
-    if "Failed to build" in text or "build backend" in text or "Failed to resolve requirements from `build-system" in text:
+        return (
+            "NoSuchPython",
+            f"Python {request.python} is not on the runner and could not be downloaded; ask for another",
+        )
+    if (
+        "Failed to build" in text
+        or "build backend" in text
+        or "Failed to resolve requirements from `build-system" in text
+    ):
         return "BuildFailed", "install what its build needs on the runner, or ask for a version that has a wheel"
     if any(each.lower() in text.lower() for each in _NO_NETWORK):
-        return "NoRegistry", "the runner can't reach the index: check its network or proxy, or name a mirror with UV_DEFAULT_INDEX"
+        return (
+            "NoRegistry",
+            "the runner can't reach the index: check its network or proxy, or name a mirror with UV_DEFAULT_INDEX",
+        )
     if "401 Unauthorized" in text or "403 Forbidden" in text:
-        return "NoRegistry", "the index wants credentials: set them for the runner, such as UV_INDEX_NAME_USERNAME and _PASSWORD"
+        return (
+            "NoRegistry",
+            "the index wants credentials: set them for the runner, such as UV_INDEX_NAME_USERNAME and _PASSWORD",
+        )
     if "matching platform tag" in text or "no wheels with a matching" in text or "matching Python" in text:
         return "NoWheels", ""
     if "No solution found" in text or "unsatisfiable" in text:
@@ -68,7 +90,10 @@ def _classified(text: str, request: Request, exit_code: int) -> tuple[str, str]:
     if "parse" in text and "requirement" in text.lower():
         return "BadRequirement", ""
     if "Permission denied" in text or "os error 13" in text:
-        return "NotWritable", "let the runner's user write there, or set HOTLOOP_STATE_DIR or UV_CACHE_DIR to where it may"
+        return (
+            "NotWritable",
+            "let the runner's user write there, or set HOTLOOP_STATE_DIR or UV_CACHE_DIR to where it may",
+        )
     if exit_code < 0:
         return "Killed", "the runner may be out of memory; the next save tries again"
     return "EnvironmentFailed", ""
@@ -97,7 +122,7 @@ def _said(lines: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _explanation(causes: list[str]) -> str:
-    """uv's own words, a sentence a line, without the headline that says only that there is no solution."""
+    """The words of uv, a sentence a line, without the headline that says only that there is no solution."""
     told = [each for each in causes if not each.startswith("No solution found")]
     text = " ".join(told) or " ".join(causes)
     sentences = re.split(r"(?<=\.) (?=And |Because |So )", text)
@@ -124,13 +149,21 @@ def _blamed(text: str, request: Request) -> list[Requirement]:
     asked = [*request.requirements, *request.data_packages]
     found = [each for each in asked if _normal(requirement_name(each.text)) in words]
     required = re.search(r"you require (.*)", text)
-    named = {_normal(each) for each in re.findall(r"[A-Za-z0-9][A-Za-z0-9._-]*", required[1])} if required else set[str]()
+    named = (
+        {_normal(each) for each in re.findall(r"[A-Za-z0-9][A-Za-z0-9._-]*", required[1])} if required else set[str]()
+    )
     direct = [each for each in found if _normal(requirement_name(each.text)) in named]
     return (direct or found)[:2]
 
 
 def _frame(blamed: Requirement) -> Frame:
-    return Frame(blamed.file, blamed.line, "packages" if blamed.file.endswith(".py") else "requirements", blamed.text, is_project=True)
+    return Frame(
+        blamed.file,
+        blamed.line,
+        "packages" if blamed.file.endswith(".py") else "requirements",
+        blamed.text,
+        is_project=True,
+    )
 
 
 def _normal(name: str) -> str:

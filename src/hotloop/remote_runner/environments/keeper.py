@@ -78,7 +78,7 @@ class Keeper:
         self._spec: Spec | None = None
         self._current: Made | None = None
         self._request: Request | None = None  # what the current one was made for
-        self._failed = ""  # the digest of a request that can't be had
+        self._failed = ""  # the digest of a request that can't be had, or why it can't be read
         self._build: _Build | None = None
         self._holds: list[Lock] = []  # old environments too: their workers may still import from them
 
@@ -112,8 +112,16 @@ class Keeper:
             raise
         if self._current is not None and self._request is not None and self._request.digest == request.digest:
             return self._current
-        build = self._begin(request, revision)
-        return await asyncio.shield(build.task)
+        while True:
+            build = self._begin(request, revision)
+            try:
+                return await asyncio.shield(build.task)
+            except asyncio.CancelledError:
+                if not build.task.cancelled():
+                    raise  # who asks gave up, not the build
+            request = (
+                self._build.request if self._build is not None else self._read(spec)
+            )  # a newer save asks for another
 
     def follow(self, paths: Iterable[str], revision: int) -> bool:
         """Look whether a revision asks for another environment; if so, it is made.
@@ -126,12 +134,8 @@ class Keeper:
             return False
         try:
             request = self._read(spec)
-        except UnreadableError:
-            return False  # the app's own error, which the reload tells
         except HotloopError as error:
-            self._abandon()
-            self._tell_failed(_problem_of(error), "", revision)
-            return True
+            return self._take_unreadable(error, revision)
         if self._request is not None and self._current is not None and request.digest == self._request.digest:
             self._abandon()
             self._failed = ""
@@ -139,6 +143,16 @@ class Keeper:
         if self._current is not None and request.digest in {self._failed, self._wanted}:
             return False
         self._begin(request, revision)
+        return True
+
+    def _take_unreadable(self, error: HotloopError, revision: int) -> bool:
+        """What is asked for can't be read: it stays as it is. The app's own syntax error is told by the reload."""
+        is_known = self._failed == error.message or isinstance(error, UnreadableError)
+        if self._current is not None and is_known:
+            return False
+        self._abandon()
+        self._failed = error.message
+        self._tell_failed(_problem_of(error), "", revision)
         return True
 
     def retry(self, revision: int) -> bool:
@@ -174,9 +188,7 @@ class Keeper:
 
     def _read(self, spec: Spec) -> Request:
         default = ".".join(map(str, sys.version_info[:2]))
-        return read_request(
-            self._file, spec.entry, python=spec.python, default_python=default, environ=self._environ
-        )
+        return read_request(self._file, spec.entry, python=spec.python, default_python=default, environ=self._environ)
 
     def _file(self, path: str) -> bytes | None:
         file = self._root / path
@@ -232,7 +244,7 @@ class Keeper:
         self._emit(
             events.to_json(
                 events.EnvironmentReady(
-                    time.monotonic(), build.revision, made.digest, str(made.python), build.request.source, made.about.python,
+                    time.monotonic(), build.revision, build.request.source, made.digest, str(made.python), made.about.python,
                     made.took_s, len(made.about.packages), made.was_cached, changes, build.request.overruled,
                 )
             )
@@ -263,7 +275,7 @@ class Keeper:
 
     def _tell_failed(self, problem: events.Problem, source: str, revision: int) -> None:
         serving = self._request.source if self._request is not None and self._current is not None else ""
-        failed = events.EnvironmentFailed(time.monotonic(), revision, problem, source, self.digest, serving)
+        failed = events.EnvironmentFailed(time.monotonic(), revision, source, problem, self.digest, serving)
         self._emit(events.to_json(failed))
 
 

@@ -12,6 +12,7 @@ The first that there is counts, and the others are not read:
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import tomllib
@@ -25,7 +26,15 @@ from hotloop.remote_runner.environments.requirements import Read, Requirement, r
 
 Kind = Literal["uv.lock", "pylock", "hashed", "resolved"]
 
-WATCHED = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt", "pyproject.toml", "uv.toml", ".python-version")
+WATCHED = (
+    "uv.lock",
+    "pylock.toml",
+    "requirements.lock",
+    "requirements.txt",
+    "pyproject.toml",
+    "uv.toml",
+    ".python-version",
+)
 RESOLVED_FROM = "hotloop-requirements.in"  # what of the request is no file of the project's
 
 # Variables of the runner that change what uv finds. Others, such as the cache's place, do not.
@@ -80,7 +89,9 @@ class Request:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def read_request(read: Read, entry: str, *, python: str = "", default_python: str, environ: Mapping[str, str]) -> Request:
+def read_request(
+    read: Read, entry: str, *, python: str = "", default_python: str, environ: Mapping[str, str]
+) -> Request:
     """Find out what an app asks for.
 
     Args:
@@ -94,20 +105,21 @@ def read_request(read: Read, entry: str, *, python: str = "", default_python: st
         UnreadableError: The app's file can't be parsed.
         UsageError: A file is wrong, or asks for what can't be; names file and line.
     """
-    declared = declared_in(read(entry) or b"")
+    source = read(entry) or b""
+    declared = declared_in(source)
     if not declared.is_whole:
-        msg = f"{entry} can't be parsed, so what it asks for is not known"
+        msg = f"{entry}{_where_unparsable(source)} can't be parsed, so what it asks for is not known"
         raise UnreadableError(msg, hint="correct its syntax")
     pyproject = _pyproject(read)
     version = python or _python(read, pyproject) or default_python
-    source, kind, inputs, files, requirements = _chosen(read, entry, declared, pyproject)
+    says, kind, inputs, files, requirements = _chosen(read, entry, declared, pyproject)
     for settings_file in ("pyproject.toml", "uv.toml"):
         content = read(settings_file)
         if content is not None and (settings_file == "uv.toml" or settings_file in inputs or _tool(pyproject, "uv")):
             files[settings_file] = content
-    is_overruled = bool(declared.packages) and not source.startswith("packages=")
+    is_overruled = bool(declared.packages) and not says.startswith("packages=")
     return Request(
-        source=source,
+        source=says,
         kind=kind,
         python=version,
         files=files,
@@ -155,6 +167,16 @@ def _of_requirements(read: Read, name: str, own: tuple[Requirement, ...]) -> _Ch
 
 def _of_app(declared: Declared, entry: str, packages: tuple[str, ...]) -> list[Requirement]:
     return [Requirement(text, entry, declared.lines.get(text, 1)) for text in packages]
+
+
+def _where_unparsable(source: bytes) -> str:
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return f":{error.lineno}"
+    except ValueError:
+        return ""
+    return ""
 
 
 def _pyproject(read: Read) -> dict[str, Any]:

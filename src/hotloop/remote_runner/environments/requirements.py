@@ -76,7 +76,9 @@ class _Reading:
         content = self._read(path)
         if content is None:
             msg = f"{by} reads {path}, which is not among the project's files"
-            raise UsageError(msg, hint="what a runner is to have must be in the project and not ignored: hotloop sync --why")
+            raise UsageError(
+                msg, hint="what a runner is to have must be in the project and not ignored: hotloop sync --why"
+            )
         self.files[path] = content
         text = content.decode("utf-8-sig", "replace")
         kept = text.splitlines()
@@ -133,7 +135,11 @@ def _inside(named: str, by: str, place: str) -> str:
 def _refuse_local(named: str, place: str) -> None:
     """Files of the project can't be installed: an environment is shared, and outlives them."""
     path = named.partition(";")[0].strip()
-    is_path = path.startswith(("./", "../")) or path in {".", ".."} or (path.endswith((".whl", ".tar.gz")) and "@" not in path)
+    is_path = (
+        path.startswith(("./", "../"))
+        or path in {".", ".."}
+        or (path.endswith((".whl", ".tar.gz")) and "@" not in path)
+    )
     if is_path and not _IS_URL.match(path):
         msg = f"{place} names {path}, a path of the project, which can't be installed on a runner"
         raise UsageError(msg, hint="give a URL, a package of an index, or import the code from the project as it is")

@@ -15,7 +15,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hotloop.remote_runner.places import make_private
 
@@ -90,9 +90,9 @@ class Store:
     def about(self, digest: str) -> About | None:
         """What is known of an environment; None unless it is whole and its base interpreter is still there."""
         try:
-            data = json.loads((self.path(digest) / MARKER).read_text("utf-8"))
-            used_at_s = (self.path(digest) / MARKER).stat().st_mtime
-            about = About(**{**data, "used_at_s": used_at_s})
+            data: dict[str, Any] = json.loads((self.path(digest) / MARKER).read_text("utf-8"))
+            data["used_at_s"] = (self.path(digest) / MARKER).stat().st_mtime
+            about = About(**data)
         except (OSError, ValueError, TypeError):
             return None
         return about if self.python(digest).exists() else None
@@ -150,10 +150,8 @@ class Store:
         Returns:
             What was removed.
         """
-        removed: list[About] = []
-        for about in too_much(self.all(), time.time(), max_unused_s=max_unused_s, max_bytes=max_bytes):
-            if self._remove_unused(about.digest):
-                removed.append(about)
+        chosen = too_much(self.all(), time.time(), max_unused_s=max_unused_s, max_bytes=max_bytes)
+        removed = [about for about in chosen if self._remove_unused(about.digest)]
         for path in self._torn():
             self._remove_unused(path.name)
         return removed
