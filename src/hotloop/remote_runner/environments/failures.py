@@ -18,11 +18,13 @@ MAX_CAUSE_LINES = 8
 MAX_BUILD_LINES = 12
 
 _LABEL = re.compile(r"^\s*(?:(?:error|cause|Caused by)\s*:|[\u00d7x✗]\s|[├╰]─▶)\s*", re.IGNORECASE)
+_CAUSE = re.compile(r"^\s*(?:cause|Caused by)\s*:", re.IGNORECASE)
 _HINT = re.compile(r"^\s*(?:[├╰]─▶\s*)?hint\s*:\s*", re.IGNORECASE)
 _FRAME = re.compile(r"^\s*│\s?")
 _WARNING = re.compile(r"^\s*(?:warning|DEBUG|TRACE)\s*:", re.IGNORECASE)
 _NAMED = re.compile(r"`([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:[=<>!~@][^`]*)?`")
 
+_OF_A_REQUIREMENT = frozenset({"NotResolvable", "NoWheels", "BuildFailed", "HashMismatch", "BadRequirement"})
 _NO_NETWORK = (
     "error sending request",
     "dns error",
@@ -51,7 +53,7 @@ def problem_of(lines: Sequence[str], request: Request, exit_code: int) -> Proble
         message = _explanation(causes)
     else:
         message = _shortened(causes) or f"uv ended with exit code {exit_code} and said nothing"
-    blamed = _blamed(message + "\n" + text, request)
+    blamed = _blamed(message + "\n" + text, request) if kind in _OF_A_REQUIREMENT else []
     return Problem(kind, message, frames=tuple(_frame(each) for each in blamed), hint=hint or "; ".join(hints))
 
 
@@ -100,25 +102,26 @@ def _classified(text: str, request: Request, exit_code: int) -> tuple[str, str]:
 
 
 def _said(lines: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The lines of the error, without labels, and the hints. Warnings and progress are left out."""
+    """The lines of the error, without labels, and the hints. Warnings, with their causes, and progress are left out."""
     causes: list[str] = []
     hints: list[str] = []
-    into: list[str] | None = None
+    is_error = is_continued = False
     for raw in lines:
         line = _FRAME.sub("", raw)
         if _HINT.match(line):
             hints.append(_HINT.sub("", line).strip())
-            into = None
+            is_continued = False
         elif _WARNING.match(line):
-            into = None
+            is_error = is_continued = False
         elif _LABEL.match(line):
-            causes.append(_LABEL.sub("", line).rstrip())
-            into = causes
-        elif into is not None and (line.startswith(" ") or not line.strip()):
-            into.append(line.strip())
+            is_error |= not _CAUSE.match(line)
+            is_continued = is_error
+            causes += [_LABEL.sub("", line).rstrip()] if is_error else []
+        elif is_continued and (line.startswith(" ") or not line.strip()):
+            causes.append(line.strip())
         else:
-            into = None
-    return [each for each in causes if each], hints
+            is_continued = False
+    return [each for each in causes if each] or [each for each in lines[-MAX_CAUSE_LINES:] if each.strip()], hints
 
 
 def _explanation(causes: list[str]) -> str:

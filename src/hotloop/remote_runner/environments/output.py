@@ -42,7 +42,7 @@ class Progress:
 def heard(progress: Progress, line: str) -> Progress:
     """Take a line into account."""
     if found := _RESOLVED.match(line):
-        return replace(progress, done=int(found[1]), total=int(found[1]), doing=())
+        return replace(progress, done=int(found[1]), total=int(found[1])) if progress.phase == "resolve" else progress
     if found := _DOWNLOADING.match(line):
         size_bytes = int(float(found[2]) * _UNITS.get(found[3], 1))
         return _begun(progress, "download", found[1], size_bytes)
