@@ -1,5 +1,7 @@
 """One index for all tests, and one cache of uv's, so that each wheel is unpacked once."""
 
+import sys
+
 import pytest
 from tests.remote_runner.environments.index import Index, fill
 
@@ -18,9 +20,20 @@ def uv_cache(tmp_path_factory):
 def uv_settings(index, uv_cache, monkeypatch):
     """Have uv use the index alone, in this process and in agents that it starts."""
     settings = index.settings(uv_cache)
+    monkeypatch.setenv(
+        "PATH", f"{sys.base_prefix}/bin:/usr/bin:/bin"
+    )  # asking each of pyenv's shims takes half a second
     for name, value in settings.items():
         if value:
             monkeypatch.setenv(name, value)
         else:
             monkeypatch.delenv(name, raising=False)
     return settings
+
+
+@pytest.fixture
+def gate(uv_settings, tmp_path, monkeypatch):
+    """A file that the build of ``slow`` waits for, in a cache that has no such build yet."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TEST_GATE", str(tmp_path / "gate"))
+    return tmp_path / "gate"

@@ -80,6 +80,7 @@ class Keeper:
         self._request: Request | None = None  # what the current one was made for
         self._failed = ""  # the digest of a request that can't be had, or why it can't be read
         self._build: _Build | None = None
+        self._is_closed = False
         self._holds: list[Lock] = []  # old environments too: their workers may still import from them
 
     @property
@@ -119,6 +120,9 @@ class Keeper:
             except asyncio.CancelledError:
                 if not build.task.cancelled():
                     raise  # who asks gave up, not the build
+            if self._is_closed:
+                msg = "The session ended before the app's environment was made."
+                raise RunnerError(msg)
             request = (
                 self._build.request if self._build is not None else self._read(spec)
             )  # a newer save asks for another
@@ -164,6 +168,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Stop what is under way, and let go of the environments."""
+        self._is_closed = True
         build = self._build
         self._abandon()
         if build is not None:
