@@ -25,10 +25,10 @@ class Marks:
     saved_s: float
     seen_s: float
     applied_s: float | None = None
-    environment_s: float | None = None
     started_s: float | None = None
     imported_s: float | None = None
     ready_s: float | None = None
+    environment_s: float | None = None
 
 
 def cut(marks: Marks, end_s: float) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from tests.remote_runner.environments.index import Index, fill
 
 

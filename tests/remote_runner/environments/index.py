@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -105,3 +106,13 @@ def fill(index: Index) -> Index:
 
 def _digest(text):
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def processes_naming(folder):
+    """The processes that have a folder in their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in process.read_bytes():
+                found.append(process.parent.name)
+    return found

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import time
 
 import pytest
 
@@ -12,8 +11,8 @@ from hotloop.remote_runner.environments.build import NotMadeError, make
 from hotloop.remote_runner.environments.commands import Commands, find_uv, variables_for_uv
 from hotloop.remote_runner.environments.request import read_request
 from hotloop.remote_runner.environments.store import About, Store, too_much
-
-DEADLINE_S = 20.0
+from tests.remote_runner.environments.index import processes_naming
+from tests.remote_runner.test_agent import until
 
 
 class Builder:
@@ -211,27 +210,17 @@ def test_a_full_disk_is_said_and_leaves_nothing(uv_settings, tmp_path):
 
 
 def test_a_build_that_is_cancelled_ends_all_its_processes(gate, builder):
-
     async def main():
         task = asyncio.create_task(builder.start("slow"))
-        deadline_s = time.monotonic() + DEADLINE_S
-        while not gate.with_name("gate.reached").exists() and time.monotonic() < deadline_s:
-            await asyncio.sleep(0.01)
+        await until(gate.with_name("gate.reached").exists, "the build")
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    running = [path for path in map(str, _command_lines()) if str(builder.store.folder) in path]
 
-    assert running == []
+    assert processes_naming(builder.store.folder) == []
     assert leftovers(builder.store) == []
-
-
-def _command_lines():
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-            yield file.read().replace(b"\0", b" ").decode(errors="replace")
 
 
 def test_one_whose_base_interpreter_is_gone_is_made_again(builder):

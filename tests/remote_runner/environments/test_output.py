@@ -34,7 +34,7 @@ error: No solution found when resolving dependencies
 versions of beta and all versions of gamma are incompatible.
          And because you require beta and gamma, we can conclude that your requirements are unsatisfiable."""
 OLD_CONFLICT = """\
-  × No solution found when resolving dependencies:
+  \u00d7 No solution found when resolving dependencies:
   ╰─▶ Because beta was not found in the package registry and you require beta,
       we can conclude that your requirements are unsatisfiable."""
 HASH = """\

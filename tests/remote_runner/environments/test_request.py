@@ -127,7 +127,7 @@ def test_what_can_not_be_read_is_refused_with_its_place(files, message):
 
 
 def test_an_app_that_can_not_be_parsed_asks_for_nothing_new():
-    with pytest.raises(UnreadableError, match="app.py:2 can't be parsed"):
+    with pytest.raises(UnreadableError, match=r"app\.py:2 can't be parsed"):
         read(app_py="import hotloop\napp = hotloop.App(\n")
 
 

@@ -1,20 +1,19 @@
 """A real agent and a real runtime: the environment changes under an app that serves, and nobody notices but by the answers."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
-from tests.remote_runner.test_agent import Events, Files, agents_of, saved, until
 
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.environments.store import Store
 from hotloop.remote_runner.local import LocalWay
+from tests.remote_runner.environments.index import processes_naming
+from tests.remote_runner.test_agent import Events, Files, agents_of, saved, until
 
 PROJECT = "0123456789abcdef"
 APP = """
@@ -277,16 +276,7 @@ def test_a_session_that_ends_amid_a_build_leaves_no_process(tmp_path, gate):
     with agents_of(state):
         asyncio.run(asyncio.wait_for(within(), 60))
         deadline_s = time.monotonic() + 10
-        while (left := _processes_naming(str(state / "environments"))) and time.monotonic() < deadline_s:
+        while (left := processes_naming(state / "environments")) and time.monotonic() < deadline_s:
             time.sleep(0.02)
 
     assert left == []
-
-
-def _processes_naming(text):
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if text.encode() in process.read_bytes():
-                found.append(process.parent.name)
-    return found
