@@ -62,9 +62,9 @@ class Declared:
 
     packages: tuple[str, ...] = ()
     data_packages: tuple[str, ...] = ()
-    lines: Mapping[str, int] = field(default_factory=dict[str, int])
-    computed_line: int = 0
-    is_whole: bool = True
+    lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
+    computed_line: int = field(default=0, compare=False)
+    is_whole: bool = field(default=True, compare=False)
 
 
 def find_python(project: Path, option: str | None, environ: Mapping[str, str] | None = None) -> UserPython:

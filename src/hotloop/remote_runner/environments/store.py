@@ -156,6 +156,16 @@ class Store:
             self._remove_unused(path.name)
         return removed
 
+    def forget_locks(self) -> None:
+        """Forget what requests were resolved to, save those that are being resolved."""
+        for path in (self.folder / "locks").iterdir():
+            name = path.name.removesuffix(".new")
+            lock = self.lock(name)
+            if lock is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                (self.folder / f"{name}.lock").unlink(missing_ok=True)
+                lock.release()
+
     def _remove_unused(self, digest: str) -> bool:
         lock = self.lock(digest)
         if lock is None:
