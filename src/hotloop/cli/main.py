@@ -13,6 +13,7 @@ import typer
 from hotloop.cli.attach import attach
 from hotloop.cli.bench import bench
 from hotloop.cli.demo import demo
+from hotloop.cli.env import env
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.run import run
@@ -42,6 +43,7 @@ app = typer.Typer(
 for command in (new, serve, run, attach, status, stop, pin, bench, stats, sync, demo, version):
     app.command()(command)
 app.add_typer(runner, name="runner")
+app.add_typer(env, name="env")
 
 
 @app.callback()

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config
@@ -25,12 +26,14 @@ from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect
+from hotloop.remote_runner.runners import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from hotloop.events import Event
+    from hotloop.remote_runner.environment import UserPython
+    from hotloop.remote_runner.runners import Runner
 
 MIN_BENCH_S, MAX_BENCH_S = 0.1, 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -92,10 +95,16 @@ def resolve(choice: Choice) -> ServeOptions:
     runner = runner_for(project, choice.on)
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
+    python = _python(
+        project,
+        choice.python or (settings.python if runner.is_local else None),
+        runner,
+        is_managed=settings.environment == "managed",
+    )
     return ServeOptions(
         project=project,
         app=location,
-        python=environment.find_python(project, choice.python or settings.python),
+        python=python,
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
         port_is_fixed=bool(port),
@@ -114,6 +123,15 @@ def resolve(choice: Choice) -> ServeOptions:
         is_detaching=choice.is_detaching,
         idle_timeout_s=settings.idle_timeout_s or 0,
     )
+
+
+def _python(project: Path, wanted: str | None, runner: Runner, *, is_managed: bool) -> UserPython | None:
+    """Find the app's interpreter; None to have the runner make its environment."""
+    if wanted is None and (is_managed or not runner.is_local):
+        return None
+    if not runner.is_local and wanted is not None:  # a path of another machine: its runtime says if it is none
+        return environment.UserPython(Path(wanted), "as there", f"--python on {runner.name}")
+    return environment.find_python(project, wanted)
 
 
 def _check_apart(port: int | None, grpc_port: int | None) -> None:
@@ -256,6 +274,8 @@ async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
 
 async def _say_missing(engine: Engine, options: ServeOptions) -> None:
     """Name what the app declares and its environment lacks, with the command that installs it."""
+    if options.python is None or options.runner != LOCAL:
+        return
     declared = environment.declared_packages(options.project / options.app.file)
     wanted = (*declared.packages, *declared.data_packages)
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, control, machine, ports
+from hotloop.devloop import bench, control, environments, machine, ports
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
@@ -51,6 +51,7 @@ class ServeOptions:
 
     Attributes:
         project: The project's folder, absolute.
+        python: The interpreter that runs the app; None to have the runner make its environment.
         grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
@@ -64,11 +65,12 @@ class ServeOptions:
         is_taking: Take the session from another client that holds it.
         is_detaching: Leave it running after the first outcome.
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
+        python_version: Of an environment that the runner makes; empty to take what the project says.
     """
 
     project: Path
     app: AppLocation
-    python: UserPython
+    python: UserPython | None
     host: str
     port: int
     port_is_fixed: bool
@@ -86,19 +88,20 @@ class ServeOptions:
     is_taking: bool = False
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
+    python_version: str = ""
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
         return {
             "entry": self.app.file,
             "app_name": self.app.name,
-            "python": str(self.python.path),
+            **environments.told(self),
             "host": self.host,
             "port": self.port,
             "port_is_fixed": self.port_is_fixed,
             "grpc_port": self.grpc_port,
             "shown_root": str(self.project),
-            "environment": dict(os.environ),
+            "environment": dict(os.environ) if self.runner == "local" else None,
             "packages": list(self.packages),
             "weights": self.key_weights,
             "replicas": self.replicas,
@@ -142,6 +145,8 @@ class Engine:
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
         self._catching_up = CatchingUp()
         self._is_leaving = False
+        self._applied: Applied | None = None  # the first sync
+        self._environment = environments.Environment(options, agent)
 
     # --- what others may ask
 
@@ -157,7 +162,7 @@ class Engine:
 
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
-        return {"app": self._options.app.option, "python": str(self._options.python.path)}
+        return {"app": self._options.app.option, "python": self._environment.python}
 
     def feed(self, event: machine.Event) -> None:
         """Let the machine decide and carry its actions out."""
@@ -256,7 +261,7 @@ class Engine:
                 options.app.option,
                 str(options.project),
                 options.runner,
-                f"{options.python.version} ({options.python.source})",
+                environments.described(options),
                 self._index.num_files,
             )
         )
@@ -264,9 +269,18 @@ class Engine:
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
-        started = await self._agent.start(options.runtime_config())
-        await self._catch_up(started, applied)
-        await self._pin_again()
+        self._applied = applied
+        if options.python is not None:
+            await self._start()
+        else:  # its environment may take minutes, and neither saves nor Ctrl-C wait for that
+            tasks.append(self._spawn(self._start(), "start"))
+
+    async def _start(self) -> None:
+        """Start the runtime once the app has an environment; until then each save may be the one that gives it one."""
+        if self._applied is not None and await self._environment.is_there():
+            started = await self._agent.start(self._options.runtime_config())
+            await self._catch_up(started, self._applied)
+            await self._pin_again()
 
     async def _open(self) -> SessionInfo:
         """Hold the session. A client of this machine that is gone does not have it, even if the runner has yet to notice."""
@@ -424,6 +438,9 @@ class Engine:
                     self.do(self._pin_again())
                 self.address = event.address
                 self._compare_port(event)
+            case events.EnvironmentReady():
+                if self._environment.take(event):
+                    self._spawn(self._start(), "start")
             case events.RuntimeStopped():
                 event = self._name_holder(event)
                 self._loop.call_soon(self.stop, "", 1)

@@ -27,6 +27,7 @@ import grpc
 from hotloop import __version__
 from hotloop.errors import UsageError
 from hotloop.remote_runner import gpus, processes
+from hotloop.remote_runner.environments.store import Store
 from hotloop.remote_runner.places import (
     ALREADY_RUNS_EXIT_CODE,
     agent_folder,
@@ -49,6 +50,7 @@ class Agent:
         self._state = state
         self._command = command
         self._idle_timeout_s = idle_timeout_s
+        self._environments = Store(state)
         self._sessions: dict[str, Session] = {}
         self._closing: dict[Session, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[dict[str, Any]]] = set()
@@ -72,8 +74,9 @@ class Agent:
         if project_id not in self._sessions:
             session = Session(
                 workspace_folder(self._state, project_id),
+                environments=self._environments,
                 command=self._command,
-                live_runtimes=self.runtime_pids,
+                live_runtimes=self.child_pids,
                 idle_timeout_s=self._idle_timeout_s,
             )
             if not is_reconnect:
@@ -85,10 +88,9 @@ class Agent:
         """The session of a project, if it is open."""
         return self._sessions.get(project_id)
 
-    def runtime_pids(self) -> list[int]:
-        """The runtimes that live."""
-        sessions = [*self._sessions.values(), *self._closing]
-        return [pid for session in sessions if (pid := session.runtime.pid) is not None]
+    def child_pids(self) -> list[int]:
+        """The processes that sessions started and wait for: no orphans."""
+        return [pid for session in [*self._sessions.values(), *self._closing] for pid in session.processes]
 
     async def end(self, session: Session, *, is_idle: bool = False) -> dict[str, Any]:
         """End a session and all its processes; the last one ends the agent."""
@@ -177,7 +179,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
-        loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self.runtime_pids()))
+        loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self.child_pids()))
 
     async def _until_over(self) -> None:
         while not self._over.is_set():

@@ -80,6 +80,11 @@ class RuntimeSupervisor:
         return self._process.pid if self._process is not None else None
 
     @property
+    def python(self) -> str:
+        """The interpreter that the app runs with; empty before the first start."""
+        return self._config.get("python", "")
+
+    @property
     def pins(self) -> list[dict[str, Any]]:
         """The pinned requests, as they can be pinned again."""
         return list(self._pins.values())
@@ -87,9 +92,14 @@ class RuntimeSupervisor:
     async def start(self, config: dict[str, Any]) -> bool:
         """Start the runtime, or another if the configuration is another.
 
+        Args:
+            config: What it is told. An ``environment`` of None stands for the variables of the user's login here.
+
         Returns:
             Whether one with this configuration ran already.
         """
+        if "environment" in config and config["environment"] is None:
+            config = {**config, "environment": _of_login()}
         if self.is_running and _lasting(config) == _lasting(self._config):
             return True
         await self.stop()
@@ -138,10 +148,21 @@ class RuntimeSupervisor:
             files = [{"path": each.path, "size": len(content)} for each, content in zip(modules, contents, strict=True)]
             self._frames.send({"kind": "incoming", "files": files}, b"".join(contents))
 
-    def announce(self, applied: Applied) -> None:
-        """Tell the runtime about a revision that was just applied."""
+    def announce(self, applied: Applied, *, is_held: bool = False) -> None:
+        """Tell the runtime about a revision that was just applied.
+
+        Args:
+            applied: What the workspace said.
+            is_held: It is not to be run before `switch`: it asks for an environment that is being made.
+        """
         if self._frames is not None and applied.changed:
-            self._frames.send(self._revision(changed=applied.changed, full=False, applied_at_s=applied.applied_at_s))
+            revision = self._revision(changed=applied.changed, full=False, applied_at_s=applied.applied_at_s)
+            self._frames.send({**revision, "is_held": is_held})
+
+    def switch(self, python: str) -> None:
+        """Have the app run with another interpreter from now on; what serves goes on until that one does."""
+        self._config = {**self._config, "python": python}
+        self.send({"kind": "environment", "python": python})
 
     def _revision(
         self, *, changed: dict[str, str | None] | dict[str, str], full: bool, applied_at_s: float
@@ -248,6 +269,11 @@ class RuntimeSupervisor:
     def _say(self, event: events.Event) -> None:
         self._has_said_stopped |= isinstance(event, events.RuntimeStopped)
         self._emit(events.to_json(event))
+
+
+def _of_login() -> dict[str, str]:
+    """The variables that the agent was started with; those of gRPC are its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:

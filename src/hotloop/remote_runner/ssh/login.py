@@ -144,7 +144,7 @@ def _public_bytes(path: Path) -> bytes | None:
         return None
 
 
-def _load(path: Path, passphrase: bytes | None, attempts: _Attempts) -> Any:
+def _load(path: Path, passphrase: str | None, attempts: _Attempts) -> Any:
     import paramiko
 
     try:
@@ -169,7 +169,7 @@ def _unlock(path: Path, asker: Asker | None, attempts: _Attempts) -> PKey | None
         passphrase = asker.secret(f"passphrase of {path}: ")
         if not passphrase:
             break
-        key = _load(path, passphrase.encode(), attempts)
+        key = _load(path, passphrase, attempts)
         if key is not _LOCKED:
             return key
     attempts.locked.append(path)
