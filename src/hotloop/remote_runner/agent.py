@@ -38,6 +38,14 @@ from hotloop.remote_runner.service import make_handler
 from hotloop.remote_runner.sessions import Session
 
 IDLE_TIMEOUT_S = 30 * 60.0
+# Clients that are gone without a word are asked, so that what they held ends: the process of a shell, a connection.
+SERVER_OPTIONS = (
+    *codec.CHANNEL_OPTIONS,
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients ask too, more often than gRPC allows by itself
+)
 EMPTY_TIMEOUT_S = 10.0  # how long an agent without any session waits for a client
 
 
@@ -73,6 +81,11 @@ class Agent:
             self._sessions[project_id] = session
         return self._sessions[project_id]
 
+    def ports_of(self, project_id: str) -> frozenset[int]:
+        """Where a project's runtime listens; empty if none runs."""
+        session = self._sessions.get(project_id)
+        return session.runtime.ports if session is not None else frozenset()
+
     def runtime_pids(self) -> list[int]:
         """The runtimes that live."""
         sessions = [*self._sessions.values(), *self._closing]
@@ -103,7 +116,7 @@ class Agent:
 
     async def run(self, path: Path) -> None:
         """Listen until nothing is left to do."""
-        server = grpc.aio.server(options=codec.CHANNEL_OPTIONS)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((make_handler(self),))
         server.add_insecure_port(f"unix:{path}")
         await server.start()

@@ -5,27 +5,41 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
 
+from hotloop.errors import RunnerError
 from hotloop.remote_runner.protocol import codec
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from hotloop.remote_runner.way import Way
 
+READY_TIMEOUT_S = 10.0
 # A line that carries nothing any more says nothing either: gRPC asks, and ends the calls when there is no answer.
-KEEPALIVE_OPTIONS = (
+OPTIONS = (
+    *codec.CHANNEL_OPTIONS,
     ("grpc.keepalive_time_ms", 3_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # a channel made anew does not wait out the one before it
 )
 
 
+@dataclass(slots=True)
+class _Held:
+    channel: Any
+    num_calls: int = 0
+
+
 class Channels:
-    """Channels of one client, each dialled when it is first asked for, and again after it was dropped.
+    """Channels of one client, each dialled when it is first asked for, and again after it broke.
 
     Attributes:
         bulk_lane: The lane for what may be large, so that it does not delay edits.
@@ -36,34 +50,58 @@ class Channels:
         self.bulk_lane = way.num_lanes - 1
         self._way = way
         self._locks = [asyncio.Lock() for _ in range(way.num_lanes)]
-        self._open: dict[int, Any] = {}
+        self._newest: dict[int, _Held] = {}
+        self._all: list[_Held] = []
 
     @property
     def runner(self) -> str:
         """The runner as shown to people."""
         return self._way.name
 
-    async def get(self, lane: int) -> Any:
-        """Give the lane's channel.
+    @asynccontextmanager
+    async def channel(self, lane: int) -> AsyncGenerator[Any]:
+        """Give the lane's channel for a call; it stays open as long as the block runs.
 
         Raises:
             RunnerError: The runner can't be reached.
         """
         async with self._locks[lane]:
-            if lane not in self._open:
-                address = await self._way.dial(lane)
-                options = (*codec.CHANNEL_OPTIONS, *KEEPALIVE_OPTIONS)
-                self._open[lane] = grpc.aio.insecure_channel(address, options=options)
-            return self._open[lane]
+            held = self._newest.get(lane)
+            if held is None or held.channel.get_state() is not grpc.ChannelConnectivity.READY:
+                held = self._newest[lane] = await self._dial(lane)
+        held.num_calls += 1
+        try:
+            yield held.channel
+        finally:
+            held.num_calls -= 1
+            await self._close_unused()
 
-    async def drop(self, channel: Any) -> None:
-        """Close a channel that broke; its calls end. Nothing happens if it was dropped before."""
-        for lane, known in list(self._open.items()):
-            if known is channel:
-                del self._open[lane]
-                await channel.close()
+    def renew(self) -> None:
+        """Have calls from now on dial anew: the line was away. Calls under way may go on, if theirs was not."""
+        self._newest.clear()
 
     async def close(self) -> None:
         """Close them all; their calls end."""
-        for channel in list(self._open.values()):
-            await self.drop(channel)
+        self._newest.clear()
+        while self._all:
+            await self._all.pop().channel.close()
+
+    async def _dial(self, lane: int) -> _Held:
+        held = _Held(grpc.aio.insecure_channel(await self._way.dial(lane), options=OPTIONS))
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await held.channel.channel_ready()
+        except BaseException as error:
+            await held.channel.close()
+            if not isinstance(error, TimeoutError):
+                raise
+            msg = f"The agent on {self.runner} does not answer within {READY_TIMEOUT_S:.0f} s."
+            raise RunnerError(msg, hint="look at the connection to it, then try again") from error
+        self._all.append(held)
+        return held
+
+    async def _close_unused(self) -> None:
+        newest = list(self._newest.values())
+        for held in [held for held in self._all if not held.num_calls and held not in newest]:
+            self._all.remove(held)
+            await held.channel.close()

@@ -60,6 +60,12 @@ class RuntimeSupervisor:
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._has_said_stopped = False
+        self._ports: frozenset[int] = frozenset()
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Where the runtime listens, HTTP and gRPC; empty while it does not."""
+        return self._ports
 
     @property
     def is_running(self) -> bool:
@@ -201,6 +207,7 @@ class RuntimeSupervisor:
         frames.drain()
         frames.close()
         self._process = self._frames = None
+        self._ports = frozenset()
         processes.end_orphans(process.pid, self._live_runtimes())
         return processes.describe_exit(code)
 
@@ -219,6 +226,8 @@ class RuntimeSupervisor:
             case "event":
                 event = message.header["event"]
                 self._has_said_stopped |= event.get("kind") == "runtime_stopped"
+                if event.get("kind") == "runtime_started":
+                    self._ports = _ports_of(event)
                 self._emit(event)
             case "keep":
                 self._forget(message.header["model"])
@@ -240,3 +249,9 @@ class RuntimeSupervisor:
     def _say(self, event: events.Event) -> None:
         self._has_said_stopped |= isinstance(event, events.RuntimeStopped)
         self._emit(events.to_json(event))
+
+
+def _ports_of(started: dict[str, Any]) -> frozenset[int]:
+    addresses = (started.get("address", ""), started.get("grpc_address", ""))
+    ends = (address.rpartition(":")[2] for address in addresses)
+    return frozenset(int(port) for port in ends if port.isdigit())

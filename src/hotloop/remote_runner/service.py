@@ -20,6 +20,7 @@ from hotloop.errors import HotloopError, WorkspaceError
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.tree import Tree
+from hotloop.remote_runner.tunnels import make_tunnel
 from hotloop.remote_runner.workspace import Applied, ContentMissingError, GapError
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ class Stream:
 
 
 def make_handler(agent: Agent) -> Any:
-    """Make the gRPC handler of the one method."""
+    """Make the gRPC handler of all calls."""
 
     async def session(requests: AsyncIterator[pb.Up], _: Any) -> AsyncIterator[pb.Down]:
         agent.stream_began()
@@ -282,4 +283,5 @@ def make_handler(agent: Agent) -> Any:
     method = grpc.stream_stream_rpc_method_handler(
         session, request_deserializer=pb.Up.FromString, response_serializer=pb.Down.SerializeToString
     )
-    return grpc.method_handlers_generic_handler(codec.SERVICE, {"Session": method})
+    handlers = {"Session": method, "Tunnel": make_tunnel(agent.ports_of)}
+    return grpc.method_handlers_generic_handler(codec.SERVICE, handlers)
