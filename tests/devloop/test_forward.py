@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.remote_runner.line import Line
 
 from hotloop import events
 from hotloop.devloop import forward as forwarding
@@ -25,7 +26,6 @@ from hotloop.remote_runner.calls import open_call
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.protocol import agent_pb2 as pb
-from tests.remote_runner.line import Line
 
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).parent.parent / "remote_runner" / "fake_runtime.py"), "{fd}")
 PROJECT, OTHER = "abcdef0123", "0123abcdef"
@@ -445,7 +445,7 @@ def test_a_port_in_use_gives_way_to_the_next_or_fails_with_its_holder(world):
                 shown = forward.started(events.RuntimeStarted(0, "http://127.0.0.1:1", 1, "", "127.0.0.1:2"))
             finally:
                 await forward.close()
-            with pytest.raises(UsageError, match="can't listen on 203.0.113.1"):
+            with pytest.raises(UsageError, match=r"can.t listen on 203\.0\.113\.1"):
                 forward.open("203.0.113.1", 0, None, is_strict=False)
             return port, shown.address, shown.grpc_address
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from hotloop.cli.serve import App, GrpcPort, Host, Json, Port, Project, Python, Replicas
+from hotloop.cli.serve import App, GrpcPort, Host, Json, Port, Project, Python, Replicas, StrictPort
 
 
 def run(
@@ -16,6 +16,7 @@ def run(
     host: Host = None,
     port: Port = None,
     grpc_port: GrpcPort = None,
+    strict_port: StrictPort = False,
     replicas: Replicas = None,
     json: Json = False,
 ) -> None:
@@ -23,6 +24,15 @@ def run(
     from hotloop.cli.serving import Choice, serve
 
     choice = Choice(
-        path, app, python, host, port, grpc_port=grpc_port, is_json=json, is_watching=False, replicas=replicas
+        path,
+        app,
+        python,
+        host,
+        port,
+        grpc_port=grpc_port,
+        is_json=json,
+        is_watching=False,
+        replicas=replicas,
+        is_port_strict=strict_port,
     )
     raise typer.Exit(serve(choice))

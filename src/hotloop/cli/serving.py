@@ -15,6 +15,7 @@ from hotloop.cli.json_lines import JsonLines
 from hotloop.cli.plain import Plain, PlainConsole
 from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
@@ -49,6 +50,7 @@ class Choice:
     bench: str = ""
     bench_data: str = ""
     replicas: int | None = None
+    is_port_strict: bool = False
 
 
 def serve(choice: Choice) -> int:
@@ -86,7 +88,7 @@ def resolve(choice: Choice) -> ServeOptions:
         python=environment.find_python(project, choice.python or settings.python),
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
-        port_is_fixed=bool(port),
+        port_is_fixed=choice.is_port_strict,
         session_id=control.project_id(project, role="serve" if choice.is_watching else "run"),
         is_watching=choice.is_watching,
         is_once=choice.is_once,
@@ -128,8 +130,9 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
-    async with connect(LocalWay(state)) as agent:
-        engine = Engine(options, agent, index, ignore, [sink])
+    way = LocalWay(state)
+    async with connect(way) as agent:
+        engine = Engine(options, agent, index, ignore, [sink], forward_for(way, options.session_id))
         signals = _Signals(engine)
         typed = keys.Keys(lambda line: _typed(engine, line, mark))
 

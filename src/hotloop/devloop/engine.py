@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotloop.config import AppLocation
+    from hotloop.devloop.forward import Forward
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index, Snapshot
     from hotloop.devloop.load.job import Result
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.environment import UserPython
 
 CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
+LOOPBACK = "127.0.0.1"
 PIN_TIMEOUT_S = 5.0
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
 
@@ -46,6 +48,7 @@ class ServeOptions:
 
     Attributes:
         project: The project's folder, absolute.
+        port_is_fixed: Whether a port in use is an error; else the next free one is taken, and said.
         grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
@@ -104,8 +107,20 @@ class Engine:
         index: Index,
         ignore: Ignore,
         sinks: list[Callable[[events.Event], None]],
+        forward: Forward | None = None,
     ) -> None:
+        """Prepare; `run` serves.
+
+        Args:
+            options: What to serve.
+            agent: The session that is held.
+            index: The project's files.
+            ignore: Which of them are synced.
+            sinks: Who is told each event.
+            forward: Listens here for a runtime on another machine; None if the runtime listens on this one itself.
+        """
         self.address = ""
+        self._forward = forward
         self._options = options
         self._agent = agent
         self._index = index
@@ -244,8 +259,19 @@ class Engine:
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
         tasks.append(self._spawn(self._read_events(info), "events"))
-        await self._agent.start(options.runtime_config())
+        await self._agent.start(self._runtime_config())
         await self._pin_again()
+
+    def _runtime_config(self) -> dict[str, Any]:
+        """What the runtime is told; one on another machine is connected to from here, and listens to nobody else."""
+        config = self._options.runtime_config()
+        if self._forward is None:
+            return config
+        options = self._options
+        self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
+        self._agent.watch_link(self._forward.link_changed)
+        grpc_port = None if options.grpc_port is None else 0
+        return {**config, "host": LOOPBACK, "port": 0, "grpc_port": grpc_port}
 
     async def _close(self, tasks: list[asyncio.Task[None]], reason: str, *, is_ours: bool) -> None:
         for task in [*tasks, *self._pushes]:
@@ -253,6 +279,8 @@ class Engine:
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
+        if self._forward is not None:
+            await self._forward.close()
         if is_ours:
             with contextlib.suppress(HotloopError):
                 await self._agent.end()
@@ -353,8 +381,11 @@ class Engine:
     def _take_event(self, event: events.Event) -> None:
         match event:
             case events.RuntimeStarted():
+                event = self._forward.started(event) if self._forward is not None else event
                 self.address = event.address
-                self._compare_port(event)
+                self._compare_ports(event)
+            case events.ProcessDied(role="runtime") if self._forward is not None:
+                self._forward.stopped()
             case events.RuntimeStopped():
                 event = self._name_holder(event)
                 self._loop.call_soon(self.stop, "", 1)
@@ -372,11 +403,12 @@ class Engine:
         if self._pin_answer is not None and not self._pin_answer.done():
             self._pin_answer.set_result(answer)
 
-    def _compare_port(self, event: events.RuntimeStarted) -> None:
-        port = urlsplit(event.address).port
-        if self._options.port and port != self._options.port:
-            who = ports.holder(self._options.port) or "another program"
-            self.notice("port", f"port {self._options.port} is in use by {who}; serving on {port}")
+    def _compare_ports(self, event: events.RuntimeStarted) -> None:
+        wanted = {event.address: self._options.port, f"//{event.grpc_address}": self._options.grpc_port}
+        for address, port in wanted.items():
+            if port and (served := urlsplit(address).port) != port:
+                who = ports.holder(port) or "another program"
+                self.notice("port", f"port {port} is in use by {who}; serving on {served}")
 
     def _name_holder(self, event: events.RuntimeStopped) -> events.RuntimeStopped:
         problem = event.problem

@@ -20,12 +20,14 @@ from hotloop.errors import RunnerError, UsageError
 from hotloop.gpu_runtime.answers import error_body
 from hotloop.gpu_runtime.fronts import PORTS_TO_TRY
 from hotloop.remote_runner.calls import Call, open_call
+from hotloop.remote_runner.channels import Channels
+from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.pump import BLOCK_BYTES, BrokenError, carry, hurry, reset
 
 if TYPE_CHECKING:
     from hotloop.events import RuntimeStarted
-    from hotloop.remote_runner.channels import Channels
+    from hotloop.remote_runner.way import Way
 
 BACKLOG = 1024
 MAX_CONNECTIONS = 4096
@@ -54,6 +56,11 @@ class _Port:
     def address(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'http://' if self.is_http else ''}{host}:{self.number}"
+
+
+def forward_for(way: Way, project_id: str) -> Forward | None:
+    """Make one for a session on another machine; None on this one, where the runtime listens itself."""
+    return None if way.name == LocalWay.name else Forward(Channels(way), project_id)
 
 
 class Forward:
@@ -288,7 +295,8 @@ def _port_of(address: str) -> int:
 def _cant_listen(host: str, port: int, error: OSError, option: str) -> RunnerError | UsageError:
     if error.errno == errno.EADDRINUSE:
         who = ports.holder(port) or "another program"
-        return RunnerError(f"port {port} on {host} is in use by {who}", hint=f"choose another with {option}")
+        hint = f"choose another with {option}; without --strict-port the next free one is taken"
+        return RunnerError(f"port {port} on {host} is in use by {who}", hint=hint)
     return UsageError(
         f"can't listen on {host}:{port}: {error.strerror or error}",
         hint=f"choose another address with --host and {option}",

@@ -112,6 +112,14 @@ class SyncSource(Protocol):
         ...
 
 
+class LinkChanged(Protocol):
+    """Told of the connection to the agent."""
+
+    def __call__(self, *, is_up: bool) -> None:
+        """It was lost, or is there again."""
+        ...
+
+
 @asynccontextmanager
 async def connect(way: Way) -> AsyncIterator[AgentSession]:
     """Hold a session on a runner's agent, which is started if none runs.
@@ -152,8 +160,13 @@ class AgentSession:
         self._event_came = asyncio.Event()
         self._source: SyncSource | None = None
         self._start_fields: dict[str, Any] | None = None
+        self._link_changed: LinkChanged | None = None
 
     # --- the session
+
+    def watch_link(self, changed: LinkChanged) -> None:
+        """Have it called whenever the connection is lost, and when it is there again."""
+        self._link_changed = changed
 
     async def open(self, project_root: Path, project_id: str, *, after_event: int = 0) -> SessionInfo:
         """Connect and take the session; another client that has it loses it.
@@ -447,6 +460,7 @@ class AgentSession:
             self._greet(first)
             self._call = call
             self._connected.set()
+            self._tell_link(is_up=True)
             restart = asyncio.create_task(self._start_again(), name="start again")
             try:
                 while isinstance(message := await call.read(), pb.Down):
@@ -505,8 +519,13 @@ class AgentSession:
             self._events.append((message.number, events.from_json(json.loads(message.json))))
             self._event_came.set()
 
+    def _tell_link(self, *, is_up: bool) -> None:
+        if self._link_changed is not None:
+            self._link_changed(is_up=is_up)
+
     def _lose(self) -> None:
         was_connected = self._call is not None
+        self._tell_link(is_up=False)
         self._connected.clear()
         self._call = None
         self._fail_waiting(_LostError())
