@@ -12,10 +12,12 @@ import typer
 
 from hotloop.cli.bench import bench
 from hotloop.cli.demo import demo
+from hotloop.cli.exec import exec_
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.run import run
 from hotloop.cli.serve import serve
+from hotloop.cli.shell import shell
 from hotloop.cli.stats import stats
 from hotloop.cli.sync import sync
 from hotloop.cli.version import version
@@ -35,8 +37,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
 )
-for command in (new, serve, run, pin, bench, stats, sync, demo, version):
+for command in (new, serve, run, pin, bench, stats, sync, shell, demo, version):
     app.command()(command)
+app.command("exec", context_settings={"allow_interspersed_args": False})(
+    exec_
+)  # its options end where the command begins
 
 
 @app.callback()

@@ -25,6 +25,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 import grpc
 
 from hotloop.remote_runner import processes
+from hotloop.remote_runner.commands import Commands
 from hotloop.remote_runner.places import (
     ALREADY_RUNS_EXIT_CODE,
     agent_folder,
@@ -53,6 +54,7 @@ class Agent:
     """All sessions of one user on this runner, and when to end."""
 
     def __init__(self, state: Path, *, command: tuple[str, ...], idle_timeout_s: float) -> None:
+        self.commands = Commands(state)
         self._state = state
         self._command = command
         self._idle_timeout_s = idle_timeout_s
@@ -87,17 +89,17 @@ class Agent:
         return session.runtime.ports if session is not None else frozenset()
 
     def runtime_pids(self) -> list[int]:
-        """The runtimes that live."""
+        """The runtimes that live, and the commands of clients: none of them is an orphan."""
         sessions = [*self._sessions.values(), *self._closing]
-        return [pid for session in sessions if (pid := session.runtime.pid) is not None]
+        return [*self.commands.pids, *(pid for session in sessions if (pid := session.runtime.pid) is not None)]
 
     async def end(self, session: Session) -> dict[str, Any]:
-        """End a session and all its processes; the last one ends the agent."""
+        """End a session and all its processes; the last one ends the agent, unless a command still runs."""
         self._sessions = {name: other for name, other in self._sessions.items() if other is not session}
         self._closing.append(session)
         await session.close()
         self._closing.remove(session)
-        if not self._sessions:
+        if not self._sessions and not self.commands.pids:
             self._over.set()
         return {}
 
@@ -126,6 +128,7 @@ class Agent:
         finally:
             for session in list(self._sessions.values()):
                 await self.end(session)
+            await self.commands.close()
             await server.stop(grace=0.5)
 
     def _watch_signals(self) -> None:
@@ -146,7 +149,8 @@ class Agent:
         for session in list(self._sessions.values()):
             if not session.is_held and now_s - session.left_at_s > self._idle_timeout_s:
                 await self.end(session)
-        if not self._sessions and not self._num_streams and now_s - self._empty_since_s > EMPTY_TIMEOUT_S:
+        is_empty = not self._sessions and not self._num_streams and not self.commands.pids
+        if is_empty and now_s - self._empty_since_s > EMPTY_TIMEOUT_S:
             self._over.set()
 
 

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PR_SET_CHILD_SUBREAPER = 36
+_POLL_S = 0.02
 
 
 def adopt_orphans() -> None:
@@ -72,6 +74,30 @@ def reap_orphans(runtimes: Iterable[int]) -> None:
                 os.waitpid(child, os.WNOHANG)
 
 
+def members_of(session: int) -> list[int]:
+    """The living processes of a session, as `setsid` makes them, and the descendants of its leader."""
+    everyone = [pid for children in children_by_parent().values() for pid in children]
+    members = {*(pid for pid in everyone if _session_of(pid) == session), *tree_of(session)}
+    return [pid for pid in members if not _is_dead(pid)]
+
+
+async def end_session(session: int, *, grace_s: float = 2.0) -> None:
+    """Hang up on all processes of a session, as a terminal that goes away does; kill those that stay."""
+    deadline_s = time.monotonic() + grace_s
+    _send(members_of(session), signal.SIGHUP, signal.SIGCONT)  # one that was stopped has to wake up to hear it
+    while left := members_of(session):
+        if time.monotonic() > deadline_s:
+            _send(left, signal.SIGKILL)
+        await asyncio.sleep(_POLL_S)
+
+
+def _send(pids: Iterable[int], *numbers: signal.Signals) -> None:
+    for pid in pids:
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+
 async def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
     """Wait until a child ends; returns its exit code, negative for a signal."""
     try:
@@ -97,6 +123,14 @@ def describe_exit(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether only its exit status is left."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def _session_of(pid: int) -> int:

@@ -19,6 +19,7 @@ from hotloop import events
 from hotloop.changes import Put
 from hotloop.remote_runner import processes
 from hotloop.remote_runner.frames import FrameSocket
+from hotloop.remote_runner.places import note_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,6 +93,7 @@ class RuntimeSupervisor:
             return True
         await self.stop()
         self._config = config
+        note_python(self._folder, config.get("python", ""))
         self._is_stopping = False
         self._spawn()
         self._task = asyncio.create_task(self._supervise(), name="runtime")

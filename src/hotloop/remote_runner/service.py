@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import grpc
 
 from hotloop import __version__
 from hotloop.errors import HotloopError, WorkspaceError
+from hotloop.remote_runner.places import PROJECT_ID
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.tree import Tree
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from hotloop.remote_runner.agent import Agent
     from hotloop.remote_runner.sessions import Session
-
-_PROJECT_ID = re.compile(r"[0-9a-f]{8,64}")
 
 
 class Stream:
@@ -148,7 +146,7 @@ class Stream:
     async def _hello(self, hello: pb.Hello) -> None:
         if hello.protocol != codec.PROTOCOL or hello.version != __version__:
             self._refuse_version(hello)
-        elif not _PROJECT_ID.fullmatch(hello.project_id) or self._session is not None:
+        elif not PROJECT_ID.fullmatch(hello.project_id) or self._session is not None:
             self._refuse(pb.Refused.HELLO, f"Project id {hello.project_id!r} is not 8 to 64 hexadecimal digits.")
             self._end()
         else:
@@ -283,5 +281,5 @@ def make_handler(agent: Agent) -> Any:
     method = grpc.stream_stream_rpc_method_handler(
         session, request_deserializer=pb.Up.FromString, response_serializer=pb.Down.SerializeToString
     )
-    handlers = {"Session": method, "Tunnel": make_tunnel(agent.ports_of)}
+    handlers = {"Session": method, "Tunnel": make_tunnel(agent.ports_of), "Process": agent.commands.handler()}
     return grpc.method_handlers_generic_handler(codec.SERVICE, handlers)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hotloop import events
 from hotloop.errors import RunnerError, UsageError
 from hotloop.remote_runner.journal import Journal
+from hotloop.remote_runner.places import runtime_folder
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND, RuntimeSupervisor
 from hotloop.remote_runner.workspace import Applied, Workspace
 
@@ -49,11 +50,11 @@ class Session:
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.workspace = Workspace(folder)
-        runtime_folder = folder / "runtime"
-        runtime_folder.mkdir(mode=0o700, exist_ok=True)
+        runtime = runtime_folder(folder)
+        runtime.mkdir(mode=0o700, exist_ok=True)
         self.journal = Journal(folder)
         self.runtime = RuntimeSupervisor(
-            self.workspace, runtime_folder, self._emit, command=command, live_runtimes=live_runtimes
+            self.workspace, runtime, self._emit, command=command, live_runtimes=live_runtimes
         )
         self.lock = asyncio.Lock()
         self.epoch = 0

@@ -311,16 +311,18 @@ class TerminalSize(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
 
 class ProcessDown(_message.Message):
-    __slots__ = ("output", "errors", "exit_code", "refused")
+    __slots__ = ("output", "errors", "exit_code", "refused", "taken")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
     output: bytes
     errors: bytes
     exit_code: int
     refused: Refused
-    def __init__(self, output: _Optional[bytes] = ..., errors: _Optional[bytes] = ..., exit_code: _Optional[int] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ...) -> None: ...
+    taken: int
+    def __init__(self, output: _Optional[bytes] = ..., errors: _Optional[bytes] = ..., exit_code: _Optional[int] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., taken: _Optional[int] = ...) -> None: ...
 
 class Following(_message.Message):
     __slots__ = ("project_id", "after_event", "is_ending")

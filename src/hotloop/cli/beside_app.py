@@ -1,0 +1,69 @@
+"""What `hotloop exec`, `shell` and `logs` have in common: from a project to its session on a runner."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from hotloop import config
+from hotloop.devloop import command, control
+from hotloop.errors import UsageError
+from hotloop.remote_runner.channels import Channels
+from hotloop.remote_runner.local import LocalWay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+    from hotloop.devloop.terminal import Terminal
+    from hotloop.remote_runner.way import Way
+
+# What another machine's programs need to know of this one's terminal and language, as ssh sends it.
+_SENT = ("TERM", "COLORTERM", "NO_COLOR", "LANG")
+
+
+def run_beside(path: Path, on: str | None, arguments: Sequence[str], terminal: Terminal | None = None) -> int:
+    """Run a command beside a project's app. Returns its exit code.
+
+    Raises:
+        HotloopError: It can't be run.
+    """
+    project = config.find_project(path)
+    return asyncio.run(_run(project, on, arguments, terminal))
+
+
+async def _run(project: Path, on: str | None, arguments: Sequence[str], terminal: Terminal | None) -> int:
+    async with channels_to(project, on) as channels:
+        is_here = channels.runner == LocalWay.name
+        environment = dict(os.environ) if is_here else {name: os.environ[name] for name in os.environ if _is_sent(name)}
+        return await command.run(channels, control.project_id(project), arguments, environment, terminal)
+
+
+def _is_sent(name: str) -> bool:
+    return name in _SENT or name.startswith("LC_")
+
+
+@asynccontextmanager
+async def channels_to(project: Path, on: str | None) -> AsyncGenerator[Channels]:
+    """Reach the runner that was named, or the project's own.
+
+    Raises:
+        UsageError: There is no such runner.
+    """
+    way = _way(project, on)
+    channels = Channels(way)
+    try:
+        yield channels
+    finally:
+        await channels.close()
+        await way.close()
+
+
+def _way(project: Path, on: str | None) -> Way:
+    runner = on or config.load(project).runner or LocalWay.name
+    if runner != LocalWay.name:
+        msg = f"no runner is called {runner!r}"
+        raise UsageError(msg, hint="this version runs apps on 'local' only")
+    return LocalWay(control.state_folder())
