@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from hotloop.errors import RunnerError
@@ -115,7 +116,7 @@ class _Client:
 
     def _read_input(self) -> None:
         """Read in a thread: stdin may be a file, which can't be waited for, and must stay blocking for others."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for more
+        with contextlib.suppress(RuntimeError, CancelledError):  # the command ended: nobody waits for more
             while data := _read_some():
                 if not asyncio.run_coroutine_threadsafe(self._send_input(data), self._loop).result():
                     return

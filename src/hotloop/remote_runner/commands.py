@@ -14,12 +14,12 @@ import grpc
 
 from hotloop.errors import HotloopError
 from hotloop.remote_runner import descriptors, processes, spawning
+from hotloop.remote_runner.lingering import LINGER_S, until_left
 from hotloop.remote_runner.places import PROJECT_ID, workspace_folder
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -34,7 +34,7 @@ class Commands:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._running: dict[int, Spawned] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -52,8 +52,8 @@ class Commands:
 
     async def close(self) -> None:
         """End them all."""
-        for process in self._running.values():
-            self._end(process)
+        for spawned in self._running.values():
+            self._end(spawned)
         await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _serve(self, _: Any, context: Any) -> None:
@@ -64,11 +64,13 @@ class Commands:
             spawned = self._spawn(first.start)
         except HotloopError as error:
             await context.write(pb.ProcessDown(refused=pb.Refused(message=error.message, hint=error.hint)))
+            await until_left(context)
         except OSError as error:
             said = f"hotloop: {first.start.arguments[0]}: {error.strerror}\n"
             await context.write(pb.ProcessDown(errors=said.encode()))
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             await context.write(pb.ProcessDown(exit_code=code))
+            await until_left(context)
         else:
             await self._attend(spawned, context)
 
@@ -79,7 +81,7 @@ class Commands:
         size = _size(start.terminal) if start.HasField("terminal") else None
         folder = workspace_folder(self._state, start.project_id)
         spawned = spawning.spawn(folder, start.arguments, start.environment, size)
-        self._running[spawned.process.pid] = spawned.process
+        self._running[spawned.process.pid] = spawned
         return spawned
 
     async def _attend(self, spawned: Spawned, context: Any) -> None:
@@ -89,11 +91,13 @@ class Commands:
             await running.run()
         finally:
             running.close()
-            self._end(spawned.process)
+            self._end(spawned)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
+    def _end(self, spawned: Spawned) -> None:
+        process = spawned.process
+
         async def end() -> None:
-            await processes.end_session(process.pid)
+            await processes.end_command(process.pid, spawned.mark)
             process.poll()  # takes its exit status, if nobody did
             self._running.pop(process.pid, None)
 
@@ -126,9 +130,10 @@ class _Running:
             await asyncio.wait({exiting, beside[0]}, return_when=asyncio.FIRST_COMPLETED)
             if not exiting.done():  # the client is gone
                 return
-            await processes.end_session(self._spawned.process.pid)
+            await processes.end_command(self._spawned.process.pid, self._spawned.mark)
             await asyncio.wait(outputs, timeout=DRAIN_TIMEOUT_S)
             await self._write(pb.ProcessDown(exit_code=exiting.result()))
+            await asyncio.wait({beside[0]}, timeout=LINGER_S)
         finally:
             tasks: list[asyncio.Task[Any]] = [*outputs, *beside, exiting]
             for task in tasks:

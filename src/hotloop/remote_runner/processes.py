@@ -74,18 +74,26 @@ def reap_orphans(runtimes: Iterable[int]) -> None:
                 os.waitpid(child, os.WNOHANG)
 
 
-def members_of(session: int) -> list[int]:
-    """The living processes of a session, as `setsid` makes them, and the descendants of its leader."""
-    everyone = [pid for children in children_by_parent().values() for pid in children]
-    members = {*(pid for pid in everyone if _session_of(pid) == session), *tree_of(session)}
+def members_of(leader: int, mark: str) -> list[int]:
+    """The living processes of a command.
+
+    Args:
+        leader: Leads the command's session, as `setsid` makes it.
+        mark: ``NAME=VALUE`` of its environment: those that left the session and whose parent died still have it.
+    """
+    by_parent = children_by_parent()
+    everyone = [pid for children in by_parent.values() for pid in children]
+    strays = [pid for pid in by_parent.get(os.getpid(), []) if pid != leader and _has_variable(pid, mark)]
+    members = {*(pid for pid in everyone if _session_of(pid) == leader), *strays}
+    members |= {pid for member in (leader, *strays) for pid in tree_of(member)}
     return [pid for pid in members if not _is_dead(pid)]
 
 
-async def end_session(session: int, *, grace_s: float = 2.0) -> None:
-    """Hang up on all processes of a session, as a terminal that goes away does; kill those that stay."""
+async def end_command(leader: int, mark: str, *, grace_s: float = 2.0) -> None:
+    """Hang up on all processes of a command, as a terminal that goes away does; kill those that stay."""
     deadline_s = time.monotonic() + grace_s
-    _send(members_of(session), signal.SIGHUP, signal.SIGCONT)  # one that was stopped has to wake up to hear it
-    while left := members_of(session):
+    _send(members_of(leader, mark), signal.SIGHUP, signal.SIGCONT)  # one that was stopped has to wake up to hear it
+    while left := members_of(leader, mark):
         if time.monotonic() > deadline_s:
             _send(left, signal.SIGKILL)
         await asyncio.sleep(_POLL_S)
@@ -123,6 +131,13 @@ def describe_exit(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def _has_variable(pid: int, variable: str) -> bool:
+    try:
+        return variable.encode() in (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:  # another user's, or gone
+        return False
 
 
 def _is_dead(pid: int) -> bool:

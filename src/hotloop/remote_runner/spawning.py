@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
+import secrets
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OURS = frozenset({"GRPC_VERBOSITY", "GRPC_ENABLE_FORK_SUPPORT", "PYTHONHOME", "VIRTUAL_ENV"})  # of the agent's process
+_MARK = "HOTLOOP_COMMAND"
 # Only a process of its own can make a terminal its own; what Python ignores must not be ignored by what it becomes.
 _TAKE_TERMINAL = """
 import fcntl, os, signal, sys, termios
@@ -49,11 +51,13 @@ class Spawned:
     """A process that leads a session of its own, and our ends of its streams; the owner closes them.
 
     Attributes:
+        mark: ``NAME=VALUE`` of its environment that no other command has.
         stdin: The same descriptor as ``stdout`` if it has a terminal.
         stderr: None if it has a terminal.
     """
 
     process: subprocess.Popen[bytes]
+    mark: str
     stdin: int
     stdout: int
     stderr: int | None
@@ -83,13 +87,14 @@ def spawn(session: Path, arguments: Sequence[str], environment: Mapping[str, str
         raise RunnerError(msg, hint="dev serve first")
     variables = {name: value for name, value in {**os.environ, **environment}.items() if name not in _OURS}
     _activate(variables, noted_python(runtime_folder(session)))
+    variables[_MARK] = secrets.token_hex(8)
     command = list(arguments) or _shell(runtime_folder(session), variables)
     if size is None:
         process = subprocess.Popen(
             command, cwd=workspace, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True, bufsize=0,
         )  # fmt: skip
-        return _with_pipes(process)
+        return _with_pipes(process, f"{_MARK}={variables[_MARK]}")
     return _with_terminal(command, workspace, variables, size)
 
 
@@ -116,7 +121,7 @@ def _shell(folder: Path, variables: dict[str, str]) -> list[str]:
     return [shell, "--rcfile", str(rc), "-i"]
 
 
-def _with_pipes(process: subprocess.Popen[bytes]) -> Spawned:
+def _with_pipes(process: subprocess.Popen[bytes], mark: str) -> Spawned:
     ends: list[int] = []
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is None:
@@ -124,7 +129,7 @@ def _with_pipes(process: subprocess.Popen[bytes]) -> Spawned:
         ends.append(os.dup(stream.fileno()))
         stream.close()
         os.set_blocking(ends[-1], False)
-    return Spawned(process, *ends)
+    return Spawned(process, mark, *ends)
 
 
 def _with_terminal(command: list[str], workspace: Path, variables: dict[str, str], size: Size) -> Spawned:
@@ -141,4 +146,4 @@ def _with_terminal(command: list[str], workspace: Path, variables: dict[str, str
     finally:
         os.close(theirs)
     os.set_blocking(ours, False)
-    return Spawned(process, ours, ours, None)
+    return Spawned(process, f"{_MARK}={variables[_MARK]}", ours, ours, None)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from hotloop.remote_runner.lingering import until_left
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.pump import BrokenError, carry, hurry, reset
 
@@ -36,13 +36,14 @@ def make_tunnel(ports_of: Callable[[str], frozenset[int]]) -> Any:
             sock = await _connect(first, ports_of(first.project_id))
         except OSError as error:
             await context.write(pb.TunnelData(port=first.port, error=str(error)))
+            await until_left(context)
             return
         try:
             await _serve(sock, first, context)
         except (BrokenError, OSError) as error:
             reset(sock)
-            with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                await context.write(pb.TunnelData(error=f"The app's side broke the connection: {error}."))
+            await context.write(pb.TunnelData(error=f"The app's side broke the connection: {error}."))
+            await until_left(context)
         except BaseException:  # the client is gone, or the agent ends
             reset(sock)
             raise
