@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import json
 import os
+import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hotloop import config
-from hotloop.devloop import command, control
+from hotloop import config, events
+from hotloop.cli.plain import PlainConsole, log_line
+from hotloop.devloop import command, control, logs
 from hotloop.errors import UsageError
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.local import LocalWay
@@ -39,6 +43,34 @@ async def _run(project: Path, on: str | None, arguments: Sequence[str], terminal
         is_here = channels.runner == LocalWay.name
         environment = dict(os.environ) if is_here else {name: os.environ[name] for name in os.environ if _is_sent(name)}
         return await command.run(channels, control.project_id(project), arguments, environment, terminal)
+
+
+def print_logs(path: Path, on: str | None, since: str, *, is_following: bool, is_json: bool) -> None:
+    """Print an app's log lines.
+
+    Raises:
+        HotloopError: They can't be had.
+    """
+    project = config.find_project(path)
+    max_age_s = logs.age_of(since, dt.datetime.now().astimezone()) if since else 0.0
+    console = PlainConsole(sys.stdout)
+
+    def show(event: dict[str, Any]) -> None:
+        if is_json:
+            print(json.dumps(event, separators=(",", ":")), flush=True)
+            return
+        console.print(log_line(events.record_from_json(events.Log, event)), soft_wrap=True)
+        sys.stdout.flush()
+
+    def notice(text: str) -> None:
+        print(f"hotloop: {text}", file=sys.stderr, flush=True)
+
+    async def run() -> None:
+        async with channels_to(project, on) as channels:
+            project_id = control.project_id(project)
+            await logs.read(channels, project_id, show, notice, max_age_s=max_age_s, is_following=is_following)
+
+    asyncio.run(run())
 
 
 def _is_sent(name: str) -> bool:

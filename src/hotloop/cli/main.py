@@ -13,6 +13,7 @@ import typer
 from hotloop.cli.bench import bench
 from hotloop.cli.demo import demo
 from hotloop.cli.exec import exec_
+from hotloop.cli.logs import logs
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.run import run
@@ -37,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
 )
-for command in (new, serve, run, pin, bench, stats, sync, shell, demo, version):
+for command in (new, serve, run, pin, bench, stats, sync, logs, shell, demo, version):
     app.command()(command)
 app.command("exec", context_settings={"allow_interspersed_args": False})(
     exec_

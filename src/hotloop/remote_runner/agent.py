@@ -51,11 +51,16 @@ EMPTY_TIMEOUT_S = 10.0  # how long an agent without any session waits for a clie
 
 
 class Agent:
-    """All sessions of one user on this runner, and when to end."""
+    """All sessions of one user on this runner, and when to end.
+
+    Attributes:
+        state: The folder where it keeps things.
+        commands: What clients run beside their apps.
+    """
 
     def __init__(self, state: Path, *, command: tuple[str, ...], idle_timeout_s: float) -> None:
         self.commands = Commands(state)
-        self._state = state
+        self.state = state
         self._command = command
         self._idle_timeout_s = idle_timeout_s
         self._sessions: dict[str, Session] = {}
@@ -76,16 +81,20 @@ class Agent:
             WorkspaceError: Another agent has its workspace.
         """
         if project_id not in self._sessions:
-            folder = workspace_folder(self._state, project_id)
+            folder = workspace_folder(self.state, project_id)
             session = Session(folder, command=self._command, live_runtimes=self.runtime_pids)
             if not is_reconnect:
                 session.journal.clear()
             self._sessions[project_id] = session
         return self._sessions[project_id]
 
+    def find(self, project_id: str) -> Session | None:
+        """The session of a project, if it is open."""
+        return self._sessions.get(project_id)
+
     def ports_of(self, project_id: str) -> frozenset[int]:
         """Where a project's runtime listens; empty if none runs."""
-        session = self._sessions.get(project_id)
+        session = self.find(project_id)
         return session.runtime.ports if session is not None else frozenset()
 
     def runtime_pids(self) -> list[int]:

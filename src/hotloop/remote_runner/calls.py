@@ -63,6 +63,8 @@ class Call:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             return error  # not gRPC's own, which has the same type
+        if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.NOT_FOUND:
+            return RunnerError(error.details() or "not found", hint="dev serve first")
         if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
             msg = f"The agent on {self._runner} is of another hotloop, which can't do this."
             return RunnerError(msg, hint="end its sessions: an agent of this version takes its place")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
 
 READY_TIMEOUT_S = 10.0
+RETRY_S = 0.1
 # A line that carries nothing any more says nothing either: gRPC asks, and ends the calls when there is no answer.
 OPTIONS = (
     *codec.CHANNEL_OPTIONS,
@@ -87,21 +88,37 @@ class Channels:
             await self._all.pop().channel.close()
 
     async def _dial(self, lane: int) -> _Held:
-        held = _Held(grpc.aio.insecure_channel(await self._way.dial(lane), options=OPTIONS))
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                await held.channel.channel_ready()
-        except BaseException as error:
-            await held.channel.close()
-            if not isinstance(error, TimeoutError):
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + READY_TIMEOUT_S
+        while True:
+            channel = grpc.aio.insecure_channel(await self._way.dial(lane), options=OPTIONS)
+            try:
+                if await _is_ready(channel, deadline_s):
+                    self._all.append(held := _Held(channel))
+                    return held
+            except BaseException:
+                await channel.close()
                 raise
-            msg = f"The agent on {self.runner} does not answer within {READY_TIMEOUT_S:.0f} s."
-            raise RunnerError(msg, hint="look at the connection to it, then try again") from error
-        self._all.append(held)
-        return held
+            await channel.close()
+            if loop.time() > deadline_s:
+                msg = f"The agent on {self.runner} does not answer within {READY_TIMEOUT_S:.0f} s."
+                raise RunnerError(msg, hint="look at the connection to it, then try again")
+            await asyncio.sleep(RETRY_S)  # an agent that is about to end may have been dialled
 
     async def _close_unused(self) -> None:
         newest = list(self._newest.values())
         for held in [held for held in self._all if not held.num_calls and held not in newest]:
             self._all.remove(held)
             await held.channel.close()
+
+
+async def _is_ready(channel: Any, deadline_s: float) -> bool:
+    """Wait until a channel is connected; False as soon as that failed, or at the deadline."""
+    ready, failed = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            while (state := channel.get_state(try_to_connect=True)) not in (ready, failed):
+                await channel.wait_for_state_change(state)
+    except TimeoutError:
+        return False
+    return state is ready

@@ -16,6 +16,7 @@ import grpc
 
 from hotloop import __version__
 from hotloop.errors import HotloopError, WorkspaceError
+from hotloop.remote_runner.logs import make_logs
 from hotloop.remote_runner.places import PROJECT_ID
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
@@ -281,5 +282,10 @@ def make_handler(agent: Agent) -> Any:
     method = grpc.stream_stream_rpc_method_handler(
         session, request_deserializer=pb.Up.FromString, response_serializer=pb.Down.SerializeToString
     )
-    handlers = {"Session": method, "Tunnel": make_tunnel(agent.ports_of), "Process": agent.commands.handler()}
+    handlers = {
+        "Session": method,
+        "Tunnel": make_tunnel(agent.ports_of),
+        "Process": agent.commands.handler(),
+        "Logs": make_logs(agent.state, agent.find),
+    }
     return grpc.method_handlers_generic_handler(codec.SERVICE, handlers)

@@ -59,7 +59,9 @@ class Session:
         self.lock = asyncio.Lock()
         self.epoch = 0
         self.left_at_s = time.monotonic()
+        self.is_closed = False
         self._client: Client | None = None
+        self._followers: set[Callable[[], None]] = set()
 
     @property
     def is_held(self) -> bool:
@@ -89,6 +91,11 @@ class Session:
     def is_held_by(self, client: Client) -> bool:
         """Whether this stream may write."""
         return self._client is client
+
+    def follow(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have a function called at each event; gives one that ends it."""
+        self._followers.add(wake)
+        return lambda: self._followers.discard(wake)
 
     # --- the tree
 
@@ -149,10 +156,18 @@ class Session:
     async def close(self) -> None:
         """End the runtime and let go of the files."""
         await self.runtime.close()
+        self.is_closed = True
+        self._wake()
         self.workspace.close()
         self.journal.close()
 
     def _emit(self, event: dict[str, Any]) -> None:
-        self.journal.append(json.dumps(event, separators=(",", ":")).encode("utf-8", "surrogateescape"))
+        stamped = {**event, "wall_s": round(time.time(), 3)}  # people ask by the time of day
+        self.journal.append(json.dumps(stamped, separators=(",", ":")).encode("utf-8", "surrogateescape"))
+        self._wake()
+
+    def _wake(self) -> None:
         if self._client is not None:
             self._client.wake()
+        for wake in list(self._followers):
+            wake()
