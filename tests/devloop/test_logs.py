@@ -26,6 +26,11 @@ DEADLINE_S = 20.0
 NOW = dt.datetime(2026, 5, 4, 14, 30, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(logs, "RETRY_S", 0.2)
+
+
 def run(state, main):
     try:
         return asyncio.run(asyncio.wait_for(main, 40))
@@ -92,9 +97,7 @@ def test_lines_are_read_while_the_app_runs_and_after_it_ended_with_their_time(tm
     assert run(tmp_path, main()) == (["one", "two"], [], {1})
 
 
-def test_who_follows_gets_each_line_once_across_cuts_until_the_session_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(logs, "RETRY_S", 0.05)
-
+def test_who_follows_gets_each_line_once_across_cuts_until_the_session_ends(tmp_path):
     async def main():
         async with connect(LocalWay(tmp_path, agent_arguments=ARGUMENTS)) as session:
             await session.open(tmp_path, PROJECT)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.channels import Channels
 
 RETRY_S = 1.0
+TRIES = 3  # a session that is about to end takes its agent with it: the next one knows what was written
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
@@ -81,25 +82,25 @@ async def read(
         RunnerError: The runner can't be reached, or nothing ran there yet.
     """
     wanted = pb.LogsWanted(project_id=project_id, max_age_s=max_age_s, is_following=is_following)
-    has_begun = is_away = False
+    num_lost = 0  # since a line came
     while True:
         try:
             async with open_call(channels, 0, "Logs", pb.LogsWanted, pb.LogLines) as call:
                 await call.write(wanted)
                 await call.done_writing()
                 while (lines := await call.read()) is not None:
+                    num_lost = 0
                     if lines.is_cut:
                         notice("older lines are gone: the runner keeps the last 4 to 8 MB of a session's events")
-                    has_begun, is_away = True, False
                     for event in lines.events:
                         wanted.after_event, wanted.max_age_s = event.number, 0.0
                         show(json.loads(event.json))
                 return
         except HotloopError as error:
-            has_begun |= isinstance(error, CallLostError)
-            if not is_following or not has_begun:
+            was_there = num_lost or wanted.after_event or isinstance(error, CallLostError)
+            if not was_there or (num_lost >= TRIES and not is_following):
                 raise
-            if not is_away:
+            if is_following and not num_lost:
                 notice(f"{error.message} Trying again.")
-            is_away = True
+            num_lost += 1
             await asyncio.sleep(RETRY_S)
