@@ -67,7 +67,7 @@ def project(state, tmp_path_factory):
         async with connect(LocalWay(state, agent_arguments=ARGUMENTS)) as session:
             await session.open(folder, control.project_id(folder))
             await session.sync(Files())
-            await session.start({"python": str(folder / ".venv" / "bin" / "python")})
+            await session.start({"python": str(folder / ".venv" / "bin" / "python"), "logs": ["\x1b[31mhello"]})
 
     asyncio.run(serve_once())
     return folder
@@ -202,6 +202,20 @@ def test_the_end_of_the_connection_ends_the_command_and_is_told(state, project):
 
     pid = asyncio.run(asyncio.wait_for(main(), DEADLINE_S))
     until(lambda: not is_alive(pid), "the command's end")
+
+
+def test_logs_are_printed_with_their_generation_or_as_json(project):
+    def logs(*options):
+        command = [*COMMAND, "logs", *options]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+    plain = until(lambda: logs().stdout, "the line")
+    (event,) = [json.loads(line) for line in logs("--json", "--since", "1d").stdout.splitlines()]
+    wrong = logs("--since", "soon")
+
+    assert plain == "g1 │ hello\n"
+    assert (event["kind"], event["generation"], event["text"]) == ("log", 1, "\x1b[31mhello")
+    assert (wrong.returncode, wrong.stderr.splitlines()[0][:26]) == (2, "error: --since is 'soon', ")
 
 
 def test_only_variables_of_the_terminal_and_the_language_leave_this_machine():

@@ -44,6 +44,7 @@ SERVER_OPTIONS = (
     *codec.CHANNEL_OPTIONS,
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # else a minute
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients ask too, more often than gRPC allows by itself
 )

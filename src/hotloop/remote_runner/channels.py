@@ -28,6 +28,7 @@ OPTIONS = (
     *codec.CHANNEL_OPTIONS,
     ("grpc.keepalive_time_ms", 3_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else a minute
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),  # a channel made anew does not wait out the one before it
 )
