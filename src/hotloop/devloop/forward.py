@@ -126,8 +126,15 @@ class Forward:
     def _update(self) -> None:
         if self._is_linked and any(port.target for port in self._ports):
             self._served.set()
+            self._spawn(self._warm_up())
         else:
             self._served.clear()
+
+    async def _warm_up(self) -> None:
+        """Connect the lane before the first client comes, who would wait for that."""
+        with contextlib.suppress(RunnerError):  # clients will try again, and be told
+            async with self._channels.channel(self._channels.bulk_lane):
+                pass
 
     # --- listening
 
