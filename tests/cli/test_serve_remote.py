@@ -72,7 +72,7 @@ async def served(project, state, **choice):
             )
             running = asyncio.create_task(engine.run())
             try:
-                await until(lambda: running.done() or of(said, events.IterationFinished), "the start")
+                await until(lambda: running.done() or (engine.address and of(said, events.IterationFinished)), "start")
                 if running.done():
                     await running
                 yield line, engine, said
@@ -137,7 +137,10 @@ def test_an_app_on_another_machine_is_served_here_across_cuts_and_crashes(projec
             await asyncio.to_thread(stream, engine.address, project, state)
 
             line.cut()
-            assert await asyncio.to_thread(greet, engine.address) == (200, '"hello Bo"')
+            answers = [await asyncio.to_thread(greet, engine.address)]
+            while answers[-1][0] == 502:  # sent before the cut was seen: it may have run
+                answers.append(await asyncio.to_thread(greet, engine.address))
+            assert answers[-1] == (200, '"hello Bo"')
 
             os.kill(runtime_pid, signal.SIGKILL)
             await until(lambda: len(of(said, events.RuntimeStarted)) == 2, "another runtime")
