@@ -57,6 +57,15 @@ def way_to(runner: Runner, project: Path | None) -> Way:
     )
 
 
+def way_to_onlook(project: Path, on: str | None) -> Way:
+    """Choose a runner to look at; on this machine no agent is started for that. Raises as `runner_for`."""
+    from hotloop.devloop import control
+    from hotloop.remote_runner.local import LocalWay
+
+    runner = runner_for(project, on)
+    return LocalWay(control.state_folder(), is_starting=False) if runner.is_local else way_to(runner, project)
+
+
 def way_for(project: Path, on: str | None) -> Way:
     """Choose a runner and make the way there. Raises as `runner_for`."""
     return way_to(runner_for(project, on), project)

@@ -124,7 +124,7 @@ class Plain:
             case events.BenchFailed():
                 return _bench_failed(event)
             case events.Log():
-                return [_log(event)]
+                return [log_line(event)]
             case events.RequestFinished():
                 return [_request(event)]
             case events.RequestsFinished():
@@ -340,7 +340,8 @@ def _endpoint(shape: events.EndpointShape) -> Text:
     return _labelled("/".join(shape.methods), Text.assemble((shape.path, "bold"), (f"  {about}", "dim")))
 
 
-def _log(event: events.Log) -> Text:
+def log_line(event: events.Log) -> Text:
+    """A line that the app wrote, behind the generation that wrote it."""
     mark = f"g{event.generation} │ " if event.generation else "   │ "
     return Text.assemble((mark, "dim"), Text.from_ansi(event.text))
 

@@ -18,6 +18,7 @@ from hotloop.cli.on import runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
 from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
@@ -57,6 +58,7 @@ class Choice:
     bench_duration_s: float = DURATION_S
     replicas: int | None = None
     on: str | None = None
+    is_port_strict: bool = False
     is_taking: bool = False
     is_detaching: bool = False
 
@@ -107,7 +109,7 @@ def resolve(choice: Choice) -> ServeOptions:
         python=python,
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
-        port_is_fixed=bool(port),
+        port_is_fixed=choice.is_port_strict,
         session_id=control.project_id(project, role="serve" if choice.is_watching else "run"),
         is_watching=choice.is_watching,
         is_once=choice.is_once,
@@ -166,8 +168,9 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
-    async with connect(way_for(options.project, choice.on)) as agent:
-        engine = Engine(options, agent, index, ignore, [sink])
+    way = way_for(options.project, choice.on)
+    async with connect(way) as agent:
+        engine = Engine(options, agent, index, ignore, [sink], forward_for(way, options.session_id))
         if isinstance(sink, JsonLines):
             sink.on_gone = _stopper(engine)
         signals = _Signals(engine)

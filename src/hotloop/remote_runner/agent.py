@@ -27,6 +27,7 @@ import grpc
 from hotloop import __version__
 from hotloop.errors import UsageError
 from hotloop.remote_runner import gpus, processes
+from hotloop.remote_runner.commands import Commands
 from hotloop.remote_runner.environments.store import Store
 from hotloop.remote_runner.places import (
     ALREADY_RUNS_EXIT_CODE,
@@ -40,14 +41,29 @@ from hotloop.remote_runner.runtimes import RUNTIME_COMMAND
 from hotloop.remote_runner.service import Stream, make_handler
 from hotloop.remote_runner.sessions import IDLE_TIMEOUT_S, Session
 
+# Clients that are gone without a word are asked, so that what they held ends: the process of a shell, a connection.
+SERVER_OPTIONS = (
+    *codec.CHANNEL_OPTIONS,
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # else a minute
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients ask too, more often than gRPC allows by itself
+)
 EMPTY_TIMEOUT_S = 10.0  # how long an agent without any session waits for a client
 
 
 class Agent:
-    """All sessions of one user on this runner, and when to end."""
+    """All sessions of one user on this runner, and when to end.
+
+    Attributes:
+        state: The folder where it keeps things.
+        commands: What clients run beside their apps.
+    """
 
     def __init__(self, state: Path, *, command: tuple[str, ...], idle_timeout_s: float) -> None:
-        self._state = state
+        self.commands = Commands(state)
+        self.state = state
         self._command = command
         self._idle_timeout_s = idle_timeout_s
         self._environments = Store(state)
@@ -73,7 +89,7 @@ class Agent:
             await asyncio.wait(closing)
         if project_id not in self._sessions:
             session = Session(
-                workspace_folder(self._state, project_id),
+                workspace_folder(self.state, project_id),
                 environments=self._environments,
                 command=self._command,
                 live_runtimes=self.child_pids,
@@ -89,11 +105,17 @@ class Agent:
         return self._sessions.get(project_id)
 
     def child_pids(self) -> list[int]:
-        """The processes that sessions started and wait for: no orphans."""
-        return [pid for session in [*self._sessions.values(), *self._closing] for pid in session.processes]
+        """The processes that sessions and clients' commands started and that are waited for: no orphans."""
+        sessions = [*self._sessions.values(), *self._closing]
+        return [*self.commands.pids, *(pid for session in sessions for pid in session.processes)]
+
+    def ports_of(self, project_id: str) -> frozenset[int]:
+        """Where a project's runtime listens; empty if none runs."""
+        session = self.find(project_id)
+        return session.runtime.ports if session is not None else frozenset()
 
     async def end(self, session: Session, *, is_idle: bool = False) -> dict[str, Any]:
-        """End a session and all its processes; the last one ends the agent."""
+        """End a session and all its processes; the last one ends the agent, unless a command still runs."""
         if session.is_closed:
             return {}
         if session not in self._closing:
@@ -109,7 +131,7 @@ class Agent:
             await session.close()
         finally:
             del self._closing[session]
-            if not self._sessions and not self._closing:
+            if not self._sessions and not self._closing and not self.commands.pids:
                 self._over.set()
 
     async def answer(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +165,7 @@ class Agent:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "state": str(self._state),
+            "state": str(self.state),
             "up_s": time.monotonic() - self._began_at_s,
             "sessions": sessions,
         }
@@ -163,7 +185,7 @@ class Agent:
 
     async def run(self, path: Path) -> None:
         """Listen until nothing is left to do."""
-        server = grpc.aio.server(options=codec.CHANNEL_OPTIONS)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((make_handler(self),))
         server.add_insecure_port(f"unix:{path}")
         await server.start()
@@ -173,6 +195,7 @@ class Agent:
             await self._until_over()
         finally:
             await asyncio.gather(*(self.end(session) for session in self._sessions.values()), *self._closing.values())
+            await self.commands.close()
             await server.stop(grace=0.5)
 
     def _watch_signals(self) -> None:
@@ -195,7 +218,7 @@ class Agent:
             if not session.is_held and now_s - session.left_at_s > session.idle_timeout_s:
                 self._ending.add(task := asyncio.create_task(self.end(session, is_idle=True)))
                 task.add_done_callback(self._ending.discard)
-        is_empty = not self._sessions and not self._closing and not self._streams
+        is_empty = not (self._sessions or self._closing or self._streams or self.commands.pids)
         if is_empty and now_s - self._empty_since_s > EMPTY_TIMEOUT_S:
             self._over.set()
 

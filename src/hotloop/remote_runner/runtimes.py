@@ -19,6 +19,7 @@ from hotloop import events
 from hotloop.changes import Put
 from hotloop.remote_runner import processes
 from hotloop.remote_runner.frames import FrameSocket
+from hotloop.remote_runner.places import note_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -68,6 +69,12 @@ class RuntimeSupervisor:
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._has_said_stopped = False
+        self._ports: frozenset[int] = frozenset()
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Where the runtime listens, HTTP and gRPC; empty while it does not."""
+        return self._ports
 
     @property
     def is_running(self) -> bool:
@@ -104,6 +111,7 @@ class RuntimeSupervisor:
             return True
         await self.stop()
         self._config = config
+        note_python(self._folder, config.get("python", ""))
         self._is_stopping = False
         self._spawn()
         self._task = asyncio.create_task(self._supervise(), name="runtime")
@@ -230,6 +238,7 @@ class RuntimeSupervisor:
         frames.drain()
         frames.close()
         self._process = self._frames = None
+        self._ports = frozenset()
         processes.end_orphans(process.pid, self._live_runtimes())
         return processes.describe_exit(code)
 
@@ -248,6 +257,8 @@ class RuntimeSupervisor:
             case "event":
                 event = message.header["event"]
                 self._has_said_stopped |= event.get("kind") == "runtime_stopped"
+                if event.get("kind") == "runtime_started":
+                    self._ports = _ports_of(event)
                 self._emit(event)
             case "keep":
                 self._forget(message.header["model"])
@@ -280,3 +291,9 @@ def _lasting(config: dict[str, Any]) -> dict[str, Any]:
     environment: dict[str, str] = config.get("environment", {})
     kept = {name: value for name, value in environment.items() if name not in TERMINAL_VARIABLES}
     return {**config, "environment": kept}
+
+
+def _ports_of(started: dict[str, Any]) -> frozenset[int]:
+    addresses = (started.get("address", ""), started.get("grpc_address", ""))
+    ends = (address.rpartition(":")[2] for address in addresses)
+    return frozenset(int(port) for port in ends if port.isdigit())

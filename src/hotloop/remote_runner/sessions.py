@@ -12,6 +12,7 @@ from hotloop.errors import RunnerError, UsageError
 from hotloop.remote_runner.environments.keeper import Keeper, Spec
 from hotloop.remote_runner.holding import Holder, Holding
 from hotloop.remote_runner.journal import Journal
+from hotloop.remote_runner.places import runtime_folder
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND, RuntimeSupervisor
 from hotloop.remote_runner.workspace import Applied, Workspace
 
@@ -80,11 +81,11 @@ class Session:
         self.reload_event = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.workspace = Workspace(folder)
-        runtime_folder = folder / "runtime"
-        runtime_folder.mkdir(mode=0o700, exist_ok=True)
+        runtime = runtime_folder(folder)
+        runtime.mkdir(mode=0o700, exist_ok=True)
         self.journal = Journal(folder)
         self.runtime = RuntimeSupervisor(
-            self.workspace, runtime_folder, self._emit, command=command, live_runtimes=live_runtimes
+            self.workspace, runtime, self._emit, command=command, live_runtimes=live_runtimes
         )
         self.environment = Keeper(environments, self.workspace.root, self._emit, self.runtime.switch)
         self.lock = asyncio.Lock()
@@ -290,7 +291,8 @@ class Session:
         self.journal.close()
 
     def _emit(self, event: JsonObject) -> None:
-        number = self.journal.append(json.dumps(event, separators=(",", ":")).encode("utf-8", "surrogateescape"))
+        stamped = {**event, "wall_s": round(time.time(), 3)}  # people ask by the time of day
+        number = self.journal.append(json.dumps(stamped, separators=(",", ":")).encode("utf-8", "surrogateescape"))
         match event.get("kind", ""):
             case "reload_started":
                 self.reload_event = number
