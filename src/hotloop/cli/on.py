@@ -104,7 +104,7 @@ class _Shown:
         from hotloop.cli import words
         from hotloop.remote_runner.bootstrap.progress import Phase
 
-        if progress.phase is Phase.CONNECTING or (not progress.text and progress.phase is not Phase.STARTING):
+        if not progress.text and (progress.phase is not Phase.STARTING or not self._said):
             return
         text = progress.text or "starting hotloop's agent"
         if text == self._said:  # one line a step, not one a percent
