@@ -14,7 +14,7 @@ from hotloop import config
 from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
 from hotloop.cli.plain import Plain, PlainConsole
-from hotloop.devloop import control
+from hotloop.devloop import control, environments
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
@@ -90,11 +90,12 @@ def resolve(choice: Choice) -> ServeOptions:
     _check_apart(port, grpc_port)
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
-    is_managed = settings.environment == "managed" and choice.python is None
+    python = choice.python or settings.python
+    is_managed = environments.is_made_by_runner(settings.runner or "local", settings.environment, choice.python)
     return ServeOptions(
         project=project,
         app=location,
-        python=None if is_managed else environment.find_python(project, choice.python or settings.python),
+        python=None if is_managed else environment.find_python(project, python),
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
         port_is_fixed=bool(port),
@@ -110,6 +111,7 @@ def resolve(choice: Choice) -> ServeOptions:
         replicas=choice.replicas or settings.replicas or 0,
         is_taking=choice.is_taking,
         is_detaching=choice.is_detaching,
+        python_version=python if is_managed and python and environments.is_version(python) else "",
         idle_timeout_s=settings.idle_timeout_s or 0,
     )
 
