@@ -30,8 +30,13 @@ def words():
     return {{"loaded_by": os.getpid()}}
 
 
+@app.model
+def table():
+    return {{"made_with": alpha.__version__}}
+
+
 @app.endpoint
-def about(words) -> list[str]:
+def about(words, table) -> list[str]:
     return [alpha.__version__, str(words["loaded_by"]), "{mark}"]
 """
 
@@ -132,7 +137,10 @@ def test_a_save_that_asks_for_another_environment_goes_over_to_it_without_a_lost
     assert before[1] == after[1], ready.models
     assert {answer[0] for answer in answers} <= {"1.0", "2.0"}
     assert sorted(answers) == answers
-    assert (ready.start, ready.revision, [model.action for model in ready.models]) == ("zygote", 2, ["kept"])
+    assert (ready.start, ready.revision, [model.action for model in ready.models]) == (
+        "zygote", 2, ["kept", "loaded"],
+    )  # fmt: skip
+    assert ready.models[1].why == "alpha 1.0 -> 2.0"
     assert changed.changes == ("alpha 1.0 → 2.0",)
     assert status["python"] == changed.python
     assert status["environment"] == changed.digest
@@ -170,17 +178,22 @@ def test_what_can_not_be_made_changes_nothing_and_the_next_save_that_helps_is_ta
         await served.save(app("nowhere>=3", mark="bad"))
         failed = await served.until("environment_failed")
         old = await served.ask()
-        await served.save(b"X = 1\n", "other.py")  # does not ask for anything: goes on as usual
+        await served.save(app("alpha<2").replace(b"import alpha", b"import gamma"))
+        lacking = await served.until("reload_failed")
+        await served.save(app("alpha<2"))
         await served.until("ready", 2)
-        await served.save(app("alpha>=2", mark="good"))
+        await served.save(b"X = 1\n", "other.py")  # does not ask for anything: goes on as usual
         await served.until("ready", 3)
-        return first, failed, old, await served.ask(), len(served.events.of("environment_failed"))
+        await served.save(app("alpha>=2", mark="good"))
+        await served.until("ready", 4)
+        return first, failed, lacking, old, await served.ask(), len(served.events.of("environment_failed"))
 
-    first, failed, old, new, num_failed = serve(tmp_path, main)
+    first, failed, lacking, old, new, num_failed = serve(tmp_path, main)
 
     assert failed.problem.type == "NotResolvable"
     assert (failed.problem.where.file, failed.problem.where.line) == ("app.py", 7)
     assert (failed.serving, failed.revision) == (first.digest, 2)
+    assert lacking.problem.hint.startswith("add gamma to what the app asks for: its lock, requirements.txt")
     assert (old[0], old[2]) == ("1.0", "")
     assert (new[0], new[2]) == ("2.0", "good")
     assert num_failed == 1
@@ -199,6 +212,39 @@ def test_going_back_needs_no_uv(tmp_path):
 
     assert (back.digest, back.was_cached) == (first.digest, True)
     assert answer[0] == "1.0"
+
+
+def test_a_save_that_goes_back_ends_the_build_and_is_served_at_once(tmp_path, gate):
+    state = tmp_path / "state"
+
+    async def main(served):
+        await served.start(app=app("alpha<2"))
+        await served.until("ready")
+        await served.save(app("alpha<2", "slow", mark="slow"))
+        await until(gate.with_name("gate.reached").exists, "the build")
+        await served.save(app("alpha<2", mark="back"))
+        await served.until("ready", 2)
+        await until(lambda: not processes_naming(state / "environments/locks"), "the end of uv")
+        return await served.ask(), served.events.of("environment_failed"), served.events.of("environment_ready")
+
+    answer, failed, made = serve(state, main)
+
+    assert (answer[0], answer[2]) == ("1.0", "back")
+    assert failed == []
+    assert len(made) == 1
+
+
+def test_a_runtime_that_dies_afterwards_comes_back_in_the_new_environment(tmp_path):
+    async def main(served):
+        await served.start(app=app("alpha<2"))
+        await served.until("ready")
+        await served.save(app("alpha>=2"))
+        await served.until("ready", 2)
+        os.kill((await served.session.command("status"))["runtime_pid"], signal.SIGKILL)
+        await served.until("ready", 3)
+        return await served.ask()
+
+    assert serve(tmp_path, main)[0] == "2.0"
 
 
 def test_a_requirements_file_is_followed_and_says_what_it_overrules(tmp_path):
