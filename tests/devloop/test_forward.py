@@ -86,6 +86,7 @@ class World:
             self.server.close()
             await self.session.end()
             await self.stack.aclose()
+            await asyncio.sleep(0.05)  # what was cancelled ends
 
         self.run(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -453,3 +454,26 @@ def test_a_port_in_use_gives_way_to_the_next_or_fails_with_its_holder(world):
 
     http_port, grpc_port = (int(each.rpartition(":")[2]) for each in (address, grpc_address))
     assert port < grpc_port < http_port <= port + 20
+
+
+def test_more_connections_than_files_can_be_open_are_refused_and_end_in_order(world, monkeypatch):
+    monkeypatch.setattr("hotloop.remote_runner.pump.MAX_CONNECTIONS", 2)
+
+    async def main():
+        world.serve = echo_line
+        forward = Forward(Channels(world.line), PROJECT)
+        forward.open("127.0.0.1", 0, None, is_strict=False)
+        port = int(forward.started(world.started).address.rpartition(":")[2])
+        ends = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for _, writer in ends:
+            writer.write(b"x\n")
+        lines = [await ends[0][0].readline(), await ends[1][0].readline()]
+        third = asyncio.create_task(ends[2][0].readline())
+        await asyncio.sleep(0.2)
+        assert not third.done()  # it waits to be accepted
+        ends[0][1].close()
+        lines.append(await third)
+        await forward.close()
+        return lines
+
+    assert world.run(main()) == [b"x\n"] * 3
