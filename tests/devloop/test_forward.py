@@ -22,6 +22,7 @@ from hotloop import events
 from hotloop.devloop import forward as forwarding
 from hotloop.devloop.forward import Forward
 from hotloop.errors import RunnerError, UsageError
+from hotloop.remote_runner import channels as channels_of_clients
 from hotloop.remote_runner.calls import open_call
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
@@ -477,3 +478,27 @@ def test_more_connections_than_files_can_be_open_are_refused_and_end_in_order(wo
         return lines
 
     assert world.run(main()) == [b"x\n"] * 3
+
+
+def test_a_line_that_fell_silent_ends_its_connections(world, monkeypatch):
+    seconds = {"grpc.keepalive_time_ms": 1_000, "grpc.keepalive_timeout_ms": 500, "grpc.http2.ping_timeout_ms": 500}
+    options = tuple((name, seconds.get(name, value)) for name, value in channels_of_clients.OPTIONS)
+    monkeypatch.setattr(channels_of_clients, "OPTIONS", options)
+
+    async def main():
+        world.serve = echo_line
+        line = Line(world.state)
+        forward = Forward(Channels(line), PROJECT)
+        forward.open("127.0.0.1", 0, None, is_strict=False)
+        port = int(forward.started(world.started).address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"x\n")
+        await reader.readline()
+        line.darken()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        await forward.close()
+        line.mend()
+        await line.close()
+
+    world.run(main())
