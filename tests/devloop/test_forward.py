@@ -22,6 +22,7 @@ from hotloop import events
 from hotloop.devloop import forward as forwarding
 from hotloop.devloop.forward import Forward
 from hotloop.errors import RunnerError, UsageError
+from hotloop.remote_runner import channels as channels_of_clients
 from hotloop.remote_runner.calls import open_call
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
@@ -86,6 +87,7 @@ class World:
             self.server.close()
             await self.session.end()
             await self.stack.aclose()
+            await asyncio.sleep(0.05)  # what was cancelled ends
 
         self.run(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -453,3 +455,50 @@ def test_a_port_in_use_gives_way_to_the_next_or_fails_with_its_holder(world):
 
     http_port, grpc_port = (int(each.rpartition(":")[2]) for each in (address, grpc_address))
     assert port < grpc_port < http_port <= port + 20
+
+
+def test_more_connections_than_files_can_be_open_are_refused_and_end_in_order(world, monkeypatch):
+    monkeypatch.setattr("hotloop.remote_runner.pump.MAX_CONNECTIONS", 2)
+
+    async def main():
+        world.serve = echo_line
+        forward = Forward(Channels(world.line), PROJECT)
+        forward.open("127.0.0.1", 0, None, is_strict=False)
+        port = int(forward.started(world.started).address.rpartition(":")[2])
+        ends = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for _, writer in ends:
+            writer.write(b"x\n")
+        lines = [await ends[0][0].readline(), await ends[1][0].readline()]
+        third = asyncio.create_task(ends[2][0].readline())
+        await asyncio.sleep(0.2)
+        assert not third.done()  # it waits to be accepted
+        ends[0][1].close()
+        lines.append(await third)
+        await forward.close()
+        return lines
+
+    assert world.run(main()) == [b"x\n"] * 3
+
+
+def test_a_line_that_fell_silent_ends_its_connections(world, monkeypatch):
+    seconds = {"grpc.keepalive_time_ms": 1_000, "grpc.keepalive_timeout_ms": 500, "grpc.http2.ping_timeout_ms": 500}
+    options = tuple((name, seconds.get(name, value)) for name, value in channels_of_clients.OPTIONS)
+    monkeypatch.setattr(channels_of_clients, "OPTIONS", options)
+
+    async def main():
+        world.serve = echo_line
+        line = Line(world.state)
+        forward = Forward(Channels(line), PROJECT)
+        forward.open("127.0.0.1", 0, None, is_strict=False)
+        port = int(forward.started(world.started).address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"x\n")
+        await reader.readline()
+        line.darken()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        await forward.close()
+        line.mend()
+        await line.close()
+
+    world.run(main())

@@ -13,7 +13,7 @@ ProjectOption = Annotated[Path, typer.Option("--project", help="The project's fo
 
 
 def exec_(
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run, after --.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run, after --.")],
     on: On = None,
     project: ProjectOption = Path(),
 ) -> None:

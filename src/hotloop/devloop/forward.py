@@ -11,51 +11,26 @@ import contextlib
 import dataclasses
 import errno
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop.devloop import ports
+from hotloop.devloop.forwarded import Connection, Port
 from hotloop.errors import RunnerError, UsageError
-from hotloop.gpu_runtime.answers import error_body
 from hotloop.gpu_runtime.fronts import PORTS_TO_TRY
 from hotloop.remote_runner.calls import Call, open_call
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.protocol import agent_pb2 as pb
-from hotloop.remote_runner.pump import BLOCK_BYTES, BrokenError, carry, hurry, reset
+from hotloop.remote_runner.pump import BLOCK_BYTES, hurry, max_connections, reset
 
 if TYPE_CHECKING:
     from hotloop.events import RuntimeStarted
     from hotloop.remote_runner.way import Way
 
 BACKLOG = 1024
-MAX_CONNECTIONS = 4096
 WAIT_S = 10.0  # a connection that is made while the runner is away waits for it so long
 RETRY_S = 0.2
-LINGER_S = 2.0  # a client that still sends would take a close for a reset, and not read why
-_HTTP2_BEGINS = b"PRI * HTTP/2"
-_REASONS = {502: "Bad Gateway", 503: "Service Unavailable"}
-
-
-@dataclass(eq=False, slots=True)
-class _Port:
-    """One port that clients connect to.
-
-    Attributes:
-        target: The runtime's own, on the runner; 0 while it is not known.
-    """
-
-    listener: socket.socket
-    host: str
-    number: int
-    is_http: bool
-    target: int = 0
-
-    @property
-    def address(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'http://' if self.is_http else ''}{host}:{self.number}"
 
 
 def forward_for(way: Way, project_id: str) -> Forward | None:
@@ -69,10 +44,10 @@ class Forward:
     def __init__(self, channels: Channels, project_id: str) -> None:
         self._channels = channels
         self._project_id = project_id
-        self._ports: list[_Port] = []
+        self._ports: list[Port] = []
         self._is_linked = True
         self._served = asyncio.Event()
-        self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._room = asyncio.Semaphore(max_connections())
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, host: str, port: int, grpc_port: int | None, *, is_strict: bool) -> None:
@@ -147,10 +122,10 @@ class Forward:
                 )
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or number == last:
-                    raise _cant_listen(host, number, error, "--port" if is_http else "--grpc-port") from error
+                    raise _cant_listen(host, wanted, error, "--port" if is_http else "--grpc-port") from error
             else:
                 listener.setblocking(False)
-                self._ports.append(port := _Port(listener, host, listener.getsockname()[1], is_http))
+                self._ports.append(port := Port(listener, host, listener.getsockname()[1], is_http))
                 self._spawn(self._accept(port))
                 return
 
@@ -160,7 +135,7 @@ class Forward:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _accept(self, port: _Port) -> None:
+    async def _accept(self, port: Port) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._room.acquire()
@@ -174,13 +149,13 @@ class Forward:
 
     # --- one connection
 
-    async def _connection(self, port: _Port, sock: socket.socket) -> None:
+    async def _connection(self, port: Port, sock: socket.socket) -> None:
         sock.setblocking(False)
         hurry(sock)
         try:
             # Who speaks these protocols speaks first, so that the first bytes save a round trip.
             first = await asyncio.get_running_loop().sock_recv(sock, BLOCK_BYTES)
-            await _Connection(self, port, sock, first).run()
+            await Connection(self._reach, self._project_id, port, sock, first).run()
         except OSError:  # this side's client broke it
             reset(sock)
         except BaseException:
@@ -189,13 +164,14 @@ class Forward:
         finally:
             sock.close()
 
-    async def reach(self, port: _Port, stack: contextlib.AsyncExitStack) -> tuple[int, Call]:
+    async def _reach(self, port: Port, stack: contextlib.AsyncExitStack) -> tuple[int, Call]:
         """Give the port's target on the runner and a call that goes there, as long as the stack; wait for both a while.
 
         Raises:
             RunnerError: There is none; says why.
         """
-        runner, why = self._channels.runner, ""
+        runner = self._channels.runner
+        why = f"The agent on {runner} does not answer."
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WAIT_S):
                 while True:
@@ -213,85 +189,6 @@ class Forward:
             why = f"Nothing serves on {runner}: the runtime is not running."
         msg = f"{why} The request waited {WAIT_S:.0f} s and was not sent."
         raise RunnerError(msg)
-
-    @property
-    def project_id(self) -> str:
-        """Whose runtime it is."""
-        return self._project_id
-
-
-class _Connection:
-    """One client's connection, from its first bytes on."""
-
-    def __init__(self, forward: Forward, port: _Port, sock: socket.socket, first: bytes) -> None:
-        self._forward = forward
-        self._port = port
-        self._sock = sock
-        self._first = first
-        self._has_answer = False
-
-    async def run(self) -> None:
-        """Carry it to its end; what can't be is told, or ends with a reset.
-
-        Raises:
-            OSError: This side's client broke it.
-        """
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                target, call = await self._forward.reach(self._port, stack)
-                await self._carry(target, call)
-        except (RunnerError, _NotSentError) as error:
-            await self._refuse(503, "RunnerOffline", str(error))
-        except _BrokenThereError as error:
-            await self._refuse(502, "AnswerLost", f"{error} The request may have run.")
-
-    async def _carry(self, target: int, call: Call) -> None:
-        async def read() -> Any | None:
-            message = await call.read()
-            if message is not None and message.error and message.port:
-                raise _NotSentError(message.error)
-            self._has_answer |= message is not None and bool(message.data)
-            return message
-
-        async def write(message: Any) -> None:
-            await call.write(message)
-            if message.is_end:
-                await call.done_writing()
-
-        is_ended = not self._first
-        opening = pb.TunnelData(project_id=self._forward.project_id, port=target, data=self._first, is_end=is_ended)
-        try:
-            await write(opening)
-            await carry(self._sock, read, write, is_ended=is_ended)
-        except RunnerError as error:
-            raise _BrokenThereError(error.message) from error
-        except BrokenError as error:
-            raise _BrokenThereError(str(error)) from error
-
-    async def _refuse(self, status: int, kind: str, message: str) -> None:
-        if self._has_answer or not self._port.is_http or self._first.startswith(_HTTP2_BEGINS):
-            reset(self._sock)
-            return
-        body = error_body(kind, message, "dev serve connects again by itself; try again when it says so")
-        head = (
-            f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-            "retry-after: 1\r\nconnection: close\r\n\r\n"
-        )
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._sock, head.encode() + body)
-        self._sock.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while await loop.sock_recv(self._sock, BLOCK_BYTES):
-                    pass
-
-
-class _NotSentError(Exception):
-    """The agent could not connect to what serves."""
-
-
-class _BrokenThereError(Exception):
-    """The connection was lost after the request was sent."""
 
 
 def _port_of(address: str) -> int:

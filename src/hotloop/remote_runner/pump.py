@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 BLOCK_BYTES = 64 << 10
+MAX_CONNECTIONS = 4096
 
 
 class BrokenError(Exception):
@@ -77,6 +79,12 @@ async def _to_socket(sock: socket.socket, read: Callable[[], Awaitable[Any]]) ->
     if not is_ended:
         msg = "The other side ended too early."
         raise BrokenError(msg)
+
+
+def max_connections() -> int:
+    """How many this process may carry, such that it can still open files: half of what it may have open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if limit == resource.RLIM_INFINITY else min(limit // 2, MAX_CONNECTIONS)
 
 
 def reset(sock: socket.socket) -> None:

@@ -12,7 +12,7 @@ import grpc
 
 from hotloop.remote_runner.lingering import until_left
 from hotloop.remote_runner.protocol import agent_pb2 as pb
-from hotloop.remote_runner.pump import BrokenError, carry, hurry, reset
+from hotloop.remote_runner.pump import BrokenError, carry, hurry, max_connections, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +27,22 @@ def make_tunnel(ports_of: Callable[[str], frozenset[int]]) -> Any:
     Args:
         ports_of: Gives the ports that a project's runtime listens on now.
     """
+    room = asyncio.Semaphore(max_connections())
 
     async def tunnel(_: Any, context: Any) -> None:
         first = await context.read()
         if not isinstance(first, pb.TunnelData):
             return
+        if room.locked():
+            await context.write(
+                pb.TunnelData(port=first.port, error="The runner carries too many connections already.")
+            )
+            await until_left(context)
+            return
+        async with room:
+            await carried(first, context)
+
+    async def carried(first: pb.TunnelData, context: Any) -> None:
         try:
             sock = await _connect(first, ports_of(first.project_id))
         except OSError as error:
