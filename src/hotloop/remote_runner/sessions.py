@@ -189,7 +189,7 @@ class Session:
             await self.runtime.stop()
             return {}
         if name == "status":
-            return self.status()
+            return {**self.status(), "pins": self.runtime.pins}
         if name not in _PASSED_ON:
             msg = f"The agent knows no command {name!r}."
             raise UsageError(msg)
@@ -211,7 +211,7 @@ class Session:
         }
 
     def status(self) -> dict[str, Any]:
-        """What the session is, for people and tests."""
+        """What the session is, for people; no content of requests, which pins hold."""
         holder = self.holder
         ready = self._newest.get("ready", {})
         started = self._newest.get("runtime_started", {})
@@ -232,7 +232,6 @@ class Session:
             "held_s": now_s - holder.since_s if holder is not None and self.is_held else None,
             "idle_s": None if self.is_held else now_s - self.left_at_s,
             "idle_timeout_s": self.idle_timeout_s,
-            "pins": self.runtime.pins,
         }
 
     def say_ended(self, who: str) -> None:
