@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json as json_
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,8 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the sessions that are open, who holds them, and what memory they take."""
+    import asyncio
+
     from hotloop.devloop import control
     from hotloop.remote_runner.local import LocalWay
 

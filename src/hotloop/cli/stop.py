@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,8 @@ def stop(
     path: Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")] = Path(),
 ) -> None:
     """End a running session: its app, its models, its client if it has one."""
+    import asyncio
+
     from hotloop import config
     from hotloop.devloop import control
     from hotloop.remote_runner.local import LocalWay
