@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from hotloop.gpu_runtime.user_env.fingerprint.values import digest
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault import arena, cuda
+from hotloop.gpu_runtime.user_env.vault.attaching import attach
 from hotloop.gpu_runtime.user_env.vault.packing import pack
 
 GIB = 1 << 30
@@ -194,29 +194,34 @@ def through_the_vault() -> str:
     header, size, packing, expected = maker.result()
     maker.end()
 
-    def attach(*given: Any) -> tuple[float, float, float, Any, str]:
+    def use(*given: Any) -> tuple[float, float, float, float, Any, str]:
+        start = time.monotonic()
         torch.zeros(1, device="cuda")
+        context = time.monotonic() - start
         start = time.monotonic()
         network = attach(header, maker.fds, PROJECT)
         attaching = time.monotonic() - start
+        start = time.monotonic()
+        cuda.warm_up([cuda.Block(0, 0)])
+        warming = time.monotonic() - start
         result, first = answer(network)
         _, second = answer(network)
         network.zero_grad()
-        return attaching, first, second, result, digest([1])
+        return context, attaching, warming, first, second, result
 
-    workers = [Worker(attach) for _ in range(2)]
+    workers = [Worker(use) for _ in range(2)]
     results = [worker.result() for worker in workers]
     shared = used_mib() - before
     for worker in workers:
         worker.end()
     returned = until(lambda: used_mib() - before - size // (1 << 20) < 100)
-    attaching, first, second, got, _ = results[0]
-    verdict = "yes" if torch.equal(got, expected) and torch.equal(results[1][3], expected) else "NO"
+    context, attaching, warming, first, second, got = results[0]
+    verdict = "yes" if torch.equal(got, expected) and torch.equal(results[1][5], expected) else "NO"
     for fd in maker.fds:
         os.close(fd)
     return (
-        f"{verdict}: {size >> 20} MiB, pack {packing * 1e3:.0f} ms, attach {attaching * 1e3:.1f} ms, "
-        f"first call {first * 1e3:.0f} ms, then {second * 1e3:.1f} ms; two workers use {shared} MiB; "
+        f"{verdict}: {size >> 20} MiB, pack {packing * 1e3:.0f} ms, context {context * 1e3:.0f} ms, attach {attaching * 1e3:.1f} ms, "
+        f"warm-up {warming * 1e3:.0f} ms, first call {first * 1e3:.0f} ms, then {second * 1e3:.1f} ms; two workers use {shared} MiB; "
         f"memory of killed workers back in {returned:.2f} s"
     )
 
@@ -244,6 +249,49 @@ def training_works() -> str:
     return said
 
 
+# --- 5: what happens to a write to weights that are mapped for reading? --------------------------------------------------
+
+
+def write_to_weights(header: bytes, fds: list[int]) -> str:
+    torch.zeros(1, device="cuda")
+    network = attach(header, fds, PROJECT)
+    x = torch.ones(4, 16, 1024, device="cuda", dtype=torch.float16)
+    read = network(x).float().sum().item() if hasattr(network, "forward") else 0.0
+    with torch.no_grad():
+        try:
+            next(network.parameters()).add_(1)
+            torch.cuda.synchronize()
+        except Exception as error:  # noqa: BLE001 (which one it is, is the question)
+            first = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        else:
+            return "NO: it was written"
+    try:
+        torch.zeros(1, device="cuda").item()
+    except Exception as error:  # noqa: BLE001
+        return f"refused ({first}); the context is then dead ({type(error).__name__}); read before: {read:.0f}"
+    return f"refused ({first}); the context lives on"
+
+
+def read_only_weights() -> str:
+    maker = Worker(store_model)
+    header, _, _, expected = maker.result()
+    maker.end()
+    writer = Worker(lambda _: write_to_weights(header, maker.fds))
+    said = writer.result()
+    writer.end()
+
+    def use(_: list[int]) -> Any:
+        torch.zeros(1, device="cuda")
+        return answer(attach(header, maker.fds, PROJECT))[0]
+
+    reader = Worker(use)
+    is_whole = torch.equal(reader.result(), expected)
+    reader.end()
+    for fd in maker.fds:
+        os.close(fd)
+    return f"{said}; another process reads them {'unchanged' if is_whole else 'CHANGED'} afterwards"
+
+
 # --- 7: how long after a kill is the memory back? -----------------------------------------------------------------------
 
 
@@ -268,6 +316,7 @@ def main() -> None:
     ask("2. can a fork of a process with torch make a context, at what cost?", context_in_a_fork)
     ask("3. does a model come back equal through the vault, in two workers?", through_the_vault)
     ask("4. do autograd and the allocator accept such memory?", training_works)
+    ask("5. is a write to shared weights refused, and are they whole afterwards?", read_only_weights)
     ask("7. how long is memory held after a worker is killed?", memory_after_kill)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -282,9 +282,9 @@ class Generation:
         self.workers[:] = [worker for worker in self.workers if number not in {None, worker.number}]
         return len(self.workers) < before
 
-    def take_calls(self, number: int | None) -> list[Call]:
-        """Take out what one worker, or all, did not answer."""
-        taken = [call for call in self.calls.values() if number in {None, call.worker.number}]
+    def take_calls(self, number: int | None, but: Collection[int] = ()) -> list[Call]:
+        """Take out what one worker, or all, did not answer, save some calls by their identifiers."""
+        taken = [call for call in self.calls.values() if number in {None, call.worker.number} and call.id not in but]
         for call in taken:
             del self.calls[call.id]
         return taken

@@ -13,7 +13,7 @@ The file is long because it is the one place that knows where every request is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -321,6 +321,27 @@ class Dispatcher:
             self._put_back(pending)
         self._pump()
         return num_failed
+
+    def leaves(self, generation: int, worker: int, begun: Collection[int]) -> None:
+        """Take note that a worker ends by itself: it gets no more calls, and those that it did not begin go to others.
+
+        Args:
+            generation: Its generation.
+            worker: Its number.
+            begun: The calls that run there; they end with it, or before.
+        """
+        known = self._generations.get(generation)
+        if known is None:
+            return
+        self._dismiss(known, worker)
+        calls = known.take_calls(worker, begun)
+        for call in calls:
+            self._tell_end(call, None)
+        self._give_back(known, calls)
+        again = [each for call in calls for each in call.items.values() if not each.is_settled]
+        for pending in sorted(again, key=lambda pending: pending.id, reverse=True):
+            self._put_back(pending)
+        self._pump()
 
     def _dismiss(self, generation: Generation, number: int | None) -> None:
         """Have a worker get no more calls. Without any the generation is not active any more."""

@@ -66,6 +66,7 @@ class Runtime:
         self._manifest: dict[str, str] = {}
         self._forced: set[str] = set()
         self._holdings = Holdings()
+        self._operations: dict[str, bytes] = {}  # by endpoint: what its first call ran on the GPU
         self._zygotes: dict[int, zygotes.Zygote] = {}
         self._learner = Learner(config)
         self._bridge = zygotes.make_bridge(config.state_folder)
@@ -235,6 +236,8 @@ class Runtime:
         for holding in self._holdings:
             header, payload, fds = holding.frame("model")
             worker.link.send(header, payload, fds)
+        for name, noted in self._operations.items():
+            worker.link.send({"kind": "operations", "endpoint": name}, noted)
         self._hosts.connect_all(worker)
 
     def _go(self, action: decide.Go) -> None:
@@ -369,6 +372,8 @@ class Runtime:
                 self._dispatcher.deliver(worker.generation, message)
             case "documented":
                 self.on_documented(worker.generation, message)
+            case "leaving":
+                self._dispatcher.leaves(worker.generation, worker.number, message.header["begun"])
             case "warm":
                 self._warmed(worker)
             case "ready":
@@ -392,6 +397,8 @@ class Runtime:
                 self._probing.heard(worker, message.header)
             case "probes_done":
                 self._probing.functions_done(worker)
+            case "operations":
+                self._note_operations(message)
             case "learned":
                 self._learn(message.header["modules"])
             case _:
@@ -446,6 +453,13 @@ class Runtime:
         for known in self._state.workers.values():
             if known.role == "standby":
                 self._fleet[known.number].link.send(header, payload, fds)
+
+    def _note_operations(self, message: Message) -> None:
+        """Keep what an endpoint's first call ran on the GPU, for standbys to run it ahead."""
+        self._operations[message.header["endpoint"]] = bytes(message.payload)
+        for known in self._state.workers.values():
+            if known.role == "standby":
+                self._fleet[known.number].link.send(message.header, bytes(message.payload))
 
     def _host(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         """Have a model loaded in a process of its own for a worker that is becoming ready."""

@@ -29,12 +29,13 @@ _DEF = re.compile(r"\s*(async\s+)?def\b")
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model's loader. ``hosted`` None means: decided by trying."""
+    """A model's loader. ``hosted`` None means: decided by trying. ``mutable``: each worker has weights of its own."""
 
     name: str
     loader: Callable[..., Any]
     signature: inspect.Signature
     hosted: bool | None
+    mutable: bool
     file: str
     line: int
 
@@ -132,18 +133,20 @@ class App:
     @overload
     def model(self, loader: _Function) -> _Function: ...
     @overload
-    def model(self, *, hosted: bool | None = None) -> Callable[[_Function], _Function]: ...
-    def model(self, loader: Any = None, *, hosted: bool | None = None) -> Any:
+    def model(self, *, hosted: bool | None = None, mutable: bool = False) -> Callable[[_Function], _Function]: ...
+    def model(self, loader: Any = None, *, hosted: bool | None = None, mutable: bool = False) -> Any:
         """Register a loader: it runs once, and what it returns is given to parameters of the loader's name.
 
         Args:
             loader: The function, when used without parentheses.
             hosted: True keeps the model in a process of its own, False never does, None tries.
+            mutable: Give each worker its own copy of weights on a GPU, to be changed in place (training, merging an
+                adapter). Otherwise they are shared and can only be read. On the CPU each worker may write either way.
         """
 
         def register(loader: _Function) -> _Function:
             place, signature = _examine("model", loader)
-            spec = ModelSpec(loader.__name__, loader, signature, hosted, *place)
+            spec = ModelSpec(loader.__name__, loader, signature, hosted, mutable, *place)
             _add(self.models, "model", spec)
             return loader
 

@@ -27,6 +27,7 @@ from hotloop.gpu_runtime.user_env.answers import (
 from hotloop.gpu_runtime.user_env.app import EndpointSpec
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
 from hotloop.gpu_runtime.user_env.opened import OURS, Opened, is_cancellation, parts
+from hotloop.gpu_runtime.user_env.operations import Learner
 from hotloop.gpu_runtime.user_env.outbox import Channel, Outbox
 from hotloop.gpu_runtime.user_env.resolve import Plan
 from hotloop.gpu_runtime.user_env.served import Served
@@ -35,6 +36,7 @@ from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.staging import Staging
 from hotloop.gpu_runtime.user_env.streaming import NOBODY, Gone, Streamer
 from hotloop.gpu_runtime.user_env.values import encode
+from hotloop.gpu_runtime.user_env.vault import cuda
 from hotloop.gpu_runtime.user_env.wire import Message
 
 __all__ = ["Caller", "serve"]
@@ -53,13 +55,16 @@ class Caller:
     """Calls one generation's endpoints.
 
     Attributes:
+        is_broken: Whether nothing more can be called here: the process has to be replaced.
         needs_loop: Whether some endpoint is async, so that an event loop must read the link.
         staging: What came ahead of its call.
         before_answer: Called when a sync call is done and not yet answered: to look at what came ahead meanwhile.
     """
 
-    def __init__(self, plan: Plan, models: dict[str, Any], send: Send, project: Project) -> None:
-        self._endpoints = {e.spec.name: Served.of(e, project) for e in plan.endpoints}
+    def __init__(
+        self, plan: Plan, models: dict[str, Any], send: Send, project: Project, learner: Learner | None = None
+    ) -> None:
+        self._endpoints = {e.spec.name: Served.of(e, project, learner) for e in plan.endpoints}
         self._models = models
         self._send = send
         self._project = project
@@ -68,6 +73,7 @@ class Caller:
         self.needs_loop = any(e.spec.kind == "async" for e in plan.endpoints)
         self.staging = Staging(self._endpoints, send)
         self.before_answer: Callable[[], None] = lambda: None
+        self.is_broken = False
 
     def close(self) -> None:
         """Let go of what only calls need."""
@@ -204,6 +210,12 @@ class Caller:
     def _failure(self, error: BaseException) -> Answer:
         if isinstance(error, OURS):
             raise error
+        if not self.is_broken and cuda.is_context_dead():
+            self.is_broken = True
+            text = (
+                f"this process can't use the GPU any more ({type(error).__name__}); a new one takes over, models kept"
+            )
+            self._send({"kind": "notice", "key": "gpu", "text": text}, b"")
         return failed(error, self._project)
 
     def _answer(self, call: Opened) -> None:

@@ -21,7 +21,8 @@ from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record, Recording, record
 from hotloop.gpu_runtime.user_env.hosted import Proxy
 from hotloop.gpu_runtime.user_env.source import Project
-from hotloop.gpu_runtime.user_env.vault.attaching import attach
+from hotloop.gpu_runtime.user_env.vault import cuda
+from hotloop.gpu_runtime.user_env.vault.attaching import Opened, open_memory, rebuild
 from hotloop.gpu_runtime.user_env.vault.code import code_digest
 from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, Packed, pack
 from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach
@@ -48,7 +49,20 @@ class Resident:
     needs_project: bool
     modules: tuple[str, ...]
     size_bytes: int
+    is_mutable: bool
+    opened: Opened | None = None
     value: Any = _NOT_ATTACHED
+
+    def forget(self) -> None:
+        """Let go of what was attached ahead and is not to be used: a GPU has no room for the old weights and the new."""
+        self.value = _NOT_ATTACHED
+        if self.opened is not None:
+            gpu, self.opened = self.opened.gpu, None
+            gc.collect()
+            gpu.close()
+        for fd in self.fds:  # each one keeps the memory
+            os.close(fd)
+        self.fds = ()
 
 
 @dataclass
@@ -97,23 +111,31 @@ class Models:
                 header["needs_project"],
                 tuple(header["modules"]),
                 header["size_bytes"],
+                header["is_mutable"],
             )
         )
         return header["model"]
 
     def attach_early(self, name: str) -> None:
-        """Attach a model ahead of the save, if it has nothing of the project's in it.
+        """Map a model's memory ahead of the save, and attach it if it has nothing of the project's in it.
 
         Anything that goes wrong is left for the reload, which has a place to say it.
         """
         self.warm_up(name)
         entry = self._shelf.get(name)
-        if not isinstance(entry, Resident) or entry.needs_project or entry.value is not _NOT_ATTACHED:
+        if not isinstance(entry, Resident) or entry.value is not _NOT_ATTACHED:
             return
         try:
-            entry.value = attach(entry.header, entry.fds, self._project, prefault=True)
+            entry.opened = open_memory(entry.header, entry.fds, is_ahead=True)
+            if not entry.needs_project:
+                entry.value = rebuild(entry.opened, self._project)
         except Exception:  # noqa: BLE001
             entry.value = _NOT_ATTACHED
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether a loader ran in this process."""
+        return any(outcome["action"] == "loaded" for outcome in self.outcomes)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -178,6 +200,8 @@ class Models:
             return "first load"
         if spec.name in forced:
             return "asked for"
+        if isinstance(entry, Resident) and entry.is_mutable != spec.mutable:
+            return f"mutable={spec.mutable} now"
         for outcome in self.outcomes:
             if outcome["action"] == "loaded" and outcome["name"] in spec.parameters:
                 return f"it is made from {outcome['name']}, which was loaded"
@@ -199,7 +223,7 @@ class Models:
 
     def _attach(self, entry: Resident) -> None:
         self._present = Present(self._project)  # the project's own __setstate__ and the like may run
-        entry.value = attach(entry.header, entry.fds, self._project)
+        entry.value = rebuild(entry.opened or open_memory(entry.header, entry.fds), self._project)
 
     def dependencies(self, spec: ModelSpec) -> dict[str, str]:
         """The names of the loads of the models that a loader takes, by parameter name."""
@@ -215,6 +239,8 @@ class Models:
         """Load a model; returns its entry (None: this worker's own), its home, and what to add to the reason."""
         if spec.hosted or (isinstance(entry, Hosted) and spec.hosted is None):
             return runtime.host(spec.name, why), "hosted", ""
+        if isinstance(entry, Resident):
+            entry.forget()
         self._shelf.pop(spec.name, None)
         recording = record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project)
         for note in recording.notes:
@@ -222,7 +248,7 @@ class Models:
         if recording.cannot_stay:
             return self._stay_here(spec, recording, recording.cannot_stay, runtime)
         try:
-            packed = pack(recording.value, self._project)
+            packed = pack(recording.value, self._project, is_mutable=spec.mutable)
         except CannotPack as error:
             if spec.hosted is False:
                 return self._stay_here(spec, recording, str(error), runtime)
@@ -232,6 +258,7 @@ class Models:
         made = recording.record
         del recording  # the loader's own copy of the weights goes; what is used is the vault's
         gc.collect()
+        cuda.give_back_unused()
         return self._keep(spec, made, packed, runtime), "resident", ""
 
     def _stay_here(self, spec: ModelSpec, recording: Recording, reason: str, runtime: Runtime) -> tuple[None, str, str]:
@@ -244,9 +271,12 @@ class Models:
         header = {
             "kind": "keep", "model": spec.name, "record": made.to_json(), "needs_project": packed.needs_project,
             "modules": list(packed.modules), "size_bytes": packed.size_bytes,
+            "is_mutable": spec.mutable,
         }  # fmt: skip
         runtime.tell(header, packed.header, packed.fds)
-        return Resident(made, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes)
+        return Resident(
+            made, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes, spec.mutable
+        )
 
 
 def module_digest(project: Project, module: str) -> str:

@@ -139,7 +139,15 @@ def _hint(error: BaseException, project: Project, packages: tuple[str, ...]) -> 
         return error.hint
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _own_module_hint(error.name, project) or _install_hint(error.name, packages)
-    return ""
+    return _gpu_hint(_text_of(error)) if isinstance(error, RuntimeError) else ""
+
+
+def _gpu_hint(text: str) -> str:
+    if "CUDA error" not in text:
+        return ""
+    if "illegal memory access" in text:
+        return "if the app changes a model's weights in place, declare it with @app.model(mutable=True): they are shared otherwise"
+    return "the line may be a later one than the cause's: CUDA_LAUNCH_BLOCKING=1 dev serve names the operation"
 
 
 def _own_module_hint(module: str, project: Project) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env.answers import Answer, failed, refused
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
+from hotloop.gpu_runtime.user_env.operations import Learner
 from hotloop.gpu_runtime.user_env.resolve import PlannedEndpoint
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder
@@ -44,11 +45,12 @@ class Served:
     has_key: bool
 
     @classmethod
-    def of(cls, planned: PlannedEndpoint, project: Project) -> Served:
-        """Make an endpoint ready."""
+    def of(cls, planned: PlannedEndpoint, project: Project, learner: Learner | None = None) -> Served:
+        """Make an endpoint ready; a learner notes its first call."""
+        spec = planned.spec if learner is None else learner.learn(planned.spec)
         batch = planned.spec.batch
         has_key = batch is not None and callable(batch.key)
-        return cls(planned, RequestDecoder(planned.parameters), project, planned.spec, has_key)
+        return cls(planned, RequestDecoder(planned.parameters), project, spec, has_key)
 
     def read(self, item: dict[str, Any], body: bytes | memoryview) -> Entry | Answer:
         """Read a request, and measure it; whatever is wrong with it is its answer.

@@ -53,12 +53,15 @@ def _serve_plainly(inbox: _Inbox, caller: Caller, on_control: OnControl) -> None
     # No variable here may hold a message: its payload is on loan until nothing holds it.
     while _goes_on(inbox, caller, on_control, inbox.take()):
         pass
+    if caller.is_broken:
+        inbox.link.send({"kind": "leaving", "begun": []})
 
 
 def _goes_on(inbox: _Inbox, caller: Caller, on_control: OnControl, message: Message) -> bool:
     if message.kind == "call":
         inbox.run(caller, message)
-    elif message.kind in KINDS:
+        return not caller.is_broken
+    if message.kind in KINDS:
         caller.staging.take_in(message)
     else:
         return on_control(message)
@@ -213,6 +216,7 @@ class _Loop:
                     done.set_result(None)
             elif not self._caller.is_async(message):
                 self._inbox.run(self._caller, message)
+                self._end_if_broken(done)
             else:
                 self._start(message, done)
 
@@ -231,9 +235,15 @@ class _Loop:
         self._tasks.pop(message.header["id"], None)
         self._inbox.forget(message)
         # One that was cancelled before its first step had no chance to answer.
+        self._end_if_broken(done)
         error = self._refuse(message) if task.cancelled() else task.exception()
         if error is not None and not done.done():  # the link is gone, or we are wrong: not the user's error
             done.set_exception(error)
+
+    def _end_if_broken(self, done: asyncio.Future[Any]) -> None:
+        if self._caller.is_broken and not done.done():
+            self._inbox.link.send({"kind": "leaving", "begun": list(self._tasks)})
+            done.set_result(None)
 
     def _refuse(self, message: Message) -> LinkClosed | None:
         try:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import problem, resolve, start, wire
+from hotloop.gpu_runtime.user_env import operations, problem, resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.lending import Lender, Payload
@@ -58,6 +58,7 @@ class Worker:
         self._models = Models(self._project)
         self._lock = threading.Lock()
         self._modules_at_fork = set(sys.modules)
+        self._has_operations = False
         self._caller: Caller | None = None
         self._probes: ProbeRunner | None = None
         self._plan: resolve.Plan | None = None
@@ -90,12 +91,20 @@ class Worker:
                 return message
             if message.kind == "exit":
                 return None
-            if message.kind in _MODEL_KINDS:
-                name = self._models.shelve(message)
-                steps.append(partial(self._attach, name, message.header.get("modules", [])))
-            elif message.kind == "incoming":
-                self._compile(message)
-                steps += [partial(self._models.warm_up, name) for name in self._models.names]
+            steps += self._steps_for(message)
+
+    def _steps_for(self, message: wire.Message) -> list[Callable[[], object]]:
+        """Take in what came; gives what is to be done ahead because of it."""
+        if message.kind in _MODEL_KINDS:
+            name = self._models.shelve(message)
+            return [partial(self._attach, name, message.header.get("modules", []))]
+        if message.kind == "operations":
+            self._has_operations = True
+            return [partial(operations.run_ahead, message.payload, self._is_asked)]
+        if message.kind == "incoming":
+            self._compile(message)
+            return [partial(self._models.warm_up, name) for name in self._models.names]
+        return []
 
     def _is_asked(self) -> bool:
         return self._link.has_message or bool(select.select([self._link.fileno()], [], [], 0)[0])
@@ -167,7 +176,8 @@ class Worker:
         # What comes from here on is done while the first request is on its way.
         self._link.lender = Lender()
         self._plan = plan
-        self._caller = Caller(plan, self._models.values, self.tell, self._project)
+        learner = None if self._has_operations and not self._models.has_loaded else operations.learner(self.tell)
+        self._caller = Caller(plan, self._models.values, self.tell, self._project, learner)
         self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)
         self._probes.prepare()
 

@@ -23,6 +23,7 @@ from typing import Any, cast
 from hotloop.gpu_runtime.user_env import host, wire, worker
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.rehearse import record_model, rehearse
+from hotloop.gpu_runtime.user_env.vault import cuda
 
 # One OpenBLAS thread starts per core when numpy is imported, unless this is set before; see `_give_back_threads`.
 _OURS = {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
@@ -180,17 +181,9 @@ def _hold_torch_to_one_thread(clean: Clean) -> None:
 def _rule_broken() -> str:
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  a count is all that is wanted
         return "starts a thread when it is imported"
-    if _touches_cuda():
+    if cuda.is_in_use():
         return "touches the GPU when it is imported"
     return ""
-
-
-def _touches_cuda() -> bool:
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return False
-    cuda = getattr(torch, "cuda", None)
-    return cuda is not None and hasattr(cuda, "is_initialized") and cuda.is_initialized()
 
 
 def _assert_forkable() -> None:

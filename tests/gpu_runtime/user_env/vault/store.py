@@ -12,7 +12,8 @@ SRC, FOLDER = sys.argv[1:3]
 sys.path[:0] = [SRC, FOLDER]
 
 from hotloop.gpu_runtime.user_env.source import Project  # noqa: E402
-from hotloop.gpu_runtime.user_env.vault.attaching import attach  # noqa: E402
+from hotloop.gpu_runtime.user_env.vault.attaching import open_memory  # noqa: E402
+from hotloop.gpu_runtime.user_env.vault.attaching import rebuild as rebuild_model  # noqa: E402
 from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, pack  # noqa: E402
 
 if "torch" in sys.argv[3:]:
@@ -61,7 +62,7 @@ def rebuild(name, folder):
     kinds, project = imported()
     fd = os.memfd_create("model")
     os.write(fd, (folder / "memory").read_bytes())
-    value = attach((folder / "header").read_bytes(), [fd], project, prefault=True)
+    value = rebuild_model(open_memory((folder / "header").read_bytes(), [fd], is_ahead=True), project)
     return {"answer": repr(kinds.KINDS[name][1](value))}
 
 

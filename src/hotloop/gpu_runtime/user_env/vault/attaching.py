@@ -9,6 +9,7 @@ import io
 import pickle
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.vault import arena, cuda
@@ -38,8 +39,8 @@ class _Unpacker(pickle.Unpickler):
 class _Memory:
     """The model's memory as torch storages; one a slot, so that what was shared stays shared."""
 
-    def __init__(self, memory: mmap.mmap, tables: Tables, gpu: cuda.Mapped) -> None:
-        self._memory, self._tables, self._gpu = memory, tables, gpu
+    def __init__(self, opened: Opened) -> None:
+        self._memory, self._tables, self._gpu = opened.memory, opened.tables, opened.gpu
         self._storages: dict[int, Any] = {}
 
     def storage(self, number: int | tuple[str, int]) -> Any:
@@ -61,37 +62,61 @@ class _Memory:
         return data.untyped_storage()
 
 
-def attach(header: bytes, fds: Sequence[int], project: Project, *, prefault: bool = False) -> Any:
-    """Rebuild a model in this process.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model's memory, mapped in this process, and the pickle of what is to be built around it."""
+
+    tables: Tables
+    payload: bytes
+    memory: mmap.mmap
+    gpu: cuda.Mapped
+
+
+def open_memory(header: bytes, fds: Sequence[int], *, is_ahead: bool = False) -> Opened:
+    """Map a model's memory; runs none of the project's code.
 
     Args:
         header: What `pack` made.
         fds: Its descriptors; they stay the caller's to close.
+        is_ahead: Have a thread enter the pages ahead of their first use, and set the GPU up for its first operations.
+    """
+    tables, payload = pickle.loads(header)
+    opened = Opened(tables, payload, arena.open_private(fds[0]), cuda.open_blocks(tables.gpu_blocks, fds[1:]))
+    if is_ahead:
+        arena.prefault(opened.memory)
+        cuda.warm_up(tables.gpu_blocks)
+    return opened
+
+
+def attach(header: bytes, fds: Sequence[int], project: Project) -> Any:
+    """Map a model's memory and rebuild it. As `open_memory` and `rebuild`."""
+    return rebuild(open_memory(header, fds), project)
+
+
+def rebuild(opened: Opened, project: Project) -> Any:
+    """Rebuild a model around its memory.
+
+    Args:
+        opened: Its memory.
         project: The project as it is now; its modules are imported if the model needs them.
-        prefault: Have a thread enter the pages ahead of their first use.
 
     Raises:
         CannotAttach: It does not fit the code that is there now. Load the model again.
     """
-    tables, payload = pickle.loads(header)
-    memory = arena.open_private(fds[0])
-    view = memoryview(memory)
-    buffers = [view[slot.offset : slot.offset + slot.size_bytes] for slot in tables.buffers]
+    view = memoryview(opened.memory)
+    buffers = [view[slot.offset : slot.offset + slot.size_bytes] for slot in opened.tables.buffers]
     was_enabled = gc.isenabled()
     gc.disable()  # thousands of new objects, none of them garbage
     attaching.project = project
     try:
-        gpu = cuda.open_blocks(tables.gpu_blocks, fds[1:])
-        value = _Unpacker(payload, buffers, _Memory(memory, tables, gpu)).load()
+        value = _Unpacker(opened.payload, buffers, _Memory(opened)).load()
     except (AttributeError, ImportError) as error:
         raise CannotAttach(str(error)) from error
     finally:
         attaching.project = None
         if was_enabled:
             gc.enable()
-    _keep_hooks_apart(tables.next_hook)
-    if prefault:
-        arena.prefault(memory)
+    _keep_hooks_apart(opened.tables.next_hook)
     return value
 
 

@@ -2,11 +2,10 @@
 # (it calls the CUDA driver through ctypes and torch's private constructors)
 """The GPU half of the vault: allocations of the driver's virtual-memory API, held by file descriptors.
 
-UNVERIFIED: written from the CUDA driver's reference and not yet run on a GPU; `benchmarks/gpu.sh` says whether it holds.
-
 An allocation lives as long as any mapping, handle or exported descriptor of it, so the runtime, which has no CUDA
-context, keeps it by its descriptor alone. Parameters are shared by all who attach, other tensors (buffers, caches) are
-copied by each. A mapping lasts as long as its process: storages built from a pointer do not own it.
+context, keeps it by its descriptor alone (`benchmarks/gpu.sh` asks a GPU whether that holds; docs/gpu.md has the answers).
+Parameters are shared by all who attach and can only be read, other tensors (buffers, caches) are copied by each. A
+mapping lasts as long as its process: storages built from a pointer do not own it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env.vault.arena import Slot, place_all
 
-_PINNED, _POSIX_FD, _ON_DEVICE, _READ_WRITE = 1, 1, 1, 3
+_PINNED, _POSIX_FD, _ON_DEVICE = 1, 1, 1
+_READ, _READ_WRITE = 1, 3
+_NOT_INITIALIZED = 3
 
 
 class CudaDriverError(RuntimeError):
@@ -116,13 +117,13 @@ def import_fd(fd: int) -> ctypes.c_ulonglong:
     return handle
 
 
-def map_block(handle: ctypes.c_ulonglong, device: int, size_bytes: int) -> int:
-    """Map an allocation for reading and writing; returns its address. The handle may be released afterwards."""
+def map_block(handle: ctypes.c_ulonglong, device: int, size_bytes: int, *, writable: bool = True) -> int:
+    """Map an allocation; returns its address. The handle may be released afterwards."""
     address, size = ctypes.c_ulonglong(), ctypes.c_size_t(size_bytes)
     none = ctypes.c_ulonglong(0)
     _call("cuMemAddressReserve", ctypes.byref(address), size, ctypes.c_size_t(0), none, none)
     _call("cuMemMap", address, size, ctypes.c_size_t(0), handle, none)
-    access = _Access(_Location(_ON_DEVICE, device), _READ_WRITE)
+    access = _Access(_Location(_ON_DEVICE, device), _READ_WRITE if writable else _READ)
     _call("cuMemSetAccess", address, size, ctypes.byref(access), ctypes.c_size_t(1))
     return address.value
 
@@ -136,6 +137,47 @@ def unmap_block(address: int, size_bytes: int) -> None:
 def release(handle: ctypes.c_ulonglong) -> None:
     """Drop this process's handle of an allocation."""
     _call("cuMemRelease", handle)
+
+
+def is_in_use() -> bool:
+    """Whether this process has initialised the driver, by torch or behind its back. Never loads it, never initialises it."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:  # not loaded
+        return False
+    return driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _NOT_INITIALIZED
+
+
+def is_context_dead() -> bool:
+    """Whether no operation on the GPU can succeed in this process any more, as after an illegal memory access."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
+def warm_up(blocks: Sequence[Block]) -> None:
+    """Have the math libraries set themselves up on the blocks' devices, so that no first request waits for that."""
+    if not blocks:
+        return
+    import torch
+
+    for device in {block.device for block in blocks}:
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            one = torch.ones((16, 16), device=torch.device("cuda", device), dtype=dtype)
+            torch.nn.functional.linear(one, one, one[0]).softmax(-1)
+        torch.cuda.synchronize(device)
+
+
+def give_back_unused() -> None:
+    """Return what torch holds in reserve to the GPU: a loader's own copy of the weights, once it is gone."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def store(storages: Sequence[Any], first_arena: int) -> Stored:
@@ -175,10 +217,16 @@ def _store_block(device: int, size_bytes: int, contents: list[tuple[Any, Slot]])
 
 
 class Mapped:
-    """A model's blocks, mapped in this process until it ends."""
+    """A model's blocks, mapped in this process until it ends or they are closed."""
 
     def __init__(self, blocks: Sequence[Block], addresses: Sequence[int]) -> None:
         self._blocks, self._addresses = blocks, addresses
+
+    def close(self) -> None:
+        """Unmap: no tensor of the model may be used from here on."""
+        for block, address in zip(self._blocks, self._addresses, strict=True):
+            unmap_block(address, block.size_bytes)
+        self._blocks, self._addresses = (), ()
 
     def storage(self, slot: Slot, *, is_shared: bool) -> Any:
         """A torch storage over a slot: the memory itself, or a copy of this process's own."""
@@ -193,8 +241,12 @@ class Mapped:
         return storage if is_shared else storage.clone()
 
 
-def open_blocks(blocks: Sequence[Block], fds: Sequence[int]) -> Mapped:
-    """Map a model's blocks into this process; needs a CUDA context only if there are any."""
+def open_blocks(blocks: Sequence[Block], fds: Sequence[int], *, writable: bool = False) -> Mapped:
+    """Map a model's blocks into this process; needs a CUDA context only if there are any.
+
+    Every generation maps the same memory, so it is for reading: a write would change what the next one serves. It ends
+    the process's CUDA context instead (an illegal memory access), and the memory stays as it was.
+    """
     addresses: list[int] = []
     for block, fd in zip(blocks, fds, strict=True):
         import torch
@@ -203,6 +255,6 @@ def open_blocks(blocks: Sequence[Block], fds: Sequence[int]) -> Mapped:
         with torch.cuda.device(block.device):
             torch.cuda.current_stream().synchronize()
             handle = import_fd(fd)
-            addresses.append(map_block(handle, block.device, block.size_bytes))
+            addresses.append(map_block(handle, block.device, block.size_bytes, writable=writable))
             release(handle)
     return Mapped(blocks, addresses)

@@ -155,8 +155,13 @@ class _Nothing:
     pass
 
 
-def pack(value: Any, project: Project) -> Packed:
+def pack(value: Any, project: Project, *, is_mutable: bool = False) -> Packed:
     """Store a model. The value itself is left as it is.
+
+    Args:
+        value: The model.
+        project: What its classes and functions may belong to.
+        is_mutable: Whoever attaches it gets GPU weights of their own.
 
     Raises:
         CannotPack: Something in it can't be stored.
@@ -168,6 +173,8 @@ def pack(value: Any, project: Project) -> Packed:
             packer.dump(value)
     except Exception as error:
         raise _culprit(value, project, error) from error
+    if is_mutable:
+        packer.parameters.clear()
     return _store(file.getvalue(), packer)
 
 
