@@ -25,6 +25,7 @@ BLOCK_BYTES = 1 << 18
 REUSE_WITHIN_S = 5.0  # a connection that was sound so lately is taken again
 REUSE_TIMEOUT_S = 5.0
 EXIT_TIMEOUT_S = 2.0
+FORGOTTEN_S = 30.0
 
 
 class HostWay:
@@ -66,6 +67,8 @@ class HostWay:
     async def dial(self, lane: int = 0) -> str:
         """As `way.Way.dial`."""
         line = await self._reuse(lane) or await self._open(lane)
+        for forgotten in [other for other in self._lines if other.is_forgotten()]:
+            await forgotten.close()
         self._lines.add(line)
         return f"unix:{line.path}"
 
@@ -86,10 +89,15 @@ class HostWay:
         idle = self._idle.pop(lane, None)
         if idle is None:
             return None
-        if time.monotonic() - idle.since_s < REUSE_WITHIN_S:
-            with contextlib.suppress(HotloopError, OSError, TimeoutError):
+        try:
+            if time.monotonic() - idle.since_s < REUSE_WITHIN_S:
                 bridge = await asyncio.wait_for(reach_agent(idle.host, self._options, self._report), REUSE_TIMEOUT_S)
                 return self._line(lane, idle.host, bridge)
+        except (HotloopError, OSError, TimeoutError):
+            pass
+        except BaseException:
+            await idle.host.close()
+            raise
         await idle.host.close()
         return None
 
@@ -139,6 +147,7 @@ class _Line:
         self.path = path
         self.host = host
         self.is_sound = True
+        self._since_s = time.monotonic()
         self._is_over = False
         self._ready: Bridge | None = bridge
         self._options = options
@@ -149,6 +158,10 @@ class _Line:
         self._listener.listen(8)
         self._listener.setblocking(False)
         self._accepting = asyncio.create_task(self._accept(), name=f"accept {path.name}")
+
+    def is_forgotten(self) -> bool:
+        """Whether nobody ever connected to it, though there was time."""
+        return self._ready is not None and time.monotonic() - self._since_s > FORGOTTEN_S
 
     async def close(self) -> None:
         """End all connections through it."""
@@ -169,16 +182,17 @@ class _Line:
             pump.add_done_callback(self._pumps.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            bridge, self._ready = self._ready, None
-            try:
+        bridge, self._ready = self._ready, None
+        is_sound = False
+        try:
+            with connection, contextlib.suppress(RunnerError, OSError):
                 bridge = bridge or await reach_agent(self.host, self._options)
-                self.is_sound = await pump(connection, bridge) >= 0 and self.is_sound
-            except (RunnerError, OSError):
-                self.is_sound = False
-        if self._pumps == {asyncio.current_task()}:
-            self._accepting.cancel()
-            self._end()
+                is_sound = await pump(connection, bridge) >= 0
+        finally:
+            self.is_sound = self.is_sound and is_sound
+            if self._pumps == {asyncio.current_task()}:
+                self._accepting.cancel()
+                self._end()
 
     def _end(self) -> None:
         if self._is_over:
@@ -214,14 +228,21 @@ async def pump(connection: socket.socket, bridge: Bridge) -> int:
                 await loop.sock_sendall(connection, data)
                 data = await process.read()
 
-    tasks = [asyncio.create_task(up(), name="pump up"), asyncio.create_task(down(), name="pump down")]
+    uploading = asyncio.create_task(up(), name="pump up")
+    downloading = asyncio.create_task(down(), name="pump down")
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({uploading, downloading}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({downloading}, timeout=EXIT_TIMEOUT_S)  # what is under way still arrives
+        await _cancelled(uploading, downloading)
         with contextlib.suppress(TimeoutError):
             return await asyncio.wait_for(process.wait(), EXIT_TIMEOUT_S)
         return -1
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(uploading, downloading)
         process.close()
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,14 +6,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import requests
 from docker import DockerClient, errors
 from docker.context import ContextAPI
 
-from hotloop.errors import HotloopError, RunnerError, UsageError
+from hotloop.errors import RunnerError, UsageError
 from hotloop.remote_runner.docker.target import engine_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TIMEOUT_S = 60
 SSH_TIMEOUT_S = 20.0
@@ -39,7 +44,45 @@ def address_of(host: str) -> str:
     return address
 
 
-def connect(address: str) -> DockerClient:
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A connection to an engine.
+
+    Attributes:
+        address: Where it is: ``unix:///var/run/docker.sock``.
+    """
+
+    client: DockerClient
+    address: str
+
+    @contextmanager
+    def asked_for(self, what: str) -> Iterator[None]:
+        """Make errors for people of the SDK's.
+
+        Args:
+            what: An image, a container: what the engine is asked for in the block.
+
+        Raises:
+            RunnerError: The engine refuses, or it is gone.
+        """
+        try:
+            yield
+        except errors.APIError as error:
+            said = str(error.explanation or error).strip().rstrip(".")
+            msg = f"Docker refused {what}: {said}."
+            raise RunnerError(msg, hint=_hint_of(said)) from error
+        except (requests.exceptions.RequestException, OSError) as error:
+            raise _no_engine(self.address, error) from error
+        except errors.DockerException as error:
+            msg = f"Docker failed at {what}: {error}."
+            raise RunnerError(msg, hint="look at the engine's log") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
+
+
+def connect(address: str) -> Engine:
     """Connect to an engine.
 
     Raises:
@@ -51,22 +94,7 @@ def connect(address: str) -> DockerClient:
         )
     except Exception as error:
         raise _no_engine(address, error) from error
-    return client
-
-
-def translate(error: Exception, what: str, address: str = "") -> HotloopError:
-    """Make an error for people of one of the SDK's."""
-    if isinstance(error, errors.BuildError):
-        lines = [str(part.get("stream", part.get("error", ""))).strip() for part in error.build_log]
-        said = " ".join([*filter(None, lines)][-2:]) or str(error)
-        return RunnerError(f"{what} can't be built: {said}", hint="correct the Dockerfile, then start again")
-    if isinstance(error, errors.APIError):
-        return RunnerError(
-            f"Docker refused {what}: {error.explanation or error}", hint=_hint_of(str(error.explanation))
-        )
-    if isinstance(error, requests.exceptions.RequestException | OSError):
-        return _no_engine(address, error)
-    return RunnerError(f"Docker failed at {what}: {error}", hint="look at the engine's log")
+    return Engine(client, address)
 
 
 def _hint_of(explanation: str) -> str:

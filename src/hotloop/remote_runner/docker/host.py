@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop.errors import RunnerError
-from hotloop.remote_runner.docker import engine
+from hotloop.remote_runner.docker.engine import ssh_command
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from hotloop.remote_runner.docker.engine import Engine
 
 BLOCK_BYTES = 1 << 18
 MAX_KEPT_ERRORS_BYTES = 1 << 16
@@ -30,25 +30,27 @@ _NO_COMMAND = 127
 
 
 class DockerHost:
-    """One container, reached through an engine; the client is its own."""
+    """One container, reached through an engine; the connection to that is its own."""
 
-    def __init__(self, name: str, address: str, client: DockerClient, container_id: str) -> None:
+    def __init__(self, name: str, engine: Engine, container_id: str) -> None:
         self.name = name
-        self._address = address
-        self._client = client
+        self._engine = engine
         self._container_id = container_id
         self._processes: set[DockerProcess] = set()
 
     async def start(self, command: str) -> DockerProcess:
         """As `host.Host.start`, by the container's own ``sh``."""
-        api = self._client.api
+        api = self._engine.client.api
         try:
             made = await asyncio.to_thread(
                 api.exec_create, self._container_id, ["sh", "-c", command], stdin=True, stdout=True, stderr=True
             )
-            connection = await asyncio.wait_for(_hijack(self._address, f"/exec/{made['Id']}/start"), OPEN_TIMEOUT_S)
+            connection = await asyncio.wait_for(
+                _hijack(self._engine.address, f"/exec/{made['Id']}/start"), OPEN_TIMEOUT_S
+            )
         except Exception as error:
-            raise await asyncio.to_thread(self._explain, error) from error
+            await asyncio.to_thread(self._explain, error)
+            raise
         process = DockerProcess(*connection, lambda: api.exec_inspect(made["Id"])["ExitCode"])
         self._processes.add(process)
         return process
@@ -60,17 +62,15 @@ class DockerHost:
         for process in self._processes:
             await process.closed()
         self._processes.clear()
-        await asyncio.to_thread(self._client.close)
+        await asyncio.to_thread(self._engine.close)
 
-    def _explain(self, error: Exception) -> Exception:
+    def _explain(self, error: Exception) -> None:
         """Say why no command runs: most often the container is not there any more."""
-        try:
-            state = self._client.api.inspect_container(self._container_id)["State"]
-        except Exception:  # noqa: BLE001 - then the first error is what there is to say
-            return engine.translate(error, f"a command in {self.name}", self._address)
-        if state["Running"]:
-            return engine.translate(error, f"a command in {self.name}", self._address)
-        return stopped(self.name, state)
+        with self._engine.asked_for(self.name):
+            state = self._engine.client.api.inspect_container(self._container_id)["State"]
+            if state["Running"]:
+                raise error
+        raise stopped(self.name, state) from error
 
 
 def stopped(name: str, state: dict[str, Any]) -> RunnerError:
@@ -192,7 +192,7 @@ async def _open(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return reader, writer, None
     process = await asyncio.create_subprocess_exec(
-        *engine.ssh_command(address), limit=BLOCK_BYTES,
+        *ssh_command(address), limit=BLOCK_BYTES,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
