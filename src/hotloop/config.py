@@ -45,6 +45,8 @@ class Settings:
         python: Interpreter, environment's folder or command.
         grpc_port: Where to serve gRPC; it is not served otherwise.
         runner: Where to run; ``local`` is this machine.
+        replicas: How many workers serve at a time.
+        idle_timeout_s: How long a session goes on without a client; then its models are freed.
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
     """
 
@@ -54,11 +56,14 @@ class Settings:
     port: int | None = None
     grpc_port: int | None = None
     runner: str | None = None
+    replicas: int | None = None
     key_weights: str | None = None
+    idle_timeout_s: int | None = None
 
 
 _TYPES: dict[str, type] = {
-    "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "key_weights": str,
+    "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str,
+    "replicas": int, "key_weights": str, "idle_timeout_s": int,
 }  # fmt: skip
 _TYPE_NAMES = {str: "a string", int: "a whole number"}
 
@@ -122,6 +127,9 @@ def _check_one(key: str, value: Any) -> None:
         raise UsageError(msg, hint=f"write it as {_example_of(key)}")
     if key in {"port", "grpc_port"}:
         check_port(value, f"pyproject.toml: tool.hotloop.{key}", f"write it as {_example_of(key)}")
+    if key == "idle_timeout_s" and value < 1:
+        msg = f"pyproject.toml: tool.hotloop.idle_timeout_s is {value}, a number of seconds above 0 was expected"
+        raise UsageError(msg, hint=f"write it as {_example_of(key)}")
     if key == "runner" and value != "local":
         msg = f"pyproject.toml: tool.hotloop.runner is {value!r}, this version runs apps on 'local' only"
         raise UsageError(msg, hint='write it as runner = "local", or leave it out')
@@ -141,7 +149,7 @@ def check_port(port: int, what: str, hint: str) -> None:
 def _example_of(key: str) -> str:
     values = {
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
-        "runner": '"local"', "key_weights": '"../keys.toml"',
+        "runner": '"local"', "replicas": "2", "key_weights": '"../keys.toml"', "idle_timeout_s": "1800",
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

@@ -12,7 +12,10 @@ import functools
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JsonObject = dict[str, Any]
 
@@ -148,6 +151,7 @@ class Ready:
     Attributes:
         imported_at_s: When the project's modules were imported in the new worker.
         start: As in `ReloadStarted`.
+        workers: How many are to serve it; the first one does.
     """
 
     at_s: float
@@ -158,6 +162,7 @@ class Ready:
     models: tuple[ModelOutcome, ...]
     endpoints: tuple[EndpointShape, ...]
     probes: tuple[str, ...]
+    workers: int = 1
     kind: Literal["ready"] = "ready"
 
 
@@ -223,12 +228,14 @@ class WorkersServing:
     Attributes:
         count: How many serve.
         wanted: How many should.
+        is_growing: Whether more are to join; those that could not are not tried again before the next save.
     """
 
     at_s: float
     generation: int
     count: int
     wanted: int
+    is_growing: bool = False
     kind: Literal["workers_serving"] = "workers_serving"
 
 
@@ -516,11 +523,90 @@ class BenchFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Offline:
+    """The runner does not answer; it is being tried again, for as long as it takes. Told again for each save meanwhile.
+
+    Attributes:
+        queued: Saves that wait. They are applied in order once it answers; of a file saved twice the latest content.
+        reason: Why the last attempt failed, where that is known.
+    """
+
+    at_s: float
+    queued: int
+    reason: str = ""
+    kind: Literal["offline"] = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """The runner answers again, and nothing was lost.
+
+    Attributes:
+        offline_s: For how long it did not.
+    """
+
+    at_s: float
+    offline_s: float
+    kind: Literal["online"] = "online"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """The app was left running without a client; this one goes on with it, and no model is loaded again.
+
+    Attributes:
+        generation: What serves; 0 if nothing does yet.
+        models: What is in memory.
+        missed: How many events by kind nobody was shown, such as ``{"request_finished": 12, "log": 3}``.
+    """
+
+    at_s: float
+    revision: int
+    generation: int
+    models: tuple[ModelOutcome, ...]
+    missed: dict[str, int]
+    kind: Literal["session_resumed"] = "session_resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTimedOut:
+    """The runner ended a session that had no client for too long; its models were freed.
+
+    Attributes:
+        ended_at_s: Seconds since 1970, on the runner's clock.
+        idle_s: How long it had none.
+    """
+
+    at_s: float
+    ended_at_s: float
+    idle_s: float
+    kind: Literal["session_timed_out"] = "session_timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsDropped:
+    """Whoever reads this stream did not for too long: so many events before this one were not written.
+
+    Attributes:
+        count: How many.
+    """
+
+    at_s: float
+    count: int
+    kind: Literal["events_dropped"] = "events_dropped"
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """The session is over and nothing of it runs any more."""
+    """This client's part is over. Nothing of the session runs any more, unless it was left running.
+
+    Attributes:
+        is_left_running: The app serves on without a client, until its idle time-out.
+    """
 
     at_s: float
     reason: str
+    is_left_running: bool = False
     kind: Literal["session_ended"] = "session_ended"
 
 
@@ -549,6 +635,11 @@ Event = (
     | IterationFinished
     | BenchFinished
     | BenchFailed
+    | Offline
+    | Online
+    | SessionResumed
+    | SessionTimedOut
+    | EventsDropped
     | SessionEnded
 )
 
@@ -576,6 +667,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in cast("dict[str, Any]", value).items()}
     return to_json(value)
+
+
+_TIMES = ("at_s", "imported_at_s")  # of CLOCK_MONOTONIC; the others are seconds since 1970
+
+
+def with_times(data: JsonObject, here: Callable[[float], float]) -> JsonObject:
+    """Translate the times of an event, given as a JSON object, from the clock of the machine that made it."""
+    return {**data, **{name: here(data[name]) for name in _TIMES if name in data}}
 
 
 def from_json(data: JsonObject) -> Event:

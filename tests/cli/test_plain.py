@@ -247,19 +247,20 @@ def test_a_narrow_terminal_breaks_no_line(shown):
     assert "first output 51 ms" in line
 
 
-def test_json_gives_each_event_back():
+def test_json_gives_each_event_back(tmp_path):
     stream = (
         events.ReloadFailed(1.5, 3, PROBLEM, 2),
         events.IterationFinished(2.5, iteration(models=(KEPT,), probes=(report(),), problem=PROBLEM)),
         events.ProbeReported(0, 12, 12, report()),
     )
-    out = io.StringIO()
-    sink = JsonLines(out)
+    with (tmp_path / "out").open("w+") as out:
+        sink = JsonLines(out)
+        for event in stream:
+            sink(event)
+        sink.close()
+        out.seek(0)
 
-    for event in stream:
-        sink(event)
-
-    assert tuple(events.from_json(json.loads(line)) for line in out.getvalue().splitlines()) == stream
+        assert tuple(events.from_json(json.loads(line)) for line in out) == stream
 
 
 def benched(**changes):

@@ -333,6 +333,12 @@ class World:
         self.saves += 1
         self.feed(machine.Saved(Save(frozenset([f"f{self.saves}"]), self.tick())))
 
+    def cut(self):
+        self.feed(happened(events.Offline(self.tick(), 0)))
+
+    def mend(self):
+        self.feed(happened(events.Online(self.tick(), 1.0)))
+
     def acknowledge(self):
         if self.waiting:
             sequence = self.waiting.pop(0)
@@ -364,6 +370,7 @@ class World:
                 self.feed(done(revision, self.generation, self.tick()))
 
     def finish(self):
+        self.mend()
         while self.waiting or self.state.dirty is not None:
             self.feed(machine.Confirmed())
             self.acknowledge()
@@ -376,7 +383,7 @@ class World:
 @given(st.data())
 def test_no_save_is_lost_and_each_iteration_ends_once_with_phases_that_sum(data):
     world = World(data.draw)
-    steps = data.draw(st.lists(st.sampled_from(["save", "save", "acknowledge", "reload"]), max_size=25))
+    steps = data.draw(st.lists(st.sampled_from(["save", "save", "acknowledge", "reload", "cut", "mend"]), max_size=25))
 
     for name in steps:
         getattr(world, name)()
@@ -407,6 +414,22 @@ def test_phases_sum_to_the_whole_whatever_the_marks(marks, saved_s, seen_s, end_
     assert sum(phases.values()) == pytest.approx(max(end_s - saved_s, 0))
     assert tuple(phases) == timeline.PHASES
     assert min(phases.values()) >= 0
+
+
+def test_saves_gather_while_the_runner_does_not_answer_and_go_as_one_changeset():
+    state, actions = play(
+        saved(seen=9.0), snapshotted(1, at=9.001), happened(events.Offline(10.0, 0, "no route")),
+        saved("a.py", seen=11.0), saved("b.py", seen=12.0),
+    )  # fmt: skip
+    assert emitted(actions, "offline") == [
+        events.Offline(10.0, 1, "no route"), events.Offline(11.0, 2), events.Offline(12.0, 3),
+    ]  # fmt: skip
+    assert [action for action in actions if isinstance(action, Snapshot)] == [
+        Snapshot(Save(frozenset(["app.py"]), 9.0))
+    ]
+
+    _, actions = play(happened(events.Online(20.0, 10.0)), state=state)
+    assert actions == [Emit(events.Online(20.0, 10.0)), Snapshot(Save(frozenset(["a.py", "b.py"]), 12.0))]
 
 
 def test_a_step_does_not_change_the_state_it_was_given():

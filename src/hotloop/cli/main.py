@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hotloop.cli.attach import attach
 from hotloop.cli.bench import bench
 from hotloop.cli.demo import demo
 from hotloop.cli.new import new
@@ -17,6 +18,8 @@ from hotloop.cli.pin import pin
 from hotloop.cli.run import run
 from hotloop.cli.serve import serve
 from hotloop.cli.stats import stats
+from hotloop.cli.status import status
+from hotloop.cli.stop import stop
 from hotloop.cli.sync import sync
 from hotloop.cli.version import version
 from hotloop.errors import HotloopError
@@ -35,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
 )
-for command in (new, serve, run, pin, bench, stats, sync, demo, version):
+for command in (new, serve, run, attach, status, stop, pin, bench, stats, sync, demo, version):
     app.command()(command)
 
 

@@ -41,7 +41,13 @@ class Plain:
     """Turns each event into lines and prints them. Keeps only what a later line refers to."""
 
     def __init__(
-        self, console: Console, project: Path, *, clock: Callable[[], str] = wall_clock, tips: tuple[str, ...] = ()
+        self,
+        console: Console,
+        project: Path,
+        *,
+        clock: Callable[[], str] = wall_clock,
+        tips: tuple[str, ...] = (),
+        is_starting: bool = True,
     ) -> None:
         """Prepare.
 
@@ -50,12 +56,13 @@ class Plain:
             project: Its files are read for the code around an error.
             clock: Gives the time of day to print.
             tips: Printed once, when the first start is over.
+            is_starting: The first start is yet to come: its outcome says that a generation serves.
         """
         self._console = console
         self._project = project
         self._clock = clock
         self._tips = tips
-        self._is_waiting = True  # for the outcome of an iteration
+        self._is_waiting = is_starting  # for the outcome of an iteration
         self._said: set[tuple[str, str]] = set()
         self._trips: list[metrics.Trip] = []
         self._is_noise_told = False
@@ -109,6 +116,16 @@ class Plain:
                 return self._notice(event)
             case events.Held():
                 return _held(event)
+            case events.Offline():
+                return [_offline(event)]
+            case events.Online():
+                return [_online(event)]
+            case events.SessionResumed():
+                return [_resumed(event)]
+            case events.SessionTimedOut():
+                return [_timed_out(event)]
+            case events.EventsDropped(count=count):
+                return [Text(f"! {words.count(count, 'line')} not shown: they were not read in time", style="yellow")]
             case events.Pinned():
                 return [_pinned(event)]
             case events.RuntimeStopped(problem=events.Problem() as problem):
@@ -337,6 +354,38 @@ def _serving(event: events.RuntimeStarted) -> list[Text]:
 def _held(event: events.Held) -> list[Text]:
     lines = [Text.assemble(("‖ ", "bold yellow"), f"waiting: {event.reason}")]
     return lines + ([hint_line(event.hint)] if event.hint else [])
+
+
+def _offline(event: events.Offline) -> Text:
+    queued = f"{words.count(event.queued, 'save')} queued" if event.queued else "saves are queued"
+    why = (f"  {event.reason}", "dim") if event.reason else ""
+    return Text.assemble(("‖ ", "bold yellow"), f"offline, {queued}; connecting again", why)
+
+
+def _online(event: events.Online) -> Text:
+    return Text.assemble(("online ", "green"), (f"again after {words.duration(event.offline_s)}", "dim"))
+
+
+_MISSED = {
+    "request_finished": "request",
+    "log": "log line",
+    "process_died": "crash",
+    "ready": "reload",
+    "notice": "notice",
+}
+
+
+def _resumed(event: events.SessionResumed) -> Text:
+    serving = f"generation {event.generation} serves" if event.generation else "nothing serves yet"
+    missed = [words.count(event.missed[kind], noun) for kind, noun in _MISSED.items() if kind in event.missed]
+    meanwhile = f"; meanwhile {', '.join(missed)}" if missed else ""
+    return Text.assemble(("resumed   ", "dim"), f"{serving}, no model was loaded again", (meanwhile, "dim"))
+
+
+def _timed_out(event: events.SessionTimedOut) -> Text:
+    at = dt.datetime.fromtimestamp(event.ended_at_s).astimezone().strftime("%H:%M")
+    text = f"the session ended at {at} after {words.duration(event.idle_s)} without a client; models were freed"
+    return Text.assemble(("! ", "bold yellow"), text)
 
 
 def _pinned(event: events.Pinned) -> Text:

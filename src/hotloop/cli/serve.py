@@ -24,7 +24,11 @@ GrpcPort = Annotated[
 ]
 Replicas = Annotated[
     int | None,
-    typer.Option("--replicas", metavar="N", help="Workers that serve at a time; else what the app says, or one."),
+    typer.Option(
+        "--replicas",
+        metavar="N",
+        help="Workers that serve at a time; else what pyproject.toml or the app says, or one.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line, and nothing else.")]
 
@@ -41,8 +45,14 @@ def serve(
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
     ] = False,
+    take: Annotated[
+        bool, typer.Option("--take", help="Take the session from another client that holds it, which then ends.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start, try the probes, then leave it running without a client.")
+    ] = False,
     bench: Annotated[
-        str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it load for 2 s and compare.")
+        str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it a short load and compare.")
     ] = "",
     bench_data: Annotated[
         str,
@@ -50,6 +60,9 @@ def serve(
             "--bench-data", metavar="JSON", help="Arguments of that load's requests; else those of a pinned request."
         ),
     ] = "",
+    bench_duration: Annotated[
+        float, typer.Option("--bench-duration", metavar="S", help="How long that load takes, seconds.")
+    ] = 2.0,
 ) -> None:
     """Serve the app and reload it after each save, with the models kept in memory."""
     from hotloop.cli.serving import Choice, serve
@@ -63,8 +76,11 @@ def serve(
         grpc_port=grpc_port,
         is_json=json,
         is_once=once,
+        is_taking=take,
+        is_detaching=detach,
         bench=bench,
         bench_data=bench_data,
+        bench_duration_s=bench_duration,
         replicas=replicas,
     )
     raise typer.Exit(serve(choice))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
+from hotloop.devloop.load.job import DURATION_S
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from hotloop.events import Event
 
+MIN_BENCH_S, MAX_BENCH_S = 0.1, 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,7 +51,10 @@ class Choice:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    bench_duration_s: float = DURATION_S
     replicas: int | None = None
+    is_taking: bool = False
+    is_detaching: bool = False
 
 
 def serve(choice: Choice) -> int:
@@ -74,7 +80,11 @@ def resolve(choice: Choice) -> ServeOptions:
     if choice.grpc_port is not None:
         config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
     _check_bench(choice)
-    _check_replicas(choice.replicas)
+    _check_replicas(choice.replicas, "--replicas", "--replicas 2")
+    _check_replicas(settings.replicas, "pyproject.toml: tool.hotloop.replicas", "replicas = 2")
+    if choice.is_once and choice.is_detaching:
+        msg = "--once ends what --detach leaves running"
+        raise UsageError(msg, hint="give one of them")
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
@@ -95,7 +105,11 @@ def resolve(choice: Choice) -> ServeOptions:
         grpc_port=grpc_port,
         bench=choice.bench,
         bench_data=choice.bench_data,
-        replicas=choice.replicas or 0,
+        bench_duration_s=choice.bench_duration_s,
+        replicas=choice.replicas or settings.replicas or 0,
+        is_taking=choice.is_taking,
+        is_detaching=choice.is_detaching,
+        idle_timeout_s=settings.idle_timeout_s or 0,
     )
 
 
@@ -106,6 +120,9 @@ def _check_apart(port: int | None, grpc_port: int | None) -> None:
 
 
 def _check_bench(choice: Choice) -> None:
+    if not MIN_BENCH_S <= choice.bench_duration_s <= MAX_BENCH_S:
+        msg = f"--bench-duration is {choice.bench_duration_s:g}, seconds from {MIN_BENCH_S:g} to {MAX_BENCH_S:g} were expected"
+        raise UsageError(msg, hint="dev bench ENDPOINT --duration takes longer")
     if choice.bench_data:
         target.json_content(choice.bench_data, "--bench-data")
     if choice.bench_data and not choice.bench:
@@ -116,10 +133,10 @@ def _check_bench(choice: Choice) -> None:
         raise UsageError(msg, hint="give one of them; dev bench measures what a running dev serve serves")
 
 
-def _check_replicas(replicas: int | None) -> None:
+def _check_replicas(replicas: int | None, what: str, example: str) -> None:
     if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
-        msg = f"--replicas is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
-        raise UsageError(msg, hint="write it as --replicas 2")
+        msg = f"{what} is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
+        raise UsageError(msg, hint=f"write it as {example}")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:
@@ -130,13 +147,16 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     index.load(options.project / ".hotloop" / "index.json")
     async with connect(LocalWay(state)) as agent:
         engine = Engine(options, agent, index, ignore, [sink])
+        if isinstance(sink, JsonLines):
+            sink.on_gone = _stopper(engine)
         signals = _Signals(engine)
         typed = keys.Keys(lambda line: _typed(engine, line, mark))
 
         async def answer(request: dict[str, Any]) -> dict[str, Any]:
             return await _answer(engine, request)
 
-        async with control.listening(control.control_path(state, options.session_id), answer):
+        socket = control.control_path(state, options.session_id)
+        async with control.listening(socket, answer, is_taking=choice.is_taking):
             signals.open()
             if not choice.is_json:
                 typed.open()
@@ -146,6 +166,19 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
             finally:
                 typed.close()
                 signals.close()
+                if isinstance(sink, JsonLines):
+                    await asyncio.to_thread(sink.close)
+
+
+def _stopper(engine: Engine) -> Callable[[], None]:
+    """Give what stops the session from another thread."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is over
+            loop.call_soon_threadsafe(engine.stop, "", 1)
+
+    return stop
 
 
 def _renderer(options: ServeOptions, *, is_json: bool) -> tuple[Callable[[Event], None], Callable[[], None]]:
@@ -187,6 +220,8 @@ def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
             mark()
         case "q":
             engine.stop("", 0)
+        case "d":
+            engine.leave(0)
         case "p":
             engine.do(engine.pin())
         case "r":

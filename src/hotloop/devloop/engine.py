@@ -9,19 +9,22 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, machine, ports
+from hotloop.devloop import bench, control, machine, ports
 from hotloop.devloop.bencher import Bencher
+from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
+from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
-from hotloop.remote_runner.client import RefusedError, SessionTakenError
+from hotloop.remote_runner.client import RefusedError, who_am_i
+from hotloop.remote_runner.stream import SessionTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -32,11 +35,13 @@ if TYPE_CHECKING:
     from hotloop.devloop.index import Index, Snapshot
     from hotloop.devloop.load.job import Result
     from hotloop.devloop.watch import Watcher
-    from hotloop.remote_runner.client import AgentSession, SessionInfo
+    from hotloop.remote_runner.client import AgentSession, Applied, SessionInfo, Started
     from hotloop.remote_runner.environment import UserPython
 
 CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
 PIN_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 45.0  # longer than a runtime may take to drain; a runner that does not answer is left alone
+LEFT = "left running without a client: dev serve goes on with it, hotloop attach shows it, hotloop stop ends it"
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
 
 
@@ -53,7 +58,11 @@ class ServeOptions:
         key_weights: How much of the machine an API key is due; 1 for those that are not named.
         bench: An endpoint to send a short load after each reload; empty: none.
         bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
+        bench_duration_s: How long it is sent.
         replicas: How many workers serve at a time; 0 for as many as the app says.
+        is_taking: Take the session from another client that holds it.
+        is_detaching: Leave it running after the first outcome.
+        idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
     """
 
     project: Path
@@ -70,7 +79,11 @@ class ServeOptions:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    bench_duration_s: float = DURATION_S
     replicas: int = 0
+    is_taking: bool = False
+    is_detaching: bool = False
+    idle_timeout_s: float = 0.0
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -112,7 +125,7 @@ class Engine:
         self._ignore = ignore
         self._sinks = sinks
         self._began = clock.read_pair()
-        self._state = machine.State(bench=bench.State(options.bench))
+        self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s))
         self._bencher = Bencher(options.bench_data, self._pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
@@ -125,6 +138,8 @@ class Engine:
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
         self._folder = Folder(options.project, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
+        self._catching_up = CatchingUp()
+        self._is_leaving = False
 
     # --- what others may ask
 
@@ -132,6 +147,11 @@ class Engine:
         """End the session, then have `run` return the exit code. The first reason counts."""
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
+
+    def leave(self, exit_code: int) -> None:
+        """As `stop`, but the session is left running."""
+        self._is_leaving = True
+        self.stop(LEFT, exit_code)
 
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
@@ -222,9 +242,8 @@ class Engine:
 
     async def _begin(self, tasks: list[asyncio.Task[None]]) -> None:
         options = self._options
-        info = await self._agent.open(options.project, options.session_id)
-        if info.is_running:  # left behind by a client that was killed
-            await self._agent.command("stop")
+        self._catching_up.begin(await self._open())
+        tasks.append(self._spawn(self._read_events(), "events"))
         seen_s = time.monotonic()
         await asyncio.to_thread(self._index.refresh)
         applied = await self._agent.sync(self._index)
@@ -243,9 +262,58 @@ class Engine:
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
-        tasks.append(self._spawn(self._read_events(info), "events"))
-        await self._agent.start(options.runtime_config())
+        started = await self._agent.start(options.runtime_config())
+        await self._catch_up(started, applied)
         await self._pin_again()
+
+    async def _open(self) -> SessionInfo:
+        """Hold the session. A client of this machine that is gone does not have it, even if the runner has yet to notice."""
+        options = self._options
+
+        async def take(*, is_taking: bool) -> SessionInfo:
+            return await self._agent.open(
+                options.project, options.session_id, take=is_taking, idle_timeout_s=options.idle_timeout_s
+            )
+
+        try:
+            return await take(is_taking=options.is_taking)
+        except SessionTakenError as error:
+            if error.holder != who_am_i() or control.is_alive(error.holder_pid):
+                raise
+            return await take(is_taking=True)
+
+    async def _catch_up(self, started: Started, applied: Applied) -> None:
+        """Go on with a runtime that was left running, or tell how it ended."""
+        missed = await self._catching_up.missed()
+        for event in missed:
+            if isinstance(event, events.SessionTimedOut):
+                self.say(event)
+        if started.was_running:
+            self._resume(started, applied, missed)
+        for event in self._catching_up.end(started.last_event):
+            self._take_event(event)
+        if started.was_running and started.is_of(applied.revision):
+            with contextlib.suppress(RunnerError):  # it crashed just now: its successor is told of
+                await self._agent.command("probe")
+
+    def _resume(self, started: Started, applied: Applied, missed: list[events.Event]) -> None:
+        now_s, ready = time.monotonic(), started.ready
+        if started.started is not None:
+            self._take_event(started.started)
+        self.say(
+            events.SessionResumed(
+                now_s,
+                applied.revision,
+                ready.generation if ready is not None else 0,
+                ready.models if ready is not None else (),
+                dict(Counter(event.kind for event in missed)),
+            )
+        )
+        if ready is not None and ready.revision == applied.revision:
+            models = tuple(replace(model, action="kept", took_s=0.0, why="in memory") for model in ready.models)
+            self._take_event(replace(ready, at_s=now_s, imported_at_s=now_s, models=models))
+        if started.failed is not None and started.failed.revision == applied.revision:
+            self._take_event(started.failed)
 
     async def _close(self, tasks: list[asyncio.Task[None]], reason: str, *, is_ours: bool) -> None:
         for task in [*tasks, *self._pushes]:
@@ -253,11 +321,12 @@ class Engine:
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
-        if is_ours:
-            with contextlib.suppress(HotloopError):
-                await self._agent.end()
+        if is_ours and not self._is_leaving:
+            with contextlib.suppress(HotloopError, TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await self._agent.end()
         self._folder.keep_index(self._index)
-        self.say(events.SessionEnded(time.monotonic(), reason))
+        self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
         self._folder.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -341,18 +410,16 @@ class Engine:
             self.feed(machine.Saved(save))
             self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
 
-    async def _read_events(self, info: SessionInfo) -> None:
-        """Take what happens from now on; what an earlier client's runtime said until it was stopped is not ours."""
-        is_earlier = info.is_running
+    async def _read_events(self) -> None:
         async for number, event in self._agent.events():
-            if number and (number <= info.last_event or is_earlier):
-                is_earlier = is_earlier and not (number > info.last_event and isinstance(event, events.RuntimeStopped))
-            else:
+            if self._catching_up.takes(number, event):
                 self._take_event(event)
 
     def _take_event(self, event: events.Event) -> None:
         match event:
             case events.RuntimeStarted():
+                if self.address:  # another runtime, perhaps of another agent, which knows no pins
+                    self.do(self._pin_again())
                 self.address = event.address
                 self._compare_port(event)
             case events.RuntimeStopped():
@@ -413,6 +480,8 @@ class Engine:
     def _record(self, iteration: events.Iteration) -> None:
         if self._options.is_once:
             self.stop("", 0 if iteration.outcome == "ok" else 1)
+        if self._options.is_detaching:
+            self.leave(0 if iteration.outcome == "ok" else 1)
         self._folder.record(iteration)
 
     # --- findings
@@ -432,8 +501,11 @@ class Engine:
     # --- pins
 
     async def _pin_again(self) -> None:
-        for request in self._folder.pinned():
-            await self._agent.command("pin", request=request)
+        wanted = self._folder.pinned()
+        known = {request["name"] for request in await self._pinned()} if wanted else set[str]()
+        for request in wanted:
+            if request["name"] not in known:
+                await self._agent.command("pin", request=request)
 
     async def _keep_pins(self) -> None:
         self._folder.keep_pins(await self._pinned())

@@ -72,12 +72,13 @@ class Runtime:
         self._bridge = zygotes.make_bridge(config.state_folder)
         self._telling = Telling(config, send)
         self._fleet = Fleet(config, self._telling.log)
-        self._hosts = Hosts(self._fleet, self._holdings, self._host_died, self._telling.notice)
+        self._hosts = Hosts(self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice)
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._probes_done)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.on_documented: Callable[[int, Message], object] = lambda _, __: None
         dispatcher.on_idle = self._generation_idle
+        dispatcher.on_lost_host = self._hosts.give_up
 
     # --- from the agent -----------------------------------------------------------------------------------------
 
@@ -269,9 +270,13 @@ class Runtime:
 
     def _tell_serving(self) -> None:
         """Say how many workers serve, if the app wants more than one."""
-        count, wanted, generation = len(self._state.serving), self._state.replicas, self._state.generation
+        state = self._state
+        count, wanted = len(state.serving), state.replicas
         if wanted > 1:
-            self._telling.emit(events.WorkersServing(time.monotonic(), generation, count, wanted))
+            is_growing = count < wanted - state.given_up
+            self._telling.emit(
+                events.WorkersServing(time.monotonic(), state.generation, count, wanted, is_growing=is_growing)
+            )
 
     def _activate(self, action: decide.Activate) -> None:
         worker = self._fleet[action.worker]
@@ -472,7 +477,6 @@ class Runtime:
     def _host_died(self, name: str, cause: str) -> None:
         """Load a model whose host died again, that one alone, and connect the workers to it."""
         self._telling.emit(events.ProcessDied(time.monotonic(), "hosted", name, cause))
-        self._dispatcher.pause()
         self._replace_host(name)
 
     def _replace_host(self, name: str) -> None:

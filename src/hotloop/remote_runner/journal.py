@@ -52,6 +52,16 @@ class Journal:
             return [self._recent[index] for index in range(start, min(start + limit, len(self._recent)))]
         return self._read(number)[:limit]
 
+    def newest(self) -> bytes | None:
+        """The last event; None if there is none."""
+        return self._recent[-1][1] if self._recent else None
+
+    def go_on_from(self, number: int) -> None:
+        """Number what comes higher than this: a client has that event, and this journal lost it."""
+        if number > self.last:
+            self.last = number
+            self._recent.clear()  # its numbers have no gap
+
     def clear(self) -> None:
         """Forget all events; the numbers go on."""
         self._old_path.unlink(missing_ok=True)

@@ -35,6 +35,14 @@ BACK_OFF_S = (0.0, 0.5, 1.0)
 STOP_TIMEOUT_S = 35.0  # longer than the runtime's own drain
 
 
+# Variables that tell terminals apart: another one is no reason to start anew.
+TERMINAL_VARIABLES = frozenset({
+    "_", "COLUMNS", "DBUS_SESSION_BUS_ADDRESS", "GPG_TTY", "INVOCATION_ID", "LINES", "OLDPWD", "PWD", "SHLVL", "SSH_AUTH_SOCK",
+    "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "STY", "TERM", "TERM_SESSION_ID", "TMUX", "TMUX_PANE", "WINDOWID",
+    "XDG_SESSION_ID",
+})  # fmt: skip
+
+
 class RuntimeSupervisor:
     """Holds at most one runtime process for a session, and what a new one needs to be told."""
 
@@ -82,7 +90,7 @@ class RuntimeSupervisor:
         Returns:
             Whether one with this configuration ran already.
         """
-        if self.is_running and config == self._config:
+        if self.is_running and _lasting(config) == _lasting(self._config):
             return True
         await self.stop()
         self._config = config
@@ -240,3 +248,9 @@ class RuntimeSupervisor:
     def _say(self, event: events.Event) -> None:
         self._has_said_stopped |= isinstance(event, events.RuntimeStopped)
         self._emit(events.to_json(event))
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    environment: dict[str, str] = config.get("environment", {})
+    kept = {name: value for name, value in environment.items() if name not in TERMINAL_VARIABLES}
+    return {**config, "environment": kept}

@@ -11,7 +11,7 @@ from hotloop.remote_runner.protocol import agent_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROTOCOL = 2
+PROTOCOL = 3
 METHOD = "/hotloop.agent.v1.Agent/Session"
 SERVICE = "hotloop.agent.v1.Agent"
 INLINE_BYTES = 256 << 10  # a changeset with more content than this sends it as parts, before
