@@ -52,7 +52,7 @@ def warm_cache(tmp_path_factory):
     return folder
 
 
-pytestmark = pytest.mark.usefixtures("fetched")
+pytestmark = [pytest.mark.usefixtures("fetched"), pytest.mark.xdist_group("bootstrap")]  # one warm cache for all
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from hotloop.remote_runner.environment import UserPython
 from tests.remote_runner.docker_engine import BARE_IMAGE, IMAGE
 
 PROJECT = "abcdef0123"
-pytestmark = pytest.mark.usefixtures("fetched")
+pytestmark = [pytest.mark.usefixtures("fetched"), pytest.mark.xdist_group("docker")]  # one engine for all
 
 
 class Runner:

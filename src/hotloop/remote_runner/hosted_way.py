@@ -157,7 +157,8 @@ class _Line:
         self._listener.bind(str(path))
         self._listener.listen(8)
         self._listener.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept(), name=f"accept {path.name}")
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._listener, self._accept)
 
     def is_forgotten(self) -> bool:
         """Whether nobody ever connected to it, though there was time."""
@@ -165,21 +166,17 @@ class _Line:
 
     async def close(self) -> None:
         """End all connections through it."""
-        tasks = [self._accepting, *self._pumps]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(*self._pumps)
         self.is_sound = False
         self._end()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(self._listener)
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # whoever came is gone again
+            connection, _ = self._listener.accept()
             connection.setblocking(False)
-            pump = asyncio.create_task(self._serve(connection), name=f"pump {self.path.name}")
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
+            serving = asyncio.create_task(self._serve(connection), name=f"pump {self.path.name}")
+            self._pumps.add(serving)
+            serving.add_done_callback(self._pumps.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
         bridge, self._ready = self._ready, None
@@ -191,13 +188,13 @@ class _Line:
         finally:
             self.is_sound = self.is_sound and is_sound
             if self._pumps == {asyncio.current_task()}:
-                self._accepting.cancel()
                 self._end()
 
     def _end(self) -> None:
         if self._is_over:
             return
         self._is_over = True
+        self._loop.remove_reader(self._listener)
         self._listener.close()
         self.path.unlink(missing_ok=True)
         if self._ready is not None:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop.errors import RunnerError
-from hotloop.remote_runner.docker.engine import ssh_command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hotloop.remote_runner.docker.engine import Engine
 
 BLOCK_BYTES = 1 << 18
@@ -45,9 +46,7 @@ class DockerHost:
             made = await asyncio.to_thread(
                 api.exec_create, self._container_id, ["sh", "-c", command], stdin=True, stdout=True, stderr=True
             )
-            connection = await asyncio.wait_for(
-                _hijack(self._engine.address, f"/exec/{made['Id']}/start"), OPEN_TIMEOUT_S
-            )
+            connection = await asyncio.wait_for(_hijack(self._engine.url, f"/exec/{made['Id']}/start"), OPEN_TIMEOUT_S)
         except Exception as error:
             await asyncio.to_thread(self._explain, error)
             raise
@@ -89,11 +88,10 @@ class DockerProcess:
     """A command in a container. stdout and stderr come in frames of one stream."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, carrier: Any, exit_code: Any
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, exit_code: Callable[[], int | None]
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._carrier = carrier
         self._exit_code = exit_code
         self._errors = bytearray()
         self._is_over = False
@@ -149,19 +147,15 @@ class DockerProcess:
         """Wait until nothing of it is left here."""
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
-        if self._carrier is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._carrier.kill()
-            await self._carrier.wait()
 
 
-async def _hijack(address: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Any]:
+async def _hijack(url: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send a request after which the connection is the command's streams.
 
     Raises:
         OSError: The engine can't be reached, or it refuses.
     """
-    reader, writer, carrier = await _open(address)
+    reader, writer = await _open(url)
     body = b'{"Detach":false,"Tty":false}'
     head = (
         f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
@@ -180,23 +174,13 @@ async def _hijack(address: str, path: str) -> tuple[asyncio.StreamReader, asynci
         writer.close()
         msg = f"the engine answered {status.decode()}: {said}"
         raise ConnectionError(msg)
-    return reader, writer, carrier
+    return reader, writer
 
 
-async def _open(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Any]:
-    place = urlsplit(address)
+async def _open(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    place = urlsplit(url)
     if place.scheme == "unix":
-        return *await asyncio.open_unix_connection(place.path, limit=BLOCK_BYTES), None
-    if place.scheme == "tcp":
-        reader, writer = await asyncio.open_connection(place.hostname, place.port or 2375, limit=BLOCK_BYTES)
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return reader, writer, None
-    process = await asyncio.create_subprocess_exec(
-        *ssh_command(address), limit=BLOCK_BYTES,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    if process.stdin is None or process.stdout is None:
-        msg = "ssh has no pipes"
-        raise OSError(msg)
-    return process.stdout, process.stdin, process
+        return await asyncio.open_unix_connection(place.path, limit=BLOCK_BYTES)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port or 2375, limit=BLOCK_BYTES)
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return reader, writer
