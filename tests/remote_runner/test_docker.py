@@ -1,8 +1,10 @@
 """A container as a runner, on a real engine; GPUs alone are only asked for."""
 
 import asyncio
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -359,6 +361,7 @@ def machine(docker_engine, tmp_path, monkeypatch):
         f"StrictModes no\nPidFile none\nUsePAM no\nSetEnv DOCKER_HOST={docker_engine.address}\n"
     )
     server = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=(tmp_path / "log").open("w"))
+    until_it_listens(port)
     (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {(tmp_path / 'host.pub').read_text()}")
     options = f"-F none -i {tmp_path}/user -o UserKnownHostsFile={tmp_path}/known -o StrictHostKeyChecking=yes"
     (tmp_path / "bin").mkdir()
@@ -370,9 +373,16 @@ def machine(docker_engine, tmp_path, monkeypatch):
     server.wait()
 
 
-def free_port():
-    import socket
+def until_it_listens(port):
+    deadline_s = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 5):
+            return
+        assert time.monotonic() < deadline_s, "sshd does not listen"
+        time.sleep(0.02)
 
+
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
