@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotloop.errors import HotloopError, RunnerError
+from hotloop.errors import RunnerError
 from hotloop.remote_runner.bootstrap.install import Bridge, reach_agent
 from hotloop.remote_runner.bootstrap.progress import Phase, Progress, Report, nobody
 from hotloop.remote_runner.bootstrap.request import Options
@@ -22,17 +22,15 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.host import Host
 
 BLOCK_BYTES = 1 << 18
-REUSE_WITHIN_S = 5.0  # a connection that was sound so lately is taken again
-REUSE_TIMEOUT_S = 5.0
-EXIT_TIMEOUT_S = 2.0
+REST_TIMEOUT_S = 2.0
 FORGOTTEN_S = 30.0
 
 
 class HostWay:
     """A way through connections to a host, one a lane.
 
-    A dial gives a socket of its own. Its connection is closed when whoever connected there has gone and no dial came
-    that could take it over: a new connection may be tried while the old one is still in use.
+    Each dial makes a connection and a socket of its own: a new one may be tried while the old one is still in use. It is
+    closed when whoever connected to the socket has gone.
     """
 
     def __init__(
@@ -60,13 +58,19 @@ class HostWay:
         self._report = report
         self._folder: Path | None = None
         self._lines: set[_Line] = set()
-        self._idle: dict[int, _Idle] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._num_dials = 0
 
     async def dial(self, lane: int = 0) -> str:
         """As `way.Way.dial`."""
-        line = await self._reuse(lane) or await self._open(lane)
+        self._report(Progress(self.name, Phase.CONNECTING))
+        host = await self._connect(lane)
+        try:
+            bridge = await reach_agent(host, self._options, self._report)
+        except BaseException:
+            await host.close()
+            raise
+        line = self._line(host, bridge)
         for forgotten in [other for other in self._lines if other.is_forgotten()]:
             await forgotten.close()
         self._lines.add(line)
@@ -76,77 +80,31 @@ class HostWay:
         """As `way.Way.close`."""
         for line in list(self._lines):
             await line.close()
-        for idle in self._idle.values():
-            await idle.host.close()
-        self._idle.clear()
         await asyncio.gather(*self._closing)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    async def _reuse(self, lane: int) -> _Line | None:
-        """Take a connection whose bridge ended well: the agent ended, or the client turned to another version's."""
-        idle = self._idle.pop(lane, None)
-        if idle is None:
-            return None
-        try:
-            if time.monotonic() - idle.since_s < REUSE_WITHIN_S:
-                bridge = await asyncio.wait_for(reach_agent(idle.host, self._options, self._report), REUSE_TIMEOUT_S)
-                return self._line(lane, idle.host, bridge)
-        except (HotloopError, OSError, TimeoutError):
-            pass
-        except BaseException:
-            await idle.host.close()
-            raise
-        await idle.host.close()
-        return None
-
-    async def _open(self, lane: int) -> _Line:
-        self._report(Progress(self.name, Phase.CONNECTING))
-        host = await self._connect(lane)
-        try:
-            bridge = await reach_agent(host, self._options, self._report)
-        except BaseException:
-            await host.close()
-            raise
-        return self._line(lane, host, bridge)
-
-    def _line(self, lane: int, host: Host, bridge: Bridge) -> _Line:
+    def _line(self, host: Host, bridge: Bridge) -> _Line:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="hotloop-way-"))  # 0700
         self._num_dials += 1
         path = self._folder / str(self._num_dials)
-        return _Line(path, host, bridge, self._options, lambda line: self._take_back(lane, line))
+        return _Line(path, host, bridge, self._options, self._let_go)
 
-    def _take_back(self, lane: int, line: _Line) -> None:
+    def _let_go(self, line: _Line) -> None:
         self._lines.discard(line)
-        if line.is_sound and lane not in self._idle:
-            self._idle[lane] = _Idle(line.host, time.monotonic())
-        else:
-            closing = asyncio.create_task(line.host.close(), name=f"close {self.name}")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-
-
-class _Idle:
-    """A connection that nobody uses just now."""
-
-    def __init__(self, host: Host, since_s: float) -> None:
-        self.host = host
-        self.since_s = since_s
+        closing = asyncio.create_task(line.host.close(), name=f"close {self.name}")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
 class _Line:
-    """One dial: a listening socket, and a bridge on the host for each connection to it.
-
-    Attributes:
-        is_sound: Whether the host's connection worked to the last.
-    """
+    """One dial: a listening socket, and a bridge on the host for each connection to it."""
 
     def __init__(self, path: Path, host: Host, bridge: Bridge, options: Options, over: Callable[[_Line], None]) -> None:
         self.path = path
         self.host = host
-        self.is_sound = True
         self._since_s = time.monotonic()
         self._is_over = False
         self._ready: Bridge | None = bridge
@@ -167,7 +125,6 @@ class _Line:
     async def close(self) -> None:
         """End all connections through it."""
         await _cancelled(*self._pumps)
-        self.is_sound = False
         self._end()
 
     def _accept(self) -> None:
@@ -180,13 +137,10 @@ class _Line:
 
     async def _serve(self, connection: socket.socket) -> None:
         bridge, self._ready = self._ready, None
-        is_sound = False
         try:
             with connection, contextlib.suppress(RunnerError, OSError):
-                bridge = bridge or await reach_agent(self.host, self._options)
-                is_sound = await pump(connection, bridge) >= 0
+                await pump(connection, bridge or await reach_agent(self.host, self._options))
         finally:
-            self.is_sound = self.is_sound and is_sound
             if self._pumps == {asyncio.current_task()}:
                 self._end()
 
@@ -203,12 +157,8 @@ class _Line:
         self._over(self)
 
 
-async def pump(connection: socket.socket, bridge: Bridge) -> int:
-    """Pass bytes between a socket and a bridge until either ends. Each direction waits for who takes its bytes.
-
-    Returns:
-        The bridge's exit status; -1 if the connection to the host was lost.
-    """
+async def pump(connection: socket.socket, bridge: Bridge) -> None:
+    """Pass bytes between a socket and a bridge until either ends. Each direction waits for who takes its bytes."""
     loop = asyncio.get_running_loop()
     process = bridge.process
 
@@ -229,11 +179,7 @@ async def pump(connection: socket.socket, bridge: Bridge) -> int:
     downloading = asyncio.create_task(down(), name="pump down")
     try:
         await asyncio.wait({uploading, downloading}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({downloading}, timeout=EXIT_TIMEOUT_S)  # what is under way still arrives
-        await _cancelled(uploading, downloading)
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(process.wait(), EXIT_TIMEOUT_S)
-        return -1
+        await asyncio.wait({downloading}, timeout=REST_TIMEOUT_S)  # what is under way still arrives
     finally:
         await _cancelled(uploading, downloading)
         process.close()
