@@ -478,13 +478,13 @@ def test_once_exits_0_when_all_is_well_and_1_when_not(project):
     assert failed["problem"]["frames"][-1]["file"] == "app.py"
 
 
-def test_a_port_that_was_asked_for_and_is_taken_ends_with_its_holder(project):
+def test_a_port_that_is_taken_ends_with_its_holder_if_no_other_will_do(project):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [*COMMAND, "serve", "--port", str(port), "--python", BARE_PYTHON],
+            [*COMMAND, "serve", "--port", str(port), "--strict-port", "--python", BARE_PYTHON],
             cwd=project, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
@@ -492,6 +492,17 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_with_its_holder(project):
     assert f"port {port} on 127.0.0.1 is in use by" in done.stdout
     assert f"(pid {os.getpid()})" in done.stdout
     assert "--port" in done.stdout
+
+
+def test_ports_that_are_taken_give_way_to_the_next_and_it_is_said(terminal):
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        port, grpc_port = taken.getsockname()[1], other.getsockname()[1]
+        loop = terminal("serve", "--port", str(port), "--grpc-port", str(grpc_port), "--once")
+
+        assert loop.end() == 0
+
+    for wanted in (port, grpc_port):
+        assert re.search(rf"! port {wanted} is in use by .*\(pid {os.getpid()}\); serving on \d+", loop.text)
 
 
 def test_endpoints_are_served_by_grpc_until_ctrl_c(terminal, project, own_state_directory):
@@ -533,13 +544,13 @@ def test_grpc_is_served_by_run_and_by_a_projects_settings(project):
     assert loop.returncode == 130
 
 
-def test_a_grpc_port_that_is_taken_ends_with_its_holder(project):
+def test_a_grpc_port_that_is_taken_ends_with_its_holder_if_no_other_will_do(project):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [*COMMAND, "serve", "--port", "0", "--grpc-port", str(port), "--python", BARE_PYTHON],
+            [*COMMAND, "serve", "--port", "0", "--grpc-port", str(port), "--strict-port", "--python", BARE_PYTHON],
             cwd=project, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 

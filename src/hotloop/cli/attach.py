@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hotloop.cli.on import On, way_to_onlook
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,16 +21,15 @@ if TYPE_CHECKING:
 
 def attach(
     path: Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")] = Path(),
+    on: On = None,
     json: Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line.")] = False,
 ) -> None:
     """Show what a running session does, from its last reload on. Ctrl-C leaves it running."""
     from hotloop import config
     from hotloop.cli.json_lines import JsonLines
-    from hotloop.devloop import control
-    from hotloop.remote_runner.local import LocalWay
 
     project = config.find_project(path)
-    way = LocalWay(control.state_folder(), is_starting=False)
+    way = way_to_onlook(project, on)
     if json:
         lines = JsonLines(sys.stdout)
         try:

@@ -1,4 +1,7 @@
-"""The event stream as plain lines: never redrawn, no bars, so that it can be read aloud, piped and copied."""
+"""The event stream as plain lines, so that it can be read aloud, piped and copied.
+
+Nothing is redrawn, save one line on a terminal while an environment is made.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from hotloop import events
-from hotloop.cli import words
+from hotloop.cli import environments, words
 from hotloop.cli.problems import hint_line, problem_lines
+from hotloop.cli.updating import UpdatingLine
 from hotloop.devloop import diff, history, metrics
 
 if TYPE_CHECKING:
@@ -66,15 +70,22 @@ class Plain:
         self._said: set[tuple[str, str]] = set()
         self._trips: list[metrics.Trip] = []
         self._is_noise_told = False
+        self._generation: int | None = None
+        self._phase = ""
+        self._updating = UpdatingLine(console.file, is_terminal=console.is_terminal)
 
     def __call__(self, event: events.Event) -> None:
         """Print what an event says, if anything."""
+        if isinstance(event, events.EnvironmentProgress) and self._updating.show(environments.progress_line(event)):
+            return
         for line in self.lines(event):
+            self._updating.clear()
             self._console.print(line, soft_wrap=True)
         self._console.file.flush()  # a pipe has a buffer
 
     def mark(self) -> None:
         """Print a line to find again."""
+        self._updating.clear()
         self._console.print(Text(f"{self._clock()} {'─' * 40}", style="dim"), soft_wrap=True)
         self._console.file.flush()
 
@@ -98,6 +109,14 @@ class Plain:
                 return self._failed(event)
             case events.ProbeReported():
                 return probe_lines(event.report, self._project)
+            case events.EnvironmentProgress():
+                return self._progress(event)
+            case events.EnvironmentReady():
+                self._phase = ""
+                return environments.ready_lines(event)
+            case events.EnvironmentFailed():
+                self._phase = ""
+                return environments.failed_lines(event, self._project, self._generation)
             case events.IterationFinished():
                 return self._finished(event.iteration)
             case events.BenchFinished():
@@ -105,7 +124,7 @@ class Plain:
             case events.BenchFailed():
                 return _bench_failed(event)
             case events.Log():
-                return [_log(event)]
+                return [log_line(event)]
             case events.RequestFinished():
                 return [_request(event)]
             case events.RequestsFinished():
@@ -140,7 +159,20 @@ class Plain:
             (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {words.paths(event.paths)}"
         )
 
+    def _progress(self, event: events.EnvironmentProgress) -> list[Text]:
+        """Where nothing can be redrawn: a line a phase, and none for those that take no time."""
+        phase = f"{event.phase} {event.revision}"
+        if (
+            phase == self._phase
+            or event.phase in {"python", "install"}
+            or (event.phase == "download" and not event.total)
+        ):
+            return []
+        self._phase = phase
+        return [environments.progress_line(event)]
+
     def _ready(self, event: events.Ready) -> list[Text]:
+        self._generation = event.generation
         lines = [] if self._is_waiting else [Text(f"generation {event.generation} serves", style="green")]
         lines += [_model(model) for model in event.models]
         return lines + [_endpoint(shape) for shape in event.endpoints if event.generation == 1]
@@ -308,7 +340,8 @@ def _endpoint(shape: events.EndpointShape) -> Text:
     return _labelled("/".join(shape.methods), Text.assemble((shape.path, "bold"), (f"  {about}", "dim")))
 
 
-def _log(event: events.Log) -> Text:
+def log_line(event: events.Log) -> Text:
+    """A line that the app wrote, behind the generation that wrote it."""
     mark = f"g{event.generation} │ " if event.generation else "   │ "
     return Text.assemble((mark, "dim"), Text.from_ansi(event.text))
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hotloop.cli.on import On
+
 Project = Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")]
 App = Annotated[
     str | None, typer.Option("--app", metavar="FILE[:NAME]", help="The app, if the project has more than one.")
@@ -17,7 +19,10 @@ Python = Annotated[
 ]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; else 127.0.0.1.")]
 Port = Annotated[
-    int | None, typer.Option("--port", help="Port to listen on, 0 for any; else 8000 or the next free one.")
+    int | None, typer.Option("--port", help="Port to listen on, 0 for any; else 8000. In use: the next free one.")
+]
+StrictPort = Annotated[
+    bool, typer.Option("--strict-port", help="Fail if a port is in use, instead of taking the next free one.")
 ]
 GrpcPort = Annotated[
     int | None, typer.Option("--grpc-port", help="Serve the endpoints by gRPC too, on this port, 0 for any free one.")
@@ -40,7 +45,9 @@ def serve(
     host: Host = None,
     port: Port = None,
     grpc_port: GrpcPort = None,
+    strict_port: StrictPort = False,
     replicas: Replicas = None,
+    on: On = None,
     json: Json = False,
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
@@ -82,5 +89,7 @@ def serve(
         bench_data=bench_data,
         bench_duration_s=bench_duration,
         replicas=replicas,
+        on=on,
+        is_port_strict=strict_port,
     )
     raise typer.Exit(serve(choice))

@@ -8,14 +8,17 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config
 from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
+from hotloop.cli.on import runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
 from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
@@ -24,13 +27,14 @@ from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect
-from hotloop.remote_runner.local import LocalWay
+from hotloop.remote_runner.runners import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from hotloop.events import Event
+    from hotloop.remote_runner.environment import UserPython
+    from hotloop.remote_runner.runners import Runner
 
 MIN_BENCH_S, MAX_BENCH_S = 0.1, 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -53,6 +57,8 @@ class Choice:
     bench_data: str = ""
     bench_duration_s: float = DURATION_S
     replicas: int | None = None
+    on: str | None = None
+    is_port_strict: bool = False
     is_taking: bool = False
     is_detaching: bool = False
 
@@ -88,15 +94,22 @@ def resolve(choice: Choice) -> ServeOptions:
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
+    runner = runner_for(project, choice.on)
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
+    python = _python(
+        project,
+        choice.python or (settings.python if runner.is_local else None),
+        runner,
+        is_managed=settings.environment == "managed",
+    )
     return ServeOptions(
         project=project,
         app=location,
-        python=environment.find_python(project, choice.python or settings.python),
+        python=python,
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
-        port_is_fixed=bool(port),
+        port_is_fixed=choice.is_port_strict,
         session_id=control.project_id(project, role="serve" if choice.is_watching else "run"),
         is_watching=choice.is_watching,
         is_once=choice.is_once,
@@ -107,10 +120,20 @@ def resolve(choice: Choice) -> ServeOptions:
         bench_data=choice.bench_data,
         bench_duration_s=choice.bench_duration_s,
         replicas=choice.replicas or settings.replicas or 0,
+        runner=runner.name,
         is_taking=choice.is_taking,
         is_detaching=choice.is_detaching,
         idle_timeout_s=settings.idle_timeout_s or 0,
     )
+
+
+def _python(project: Path, wanted: str | None, runner: Runner, *, is_managed: bool) -> UserPython | None:
+    """Find the app's interpreter; None to have the runner make its environment."""
+    if wanted is None and (is_managed or not runner.is_local):
+        return None
+    if not runner.is_local and wanted is not None:  # a path of another machine: its runtime says if it is none
+        return environment.UserPython(Path(wanted), "as there", f"--python on {runner.name}")
+    return environment.find_python(project, wanted)
 
 
 def _check_apart(port: int | None, grpc_port: int | None) -> None:
@@ -145,8 +168,9 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
-    async with connect(LocalWay(state)) as agent:
-        engine = Engine(options, agent, index, ignore, [sink])
+    way = way_for(options.project, choice.on)
+    async with connect(way) as agent:
+        engine = Engine(options, agent, index, ignore, [sink], forward_for(way, options.session_id))
         if isinstance(sink, JsonLines):
             sink.on_gone = _stopper(engine)
         signals = _Signals(engine)
@@ -253,6 +277,8 @@ async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
 
 async def _say_missing(engine: Engine, options: ServeOptions) -> None:
     """Name what the app declares and its environment lacks, with the command that installs it."""
+    if options.python is None or options.runner != LOCAL:
+        return
     declared = environment.declared_packages(options.project / options.app.file)
     wanted = (*declared.packages, *declared.data_packages)
     try:

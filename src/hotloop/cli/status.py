@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json as json_
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from hotloop.cli.on import On, way_to_onlook
 
 if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
 
 
 def status(
+    on: On = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the sessions that are open, who holds them, and what memory they take."""
-    from hotloop.devloop import control
-    from hotloop.remote_runner.local import LocalWay
-
-    way = LocalWay(control.state_folder(), is_starting=False)
+    way = way_to_onlook(Path.cwd(), on)
     answer = asyncio.run(_ask(way))
     if json:
         typer.echo(json_.dumps({"runner": way.name, **answer}))

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hotloop.cli.on import On, way_to_onlook
+
 if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
 
 
 def stop(
     path: Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")] = Path(),
+    on: On = None,
 ) -> None:
     """End a running session: its app, its models, its client if it has one."""
     from hotloop import config
-    from hotloop.devloop import control
-    from hotloop.remote_runner.local import LocalWay
 
     project = config.find_project(path)
-    asyncio.run(_stop(LocalWay(control.state_folder(), is_starting=False), project))
+    asyncio.run(_stop(way_to_onlook(project, on), project))
     typer.echo(f"stopped {project}", err=True)
 
 

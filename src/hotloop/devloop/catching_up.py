@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from hotloop import events
+
 if TYPE_CHECKING:
     from hotloop.events import Event
     from hotloop.remote_runner.client import SessionInfo
 
+_OF_ENVIRONMENT = (events.EnvironmentProgress, events.EnvironmentReady, events.EnvironmentFailed)  # no runtime's
 CATCH_UP_TIMEOUT_S = 5.0  # for events that lie there already
 
 
@@ -37,7 +40,7 @@ class CatchingUp:
         if number <= self._missed_until:
             self._missed.append(event)
             return False
-        if self._early is not None:
+        if self._early is not None and not isinstance(event, _OF_ENVIRONMENT):
             self._early.append((number, event))
             return False
         return True

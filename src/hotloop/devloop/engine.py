@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, control, machine, ports
+from hotloop.devloop import bench, control, environments, machine, ports
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotloop.config import AppLocation
+    from hotloop.devloop.forward import Forward
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index, Snapshot
     from hotloop.devloop.load.job import Result
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.environment import UserPython
 
 CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
+LOOPBACK = "127.0.0.1"
 PIN_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 45.0  # longer than a runtime may take to drain; a runner that does not answer is left alone
 LEFT = "left running without a client: dev serve goes on with it, hotloop attach shows it, hotloop stop ends it"
@@ -51,6 +53,8 @@ class ServeOptions:
 
     Attributes:
         project: The project's folder, absolute.
+        python: The interpreter that runs the app; None to have the runner make its environment.
+        port_is_fixed: Whether a port in use is an error; else the next free one is taken, and said.
         grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
@@ -60,14 +64,16 @@ class ServeOptions:
         bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
         bench_duration_s: How long it is sent.
         replicas: How many workers serve at a time; 0 for as many as the app says.
+        runner: The name of where it runs.
         is_taking: Take the session from another client that holds it.
         is_detaching: Leave it running after the first outcome.
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
+        python_version: Of an environment that the runner makes; empty to take what the project says.
     """
 
     project: Path
     app: AppLocation
-    python: UserPython
+    python: UserPython | None
     host: str
     port: int
     port_is_fixed: bool
@@ -81,22 +87,24 @@ class ServeOptions:
     bench_data: str = ""
     bench_duration_s: float = DURATION_S
     replicas: int = 0
+    runner: str = "local"
     is_taking: bool = False
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
+    python_version: str = ""
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
         return {
             "entry": self.app.file,
             "app_name": self.app.name,
-            "python": str(self.python.path),
+            **environments.told(self),
             "host": self.host,
             "port": self.port,
             "port_is_fixed": self.port_is_fixed,
             "grpc_port": self.grpc_port,
             "shown_root": str(self.project),
-            "environment": dict(os.environ),
+            "environment": dict(os.environ) if self.runner == "local" else None,
             "packages": list(self.packages),
             "weights": self.key_weights,
             "replicas": self.replicas,
@@ -117,8 +125,20 @@ class Engine:
         index: Index,
         ignore: Ignore,
         sinks: list[Callable[[events.Event], None]],
+        forward: Forward | None = None,
     ) -> None:
+        """Prepare; `run` serves.
+
+        Args:
+            options: What to serve.
+            agent: The session that is held.
+            index: The project's files.
+            ignore: Which of them are synced.
+            sinks: Who is told each event.
+            forward: Listens here for a runtime on another machine; None if the runtime listens on this one itself.
+        """
         self.address = ""
+        self._forward = forward
         self._options = options
         self._agent = agent
         self._index = index
@@ -140,6 +160,8 @@ class Engine:
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
         self._catching_up = CatchingUp()
         self._is_leaving = False
+        self._applied: Applied | None = None  # the first sync
+        self._environment = environments.Environment(options, agent)
 
     # --- what others may ask
 
@@ -155,7 +177,7 @@ class Engine:
 
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
-        return {"app": self._options.app.option, "python": str(self._options.python.path)}
+        return {"app": self._options.app.option, "python": self._environment.python}
 
     def feed(self, event: machine.Event) -> None:
         """Let the machine decide and carry its actions out."""
@@ -253,8 +275,8 @@ class Engine:
                 time.monotonic(),
                 options.app.option,
                 str(options.project),
-                "local",
-                f"{options.python.version} ({options.python.source})",
+                options.runner,
+                environments.described(options),
                 self._index.num_files,
             )
         )
@@ -262,9 +284,28 @@ class Engine:
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
-        started = await self._agent.start(options.runtime_config())
-        await self._catch_up(started, applied)
-        await self._pin_again()
+        self._applied = applied
+        if self._forward is not None:
+            self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
+        if options.python is not None:
+            await self._start()
+        else:  # its environment may take minutes, and neither saves nor Ctrl-C wait for that
+            tasks.append(self._spawn(self._start(), "start"))
+
+    async def _start(self) -> None:
+        """Start the runtime once the app has an environment; until then each save may be the one that gives it one."""
+        if self._applied is not None and await self._environment.is_there():
+            started = await self._agent.start(self._runtime_config())
+            await self._catch_up(started, self._applied)
+            await self._pin_again()
+
+    def _runtime_config(self) -> dict[str, Any]:
+        """What the runtime is told; one on another machine is connected to from here, and listens to nobody else."""
+        config = self._options.runtime_config()
+        if self._forward is None:
+            return config
+        grpc_port = None if self._options.grpc_port is None else 0
+        return {**config, "host": LOOPBACK, "port": 0, "grpc_port": grpc_port}
 
     async def _open(self) -> SessionInfo:
         """Hold the session. A client of this machine that is gone does not have it, even if the runner has yet to notice."""
@@ -321,6 +362,8 @@ class Engine:
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
+        if self._forward is not None:
+            await self._forward.close()
         if is_ours and not self._is_leaving:
             with contextlib.suppress(HotloopError, TimeoutError):
                 async with asyncio.timeout(END_TIMEOUT_S):
@@ -418,10 +461,18 @@ class Engine:
     def _take_event(self, event: events.Event) -> None:
         match event:
             case events.RuntimeStarted():
+                event = self._forward.started(event) if self._forward is not None else event
                 if self.address:  # another runtime, perhaps of another agent, which knows no pins
                     self.do(self._pin_again())
                 self.address = event.address
-                self._compare_port(event)
+                self._compare_ports(event)
+            case events.EnvironmentReady():
+                if self._environment.take(event):
+                    self._spawn(self._start(), "start")
+            case events.ProcessDied(role="runtime") if self._forward is not None:
+                self._forward.stopped()
+            case events.Offline() | events.Online() if self._forward is not None:
+                self._forward.link_changed(is_up=isinstance(event, events.Online))
             case events.RuntimeStopped():
                 event = self._name_holder(event)
                 self._loop.call_soon(self.stop, "", 1)
@@ -439,11 +490,12 @@ class Engine:
         if self._pin_answer is not None and not self._pin_answer.done():
             self._pin_answer.set_result(answer)
 
-    def _compare_port(self, event: events.RuntimeStarted) -> None:
-        port = urlsplit(event.address).port
-        if self._options.port and port != self._options.port:
-            who = ports.holder(self._options.port) or "another program"
-            self.notice("port", f"port {self._options.port} is in use by {who}; serving on {port}")
+    def _compare_ports(self, event: events.RuntimeStarted) -> None:
+        wanted = {event.address: self._options.port, f"//{event.grpc_address}": self._options.grpc_port}
+        for address, port in wanted.items():
+            if port and (served := urlsplit(address).port) != port:
+                who = ports.holder(port) or "another program"
+                self.notice("port", f"port {port} is in use by {who}; serving on {served}")
 
     def _name_holder(self, event: events.RuntimeStopped) -> events.RuntimeStopped:
         problem = event.problem

@@ -404,6 +404,8 @@ def _happened(state: State, event: events.Event, at_s: float) -> Step:
         case events.ProbesFinished():
             flight = _of_revision(state, event.revision)
             return _probes_finished(state, flight, at_s) if flight is not None else _early(state, event)
+        case events.EnvironmentProgress() | events.EnvironmentReady() | events.EnvironmentFailed():
+            return _environment(state, event, at_s)
         case events.RuntimeStopped():
             return _stopped(replace(state, serving=None), event, at_s)
         case _:
@@ -431,6 +433,22 @@ def _reload_event(state: State, event: _ReloadEvent, at_s: float) -> Step:
             older = _settle_before(state, state.flights.index(flight), at_s)
             marks = replace(flight.marks, imported_s=event.imported_at_s, ready_s=event.at_s)
             return _chain(older, (_with(older[0], replace(flight, marks=marks, start=event.start, ready=event)), ()))
+
+
+_EnvironmentEvent = events.EnvironmentProgress | events.EnvironmentReady | events.EnvironmentFailed
+
+
+def _environment(state: State, event: _EnvironmentEvent, at_s: float) -> Step:
+    flight = _of_revision(state, event.revision)
+    if flight is None:
+        return _early(state, event)
+    if isinstance(event, events.EnvironmentReady) and event.was_cached and not flight.number:
+        return state, ()  # a first start that found it made waited for nothing
+    waited = replace(flight, marks=replace(flight.marks, environment_s=event.at_s))
+    if not isinstance(event, events.EnvironmentFailed):
+        return _with(state, waited), ()
+    older = _settle_before(_with(state, waited), state.flights.index(flight), at_s)
+    return _chain(older, _finish(older[0], waited, "failed", at_s, event.problem))
 
 
 def _early(state: State, event: events.Event) -> Step:
@@ -540,6 +558,7 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         models=ready.models if ready is not None else (),
         probes=flight.reports,
         problem=problem,
+        cause="environment" if marks.environment_s is not None else "code",
     )
 
 

@@ -27,6 +27,8 @@ import grpc
 from hotloop import __version__
 from hotloop.errors import UsageError
 from hotloop.remote_runner import gpus, processes
+from hotloop.remote_runner.commands import Commands
+from hotloop.remote_runner.environments.store import Store
 from hotloop.remote_runner.places import (
     ALREADY_RUNS_EXIT_CODE,
     agent_folder,
@@ -39,16 +41,32 @@ from hotloop.remote_runner.runtimes import RUNTIME_COMMAND
 from hotloop.remote_runner.service import Stream, make_handler
 from hotloop.remote_runner.sessions import IDLE_TIMEOUT_S, Session
 
+# Clients that are gone without a word are asked, so that what they held ends: the process of a shell, a connection.
+SERVER_OPTIONS = (
+    *codec.CHANNEL_OPTIONS,
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # else a minute
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients ask too, more often than gRPC allows by itself
+)
 EMPTY_TIMEOUT_S = 10.0  # how long an agent without any session waits for a client
 
 
 class Agent:
-    """All sessions of one user on this runner, and when to end."""
+    """All sessions of one user on this runner, and when to end.
+
+    Attributes:
+        state: The folder where it keeps things.
+        commands: What clients run beside their apps.
+    """
 
     def __init__(self, state: Path, *, command: tuple[str, ...], idle_timeout_s: float) -> None:
-        self._state = state
+        self.commands = Commands(state)
+        self.state = state
         self._command = command
         self._idle_timeout_s = idle_timeout_s
+        self._environments = Store(state)
         self._sessions: dict[str, Session] = {}
         self._closing: dict[Session, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[dict[str, Any]]] = set()
@@ -71,9 +89,10 @@ class Agent:
             await asyncio.wait(closing)
         if project_id not in self._sessions:
             session = Session(
-                workspace_folder(self._state, project_id),
+                workspace_folder(self.state, project_id),
+                environments=self._environments,
                 command=self._command,
-                live_runtimes=self.runtime_pids,
+                live_runtimes=self.child_pids,
                 idle_timeout_s=self._idle_timeout_s,
             )
             if not is_reconnect:
@@ -85,13 +104,18 @@ class Agent:
         """The session of a project, if it is open."""
         return self._sessions.get(project_id)
 
-    def runtime_pids(self) -> list[int]:
-        """The runtimes that live."""
+    def child_pids(self) -> list[int]:
+        """The processes that sessions and clients' commands started and that are waited for: no orphans."""
         sessions = [*self._sessions.values(), *self._closing]
-        return [pid for session in sessions if (pid := session.runtime.pid) is not None]
+        return [*self.commands.pids, *(pid for session in sessions for pid in session.processes)]
+
+    def ports_of(self, project_id: str) -> frozenset[int]:
+        """Where a project's runtime listens; empty if none runs."""
+        session = self.find(project_id)
+        return session.runtime.ports if session is not None else frozenset()
 
     async def end(self, session: Session, *, is_idle: bool = False) -> dict[str, Any]:
-        """End a session and all its processes; the last one ends the agent."""
+        """End a session and all its processes; the last one ends the agent, unless a command still runs."""
         if session.is_closed:
             return {}
         if session not in self._closing:
@@ -107,7 +131,7 @@ class Agent:
             await session.close()
         finally:
             del self._closing[session]
-            if not self._sessions and not self._closing:
+            if not self._sessions and not self._closing and not self.commands.pids:
                 self._over.set()
 
     async def answer(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +165,7 @@ class Agent:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "state": str(self._state),
+            "state": str(self.state),
             "up_s": time.monotonic() - self._began_at_s,
             "sessions": sessions,
         }
@@ -161,7 +185,7 @@ class Agent:
 
     async def run(self, path: Path) -> None:
         """Listen until nothing is left to do."""
-        server = grpc.aio.server(options=codec.CHANNEL_OPTIONS)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((make_handler(self),))
         server.add_insecure_port(f"unix:{path}")
         await server.start()
@@ -171,13 +195,14 @@ class Agent:
             await self._until_over()
         finally:
             await asyncio.gather(*(self.end(session) for session in self._sessions.values()), *self._closing.values())
+            await self.commands.close()
             await server.stop(grace=0.5)
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
-        loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self.runtime_pids()))
+        loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self.child_pids()))
 
     async def _until_over(self) -> None:
         while not self._over.is_set():
@@ -193,7 +218,7 @@ class Agent:
             if not session.is_held and now_s - session.left_at_s > session.idle_timeout_s:
                 self._ending.add(task := asyncio.create_task(self.end(session, is_idle=True)))
                 task.add_done_callback(self._ending.discard)
-        is_empty = not self._sessions and not self._closing and not self._streams
+        is_empty = not (self._sessions or self._closing or self._streams or self.commands.pids)
         if is_empty and now_s - self._empty_since_s > EMPTY_TIMEOUT_S:
             self._over.set()
 

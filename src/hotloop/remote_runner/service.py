@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,12 @@ import grpc
 from hotloop import __version__, clock, events
 from hotloop.errors import HotloopError, WorkspaceError
 from hotloop.remote_runner.holding import HeldError, Holder
+from hotloop.remote_runner.logs import make_logs
+from hotloop.remote_runner.places import PROJECT_ID
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.tree import Tree
+from hotloop.remote_runner.tunnels import make_tunnel
 from hotloop.remote_runner.workspace import Applied, ContentMissingError, GapError
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.journal import Journal
     from hotloop.remote_runner.sessions import Session
 
-_PROJECT_ID = re.compile(r"[0-9a-f]{8,64}")
 SILENT_S = 20.0  # clients ping every 5 s at least: one that does not say anything for so long is gone
 
 
@@ -182,7 +183,7 @@ class Stream:
     async def _hello(self, hello: pb.Hello) -> None:
         if hello.protocol != codec.PROTOCOL or hello.version != __version__:
             self._refuse_version(hello)
-        elif not _PROJECT_ID.fullmatch(hello.project_id) or self._session is not None:
+        elif not PROJECT_ID.fullmatch(hello.project_id) or self._session is not None:
             self._refuse(pb.Refused.HELLO, f"Project id {hello.project_id!r} is not 8 to 64 hexadecimal digits.")
             self._end()
         else:
@@ -360,7 +361,7 @@ class Following:
 
 
 def make_handler(agent: Agent) -> Any:
-    """Make the gRPC handler of all methods."""
+    """Make the gRPC handler of all calls."""
 
     async def session(requests: AsyncIterator[pb.Up], _: Any) -> AsyncIterator[pb.Down]:
         stream = Stream(agent)
@@ -383,5 +384,8 @@ def make_handler(agent: Agent) -> Any:
         "Session": grpc.stream_stream_rpc_method_handler(session, pb.Up.FromString, pb.Down.SerializeToString),
         "Follow": grpc.unary_stream_rpc_method_handler(follow, pb.Following.FromString, pb.Event.SerializeToString),
         "Ask": grpc.unary_unary_rpc_method_handler(ask, pb.Command.FromString, pb.Reply.SerializeToString),
+        "Tunnel": make_tunnel(agent.ports_of),
+        "Process": agent.commands.handler(),
+        "Logs": make_logs(agent.state, agent.find),
     }
     return grpc.method_handlers_generic_handler(codec.SERVICE, handlers)

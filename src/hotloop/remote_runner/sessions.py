@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hotloop import events
 from hotloop.errors import RunnerError, UsageError
+from hotloop.remote_runner.environments.keeper import Keeper, Spec
 from hotloop.remote_runner.holding import Holder, Holding
 from hotloop.remote_runner.journal import Journal
+from hotloop.remote_runner.places import runtime_folder
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND, RuntimeSupervisor
 from hotloop.remote_runner.workspace import Applied, Workspace
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from hotloop.changes import Changeset
     from hotloop.events import JsonObject
+    from hotloop.remote_runner.environments.build import Made
+    from hotloop.remote_runner.environments.store import Store
     from hotloop.remote_runner.tree import Tree
 
 _PASSED_ON = ("pin", "unpin", "reload", "probe")
@@ -65,6 +69,7 @@ class Session:
         self,
         folder: Path,
         *,
+        environments: Store,
         command: tuple[str, ...] = RUNTIME_COMMAND,
         live_runtimes: Callable[[], Iterable[int]] = tuple,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
@@ -76,12 +81,13 @@ class Session:
         self.reload_event = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.workspace = Workspace(folder)
-        runtime_folder = folder / "runtime"
-        runtime_folder.mkdir(mode=0o700, exist_ok=True)
+        runtime = runtime_folder(folder)
+        runtime.mkdir(mode=0o700, exist_ok=True)
         self.journal = Journal(folder)
         self.runtime = RuntimeSupervisor(
-            self.workspace, runtime_folder, self._emit, command=command, live_runtimes=live_runtimes
+            self.workspace, runtime, self._emit, command=command, live_runtimes=live_runtimes
         )
+        self.environment = Keeper(environments, self.workspace.root, self._emit, self.runtime.switch)
         self.lock = asyncio.Lock()
         self.is_closed = False
         self.seen_event = 0
@@ -95,6 +101,16 @@ class Session:
     def is_held(self) -> bool:
         """Whether a client is connected."""
         return self._client is not None
+
+    @property
+    def processes(self) -> list[int]:
+        """The processes that this session started itself and waits for."""
+        return [pid for pid in (self.runtime.pid, self.environment.pid) if pid is not None]
+
+    @property
+    def environment_python(self) -> str:
+        """The interpreter that the app runs with; empty if nobody said so yet. Its environment is two folders up."""
+        return self.environment.python or self.runtime.python
 
     @property
     def holder(self) -> Holder | None:
@@ -161,7 +177,8 @@ class Session:
         return applied
 
     def _announce(self, applied: Applied) -> None:
-        self.runtime.announce(applied)
+        is_held = self.environment.follow(applied.changed, applied.revision)
+        self.runtime.announce(applied, is_held=is_held)
         for kept in applied.kept:
             text = f"{kept.path} was written on the runner; the save replaced it, a copy is at {kept.copy}"
             self._emit(events.to_json(events.Notice(time.monotonic(), f"kept:{kept.copy.name}", text)))
@@ -183,6 +200,9 @@ class Session:
         Raises:
             HotloopError: It can't be done.
         """
+        if name == "environment":
+            made = await self._ensure(fields)
+            return {"python": str(made.python), "digest": made.digest, "version": made.about.python}
         if name == "start":
             return await self._start(fields["config"])
         if name == "stop":
@@ -193,13 +213,25 @@ class Session:
         if name not in _PASSED_ON:
             msg = f"The agent knows no command {name!r}."
             raise UsageError(msg)
+        if name == "reload" and self.environment.retry(self.workspace.revision):
+            return {}
         if not self.runtime.is_running:
             msg = f"{name!r} needs a runtime, and none runs."
             raise RunnerError(msg, hint="save a file to start again")
         self.runtime.send({"kind": name, **fields})
         return {}
 
+    async def _ensure(self, wanted: dict[str, str]) -> Made:
+        return await self.environment.ensure(Spec(wanted["entry"], wanted.get("python", "")), self.workspace.revision)
+
     async def _start(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Start the runtime, with the environment that is made for the app if ``managed`` asks for one.
+
+        An agent that took the place of one that was killed is only told to start, so it must find out by itself.
+        """
+        managed = config.get("managed")
+        if managed is not None:
+            config = {**config, "python": str((await self._ensure(managed)).python)}
         was_running = await self.runtime.start(config)
         newest = self._newest if was_running else {}
         return {
@@ -233,6 +265,8 @@ class Session:
             "idle_s": None if self.is_held else now_s - self.left_at_s,
             "idle_timeout_s": self.idle_timeout_s,
             "pins": self.runtime.pins,
+            "python": self.environment_python,
+            "environment": self.environment.digest,
         }
 
     def say_ended(self, who: str) -> None:
@@ -249,6 +283,7 @@ class Session:
         """End the runtime and let go of the files."""
         for task in self._replies.values():
             task.cancel()
+        await self.environment.close()
         await self.runtime.close()
         self.is_closed = True
         self._wake()
@@ -256,7 +291,8 @@ class Session:
         self.journal.close()
 
     def _emit(self, event: JsonObject) -> None:
-        number = self.journal.append(json.dumps(event, separators=(",", ":")).encode("utf-8", "surrogateescape"))
+        stamped = {**event, "wall_s": round(time.time(), 3)}  # people ask by the time of day
+        number = self.journal.append(json.dumps(stamped, separators=(",", ":")).encode("utf-8", "surrogateescape"))
         match event.get("kind", ""):
             case "reload_started":
                 self.reload_event = number

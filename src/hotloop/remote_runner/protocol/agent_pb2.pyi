@@ -341,16 +341,18 @@ class TerminalSize(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
 
 class ProcessDown(_message.Message):
-    __slots__ = ("output", "errors", "exit_code", "refused")
+    __slots__ = ("output", "errors", "exit_code", "refused", "taken")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
     output: bytes
     errors: bytes
     exit_code: int
     refused: Refused
-    def __init__(self, output: _Optional[bytes] = ..., errors: _Optional[bytes] = ..., exit_code: _Optional[int] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ...) -> None: ...
+    taken: int
+    def __init__(self, output: _Optional[bytes] = ..., errors: _Optional[bytes] = ..., exit_code: _Optional[int] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., taken: _Optional[int] = ...) -> None: ...
 
 class Following(_message.Message):
     __slots__ = ("project_id", "after_event", "is_ending")
@@ -361,3 +363,23 @@ class Following(_message.Message):
     after_event: int
     is_ending: bool
     def __init__(self, project_id: _Optional[str] = ..., after_event: _Optional[int] = ..., is_ending: bool = ...) -> None: ...
+
+class LogsWanted(_message.Message):
+    __slots__ = ("project_id", "max_age_s", "after_event", "is_following")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    AFTER_EVENT_FIELD_NUMBER: _ClassVar[int]
+    IS_FOLLOWING_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    max_age_s: float
+    after_event: int
+    is_following: bool
+    def __init__(self, project_id: _Optional[str] = ..., max_age_s: _Optional[float] = ..., after_event: _Optional[int] = ..., is_following: bool = ...) -> None: ...
+
+class LogLines(_message.Message):
+    __slots__ = ("events", "is_cut")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    IS_CUT_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    is_cut: bool
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., is_cut: bool = ...) -> None: ...
