@@ -161,14 +161,17 @@ def _libraries_of(files):
 
 @pytest.fixture(scope="session")
 def docker_engine(tmp_path_factory):
-    """An engine that has `IMAGE`."""
+    """An engine that has `IMAGE`, and `BARE_IMAGE` without Python."""
     reason = missing()
     if reason:
         pytest.skip(reason)
     engine = Engine(tmp_path_factory.mktemp("docker"))
     try:
         engine.start()
-        engine.take_image(IMAGE, make_root(tmp_path_factory.mktemp("image")))
+        root = make_root(tmp_path_factory.mktemp("image"))
+        engine.take_image(IMAGE, root)
+        take_python_out(root)
+        engine.take_image(BARE_IMAGE, root)
         yield engine
     finally:
         engine.stop()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -52,7 +53,7 @@ def warm_cache(tmp_path_factory):
     return folder
 
 
-pytestmark = pytest.mark.usefixtures("fetched")
+pytestmark = [pytest.mark.usefixtures("fetched"), pytest.mark.xdist_group("bootstrap")]  # one warm cache for all
 
 
 @pytest.fixture
@@ -88,7 +89,6 @@ def test_bare_machine_serves_a_session(machine):
 def test_second_start_is_one_command_that_is_told_nothing(machine):
     async def main():
         await machine.visit()
-        machine.phases.clear()
         host = ShellHost(machine.home)
         process = await host.start(make_request(machine.options).command)
         answer = b""
@@ -122,6 +122,27 @@ def test_agent_outlives_a_cut_and_is_reached_on_a_fresh_connection(machine):
             await session.end()
 
     machine.run(main())
+
+
+def test_dial_beside_a_connection_that_seems_alive_makes_a_fresh_one(machine):
+    async def main():
+        way = machine.way()
+        sockets = []
+        for _ in range(2):
+            sockets.append(socket.socket(socket.AF_UNIX))
+            sockets[-1].connect((await way.dial()).removeprefix("unix:"))
+            sockets[-1].send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        await until(lambda: select.select(sockets, [], [], 0)[0] == sockets, "both agents' answers")
+        num_hosts = len(machine.hosts)
+        for each in sockets:
+            each.close()
+        folder = way._folder
+        await way.close()
+        return num_hosts, folder
+
+    num_hosts, folder = machine.run(main())
+    assert num_hosts == 2
+    assert not folder.exists()
 
 
 def test_bytes_wait_for_a_bridge_that_takes_none(tmp_path):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotloop.errors import HotloopError, RunnerError
+from hotloop.errors import RunnerError
 from hotloop.remote_runner.bootstrap.install import Bridge, reach_agent
 from hotloop.remote_runner.bootstrap.progress import Phase, Progress, Report, nobody
 from hotloop.remote_runner.bootstrap.request import Options
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.host import Host
 
 BLOCK_BYTES = 1 << 18
-REUSE_WITHIN_S = 5.0  # a connection that was sound so lately is taken again
-REUSE_TIMEOUT_S = 5.0
-EXIT_TIMEOUT_S = 2.0
+REST_TIMEOUT_S = 2.0
+FORGOTTEN_S = 30.0
 
 
 class HostWay:
     """A way through connections to a host, one a lane.
 
-    A dial gives a socket of its own. Its connection is closed when whoever connected there has gone and no dial came
-    that could take it over: a new connection may be tried while the old one is still in use.
+    Each dial makes a connection and a socket of its own: a new one may be tried while the old one is still in use. It is
+    closed when whoever connected to the socket has gone.
     """
 
     def __init__(
@@ -59,41 +58,11 @@ class HostWay:
         self._report = report
         self._folder: Path | None = None
         self._lines: set[_Line] = set()
-        self._idle: dict[int, _Idle] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._num_dials = 0
 
     async def dial(self, lane: int = 0) -> str:
         """As `way.Way.dial`."""
-        line = await self._reuse(lane) or await self._open(lane)
-        self._lines.add(line)
-        return f"unix:{line.path}"
-
-    async def close(self) -> None:
-        """As `way.Way.close`."""
-        for line in list(self._lines):
-            await line.close()
-        for idle in self._idle.values():
-            await idle.host.close()
-        self._idle.clear()
-        await asyncio.gather(*self._closing)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    async def _reuse(self, lane: int) -> _Line | None:
-        """Take a connection whose bridge ended well: the agent ended, or the client turned to another version's."""
-        idle = self._idle.pop(lane, None)
-        if idle is None:
-            return None
-        if time.monotonic() - idle.since_s < REUSE_WITHIN_S:
-            with contextlib.suppress(HotloopError, OSError, TimeoutError):
-                bridge = await asyncio.wait_for(reach_agent(idle.host, self._options, self._report), REUSE_TIMEOUT_S)
-                return self._line(lane, idle.host, bridge)
-        await idle.host.close()
-        return None
-
-    async def _open(self, lane: int) -> _Line:
         self._report(Progress(self.name, Phase.CONNECTING))
         host = await self._connect(lane)
         try:
@@ -101,44 +70,42 @@ class HostWay:
         except BaseException:
             await host.close()
             raise
-        return self._line(lane, host, bridge)
+        line = self._line(host, bridge)
+        for forgotten in [other for other in self._lines if other.is_forgotten()]:
+            await forgotten.close()
+        self._lines.add(line)
+        return f"unix:{line.path}"
 
-    def _line(self, lane: int, host: Host, bridge: Bridge) -> _Line:
+    async def close(self) -> None:
+        """As `way.Way.close`."""
+        for line in list(self._lines):
+            await line.close()
+        await asyncio.gather(*self._closing)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _line(self, host: Host, bridge: Bridge) -> _Line:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="hotloop-way-"))  # 0700
         self._num_dials += 1
         path = self._folder / str(self._num_dials)
-        return _Line(path, host, bridge, self._options, lambda line: self._take_back(lane, line))
+        return _Line(path, host, bridge, self._options, self._let_go)
 
-    def _take_back(self, lane: int, line: _Line) -> None:
+    def _let_go(self, line: _Line) -> None:
         self._lines.discard(line)
-        if line.is_sound and lane not in self._idle:
-            self._idle[lane] = _Idle(line.host, time.monotonic())
-        else:
-            closing = asyncio.create_task(line.host.close(), name=f"close {self.name}")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-
-
-class _Idle:
-    """A connection that nobody uses just now."""
-
-    def __init__(self, host: Host, since_s: float) -> None:
-        self.host = host
-        self.since_s = since_s
+        closing = asyncio.create_task(line.host.close(), name=f"close {self.name}")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
 class _Line:
-    """One dial: a listening socket, and a bridge on the host for each connection to it.
-
-    Attributes:
-        is_sound: Whether the host's connection worked to the last.
-    """
+    """One dial: a listening socket, and a bridge on the host for each connection to it."""
 
     def __init__(self, path: Path, host: Host, bridge: Bridge, options: Options, over: Callable[[_Line], None]) -> None:
         self.path = path
         self.host = host
-        self.is_sound = True
+        self._since_s = time.monotonic()
         self._is_over = False
         self._ready: Bridge | None = bridge
         self._options = options
@@ -148,42 +115,40 @@ class _Line:
         self._listener.bind(str(path))
         self._listener.listen(8)
         self._listener.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept(), name=f"accept {path.name}")
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._listener, self._accept)
+
+    def is_forgotten(self) -> bool:
+        """Whether nobody ever connected to it, though there was time."""
+        return self._ready is not None and time.monotonic() - self._since_s > FORGOTTEN_S
 
     async def close(self) -> None:
         """End all connections through it."""
-        tasks = [self._accepting, *self._pumps]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.is_sound = False
+        await _cancelled(*self._pumps)
         self._end()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(self._listener)
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # whoever came is gone again
+            connection, _ = self._listener.accept()
             connection.setblocking(False)
-            pump = asyncio.create_task(self._serve(connection), name=f"pump {self.path.name}")
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
+            serving = asyncio.create_task(self._serve(connection), name=f"pump {self.path.name}")
+            self._pumps.add(serving)
+            serving.add_done_callback(self._pumps.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            bridge, self._ready = self._ready, None
-            try:
-                bridge = bridge or await reach_agent(self.host, self._options)
-                self.is_sound = await pump(connection, bridge) >= 0 and self.is_sound
-            except (RunnerError, OSError):
-                self.is_sound = False
-        if self._pumps == {asyncio.current_task()}:
-            self._accepting.cancel()
-            self._end()
+        bridge, self._ready = self._ready, None
+        try:
+            with connection, contextlib.suppress(RunnerError, OSError):
+                await pump(connection, bridge or await reach_agent(self.host, self._options))
+        finally:
+            if self._pumps == {asyncio.current_task()}:
+                self._end()
 
     def _end(self) -> None:
         if self._is_over:
             return
         self._is_over = True
+        self._loop.remove_reader(self._listener)
         self._listener.close()
         self.path.unlink(missing_ok=True)
         if self._ready is not None:
@@ -192,12 +157,8 @@ class _Line:
         self._over(self)
 
 
-async def pump(connection: socket.socket, bridge: Bridge) -> int:
-    """Pass bytes between a socket and a bridge until either ends. Each direction waits for who takes its bytes.
-
-    Returns:
-        The bridge's exit status; -1 if the connection to the host was lost.
-    """
+async def pump(connection: socket.socket, bridge: Bridge) -> None:
+    """Pass bytes between a socket and a bridge until either ends. Each direction waits for who takes its bytes."""
     loop = asyncio.get_running_loop()
     process = bridge.process
 
@@ -214,14 +175,17 @@ async def pump(connection: socket.socket, bridge: Bridge) -> int:
                 await loop.sock_sendall(connection, data)
                 data = await process.read()
 
-    tasks = [asyncio.create_task(up(), name="pump up"), asyncio.create_task(down(), name="pump down")]
+    uploading = asyncio.create_task(up(), name="pump up")
+    downloading = asyncio.create_task(down(), name="pump down")
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(process.wait(), EXIT_TIMEOUT_S)
-        return -1
+        await asyncio.wait({uploading, downloading}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({downloading}, timeout=REST_TIMEOUT_S)  # what is under way still arrives
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(uploading, downloading)
         process.close()
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

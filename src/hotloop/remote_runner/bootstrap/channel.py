@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 from typing import TYPE_CHECKING, Any
@@ -68,10 +69,13 @@ class Channel:
             RunnerError: None came.
         """
         (size,) = struct.unpack(">I", await self._exactly(4, timeout_s))
-        if size > MAX_FRAME_BYTES:
+        message: dict[str, Any] | None = None
+        if size <= MAX_FRAME_BYTES:
+            with contextlib.suppress(ValueError):
+                message = json.loads(await self._exactly(size, timeout_s))
+        if message is None:
             msg = f"{self._name} answered with what is no message of hotloop's."
             raise RunnerError(msg, hint="something there writes to the output of a command that does not ask for it")
-        message = json.loads(await self._exactly(size, timeout_s))
         if message["kind"] == "failed":
             raise Failure(Kind(message.pop("code")), message.pop("message"), message)
         return message

@@ -110,7 +110,7 @@ _WORDS = {
     ),
     Kind.NO_BUILD: (
         "{name} is a machine that hotloop's packages are not built for: {about}.",
-        "it needs Linux on x86-64 or ARM64, with glibc 2.28 or musl 1.2, and Python 3.11 to 3.14",
+        "it needs Linux on x86-64 or ARM64, with glibc 2.17 or musl 1.2 or newer, and Python 3.11 to 3.14",
     ),
     Kind.NO_REGISTRY: (
         "{name} reaches no package registry, and neither does this machine: {about}.",

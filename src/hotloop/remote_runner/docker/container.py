@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,13 @@ from docker.types import DeviceRequest
 from docker.utils import exclude_paths, parse_repository_tag
 
 from hotloop.errors import RunnerError
-from hotloop.remote_runner.docker import engine
 from hotloop.remote_runner.docker.host import stopped
 from hotloop.remote_runner.docker.target import DockerTarget, container_name
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+    from hotloop.remote_runner.docker.engine import Engine
 
 CACHE = "/hotloop/cache"
 STATE = "/hotloop/state"
@@ -31,7 +33,6 @@ LABEL = "dev.hotloop"
 CACHE_VOLUME = "hotloop-cache"
 STOP_TIMEOUT_S = 10
 SHARED_MEMORY = "1g"  # of /dev/shm: Docker's 64 MB are too few for data loaders
-MAX_CONTEXT_BYTES = 1 << 30
 
 # Nothing but a shell is asked of an image: it waits for input that never comes, below an init that reaps.
 _FOR_EVER = ["sh", "-c", "while read -r line; do :; done"]
@@ -47,11 +48,11 @@ class Kept:
     name: str
 
 
-def ensure(client: DockerClient, target: DockerTarget, project: Path | None, say: Say) -> Kept:
+def ensure(engine: Engine, target: DockerTarget, project: Path | None, say: Say) -> Kept:
     """Have a target's container run: found, started again, or made. One of another image is replaced.
 
     Args:
-        client: The engine's.
+        engine: Where.
         target: What is wanted.
         project: Whose container it is, unless the target names one.
         say: Is told what is done: a text, then bytes done and in all (0 if not known).
@@ -60,40 +61,35 @@ def ensure(client: DockerClient, target: DockerTarget, project: Path | None, say
         RunnerError: The engine refuses, or the container does not stay up.
     """
     name = container_name(target, project)
-    address = client.api.base_url
-    try:
-        image_id = _image(client, target, say)
-        container = _find(client, name)
+    with engine.asked_for(target.image or str(target.dockerfile)):
+        image_id = _image(engine.client, target, say)
+        container = _find(engine.client, name)
         if container is not None and (container.attrs["Image"] != image_id or _gpus_of(container) != target.gpus):
             say("replacing the container: its image is another now", 0, 0)
             container.remove(force=True)
             container = None
         if container is None:
             say("making the container", 0, 0)
-            container = _make(client, target, name, image_id, project)
+            container = _make(engine.client, target, name, image_id, project)
         _start(container)
-    except errors.DockerException as error:
-        raise engine.translate(error, target.image or str(target.dockerfile), address) from error
     return _checked(container, target)
 
 
-def again(client: DockerClient, target: DockerTarget, kept: Kept) -> Kept | None:
+def again(engine: Engine, target: DockerTarget, kept: Kept) -> Kept | None:
     """Have a container that was made before run, whatever became of its image; None if it is gone.
 
     Raises:
         RunnerError: The engine refuses, or the container does not stay up.
     """
-    try:
-        container = client.containers.get(kept.id)
+    with engine.asked_for(kept.name):
+        container = _find(engine.client, kept.id)
+        if container is None:
+            return None
         _start(container)
-    except errors.NotFound:
-        return None
-    except errors.DockerException as error:
-        raise engine.translate(error, kept.name, client.api.base_url) from error
     return _checked(container, target)
 
 
-def remove(client: DockerClient, target: DockerTarget, project: Path | None) -> bool:
+def remove(engine: Engine, target: DockerTarget, project: Path | None) -> bool:
     """Stop and remove a target's container; its volumes stay.
 
     Returns:
@@ -103,14 +99,12 @@ def remove(client: DockerClient, target: DockerTarget, project: Path | None) -> 
         RunnerError: The engine refuses.
     """
     name = container_name(target, project)
-    try:
-        container = _find(client, name)
+    with engine.asked_for(name):
+        container = _find(engine.client, name)
         if container is None:
             return False
         container.stop(timeout=STOP_TIMEOUT_S)
         container.remove(force=True)
-    except errors.DockerException as error:
-        raise engine.translate(error, name, client.api.base_url) from error
     return True
 
 
@@ -172,11 +166,28 @@ def _not_pulled(image: str, why: str) -> RunnerError:
 
 
 def _build(client: DockerClient, dockerfile: Path, say: Say) -> str:
+    """Build an image; the steps are told as they come."""
+    said: deque[str] = deque(maxlen=2)
+    image_id = ""
     say(f"building {dockerfile.name}", 0, 0)
-    image, _ = client.images.build(
-        fileobj=_context(dockerfile), custom_context=True, dockerfile=dockerfile.name, rm=True, forcerm=True
-    )
-    return str(image.id)
+    for line in client.api.build(
+        fileobj=_context(dockerfile),
+        custom_context=True,
+        dockerfile=dockerfile.name,
+        rm=True,
+        forcerm=True,
+        decode=True,
+    ):
+        if "error" in line:
+            msg = f"{dockerfile} can't be built: {' '.join([*said, line['error'].strip()])}."
+            raise RunnerError(msg, hint="correct it, then start again")
+        image_id = line.get("aux", {}).get("ID", image_id)
+        text = line.get("stream", "").strip()
+        if text:
+            said.append(text)
+        if text.startswith("Step "):
+            say(f"building {dockerfile.name}: {text}", 0, 0)
+    return image_id
 
 
 def _context(dockerfile: Path) -> io.BytesIO:

@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import requests
 from docker import DockerClient, errors
 from docker.context import ContextAPI
 
-from hotloop.errors import HotloopError, RunnerError, UsageError
+from hotloop.errors import RunnerError, UsageError
+from hotloop.remote_runner.docker.forward import Forward, ssh_command
 from hotloop.remote_runner.docker.target import engine_of
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 TIMEOUT_S = 60
-SSH_TIMEOUT_S = 20.0
 
 
 def address_of(host: str) -> str:
@@ -39,34 +42,70 @@ def address_of(host: str) -> str:
     return address
 
 
-def connect(address: str) -> DockerClient:
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A connection to an engine.
+
+    Attributes:
+        address: Where it is: ``unix:///var/run/docker.sock``, ``ssh://user@machine``.
+        forward: What leads to an engine on another machine.
+    """
+
+    client: DockerClient
+    address: str
+    forward: Forward | None = None
+
+    @property
+    def url(self) -> str:
+        """Where this machine connects to, ``unix://`` or ``tcp://``."""
+        return self.forward.url if self.forward is not None else self.address
+
+    @contextmanager
+    def asked_for(self, what: str) -> Iterator[None]:
+        """Make errors for people of the SDK's.
+
+        Args:
+            what: An image, a container: what the engine is asked for in the block.
+
+        Raises:
+            RunnerError: The engine refuses, or it is gone.
+        """
+        try:
+            yield
+        except errors.APIError as error:
+            said = str(error.explanation or error).strip().rstrip(".")
+            msg = f"Docker refused {what}: {said}."
+            raise RunnerError(msg, hint=_hint_of(said)) from error
+        except (requests.exceptions.RequestException, OSError) as error:
+            raise _no_engine(self.address, error, self.forward) from error
+        except errors.DockerException as error:
+            msg = f"Docker failed at {what}: {error}."
+            raise RunnerError(msg, hint="look at the engine's log") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
+        if self.forward is not None:
+            self.forward.close()
+
+
+def connect(address: str) -> Engine:
     """Connect to an engine.
 
     Raises:
         RunnerError: It does not answer; says where it was looked for and what to do.
     """
+    forward = Forward(address) if address.startswith("ssh://") else None
     try:
-        client = DockerClient(
-            base_url=address, timeout=TIMEOUT_S, version="auto", use_ssh_client=address.startswith("ssh://")
-        )
-    except Exception as error:
-        raise _no_engine(address, error) from error
-    return client
-
-
-def translate(error: Exception, what: str, address: str = "") -> HotloopError:
-    """Make an error for people of one of the SDK's."""
-    if isinstance(error, errors.BuildError):
-        lines = [str(part.get("stream", part.get("error", ""))).strip() for part in error.build_log]
-        said = " ".join([*filter(None, lines)][-2:]) or str(error)
-        return RunnerError(f"{what} can't be built: {said}", hint="correct the Dockerfile, then start again")
-    if isinstance(error, errors.APIError):
-        return RunnerError(
-            f"Docker refused {what}: {error.explanation or error}", hint=_hint_of(str(error.explanation))
-        )
-    if isinstance(error, requests.exceptions.RequestException | OSError):
-        return _no_engine(address, error)
-    return RunnerError(f"Docker failed at {what}: {error}", hint="look at the engine's log")
+        client = DockerClient(base_url=forward.url if forward else address, timeout=TIMEOUT_S, version="auto")
+    except BaseException as error:
+        failure = _no_engine(address, error, forward)
+        if forward is not None:
+            forward.close()
+        if not isinstance(error, Exception):
+            raise
+        raise failure from error
+    return Engine(client, address, forward)
 
 
 def _hint_of(explanation: str) -> str:
@@ -80,42 +119,18 @@ def _hint_of(explanation: str) -> str:
     return "look at the engine's log"
 
 
-def _no_engine(address: str, error: Exception) -> RunnerError:
+def _no_engine(address: str, error: BaseException, forward: Forward | None = None) -> RunnerError:
     causes = _causes(error)
-    if address.startswith("ssh://"):
-        return _no_engine_by_ssh(address)
+    if forward is not None:
+        said = forward.said() or "ssh ended without a word"
+        msg = f"The Docker engine at {address} can't be reached: {said}."
+        return RunnerError(msg, hint=f"this must work: {' '.join(ssh_command(address)[:-1])} docker version")
     if any(isinstance(cause, PermissionError) for cause in causes):
         msg = f"This user may not use the Docker engine at {address}."
         return RunnerError(msg, hint="join its group: sudo usermod -aG docker $USER, then log in again")
     why = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), str(causes[-1]))
     msg = f"No Docker engine answers at {address}: {why}."
     return RunnerError(msg, hint="start it (sudo systemctl start docker), or name another one in DOCKER_HOST")
-
-
-def _no_engine_by_ssh(address: str) -> RunnerError:
-    """Ask again in a way that tells why: the SDK only sees that ssh ended."""
-    if shutil.which("ssh") is None:
-        msg = f"The Docker engine at {address} is reached by the command ssh, which is not installed."
-        return RunnerError(msg, hint="install it, such as: sudo apt-get install openssh-client")
-    command = [*ssh_command(address)[:-1], "docker version --format '{{.Server.Version}}'"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SSH_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
-        )
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit code {done.returncode}"]
-    except subprocess.TimeoutExpired:
-        said = [f"no answer within {SSH_TIMEOUT_S:.0f} s"]
-    msg = f"The Docker engine at {address} can't be reached: {said[0]}."
-    return RunnerError(msg, hint=f"this must work: {' '.join(command[:-1])} docker version")
-
-
-def ssh_command(address: str) -> list[str]:
-    """Say how ssh leads to an engine's API."""
-    place = address.removeprefix("ssh://").rstrip("/")
-    user, _, machine = place.rpartition("@")
-    machine, _, port = machine.partition(":")
-    options = [*(["-p", port] if port else []), *(["-l", user] if user else [])]
-    return ["ssh", "-o", "BatchMode=yes", "-T", *options, "--", machine, "docker system dial-stdio"]
 
 
 def _causes(error: BaseException) -> list[BaseException]:

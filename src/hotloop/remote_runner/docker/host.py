@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop.errors import RunnerError
-from hotloop.remote_runner.docker import engine
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from collections.abc import Callable
+
+    from hotloop.remote_runner.docker.engine import Engine
 
 BLOCK_BYTES = 1 << 18
 MAX_KEPT_ERRORS_BYTES = 1 << 16
@@ -30,25 +31,25 @@ _NO_COMMAND = 127
 
 
 class DockerHost:
-    """One container, reached through an engine; the client is its own."""
+    """One container, reached through an engine; the connection to that is its own."""
 
-    def __init__(self, name: str, address: str, client: DockerClient, container_id: str) -> None:
+    def __init__(self, name: str, engine: Engine, container_id: str) -> None:
         self.name = name
-        self._address = address
-        self._client = client
+        self._engine = engine
         self._container_id = container_id
         self._processes: set[DockerProcess] = set()
 
     async def start(self, command: str) -> DockerProcess:
         """As `host.Host.start`, by the container's own ``sh``."""
-        api = self._client.api
+        api = self._engine.client.api
         try:
             made = await asyncio.to_thread(
                 api.exec_create, self._container_id, ["sh", "-c", command], stdin=True, stdout=True, stderr=True
             )
-            connection = await asyncio.wait_for(_hijack(self._address, f"/exec/{made['Id']}/start"), OPEN_TIMEOUT_S)
+            connection = await asyncio.wait_for(_hijack(self._engine.url, f"/exec/{made['Id']}/start"), OPEN_TIMEOUT_S)
         except Exception as error:
-            raise await asyncio.to_thread(self._explain, error) from error
+            await asyncio.to_thread(self._explain, error)
+            raise
         process = DockerProcess(*connection, lambda: api.exec_inspect(made["Id"])["ExitCode"])
         self._processes.add(process)
         return process
@@ -60,17 +61,15 @@ class DockerHost:
         for process in self._processes:
             await process.closed()
         self._processes.clear()
-        await asyncio.to_thread(self._client.close)
+        await asyncio.to_thread(self._engine.close)
 
-    def _explain(self, error: Exception) -> Exception:
+    def _explain(self, error: Exception) -> None:
         """Say why no command runs: most often the container is not there any more."""
-        try:
-            state = self._client.api.inspect_container(self._container_id)["State"]
-        except Exception:  # noqa: BLE001 - then the first error is what there is to say
-            return engine.translate(error, f"a command in {self.name}", self._address)
-        if state["Running"]:
-            return engine.translate(error, f"a command in {self.name}", self._address)
-        return stopped(self.name, state)
+        with self._engine.asked_for(self.name):
+            state = self._engine.client.api.inspect_container(self._container_id)["State"]
+            if state["Running"]:
+                raise error
+        raise stopped(self.name, state) from error
 
 
 def stopped(name: str, state: dict[str, Any]) -> RunnerError:
@@ -89,11 +88,10 @@ class DockerProcess:
     """A command in a container. stdout and stderr come in frames of one stream."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, carrier: Any, exit_code: Any
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, exit_code: Callable[[], int | None]
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._carrier = carrier
         self._exit_code = exit_code
         self._errors = bytearray()
         self._is_over = False
@@ -149,19 +147,15 @@ class DockerProcess:
         """Wait until nothing of it is left here."""
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
-        if self._carrier is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._carrier.kill()
-            await self._carrier.wait()
 
 
-async def _hijack(address: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Any]:
+async def _hijack(url: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send a request after which the connection is the command's streams.
 
     Raises:
         OSError: The engine can't be reached, or it refuses.
     """
-    reader, writer, carrier = await _open(address)
+    reader, writer = await _open(url)
     body = b'{"Detach":false,"Tty":false}'
     head = (
         f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
@@ -180,23 +174,13 @@ async def _hijack(address: str, path: str) -> tuple[asyncio.StreamReader, asynci
         writer.close()
         msg = f"the engine answered {status.decode()}: {said}"
         raise ConnectionError(msg)
-    return reader, writer, carrier
+    return reader, writer
 
 
-async def _open(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Any]:
-    place = urlsplit(address)
+async def _open(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    place = urlsplit(url)
     if place.scheme == "unix":
-        return *await asyncio.open_unix_connection(place.path, limit=BLOCK_BYTES), None
-    if place.scheme == "tcp":
-        reader, writer = await asyncio.open_connection(place.hostname, place.port or 2375, limit=BLOCK_BYTES)
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return reader, writer, None
-    process = await asyncio.create_subprocess_exec(
-        *engine.ssh_command(address), limit=BLOCK_BYTES,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    if process.stdin is None or process.stdout is None:
-        msg = "ssh has no pipes"
-        raise OSError(msg)
-    return process.stdout, process.stdin, process
+        return await asyncio.open_unix_connection(place.path, limit=BLOCK_BYTES)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port or 2375, limit=BLOCK_BYTES)
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return reader, writer

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hotloop.remote_runner.bootstrap.progress import Phase, Progress, Report, nobody
 from hotloop.remote_runner.bootstrap.request import Options
@@ -13,9 +12,6 @@ from hotloop.remote_runner.docker import container, engine
 from hotloop.remote_runner.docker.host import DockerHost
 from hotloop.remote_runner.docker.target import DockerTarget, container_name
 from hotloop.remote_runner.hosted_way import HostWay
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 
 def docker_way(
@@ -44,21 +40,20 @@ def docker_way(
     def say(text: str, done_bytes: int, total_bytes: int) -> None:
         report(Progress(target.shown, Phase.INSTALLING, text, done_bytes, total_bytes))
 
-    def ensure() -> tuple[DockerClient, str]:
-        client = engine.connect(address)
+    def ensure() -> tuple[engine.Engine, str]:
+        connected = engine.connect(address)
         try:
-            found = container.again(client, target, kept[-1]) if kept else None
-            kept.append(found or container.ensure(client, target, project, say))
-            return client, kept[-1].id
+            found = container.again(connected, target, kept[-1]) if kept else None
+            kept.append(found or container.ensure(connected, target, project, say))
         except BaseException:
-            client.close()
+            connected.close()
             raise
+        return connected, kept[-1].id
 
     async def connect(lane: int) -> DockerHost:
         del lane
         async with making:  # two lanes at once must not make two containers
-            client, container_id = await asyncio.to_thread(ensure)
-        return DockerHost(target.shown, address, client, container_id)
+            return DockerHost(target.shown, *await asyncio.to_thread(ensure))
 
     options = Options(
         python=target.python,
@@ -79,8 +74,8 @@ def stop(target: DockerTarget, *, project: Path | None = None) -> bool:
     Raises:
         RunnerError: The engine can't be reached, or refuses.
     """
-    client = engine.connect(engine.address_of(target.host))
+    connected = engine.connect(engine.address_of(target.host))
     try:
-        return container.remove(client, target, project)
+        return container.remove(connected, target, project)
     finally:
-        client.close()
+        connected.close()
