@@ -55,7 +55,7 @@ demo: .venv/.ready demo/app.py
 	@cd demo && exec ../$(BIN)/dev serve
 
 test: .venv/.ready .venvs/http-corpus/.ready $(USER_ENVIRONMENT)
-	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 # The heads of slow clients have 15 s, so their time-outs are among it.
 soak: export HOTLOOP_DIFFERENTIAL_SEQUENCES := 60
