@@ -50,7 +50,7 @@ checks.positive_data_acceptance.enabled = false
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_an_app_of_every_kind_does_what_its_description_says(tmp_path: Path, user_python: Path):
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG.replace("{examples}", EXAMPLES), "utf-8")
@@ -65,7 +65,7 @@ def test_an_app_of_every_kind_does_what_its_description_says(tmp_path: Path, use
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=580,
             check=False,
         )
         after = runtime.call("nothing")

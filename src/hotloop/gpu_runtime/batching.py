@@ -101,9 +101,8 @@ class Queues:
             if len(lane) and lane.has_slot and (batch := self._leave(lane, now_s, may_wait=True)):
                 return batch
         while self._num_sync < self._num_workers and (lane := self._next_sync(now_s)) is not None:
-            is_last = self._num_sync + 1 == self._num_workers
-            is_alone = not any(other is not lane and len(other) for other in self._sync)
-            if batch := self._leave(lane, now_s, may_wait=is_last and is_alone):
+            may_wait = lane.may_gather and self._is_last_for(lane)
+            if batch := self._leave(lane, now_s, may_wait=may_wait):
                 self._num_sync += 1
                 return batch
             if len(lane):
@@ -156,6 +155,11 @@ class Queues:
         lane = self._lanes[endpoint]
         lanes = self._sync if lane.spec.kind == "sync" else [lane]
         return sum(lane.backlog_s for lane in lanes) / (1 if lane.spec.kind == "sync" else lane.spec.concurrency)
+
+    def _is_last_for(self, lane: Lane) -> bool:
+        """Whether one worker is free and nothing else wants it."""
+        is_last = self._num_sync + 1 == self._num_workers
+        return is_last and not any(other is not lane and len(other) for other in self._sync)
 
     def _has_slot(self, lane: Lane) -> bool:
         return (

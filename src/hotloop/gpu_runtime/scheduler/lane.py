@@ -195,10 +195,9 @@ class Lane:
         return Budget(self._batch.max_size, min(self._batch.max_cost, limit))
 
     def _take_plainly(self) -> Batch:
-        budget = self._budget()
-        count = min(budget.max_size, len(self._fifo.arrivals))
-        if count > 1 and count * self._size > budget.max_cost:
-            count = max(1, int(budget.max_cost / self._size))
+        count = min(self._batch.max_size, len(self._fifo.arrivals))
+        if count > 1 and count * self._size > (max_cost := self._budget().max_cost):
+            count = max(1, int(max_cost / self._size))
         requests = self._fifo.take(count)
         return Batch(self.spec, requests, len(requests) * self._size)
 

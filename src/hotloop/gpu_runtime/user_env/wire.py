@@ -219,7 +219,7 @@ def send_with_fds(sock: socket.socket, data: bytes | memoryview, fds: tuple[int,
     return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
 
 
-def receive_with_fds(sock: socket.socket, size: int = 1 << 18) -> tuple[bytes, list[int]]:
+def receive_with_fds(sock: socket.socket, size: int = 1 << 16) -> tuple[bytes, list[int]]:
     """Receive up to ``size`` bytes and the descriptors that came with them; no bytes when the other side is gone."""
     fds = array.array("i")
     try:
