@@ -145,7 +145,9 @@ class Wan:
         command = ["ip", "netns", "exec", self.runner, sshd, "-D", "-e", "-f", str(self.folder / "sshd_config")]
         self._start(command, "sshd")
         deadline = time.monotonic() + TIMEOUT_S
-        while subprocess.run(self.on_laptop([*self.ssh(), "gpubox", "true"]), check=False, capture_output=True).returncode:
+        while subprocess.run(
+            self.on_laptop([*self.ssh(), "gpubox", "true"]), check=False, capture_output=True
+        ).returncode:
             if time.monotonic() > deadline:
                 msg = f"no SSH connection over the line; see {self.folder}/sshd.log"
                 raise Unavailable(msg)
@@ -166,7 +168,9 @@ class Wan:
         for namespace in (self.laptop, self.runner):
             if not Path("/run/netns", namespace).exists():
                 continue
-            pids = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False).stdout
+            pids = subprocess.run(
+                ["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False
+            ).stdout
             for pid in pids.split():
                 os.kill(int(pid), signal.SIGKILL)
             run(["ip", "netns", "del", namespace])
