@@ -1,13 +1,15 @@
 # make demo    sets everything up, makes ./demo from the chat template, serves it
 # make test    everything the tests need, then the tests
+# make soak    those of them that find more the longer they run, for some minutes
 # make check   lint, format, types, who may import whom
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs proto wheel wheel-test clean
+.PHONY: help setup demo test soak check format docs proto wheel wheel-test clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 HOTLOOP_USER_PYTHON ?= $(CURDIR)/.venvs/user/bin/python
 PYTEST_ARGS ?=
+TEST_PROCESSES ?= 2
 
 # The versions that the tests run with. They hold for hotloop's environment, the tests' user environment and the demo's.
 export PIP_CONSTRAINT := $(CURDIR)/tests/constraints.txt
@@ -53,7 +55,14 @@ demo: .venv/.ready demo/app.py
 	@cd demo && exec ../$(BIN)/dev serve
 
 test: .venv/.ready .venvs/http-corpus/.ready $(USER_ENVIRONMENT)
-	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+
+# The heads of slow clients have 15 s, so their time-outs are among it.
+soak: export HOTLOOP_DIFFERENTIAL_SEQUENCES := 60
+soak: export HOTLOOP_SLOW_CLIENTS_S := 40
+soak: export HOTLOOP_DESCRIBED_EXAMPLES := 100
+soak: export PYTEST_ARGS += $(addprefix tests/gpu_runtime/,test_differential.py test_slow_clients.py test_described.py)
+soak: test
 
 check: .venv/.ready
 	$(BIN)/ruff check .

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import platform
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,15 @@ class SaveTime:
     monotonic_s: float
     wall_s: float
     is_estimated: bool
+
+
+@functools.cache
+def boot_id() -> str:
+    """Name this boot of this machine: processes that give the same name most likely read the same monotonic clock."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
 
 
 def read_pair() -> ClockPair:

@@ -12,6 +12,7 @@ from hotloop.errors import UsageError
 
 DEFAULT_PORT = 8000
 MAX_SCANNED_FILES = 2000
+ENVIRONMENTS = ("project", "managed")
 
 _EXAMPLE = 'write one, such as:  app = hotloop.App("search")  or make a project with: dev new PATH'
 
@@ -44,7 +45,11 @@ class Settings:
         app: ``FILE`` or ``FILE:NAME``.
         python: Interpreter, environment's folder or command.
         grpc_port: Where to serve gRPC; it is not served otherwise.
-        runner: Where to run; ``local`` is this machine.
+        runner: Where to run: a runner's name or a host; ``local`` is this machine.
+        runners: What the project says of runners, by name: as in the user's own settings, which it overrides.
+        replicas: How many workers serve at a time.
+        idle_timeout_s: How long a session goes on without a client; then its models are freed.
+        environment: Who makes the app's environment: ``project`` (you, as ``.venv``) or ``managed`` (hotloop, by uv).
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
     """
 
@@ -54,13 +59,18 @@ class Settings:
     port: int | None = None
     grpc_port: int | None = None
     runner: str | None = None
+    runners: dict[str, Any] | None = None
+    replicas: int | None = None
+    environment: str | None = None
     key_weights: str | None = None
+    idle_timeout_s: int | None = None
 
 
 _TYPES: dict[str, type] = {
-    "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "key_weights": str,
+    "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "runners": dict,
+    "environment": str, "replicas": int, "key_weights": str, "idle_timeout_s": int,
 }  # fmt: skip
-_TYPE_NAMES = {str: "a string", int: "a whole number"}
+_TYPE_NAMES = {str: "a string", int: "a whole number", dict: "a table"}
 
 
 def find_project(path: Path) -> Path:
@@ -122,9 +132,12 @@ def _check_one(key: str, value: Any) -> None:
         raise UsageError(msg, hint=f"write it as {_example_of(key)}")
     if key in {"port", "grpc_port"}:
         check_port(value, f"pyproject.toml: tool.hotloop.{key}", f"write it as {_example_of(key)}")
-    if key == "runner" and value != "local":
-        msg = f"pyproject.toml: tool.hotloop.runner is {value!r}, this version runs apps on 'local' only"
-        raise UsageError(msg, hint='write it as runner = "local", or leave it out')
+    if key == "idle_timeout_s" and value < 1:
+        msg = f"pyproject.toml: tool.hotloop.idle_timeout_s is {value}, a number of seconds above 0 was expected"
+        raise UsageError(msg, hint=f"write it as {_example_of(key)}")
+    if key == "environment" and value not in ENVIRONMENTS:
+        msg = f"pyproject.toml: tool.hotloop.environment is {value!r}, one of {', '.join(ENVIRONMENTS)} was expected"
+        raise UsageError(msg, hint=f"write it as {_example_of(key)}, or leave it out")
 
 
 def check_port(port: int, what: str, hint: str) -> None:
@@ -141,7 +154,8 @@ def check_port(port: int, what: str, hint: str) -> None:
 def _example_of(key: str) -> str:
     values = {
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
-        "runner": '"local"', "key_weights": '"../keys.toml"',
+        "runner": '"gpu1"', "runners": '{ gpu1 = { target = "user@host" } }', "environment": '"managed"',
+        "replicas": "2", "key_weights": '"../keys.toml"', "idle_timeout_s": "1800",
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

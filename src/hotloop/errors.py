@@ -30,5 +30,9 @@ class RunnerError(HotloopError):
     """A runner can't be reached, or its agent failed."""
 
 
+class DeniedError(RunnerError):
+    """The runner does not let this client in: its host key changed, the login failed. Trying again does not help."""
+
+
 class WorkspaceError(HotloopError):
     """A changeset was refused. The workspace is as it was before."""

@@ -12,7 +12,10 @@ import functools
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JsonObject = dict[str, Any]
 
@@ -148,6 +151,7 @@ class Ready:
     Attributes:
         imported_at_s: When the project's modules were imported in the new worker.
         start: As in `ReloadStarted`.
+        workers: How many are to serve it; the first one does.
     """
 
     at_s: float
@@ -158,6 +162,7 @@ class Ready:
     models: tuple[ModelOutcome, ...]
     endpoints: tuple[EndpointShape, ...]
     probes: tuple[str, ...]
+    workers: int = 1
     kind: Literal["ready"] = "ready"
 
 
@@ -223,12 +228,14 @@ class WorkersServing:
     Attributes:
         count: How many serve.
         wanted: How many should.
+        is_growing: Whether more are to join; those that could not are not tried again before the next save.
     """
 
     at_s: float
     generation: int
     count: int
     wanted: int
+    is_growing: bool = False
     kind: Literal["workers_serving"] = "workers_serving"
 
 
@@ -337,6 +344,80 @@ class RuntimeStopped:
     kind: Literal["runtime_stopped"] = "runtime_stopped"
 
 
+# --- from the agent, about the app's environment ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentProgress:
+    """The environment that a revision asks for is being made; the old one, if there is one, goes on serving.
+
+    Attributes:
+        source: What asks for it: ``requirements.txt``, ``packages=[...] of app.py``.
+        phase: ``wait`` (another process makes the same), ``python`` (finding an interpreter), ``resolve``, ``download``,
+            ``build`` (a source distribution), ``install``.
+        done: Packages of this phase that are done.
+        total: Packages of this phase, as far as they are known: small downloads are not counted.
+        size_bytes: Of the downloads that are counted.
+        doing: The packages that are being downloaded or built.
+    """
+
+    at_s: float
+    revision: int
+    source: str
+    phase: Literal["wait", "python", "resolve", "download", "build", "install"]
+    done: int = 0
+    total: int = 0
+    size_bytes: int = 0
+    doing: tuple[str, ...] = ()
+    kind: Literal["environment_progress"] = "environment_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentReady:
+    """The environment that a revision asks for is there. If another one served, a reload into this one follows.
+
+    Attributes:
+        digest: Names it by what it is made of.
+        python: Its interpreter on the runner.
+        version: The interpreter's.
+        was_cached: It was made before, for this app or for another.
+        changes: What differs from the one before: ``+ numpy 2.1.3``, ``- tqdm 4.0``, ``torch 2.5 → 2.6``.
+        overruled: What was not read because `source` comes first; empty if nothing was.
+    """
+
+    at_s: float
+    revision: int
+    source: str
+    digest: str
+    python: str
+    version: str
+    took_s: float
+    num_packages: int
+    was_cached: bool
+    changes: tuple[str, ...] = ()
+    overruled: str = ""
+    kind: Literal["environment_ready"] = "environment_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentFailed:
+    """The environment that a revision asks for can't be made. What served goes on serving.
+
+    Attributes:
+        source: What asks for it; empty if that can't be read.
+        serving: The digest of the environment that goes on serving; empty if there is none.
+        serving_source: What that one was made for.
+    """
+
+    at_s: float
+    revision: int
+    source: str
+    problem: Problem
+    serving: str = ""
+    serving_source: str = ""
+    kind: Literal["environment_failed"] = "environment_failed"
+
+
 # --- from the loop ----------------------------------------------------------------------------------------------
 
 
@@ -420,6 +501,7 @@ class Iteration:
             failed.
         ready_s: Save to new code ready; None if it never was.
         phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output.
+        cause: ``environment`` if it waited for another environment: its time says nothing about edits of code.
     """
 
     number: int
@@ -437,6 +519,7 @@ class Iteration:
     models: tuple[ModelOutcome, ...] = ()
     probes: tuple[ProbeReport, ...] = ()
     problem: Problem | None = None
+    cause: Literal["code", "environment"] = "code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,11 +599,90 @@ class BenchFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Offline:
+    """The runner does not answer; it is being tried again, for as long as it takes. Told again for each save meanwhile.
+
+    Attributes:
+        queued: Saves that wait. They are applied in order once it answers; of a file saved twice the latest content.
+        reason: Why the last attempt failed, where that is known.
+    """
+
+    at_s: float
+    queued: int
+    reason: str = ""
+    kind: Literal["offline"] = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """The runner answers again, and nothing was lost.
+
+    Attributes:
+        offline_s: For how long it did not.
+    """
+
+    at_s: float
+    offline_s: float
+    kind: Literal["online"] = "online"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """The app was left running without a client; this one goes on with it, and no model is loaded again.
+
+    Attributes:
+        generation: What serves; 0 if nothing does yet.
+        models: What is in memory.
+        missed: How many events by kind nobody was shown, such as ``{"request_finished": 12, "log": 3}``.
+    """
+
+    at_s: float
+    revision: int
+    generation: int
+    models: tuple[ModelOutcome, ...]
+    missed: dict[str, int]
+    kind: Literal["session_resumed"] = "session_resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTimedOut:
+    """The runner ended a session that had no client for too long; its models were freed.
+
+    Attributes:
+        ended_at_s: Seconds since 1970, on the runner's clock.
+        idle_s: How long it had none.
+    """
+
+    at_s: float
+    ended_at_s: float
+    idle_s: float
+    kind: Literal["session_timed_out"] = "session_timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsDropped:
+    """Whoever reads this stream did not for too long: so many events before this one were not written.
+
+    Attributes:
+        count: How many.
+    """
+
+    at_s: float
+    count: int
+    kind: Literal["events_dropped"] = "events_dropped"
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """The session is over and nothing of it runs any more."""
+    """This client's part is over. Nothing of the session runs any more, unless it was left running.
+
+    Attributes:
+        is_left_running: The app serves on without a client, until its idle time-out.
+    """
 
     at_s: float
     reason: str
+    is_left_running: bool = False
     kind: Literal["session_ended"] = "session_ended"
 
 
@@ -542,6 +704,9 @@ Event = (
     | Notice
     | Pinned
     | RuntimeStopped
+    | EnvironmentProgress
+    | EnvironmentReady
+    | EnvironmentFailed
     | SessionStarted
     | Held
     | IterationStarted
@@ -549,6 +714,11 @@ Event = (
     | IterationFinished
     | BenchFinished
     | BenchFailed
+    | Offline
+    | Online
+    | SessionResumed
+    | SessionTimedOut
+    | EventsDropped
     | SessionEnded
 )
 
@@ -576,6 +746,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in cast("dict[str, Any]", value).items()}
     return to_json(value)
+
+
+_TIMES = ("at_s", "imported_at_s")  # of CLOCK_MONOTONIC; the others are seconds since 1970
+
+
+def with_times(data: JsonObject, here: Callable[[float], float]) -> JsonObject:
+    """Translate the times of an event, given as a JSON object, from the clock of the machine that made it."""
+    return {**data, **{name: here(data[name]) for name in _TIMES if name in data}}
 
 
 def from_json(data: JsonObject) -> Event:

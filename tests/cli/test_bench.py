@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.devloop.load.server import OK, TIMED, Server
 
-from hotloop.cli import bench_report, plots
+from hotloop.cli import bench_report, main, plots
 from hotloop.devloop.load.histogram import Histogram
 from hotloop.devloop.load.tally import Tally
 
@@ -143,11 +143,13 @@ def test_bodies_come_from_files(tmp_path):
         (["x", "--project", "missing"], "missing is not there"),
     ],
 )
-def test_wrong_use_is_told_in_two_lines_with_exit_code_2(tmp_path, arguments, said):
+def test_wrong_use_is_told_in_two_lines_with_exit_code_2(tmp_path, capsys, monkeypatch, arguments, said):
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "bad.jsonl").write_text("{}\n{\n")
+    monkeypatch.chdir(tmp_path)
 
-    code, out, err = bench(*arguments, cwd=tmp_path)
+    code = main.execute(["bench", *arguments])
+    out, err = capsys.readouterr()
 
     error, hint = err.splitlines()
     assert (code, out) == (2, "")
@@ -203,7 +205,8 @@ def test_calls_longer_than_the_time_that_counts_are_told():
 
 def test_few_rounds_are_not_judged():
     with Server(pause_s=lambda _: 0.001) as quick, Server(pause_s=lambda _: 0.02) as slow:
-        arguments = ("/x", "--url", quick.url, "--compare", slow.url, "-c", "1", *SHORT)
+        times = ("--duration", "0.1", "--warmup", "0.02")
+        arguments = ("/x", "--url", quick.url, "--compare", slow.url, "-c", "1", *times)
         few, enough = (bench(*arguments, "--rounds", number)[1] for number in ("5", "6"))
 
     assert re.search(r"req/s .*, 5 rounds\)  too few rounds to tell$", few, re.MULTILINE)

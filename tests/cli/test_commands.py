@@ -32,6 +32,13 @@ def dev(*arguments, cwd=None, **environment):
     return done.returncode, done.stdout, done.stderr
 
 
+def dev_here(capsys, monkeypatch, *arguments, cwd):
+    """Run the program in this process: what is told of wrong use needs none of its own."""
+    monkeypatch.chdir(cwd)
+    code = main.execute(arguments)
+    return code, *capsys.readouterr()
+
+
 def test_help_names_each_command_on_stdout():
     code, out, err = dev("--help")
 
@@ -71,6 +78,8 @@ def test_version_is_printed():
         (["serve", "--port", "9000", "--grpc-port", "9000"], "--grpc-port is 9000, which HTTP has"),
         (["serve", "--replicas", "0"], "--replicas is 0, a number of workers from 1 to 64 was expected"),
         (["run", "--replicas", "65"], "--replicas is 65, a number of workers from 1 to 64 was expected"),
+        (["serve", "--bench-duration", "0.09"], "--bench-duration is 0.09, seconds from 0.1 to 60"),
+        (["serve", "--bench-duration", "60.1"], "--bench-duration is 60.1, seconds from 0.1 to 60"),
         (["stats", "--since", "yesterday"], "--since is 'yesterday'"),
         (["sync"], "dev sync needs --why PATH or --confirm"),
         (["sync", "--confirm"], "no dev serve runs for"),
@@ -81,14 +90,24 @@ def test_version_is_printed():
         (["serve"], "no app in"),
     ],
 )
-def test_wrong_use_is_told_in_two_lines_with_exit_code_2(tmp_path, arguments, said):
-    code, out, err = dev(*arguments, cwd=tmp_path)
+def test_wrong_use_is_told_in_two_lines_with_exit_code_2(tmp_path, capsys, monkeypatch, arguments, said):
+    code, out, err = dev_here(capsys, monkeypatch, *arguments, cwd=tmp_path)
 
     error, hint = err.splitlines()
     assert (code, out) == (2, "")
     assert error.startswith("error: ")
     assert said in error
     assert hint.startswith("hint: ")
+
+
+def test_a_wrong_number_of_workers_in_the_project_is_told(tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "pyproject.toml").write_text("[tool.hotloop]\nreplicas = 65\n")
+
+    code, _, err = dev("serve", cwd=tmp_path)
+
+    assert code == 2
+    assert "pyproject.toml: tool.hotloop.replicas is 65, a number of workers from 1 to 64 was expected" in err
 
 
 def test_two_apps_are_told(tmp_path):
@@ -123,10 +142,10 @@ def test_a_failure_of_ours_is_two_lines_and_a_log_with_the_traceback(own_state_d
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "[{}]", "not json"])
-def test_a_broken_file_of_pins_is_told(tmp_path, content):
+def test_a_broken_file_of_pins_is_told(tmp_path, capsys, monkeypatch, content):
     (history.make_folder(tmp_path) / "pins.json").write_text(content)
 
-    code, _, err = dev("pin", "--list", cwd=tmp_path)
+    code, _, err = dev_here(capsys, monkeypatch, "pin", "--list", cwd=tmp_path)
 
     assert code == 1
     assert "pins.json can't be read" in err.splitlines()[0]

@@ -247,19 +247,20 @@ def test_a_narrow_terminal_breaks_no_line(shown):
     assert "first output 51 ms" in line
 
 
-def test_json_gives_each_event_back():
+def test_json_gives_each_event_back(tmp_path):
     stream = (
         events.ReloadFailed(1.5, 3, PROBLEM, 2),
         events.IterationFinished(2.5, iteration(models=(KEPT,), probes=(report(),), problem=PROBLEM)),
         events.ProbeReported(0, 12, 12, report()),
     )
-    out = io.StringIO()
-    sink = JsonLines(out)
+    with (tmp_path / "out").open("w+") as out:
+        sink = JsonLines(out)
+        for event in stream:
+            sink(event)
+        sink.close()
+        out.seek(0)
 
-    for event in stream:
-        sink(event)
-
-    assert tuple(events.from_json(json.loads(line)) for line in out.getvalue().splitlines()) == stream
+        assert tuple(events.from_json(json.loads(line)) for line in out) == stream
 
 
 def benched(**changes):
@@ -315,3 +316,48 @@ def test_a_bench_that_failed_says_why_and_what_to_do(shown):
     text = shown(events.BenchFailed(0, 4, "/embed", problem))
 
     assert text == "  bench    /embed  failed  /embed answered 422: text is missing\n  hint: --bench-data\n"
+
+
+PROGRESS = events.EnvironmentProgress(0, 2, "requirements.txt", "download", 1, 3, 900_000_000, ("torch", "triton"))
+MADE = events.EnvironmentReady(
+    0, 2, "requirements.txt", "d", "/e/bin/python", "3.11.7", 12.3, 41, was_cached=False,
+    changes=("+ numpy 2.1.3", "torch 2.5 → 2.6"), overruled="packages=[...] of app.py",
+)  # fmt: skip
+
+
+def test_an_environment_takes_few_lines_where_nothing_can_be_redrawn(shown):
+    resolve = events.EnvironmentProgress(0, 2, "requirements.txt", "resolve")
+
+    assert shown(resolve, resolve, PROGRESS, PROGRESS, MADE) == (
+        "  environment  resolving  requirements.txt\n"
+        "  environment  downloading 3 large packages, 900 MB, 1 done: torch, triton\n"
+        "  environment  Python 3.11.7, 41 packages from requirements.txt  made in 12.3 s\n"
+        "    + numpy 2.1.3\n"
+        "    torch 2.5 → 2.6\n"
+        "    packages=[...] of app.py is not read: requirements.txt comes first\n"
+    )
+
+
+def test_an_environment_takes_one_line_of_a_terminal_that_is_gone_afterwards(shown):
+    text = shown(PROGRESS, PROGRESS, MADE, force_terminal=True, color_system=None)
+
+    assert text.count("\n") == 4
+    assert text.count("downloading") == 2
+    assert text.split("\r\x1b[2K")[-1].startswith("  environment  Python 3.11.7")
+
+
+def test_an_environment_that_can_not_be_made_says_what_goes_on(shown):
+    frame = events.Frame("requirements.txt", 2, "requirements", "nowhere>=3", is_project=True)
+    problem = events.Problem("NotResolvable", "Because nowhere was not found", (frame,))
+    ready = events.Ready(0, 1, 4, 0, "zygote", (), (), ())
+    failed = events.EnvironmentFailed(0, 2, "requirements.txt", problem, "d", "requirements.txt")
+
+    assert shown(ready, failed).endswith(
+        "✗ NotResolvable: Because nowhere was not found\n"
+        "  requirements.txt:2 in requirements\n"
+        "    2 │ nowhere>=3\n"
+        "  still serving generation 4 with the environment of requirements.txt; change what is asked for, or type r, to try again\n"
+    )
+    assert "there is no environment yet; the next save tries again" in shown(
+        events.EnvironmentFailed(0, 1, "", problem)
+    )

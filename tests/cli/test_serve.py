@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -21,12 +22,14 @@ import grpc
 import pytest
 from tests.gpu_runtime.grpc_front.calling import Client
 
+from hotloop.cli.serving import Choice, resolve
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
 COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
 ENVIRONMENT = {"TERM": "xterm-256color", "COLUMNS": "100"}
 DEADLINE_S = 40.0
+F_SETPIPE_SZ = 1031
 
 APP = """
 import hotloop
@@ -165,6 +168,15 @@ def wait_until(condition):
     return value
 
 
+@pytest.mark.parametrize(("typed", "written", "replicas"), [(3, 2, 3), (None, 2, 2), (None, None, 0)])
+def test_how_many_workers_serve_is_the_options_word_then_the_projects_then_the_apps(project, typed, written, replicas):
+    (project / "pyproject.toml").write_text(f"[tool.hotloop]\nreplicas = {written}\n" if written else "")
+
+    options = resolve(Choice(project, None, BARE_PYTHON, None, 0, is_json=True, replicas=typed))
+
+    assert options.replicas == replicas
+
+
 def test_as_many_workers_serve_as_were_asked_for_before_and_after_a_save(terminal, project):
     loop = terminal("serve", "--port", "0", "--replicas", "2")
     at = loop.until("2 workers serve generation 1")
@@ -265,7 +277,7 @@ def test_a_killed_agent_is_replaced_and_saves_go_on(terminal, project, own_state
     at = loop.until(r"✓ started")
 
     os.kill(_agent_of(own_state_directory), signal.SIGKILL)
-    at = loop.until(r"waiting: lost the connection", at)
+    at = loop.until(r"offline, saves are queued; connecting again", at)
     at = loop.until(r"generation 1 serves|generation \d+ serves|✓ #", at)
     (project / "app.py").write_text(APP.replace("hello", "goodbye"))
 
@@ -273,17 +285,136 @@ def test_a_killed_agent_is_replaced_and_saves_go_on(terminal, project, own_state
     assert post(address(loop, last=True) + "/greet", name="Bo").strip('"') == "goodbye Bo!"
 
 
-def test_what_a_killed_client_left_running_is_replaced(terminal):
+def test_what_a_killed_client_left_running_serves_on_and_is_resumed(terminal, project):
+    killed = terminal("serve", "--port", "0")
+    killed.until(r"✓ started")
+    killed.process.kill()
+    killed.process.wait(10)
+    url = address(killed)
+    served = post(url + "/greet", name="Bo")
+
+    again = terminal("serve", "--port", "0")
+
+    at = again.until(r"resumed   generation 1 serves, no model was loaded again; meanwhile 1 request")
+    at = again.until(r"✓ started", again.until(r"kept     words 4.1 kB  in memory", at))
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+    again.until(r"✓ #1 ", again.until(r"\+ goodbye Ada!", at))
+    assert (served, address(again)) == ('"hello Bo!"', url)
+    assert post(url + "/greet", name="Bo") == '"goodbye Bo!"'
+    again.type("q\n")
+    assert again.end() == 0
+
+
+def test_a_save_made_while_no_client_was_there_is_served_by_the_next_one(terminal, project):
     killed = terminal("serve", "--port", "0")
     killed.until(r"✓ started")
     killed.process.kill()
     killed.process.wait(10)
 
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
     again = terminal("serve", "--port", "0")
 
-    again.until(r"✓ started")
-    again.type("q\n")
-    assert again.end() == 0
+    again.until(r"✓ started", again.until(r"goodbye Ada!", again.until(r"resumed   generation 1 serves")))
+
+
+def test_another_configuration_starts_anew(terminal):
+    killed = terminal("serve", "--port", "0")
+    killed.until(r"✓ started")
+    killed.process.kill()
+    killed.process.wait(10)
+
+    again = terminal("serve", "--port", "0", "--replicas", "2")
+
+    again.until(r"2 workers serve generation 1")
+    assert "resumed" not in again.text
+
+
+def test_d_leaves_the_app_running_and_another_client_goes_on_with_it(terminal, own_state_directory):
+    first = terminal("serve", "--port", "0")
+    first.until(r"✓ started")
+    first.type("d\n")
+    code = first.end()
+    served = post(address(first) + "/greet", name="Bo")
+
+    second = terminal("serve", "--port", "0")
+    second.until(r"✓ started", second.until("resumed"))
+    second.type("\x03")
+
+    assert (code, served, second.end()) == (0, '"hello Bo!"', 130)
+    assert "left running without a client" in first.text
+    assert wait_until(lambda: not processes_of(own_state_directory))
+
+
+def test_take_ends_the_client_that_has_the_session(terminal, project):
+    first = terminal("serve", "--port", "0")
+    first.until(r"✓ started")
+
+    second = terminal("serve", "--port", "0", "--take")
+    at = second.until(r"✓ started", second.until("resumed"))
+
+    assert first.end() == 1
+    assert re.search(
+        r"Another client took over this session. It is held by \S+@\S+ \(pid \d+\) since \d\d:\d\d", first.text
+    )
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+    second.until(r"✓ #1 ", at)
+    pins = subprocess.run([*COMMAND, "pin", "--list"], cwd=project, capture_output=True, text=True, check=True)
+    assert pins.stdout == ""  # its control socket answers
+
+
+def test_another_terminal_shows_a_session_and_ends_it(terminal, project, own_state_directory):
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"✓ started")
+    onlooker = Terminal(["attach"], project)
+    shown = onlooker.until(r"generation 1 serves", onlooker.until(r"generation 1 at http://\S+, revision 1; held by"))
+    shown = onlooker.until(r"probe    ada", shown)
+
+    (project / "app.py").write_text(APP.replace("hello", "goodbye"))
+    loop.until(r"✓ #1 ", at)
+    shown = onlooker.until(r"\+ goodbye Ada!", onlooker.until(r"generation 2 serves", shown))
+    post(address(loop) + "/greet", name="Bo")
+    shown = onlooker.until(r"POST /greet 200", shown)
+    told = subprocess.run([*COMMAND, "status"], capture_output=True, text=True, check=True).stdout
+    (session,) = json.loads(subprocess.run([*COMMAND, "status", "--json"], capture_output=True, check=True).stdout)[
+        "sessions"
+    ]
+    stopped = subprocess.run([*COMMAND, "stop"], cwd=project, capture_output=True, text=True, check=True)
+
+    onlooker.until(r"the session was ended by .*\n(.*\n)*the session ended", shown)
+    assert (onlooker.end(), loop.end(), stopped.stderr) == (0, 1, f"stopped {project}\n")
+    os.close(onlooker.master)
+    assert re.search(r"the session was ended by \S+@\S+", loop.text)
+    assert (session["project"], session["generation"], session["holder_pid"]) == (str(project), 2, loop.process.pid)
+    assert [model["name"] for model in session["models"]] == ["words"]
+    assert "model words: 4.1 kB, resident" in told
+    assert f"(pid {loop.process.pid}) for" in told
+    assert wait_until(lambda: not processes_of(own_state_directory))
+
+
+def test_without_a_session_status_says_so_and_attach_and_stop_are_refused(project):
+    told = subprocess.run([*COMMAND, "status"], capture_output=True, text=True, check=True)
+    refused = [
+        subprocess.run([*COMMAND, name], cwd=project, capture_output=True, text=True, check=False)
+        for name in ("attach", "stop")
+    ]
+
+    assert told.stdout == "local: no session is open\n"
+    assert [(done.returncode, done.stderr.splitlines()[0]) for done in refused] == [
+        (2, f"error: no session of {project} is open on local")
+    ] * 2
+
+
+def test_a_session_that_was_left_too_long_says_so_to_the_next_client(terminal, project, own_state_directory):
+    (project / "pyproject.toml").write_text("[tool.hotloop]\nidle_timeout_s = 1\n")
+    left = terminal("serve", "--port", "0", "--detach")
+    assert left.end() == 0
+    assert wait_until(lambda: not processes_of(own_state_directory))
+
+    loop = terminal("serve", "--port", "0")
+
+    loop.until(
+        r"✓ started", loop.until(r"the session ended at \d\d:\d\d after \S+ m?s without a client; models were freed")
+    )
 
 
 def _agent_of(state):
@@ -309,6 +440,27 @@ def test_a_reader_that_is_gone_ends_the_session(project, own_state_directory, op
     assert wait_until(lambda: not processes_of(own_state_directory))
 
 
+def test_a_reader_that_stops_reading_does_not_stop_the_loop(project):
+    loop = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", "--json", "--python", BARE_PYTHON], cwd=project, stdout=subprocess.PIPE
+    )
+    fcntl.fcntl(loop.stdout, F_SETPIPE_SZ, 4096)
+    try:
+        told = map(json.loads, iter(loop.stdout.readline, b""))
+        url = next(event["address"] for event in told if event["kind"] == "runtime_started")
+        next(event for event in told if event["kind"] == "iteration_finished")
+        for number in range(60):
+            post(f"{url}/greet", name=f"{number}")
+        pinned = subprocess.run([*COMMAND, "pin"], cwd=project, capture_output=True, text=True, timeout=30, check=False)
+    finally:
+        loop.send_signal(signal.SIGINT)
+        kinds = [json.loads(line)["kind"] for line in loop.communicate(timeout=DEADLINE_S)[0].splitlines()]
+
+    assert pinned.stderr == "pinned POST /greet\n"
+    assert kinds.count("request_finished") >= 10
+    assert kinds[-1] == "session_ended"
+
+
 def test_once_exits_0_when_all_is_well_and_1_when_not(project):
     command = [*COMMAND, "serve", "--once", "--json", "--port", "0", "--python", BARE_PYTHON]
 
@@ -326,13 +478,13 @@ def test_once_exits_0_when_all_is_well_and_1_when_not(project):
     assert failed["problem"]["frames"][-1]["file"] == "app.py"
 
 
-def test_a_port_that_was_asked_for_and_is_taken_ends_with_its_holder(project):
+def test_a_port_that_is_taken_ends_with_its_holder_if_no_other_will_do(project):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [*COMMAND, "serve", "--port", str(port), "--python", BARE_PYTHON],
+            [*COMMAND, "serve", "--port", str(port), "--strict-port", "--python", BARE_PYTHON],
             cwd=project, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
@@ -340,6 +492,17 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_with_its_holder(project):
     assert f"port {port} on 127.0.0.1 is in use by" in done.stdout
     assert f"(pid {os.getpid()})" in done.stdout
     assert "--port" in done.stdout
+
+
+def test_ports_that_are_taken_give_way_to_the_next_and_it_is_said(terminal):
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        port, grpc_port = taken.getsockname()[1], other.getsockname()[1]
+        loop = terminal("serve", "--port", str(port), "--grpc-port", str(grpc_port), "--once")
+
+        assert loop.end() == 0
+
+    for wanted in (port, grpc_port):
+        assert re.search(rf"! port {wanted} is in use by .*\(pid {os.getpid()}\); serving on \d+", loop.text)
 
 
 def test_endpoints_are_served_by_grpc_until_ctrl_c(terminal, project, own_state_directory):
@@ -381,13 +544,13 @@ def test_grpc_is_served_by_run_and_by_a_projects_settings(project):
     assert loop.returncode == 130
 
 
-def test_a_grpc_port_that_is_taken_ends_with_its_holder(project):
+def test_a_grpc_port_that_is_taken_ends_with_its_holder_if_no_other_will_do(project):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [*COMMAND, "serve", "--port", "0", "--grpc-port", str(port), "--python", BARE_PYTHON],
+            [*COMMAND, "serve", "--port", "0", "--grpc-port", str(port), "--strict-port", "--python", BARE_PYTHON],
             cwd=project, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 

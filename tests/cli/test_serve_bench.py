@@ -37,6 +37,7 @@ def ada(client):
 """
 FAILING = APP.replace("    return f", "    if name != 'Ada':\n        raise KeyError(name)\n    return f")
 DATA = ["--bench-data", '{"name": "Bo"}']
+BRIEF = ["--bench-duration", "0.3"]
 PROCESS = [sys.executable, "-P", "-m", "hotloop.devloop.load.process"]
 
 pytestmark = pytest.mark.timeout(120)
@@ -110,7 +111,7 @@ def _command(pid):
 
 
 def test_each_generation_is_benched_and_compared_with_the_last(serve, project):
-    loop = serve("--bench", "greet", *DATA)
+    loop = serve("--bench", "greet", *BRIEF, *DATA)
     first = loop.until("bench_finished", generation=1)
 
     (project / "app.py").write_text(APP.replace("hello", "goodbye"))
@@ -157,7 +158,7 @@ def test_a_save_without_a_change_has_the_bench_begin_again(serve, project, own_s
 
 def test_an_endpoint_that_fails_is_told_with_its_reason(serve, project):
     (project / "app.py").write_text(FAILING)
-    loop = serve("--bench", "greet", *DATA)
+    loop = serve("--bench", "greet", *BRIEF, *DATA)
 
     failed = loop.until("bench_failed")
 
@@ -169,7 +170,7 @@ def test_an_endpoint_that_fails_is_told_with_its_reason(serve, project):
 
 
 def test_an_endpoint_that_is_not_there_is_benched_when_a_save_brings_it(serve, project):
-    loop = serve("--bench", "welcome", *DATA)
+    loop = serve("--bench", "welcome", *BRIEF, *DATA)
     failed = loop.until("bench_failed")
 
     (project / "app.py").write_text(APP.replace("greet", "welcome"))
@@ -180,7 +181,7 @@ def test_an_endpoint_that_is_not_there_is_benched_when_a_save_brings_it(serve, p
 
 
 def test_a_pinned_request_says_what_is_sent(serve, project):
-    loop = serve("--bench", "greet")
+    loop = serve("--bench", "greet", *BRIEF)
     refused = loop.until("bench_failed")
     address = loop.of("runtime_started")[0]["address"]
     assert post(address + "/greet", name="Bo").strip('"') == "hello Bo"
@@ -195,7 +196,7 @@ def test_a_pinned_request_says_what_is_sent(serve, project):
 
 
 def test_what_is_pinned_by_key_is_not_a_request_of_the_bench(serve, project):
-    loop = serve("--bench", "greet", *DATA)
+    loop = serve("--bench", "greet", *BRIEF, *DATA)
     loop.until("bench_finished")
 
     done = subprocess.run([*COMMAND, "pin"], cwd=project, check=False, capture_output=True, text=True)
@@ -230,7 +231,8 @@ def test_a_bench_ends_with_the_loop_that_was_killed(serve, own_state_directory):
 
 def test_plain_lines_tell_a_bench(project):
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0", "--python", BARE_PYTHON, "--bench", "greet", *DATA], cwd=project, text=True,
+        [*COMMAND, "serve", "--port", "0", "--python", BARE_PYTHON, "--bench", "greet", *BRIEF, *DATA],
+        cwd=project, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -276,7 +278,7 @@ def request_to(url):
 
 def result_of(url):
     process = bench_process()
-    process.stdin.write(Job(url, "/x", request_to(url)).to_line())
+    process.stdin.write(Job(url, "/x", request_to(url), duration_s=0.8).to_line())
     process.stdin.flush()
     line = process.stdout.readline()
     assert process.wait(10) == 0
@@ -289,7 +291,7 @@ def test_the_process_measures_what_a_server_does():
     with Server(lambda _: TIMED, pause_s=lambda _: 0.02) as server:
         figures = result_of(server.url).figures
 
-    assert figures.num_requests == pytest.approx(figures.requests_per_s * 2, rel=0.1)
+    assert figures.num_requests == pytest.approx(figures.requests_per_s * 0.8, rel=0.15)
     assert figures.p50_s >= 0.02
     assert len(figures.rates_per_s) == len(figures.p99s_s) == 8
     assert sum(figures.rates_per_s) / 8 == pytest.approx(figures.requests_per_s)
@@ -297,11 +299,11 @@ def test_the_process_measures_what_a_server_does():
 
 
 def test_calls_that_take_longer_than_a_bench_are_told():
-    with Server(pause_s=lambda number: 2.4 if number else 0.0) as server:
+    with Server(pause_s=lambda number: 1.2 if number else 0.0) as server:
         problem = result_of(server.url).problem
 
     assert problem.type == "TooSlow"
-    assert "within the 2 s of a bench" in problem.message
+    assert "within the 0.8 s of a bench" in problem.message
 
 
 def test_a_server_that_only_refuses_is_told():

@@ -76,6 +76,18 @@ def test_a_standby_that_waits_before_the_probes_are_done_is_waited_for_no_more()
     assert numbers(actions) == [1]
 
 
+@pytest.mark.parametrize(("count", "is_growing", "begun"), [(2, True, []), (3, False, [1]), (2, False, [1])])
+def test_workers_that_are_to_join_are_waited_for(count, is_growing, begun):
+    opened, reload, first, *rest = first_start()
+    first = happened(replace(first.event, workers=3))
+    state, actions = play(opened, reload, first, *rest, state=asked())
+    assert benches(actions) == []
+
+    _, actions = play(happened(events.WorkersServing(9.5, 1, count, 3, is_growing=is_growing)), state=state)
+
+    assert numbers(actions) == begun
+
+
 def test_without_an_endpoint_nothing_is_benched():
     _, actions = play(*first_start(), state=asked(""))
 

@@ -140,11 +140,11 @@ def test_a_process_that_breaks_is_told_with_its_last_words(monkeypatch):
 
 def test_a_bench_beyond_its_deadline_is_told(monkeypatch):
     results = []
-    monkeypatch.setattr(bencher, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(bencher, "SLACK_S", 0.1)
     monkeypatch.setattr(bencher, "COMMAND", (bencher.sys.executable, "-c", "import time; time.sleep(600)"))
 
     async def main():
-        await Bencher("{}", no_pins).begin(URL, Begin(1, SHAPE, None, Noise()), results.append)
+        await Bencher("{}", no_pins).begin(URL, Begin(1, SHAPE, None, Noise(), 0.1), results.append)
 
     asyncio.run(main())
 

@@ -333,6 +333,12 @@ class World:
         self.saves += 1
         self.feed(machine.Saved(Save(frozenset([f"f{self.saves}"]), self.tick())))
 
+    def cut(self):
+        self.feed(happened(events.Offline(self.tick(), 0)))
+
+    def mend(self):
+        self.feed(happened(events.Online(self.tick(), 1.0)))
+
     def acknowledge(self):
         if self.waiting:
             sequence = self.waiting.pop(0)
@@ -364,6 +370,7 @@ class World:
                 self.feed(done(revision, self.generation, self.tick()))
 
     def finish(self):
+        self.mend()
         while self.waiting or self.state.dirty is not None:
             self.feed(machine.Confirmed())
             self.acknowledge()
@@ -376,7 +383,7 @@ class World:
 @given(st.data())
 def test_no_save_is_lost_and_each_iteration_ends_once_with_phases_that_sum(data):
     world = World(data.draw)
-    steps = data.draw(st.lists(st.sampled_from(["save", "save", "acknowledge", "reload"]), max_size=25))
+    steps = data.draw(st.lists(st.sampled_from(["save", "save", "acknowledge", "reload", "cut", "mend"]), max_size=25))
 
     for name in steps:
         getattr(world, name)()
@@ -396,7 +403,7 @@ def test_no_save_is_lost_and_each_iteration_ends_once_with_phases_that_sum(data)
 
 
 @given(
-    st.lists(st.one_of(st.none(), st.floats(0, 10)), min_size=4, max_size=4),
+    st.lists(st.one_of(st.none(), st.floats(0, 10)), min_size=5, max_size=5),
     st.floats(0, 10), st.floats(0, 10), st.floats(0, 10),
 )  # fmt: skip
 def test_phases_sum_to_the_whole_whatever_the_marks(marks, saved_s, seen_s, end_s):
@@ -405,8 +412,88 @@ def test_phases_sum_to_the_whole_whatever_the_marks(marks, saved_s, seen_s, end_
     phases = timeline.cut(timeline.Marks(saved_s, seen_s, *marks), end_s)
 
     assert sum(phases.values()) == pytest.approx(max(end_s - saved_s, 0))
-    assert tuple(phases) == timeline.PHASES
+    assert tuple(name for name in phases if name != "environment") == timeline.PHASES
+    assert ("environment" in phases) == (marks[-1] is not None)
     assert min(phases.values()) >= 0
+
+
+def test_saves_gather_while_the_runner_does_not_answer_and_go_as_one_changeset():
+    state, actions = play(
+        saved(seen=9.0), snapshotted(1, at=9.001), happened(events.Offline(10.0, 0, "no route")),
+        saved("a.py", seen=11.0), saved("b.py", seen=12.0),
+    )  # fmt: skip
+    assert emitted(actions, "offline") == [
+        events.Offline(10.0, 1, "no route"), events.Offline(11.0, 2), events.Offline(12.0, 3),
+    ]  # fmt: skip
+    assert [action for action in actions if isinstance(action, Snapshot)] == [
+        Snapshot(Save(frozenset(["app.py"]), 9.0))
+    ]
+
+    _, actions = play(happened(events.Online(20.0, 10.0)), state=state)
+    assert actions == [Emit(events.Online(20.0, 10.0)), Snapshot(Save(frozenset(["a.py", "b.py"]), 12.0))]
+
+
+def environment_ready(revision, at, *, was_cached=False):
+    return happened(
+        events.EnvironmentReady(at, revision, "requirements.txt", "d", "/e/bin/python", "3.11.7", 1.0, 3, was_cached)
+    )
+
+
+def test_an_iteration_that_waited_for_an_environment_is_marked_and_has_a_phase_for_it():
+    state, _ = play(*trip(1, 10.0))
+    fed = [*trip(2, 20.0)]
+    progress = happened(events.EnvironmentProgress(20.1, 2, "requirements.txt", "resolve"))
+    fed[3:3] = [progress, environment_ready(2, 24.003)]
+    fed[5:] = [
+        started(2, 24.004),
+        ready(2, 2, 24.010),
+        probed(2, 2, 24.03),
+        machine.Shown(24.031, 2, "p"),
+        done(2, 2, 24.1),
+    ]
+
+    _, actions = play(*fed, state=state)
+
+    (iteration,) = iterations(actions)
+    assert (iteration.outcome, iteration.cause) == ("ok", "environment")
+    assert list(iteration.phases_s)[:4] == ["detect", "sync", "environment", "apply"]
+    assert iteration.phases_s["environment"] == pytest.approx(4.0)
+
+
+def test_an_environment_that_can_not_be_made_ends_the_iteration_and_leaves_what_serves():
+    state, _ = play(*trip(1, 10.0))
+    failed = happened(events.EnvironmentFailed(22.0, 2, "requirements.txt", PROBLEM, "d", "requirements.txt"))
+
+    state, actions = play(
+        saved(seen=20.0), snapshotted(2, 20.001, 19.99), failed, machine.Acked(2, 2, 20.1), state=state
+    )
+
+    (iteration,) = iterations(actions)
+    assert (iteration.outcome, iteration.cause, iteration.problem) == ("failed", "environment", PROBLEM)
+    assert state.serving == 1
+    assert state.flights == ()
+
+
+def test_an_edit_meanwhile_has_its_own_outcome():
+    fed = [saved(seen=20.0), snapshotted(1, 20.001, 19.99), machine.Acked(1, 1, 20.1)]
+    fed += [happened(events.EnvironmentProgress(20.2, 1, "requirements.txt", "resolve")), *trip(2, 21.0)]
+
+    _, actions = play(*fed)
+
+    assert [(i.number, i.outcome, i.cause) for i in iterations(actions)] == [
+        (1, "superseded", "environment"), (2, "ok", "code"),
+    ]  # fmt: skip
+
+
+def test_a_first_start_that_finds_its_environment_made_is_none_of_those():
+    began = SaveTime(9.0, 1009.0, is_estimated=True)
+
+    _, actions = play(
+        machine.Opened(began, 9.1, 9.2, 1), environment_ready(1, 9.3, was_cached=True), started(1, 9.4), ready(1, 1, 9.5),
+        done(1, 1, 9.6, count=0),
+    )  # fmt: skip
+
+    assert [iteration.cause for iteration in iterations(actions)] == ["code"]
 
 
 def test_a_step_does_not_change_the_state_it_was_given():

@@ -141,6 +141,77 @@ def test_a_save_through_a_name_that_no_rule_knows_is_one_put_of_the_file(tmp_pat
     assert [snapshot.paths for snapshot in following.snapshots] == [("app.py",)]
 
 
+def test_a_slow_sed_is_one_put_of_the_file(tmp_path):
+    (tmp_path / "app.py").write_bytes(b"old")
+
+    async def save(_):
+        fresh = tmp_path / "sedXyZ12a"
+        with fresh.open("xb", buffering=0) as file:
+            os.fchmod(file.fileno(), 0o640)  # it is told of before anything is in it
+            for _ in range(3):
+                await asyncio.sleep(0.03)
+                file.write(b"new")
+        fresh.rename(tmp_path / "app.py")
+
+    following = follow(tmp_path, save)
+
+    assert [snapshot.paths for snapshot in following.snapshots] == [("app.py",)]
+
+
+class Scripted:
+    """A watcher that tells of one step of a save each time it is asked."""
+
+    def __init__(self, *steps):
+        self._steps = list(steps)
+
+    async def wait(self):
+        if not self._steps:
+            await asyncio.Event().wait()
+
+    def take(self):
+        return self._steps.pop(0)(), False
+
+    def unclosed(self):
+        return frozenset()
+
+    def rescan(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_save_of_many_steps_is_one_batch(tmp_path):
+    app, fresh, backup = tmp_path / "app.py", tmp_path / "fresh", tmp_path / "backup"
+    app.write_bytes(b"old")
+
+    def write_fresh():
+        fresh.write_bytes(b"new")
+        return {"fresh"}
+
+    def move_away():
+        app.rename(backup)
+        return {"app.py", "backup"}
+
+    def move_in():
+        fresh.rename(app)
+        backup.unlink()
+        return {"fresh", "app.py", "backup"}
+
+    async def act(following):
+        await until(lambda: following.batches)
+
+    following = follow(tmp_path, act, make=lambda *_: Scripted(write_fresh, move_away, move_in))
+
+    assert [batch.paths for batch in following.batches] == [{"app.py"}]
+
+
+def test_a_new_file_is_seen_though_nobody_closes_it(tmp_path):
+    following = follow(tmp_path, lambda _: os.mknod(tmp_path / "new.py", 0o644))
+
+    assert [snapshot.paths for snapshot in following.snapshots] == [("new.py",)]
+
+
 def test_a_slow_writer_is_never_read_half_way(tmp_path):
     whole = b"x" * 3000
 

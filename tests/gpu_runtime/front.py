@@ -111,7 +111,7 @@ async def serving(on_request: Any, limits: Limits | None = None) -> AsyncIterato
     try:
         yield server
     finally:
-        await server.close(timeout_s=0.2)
+        await server.close(timeout_s=0.02)
 
 
 class FakeWorker:

@@ -26,6 +26,8 @@ class Machine:
     serving: int = 0
     served_revisions: list[int] = field(default_factory=list)
     log: list[c.Action] = field(default_factory=list)
+    environment: int = 0
+    environments: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def feed(self, event: c.Event) -> tuple[c.Action, ...]:
         self.state, actions = c.step(self.state, event)
@@ -38,11 +40,13 @@ class Machine:
         match action:
             case c.StartZygote():
                 self.zygotes.add(action.zygote)
+                self.environments["zygote", action.zygote] = self.environment
             case c.StopZygote():
                 self.zygotes.discard(action.zygote)
             case c.Fork():
                 assert action.zygote in self.zygotes
                 assert action.worker not in self.alive
+                self.environments["worker", action.worker] = self.environments["zygote", action.zygote]
                 self.alive[action.worker] = "warming"
             case c.Go():
                 assert self.alive[action.worker] in {"warming", "warm"}
@@ -70,6 +74,19 @@ class Machine:
                 assert self.alive.pop(action.worker) != "active"
             case _:
                 pass
+
+    def change_environment(self, revision: int) -> tuple[c.Action, ...]:
+        self.environment += 1
+        return self.feed(c.EnvironmentChanged(revision))
+
+    def lose_zygote(self, number: int, at_s: float) -> tuple[c.Action, ...]:
+        """A zygote dies; one that can't be had in another environment has the runtime go back to the one before."""
+        self.zygotes.discard(number)
+        was_switching = self.state.switching
+        actions = self.feed(c.ZygoteDown(number, at_s, PROBLEM))
+        if was_switching and not self.state.switching:
+            self.environment = self.environments["zygote", self.state.zygote]
+        return actions
 
     def having(self, role: str) -> list[int]:
         return sorted(n for n, r in self.alive.items() if r == role)
@@ -368,7 +385,8 @@ def test_an_app_may_want_another_number_of_workers_after_a_save(wanted, num_fork
 
 
 CHOICES = st.lists(
-    st.tuples(st.sampled_from(["save", "warm", "ready", "fail", "move", "die", "drain", "probe", "grow", "zygote", "kill zygote"]),
+    st.tuples(st.sampled_from(["save", "warm", "ready", "fail", "move", "die", "drain", "probe", "grow", "zygote", "kill zygote",
+                               "environment", "held save"]),
               st.integers(0, 5)),
     max_size=60,
 )  # fmt: skip
@@ -395,6 +413,7 @@ def test_after_any_history_the_newest_revision_is_served_by_all_its_workers(choi
     assert machine.served_revisions[-1] == revision
     assert sorted(machine.alive.values()) == [*["active"] * replicas, "warm"]
     assert len(machine.zygotes) == 1
+    assert {machine.environments["worker", number] for number in machine.alive} == {machine.environment}
 
 
 def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float) -> int:  # noqa: C901
@@ -428,9 +447,12 @@ def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float
     elif what == "zygote" and machine.state.next_zygote:
         machine.feed(c.ZygoteUp(machine.state.next_zygote))
     elif what == "kill zygote" and machine.zygotes:
-        number = sorted(machine.zygotes)[index % len(machine.zygotes)]
-        machine.zygotes.discard(number)
-        machine.feed(c.ZygoteDown(number, now_s, PROBLEM))
+        machine.lose_zygote(sorted(machine.zygotes)[index % len(machine.zygotes)], now_s)
+    elif what == "environment":
+        machine.change_environment(revision)
+    elif what == "held save":
+        machine.change_environment(revision + 1)
+        return revision + 1
     return revision
 
 
@@ -461,3 +483,45 @@ def test_zygote_that_keeps_dying_is_given_up_at_the_limit(crashes):
 
     told = [a for a in machine.log if isinstance(a, c.TellFailed)]
     assert bool(told) == (crashes >= c.CRASHES_ALLOWED)
+
+
+def test_another_environment_lets_saves_go_on_until_its_zygote_is_up_then_runs_the_newest_revision():
+    machine = Machine()
+    machine.start()
+
+    assert machine.change_environment(2) == (c.StartZygote(2),)
+    assert machine.feed(c.Revised(3)) == (c.Go(2, 3, "standby"),)
+    machine.feed(c.BecameReady(2))
+    actions = machine.feed(c.ZygoteUp(2))
+
+    assert actions == (c.StopZygote(1), c.Fork(3, 2), c.Go(3, 3, "zygote"))
+    assert machine.having("active") == [2]
+    assert machine.feed(c.BecameReady(3))[:2] == (c.Activate(3, 3), c.Drain(2))
+
+
+def test_a_revision_that_waited_for_its_environment_runs_when_that_is_there():
+    machine = Machine()
+    machine.start()
+
+    machine.change_environment(2)
+
+    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Kill(2), c.Fork(3, 2), c.Go(3, 2, "zygote"))
+
+
+def test_what_loads_in_the_old_environment_is_let_go_when_the_new_one_is_there():
+    machine = Machine()
+    machine.start()
+    machine.feed(c.Revised(2))
+    machine.change_environment(2)
+
+    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Kill(2), c.Fork(3, 2), c.Go(3, 2, "zygote"))
+
+
+def test_an_environment_without_a_zygote_leaves_the_old_one_serving_and_making_workers():
+    machine = Machine()
+    machine.start()
+    machine.change_environment(2)
+
+    assert machine.lose_zygote(2, 1.0) == (c.TellFailed(2, PROBLEM),)
+    assert machine.having("active") == [1]
+    assert machine.feed(c.Revised(3)) == (c.Go(2, 3, "standby"),)

@@ -13,6 +13,7 @@ from hotloop import events
 from tests.gpu_runtime.driver import RuntimeDriver
 
 DATA = Path(__file__).parents[1] / "data"
+EXAMPLES = os.environ.get("HOTLOOP_DESCRIBED_EXAMPLES", "15")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 CONFIG = """
 seed = 20
@@ -21,7 +22,7 @@ continue-on-failure = true
 request-timeout = 10
 
 [generation]
-max-examples = 15
+max-examples = {examples}
 database = "none"
 
 [phases]
@@ -52,7 +53,7 @@ checks.positive_data_acceptance.enabled = false
 @pytest.mark.timeout(180)
 def test_an_app_of_every_kind_does_what_its_description_says(tmp_path: Path, user_python: Path):
     config = tmp_path / "schemathesis.toml"
-    config.write_text(CONFIG, "utf-8")
+    config.write_text(CONFIG.replace("{examples}", EXAMPLES), "utf-8")
     app = (DATA / "every_kind.py").read_text("utf-8")
 
     with RuntimeDriver(tmp_path, {"app.py": app}, python=str(user_python)) as runtime:

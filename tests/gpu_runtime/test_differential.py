@@ -25,7 +25,7 @@ REQUESTS = [
     ("numbers", {"x": 4}),
     ("text", {"x": 1}),
 ]
-SEQUENCES = int(os.environ.get("HOTLOOP_DIFFERENTIAL_SEQUENCES", "12"))
+SEQUENCES = int(os.environ.get("HOTLOOP_DIFFERENTIAL_SEQUENCES", "5"))
 EDITS_EACH = 26
 
 

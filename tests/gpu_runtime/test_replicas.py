@@ -253,8 +253,7 @@ def pid() -> int:
 def test_failures_of_the_others_are_told_once_and_the_first_goes_on(tmp_path: Path):
     app = SECOND.format(otherwise='raise RuntimeError("only one may have it")')
     with RuntimeDriver(tmp_path, {"app.py": app}, environment={**os.environ, "MARK": str(tmp_path / "mark")}) as driver:
-        driver.wait_for(events.StandbyReady)
-        driver.wait_for(events.StandbyReady)  # of the better zygote
+        driver.wait_for(events.WorkersServing, is_growing=False)
         pids = {driver.call("pid").json for _ in range(5)}
         notices = [e for e in of(driver, events.Notice) if e.key.startswith("fewer")]
 
@@ -263,7 +262,8 @@ def test_failures_of_the_others_are_told_once_and_the_first_goes_on(tmp_path: Pa
         "Generation 1 goes on with fewer workers than 3: RuntimeError: only one may have it at app.py:10"
     ]
     assert of(driver, events.ReloadFailed) == []
-    assert {e.count for e in of(driver, events.WorkersServing)} == {1}
+    told = of(driver, events.WorkersServing)
+    assert [(e.count, e.is_growing) for e in told] == [(1, True), (1, False)]
 
 
 def test_others_that_serve_something_else_do_not_join(tmp_path: Path):
@@ -359,3 +359,51 @@ def _weights_of(pid: int) -> tuple[str, int]:
     )
     inode, _, pss = max(blocks, key=lambda block: int(block[1]) if block[0] != "0" else 0)
     return inode, int(pss) * 1024
+
+
+# --- cores ------------------------------------------------------------------------------------------------------
+
+THREADS = """
+import os
+
+import hotloop
+
+app = hotloop.App("threads", replicas=2)
+
+
+@app.model
+def ones():
+    import torch
+
+    return torch.ones(8)
+
+
+@app.endpoint
+def threads(folder: str, ones) -> list[int]:
+    import torch
+
+    os.close(os.open(os.path.join(folder, str(os.getpid())), os.O_CREAT))
+    while len(os.listdir(folder)) < 2:
+        os.sched_yield()
+    return [os.getpid(), torch.get_num_threads()]
+"""
+
+
+@pytest.mark.models
+def test_torch_has_the_workers_share_of_the_cores_unless_the_code_says_more(tmp_path: Path, user_python: Path):
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    seen = []
+    with RuntimeDriver(tmp_path, {"app.py": THREADS}, python=str(user_python), environment=environment) as driver:
+        for generation, chosen in enumerate(("", "\n# edited\n", "\nimport torch\ntorch.set_num_threads(7)\n"), 1):
+            if chosen:
+                driver.save({"app.py": THREADS + chosen})
+            driver.wait_for(events.WorkersServing, generation=generation, count=2)
+            (folder := tmp_path / f"met{generation}").mkdir()
+            with ThreadPoolExecutor(2) as pool:
+                calls = [pool.submit(driver.call, "threads", folder=str(folder)) for _ in "ab"]
+                seen.append(sorted(call.result().json[1] for call in calls))
+        actions = [model.action for event in of(driver, events.Ready) for model in event.models]
+
+    assert seen == [[share, share], [share, share], [7, 7]]
+    assert actions[:2] == ["loaded", "kept"]

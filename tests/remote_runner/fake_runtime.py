@@ -1,7 +1,8 @@
 """A thin stand-in for the runtime: speaks its frames, serves nothing. Says each frame it got as a notice.
 
 Usage: fake_runtime.py FD. The configuration's ``behaviour`` makes it misbehave: ``exit`` (at once), ``fork`` (leave a
-child that never ends), ``keep`` (give the agent a descriptor to keep).
+child that never ends), ``keep`` (give the agent a descriptor to keep). With an ``address`` it says that it
+serves there, with ``logs`` that the app wrote these lines, each text ``times`` over.
 """
 
 import json
@@ -20,6 +21,13 @@ def say(key, text):
 
 def begin(config):
     say("start", json.dumps(config))
+    if "address" in config:
+        event = {"kind": "runtime_started", "at_s": time.monotonic(), "pid": os.getpid(), "python": sys.executable}
+        started = {**event, "address": config["address"], "grpc_address": config.get("grpc_address", "")}
+        link.send({"kind": "event", "event": started})
+    for text in config.get("logs", ()):
+        event = {"kind": "log", "at_s": time.monotonic(), "generation": 1, "stream": "stdout"}
+        link.send({"kind": "event", "event": {**event, "text": text * config.get("times", 1)}})
     behaviour = config.get("behaviour", "")
     if behaviour == "exit":
         sys.exit(7)

@@ -30,10 +30,13 @@ class Line:
         self.num_dials = 0
         self._lit = asyncio.Event()
         self._lit.set()
+        self._flows = asyncio.Event()  # of the connections made from now on
+        self._flows.set()
         self._local = LocalWay(state, agent_arguments=agent_arguments)
         self._folder = tempfile.TemporaryDirectory(prefix="hotloop-line-")
         self._servers = []
         self._connections = set()
+        self._torn = set()
 
     async def dial(self, lane=0):
         """As `Way.dial`; while the line is dark it takes for ever, as a real one does."""
@@ -54,8 +57,18 @@ class Line:
         self._lit.clear()
 
     def mend(self):
-        """Put it back; what was sent meanwhile is lost."""
+        """Put it back; a connection that lost bytes meanwhile carries nothing any more, which nobody is told."""
         self._lit.set()
+
+    def freeze(self):
+        """Have the bytes of all connections there are wait, as TCP's do in an outage; new connections are not held."""
+        self._frozen, self._flows = self._flows, asyncio.Event()
+        self._frozen.clear()
+        self._flows.set()
+
+    def thaw(self):
+        """Let them go on."""
+        self._frozen.set()
 
     def cut(self):
         """Break all connections, both sides see it."""
@@ -83,7 +96,7 @@ class Line:
                 end.transport.abort()
 
     async def _pump(self, source, sink, ends):
-        loop = asyncio.get_running_loop()
+        loop, flows = asyncio.get_running_loop(), self._flows
         waiting, wake = deque(), asyncio.Event()
 
         async def deliver():
@@ -93,6 +106,7 @@ class Line:
                     await wake.wait()
                 due, data = waiting.popleft()
                 await asyncio.sleep(due - loop.time())
+                await flows.wait()
                 sink.write(data)
                 await sink.drain()
 
@@ -100,7 +114,9 @@ class Line:
         with contextlib.suppress(OSError):
             while data := await source.read(BLOCK_BYTES):
                 data = self._count(data, ends)
-                if not self.is_dark:
+                if self.is_dark:
+                    self._torn |= ends  # nothing behind a hole may arrive: the ends would not notice it
+                if not ends & self._torn:
                     waiting.append((loop.time() + self.delay_s, data))
                     wake.set()
         delivering.cancel()

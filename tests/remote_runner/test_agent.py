@@ -17,10 +17,11 @@ from hotloop import __version__
 from hotloop.changes import Changeset, Delete, Put, content_digest
 from hotloop.errors import RunnerError
 from hotloop.remote_runner import local
-from hotloop.remote_runner.client import AgentSession, RefusedError, SessionTakenError
+from hotloop.remote_runner.client import AgentSession, RefusedError
 from hotloop.remote_runner.client import connect as connect_by
 from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.places import ALREADY_RUNS_EXIT_CODE, log_path, socket_path
+from hotloop.remote_runner.stream import SessionTakenError
 from tests.remote_runner.line import Line
 
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).with_name("fake_runtime.py")), "{fd}")
@@ -82,8 +83,9 @@ class Events:
         self.task = asyncio.create_task(self._gather(session))
 
     async def _gather(self, session):
-        async for number, event in session.events():
-            self.seen.append((number, event))
+        with contextlib.suppress(RunnerError):  # the session's end
+            async for number, event in session.events():
+                self.seen.append((number, event))
 
     def notices(self, key):
         return [event.text for _, event in self.seen if event.kind == "notice" and event.key == key]
@@ -130,8 +132,8 @@ def test_the_runtime_is_told_each_revision_and_the_whole_tree_first(tmp_path):
             await session.open(tmp_path, PROJECT)
             events = Events(session)
             await session.sync(Files(app=b"1", lib=b"1"))
-            assert await session.start({"entry": "app.py"}) is False
-            assert await session.start({"entry": "app.py"}) is True
+            assert not (await session.start({"entry": "app.py"})).was_running
+            assert (await session.start({"entry": "app.py"})).was_running
             applied = await session.push(saved("app.py", b"2"))
             await session.push(Changeset(0, (Delete("lib.py"),), {}, 0.0))
             await session.command("reload", model="encoder")
@@ -235,7 +237,7 @@ def test_a_killed_agent_comes_back_and_no_save_is_lost_or_done_twice(tmp_path):
                 revisions.append((await session.push(saved(f"f{number % 7}.py", b"%d" % number))).revision)
             await until(lambda: json.loads((events.notices("revision") or ['{"number":0}'])[-1])["number"] == 41)
             status = await session.command("status")
-            held = events.of("held")
+            held = events.of("offline")
             await session.end()
             return revisions, status["revision"], len(held)
 
@@ -259,8 +261,8 @@ def test_cut_streams_lose_no_save_and_no_event(tmp_path):
             async def cut():
                 for _ in range(10):
                     await asyncio.sleep(0.013)
-                    if session._call is not None:
-                        session._call.cancel()
+                    if session._connection._stream is not None:
+                        session._connection._stream._call.cancel()
 
             cutting = asyncio.create_task(cut())
             for number in range(60):
@@ -283,7 +285,7 @@ def test_a_newer_client_takes_over_and_the_older_one_is_told(tmp_path):
         async with connect(tmp_path) as old, connect(tmp_path) as new:
             await old.open(tmp_path, PROJECT)
             await old.sync(Files(app=b"old"))
-            await new.open(tmp_path, PROJECT)
+            await new.open(tmp_path, PROJECT, take=True)
             with pytest.raises(SessionTakenError):
                 await old.push(saved("app.py", b"from the old one"))
             with pytest.raises(SessionTakenError):
@@ -427,7 +429,7 @@ def test_an_agent_of_another_version_is_replaced_if_it_has_no_sessions_else_it_i
             # The agent that is started next is of this test's real version: it must not be asked with the other one.
             if (tmp_path / "agent/pid").read_text() != str(first) or not is_alive(first):
                 monkeypatch.setattr("hotloop.remote_runner.client.__version__", __version__)
-                session._hello.version = __version__
+                session._connection.hello.version = __version__
 
         session = AgentSession(Way(tmp_path))
         await session.open(tmp_path, PROJECT)
@@ -485,7 +487,7 @@ def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_go
     async def main():
         async with connect(tmp_path) as session:
             await session.open(tmp_path, PROJECT)
-            stream = session._call
+            stream = session._connection._stream
             for num_steps in range(40):
                 asked = asyncio.create_task(session.command("status"))
                 for _ in range(num_steps % 8):
@@ -493,7 +495,7 @@ def test_who_asks_for_something_may_be_cancelled_at_any_moment_and_the_stream_go
                 asked.cancel()
                 await asyncio.gather(asked, return_exceptions=True)
             await session.ping()
-            is_same = session._call is stream
+            is_same = session._connection._stream is stream
             await session.end()
             return is_same
 

@@ -106,8 +106,7 @@ def _bench(choice: Choice) -> int:
         return _compare(choice, ours, _target(choice, choice.compare, contents))
     revisions = sides.find_revisions(choice.project, choice.compare)
     with ExitStack() as stack:
-        ours = _target(choice, choice.url or revisions.serve_now(stack, _say), contents)
-        theirs = _target(choice, revisions.serve_then(stack, _say), contents)
+        ours, theirs = (_target(choice, url, contents) for url in revisions.serve(stack, _say, choice.url))
         return _compare(choice, ours, theirs, revision=revisions.commit)
 
 

@@ -91,23 +91,29 @@ class Revisions:
         short = self.commit[:10]
         return short if self.commit.startswith(self.revision) else f"{self.revision} ({short})"
 
-    def serve_now(self, stack: ExitStack, say: Callable[[str], None]) -> str:
-        """Give the address of the project as it is now; it is served if it is not."""
-        if self.address:
-            return self.address
-        say(f"serving {self.project} as it is now")
-        return stack.enter_context(beside.served(self.project, self.python, self.app, say))
+    def serve(self, stack: ExitStack, say: Callable[[str], None], url: str = "") -> tuple[str, str]:
+        """Give the addresses of the project as it is now, and as the commit has it; what is not served yet is, at once.
 
-    def serve_then(self, stack: ExitStack, say: Callable[[str], None]) -> str:
-        """Serve the project as the commit has it, and give the address.
+        Args:
+            stack: Ends what was begun.
+            say: Told what takes its time.
+            url: Of the project as it is now, if that is not to be looked for.
 
         Raises:
-            HotloopError: It can't be served.
+            HotloopError: One of them can't be served.
         """
+        begun: list[beside.Served] = []
+        now = url or self.address
+        if not now:
+            say(f"serving {self.project} as it is now")
+            begun.append(stack.enter_context(beside.served(self.project, self.python, self.app)))
         folder = stack.enter_context(checkout.checked_out(self.project, self.commit))
         say(f"serving the revision {self.name}")
         is_there = (folder / self.app.partition(":")[0]).is_file()
-        return stack.enter_context(beside.served(folder, self.python, self.app if is_there else "", say))
+        begun.append(stack.enter_context(beside.served(folder, self.python, self.app if is_there else "")))
+        *first, then = [each.address(say) for each in begun]
+        beside.wait_until_at_rest(begun, say)
+        return now or first[0], then
 
 
 def find_revisions(path: Path, revision: str) -> Revisions:

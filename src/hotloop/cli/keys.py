@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TIP = "p Enter: pin the last request as a probe · r Enter: load all models again · q Enter: quit · Enter: a marker line"
+TIP = (
+    "p Enter: pin the last request as a probe · r Enter: load all models again · "
+    "d Enter: leave it running · q Enter: quit · Enter: a marker line"
+)
 
 
 class Keys:

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hotloop.cli.attach import attach
 from hotloop.cli.bench import bench
 from hotloop.cli.demo import demo
+from hotloop.cli.env import env
+from hotloop.cli.exec import exec_
+from hotloop.cli.logs import logs
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.run import run
+from hotloop.cli.runner import runner
 from hotloop.cli.serve import serve
+from hotloop.cli.shell import shell
 from hotloop.cli.stats import stats
+from hotloop.cli.status import status
+from hotloop.cli.stop import stop
 from hotloop.cli.sync import sync
 from hotloop.cli.version import version
 from hotloop.errors import HotloopError
@@ -35,8 +43,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
 )
-for command in (new, serve, run, pin, bench, stats, sync, demo, version):
+for command in (new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, sync, demo, version):
     app.command()(command)
+app.add_typer(runner, name="runner")
+app.add_typer(env, name="env")
+# Its options end where the command that it runs begins.
+app.command("exec", context_settings={"allow_interspersed_args": False})(exec_)
 
 
 @app.callback()

@@ -1,4 +1,7 @@
-"""The event stream as plain lines: never redrawn, no bars, so that it can be read aloud, piped and copied."""
+"""The event stream as plain lines, so that it can be read aloud, piped and copied.
+
+Nothing is redrawn, save one line on a terminal while an environment is made.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from hotloop import events
-from hotloop.cli import words
+from hotloop.cli import environments, words
 from hotloop.cli.problems import hint_line, problem_lines
+from hotloop.cli.updating import UpdatingLine
 from hotloop.devloop import diff, history, metrics
 
 if TYPE_CHECKING:
@@ -41,7 +45,13 @@ class Plain:
     """Turns each event into lines and prints them. Keeps only what a later line refers to."""
 
     def __init__(
-        self, console: Console, project: Path, *, clock: Callable[[], str] = wall_clock, tips: tuple[str, ...] = ()
+        self,
+        console: Console,
+        project: Path,
+        *,
+        clock: Callable[[], str] = wall_clock,
+        tips: tuple[str, ...] = (),
+        is_starting: bool = True,
     ) -> None:
         """Prepare.
 
@@ -50,24 +60,32 @@ class Plain:
             project: Its files are read for the code around an error.
             clock: Gives the time of day to print.
             tips: Printed once, when the first start is over.
+            is_starting: The first start is yet to come: its outcome says that a generation serves.
         """
         self._console = console
         self._project = project
         self._clock = clock
         self._tips = tips
-        self._is_waiting = True  # for the outcome of an iteration
+        self._is_waiting = is_starting  # for the outcome of an iteration
         self._said: set[tuple[str, str]] = set()
         self._trips: list[metrics.Trip] = []
         self._is_noise_told = False
+        self._generation: int | None = None
+        self._phase = ""
+        self._updating = UpdatingLine(console.file, is_terminal=console.is_terminal)
 
     def __call__(self, event: events.Event) -> None:
         """Print what an event says, if anything."""
+        if isinstance(event, events.EnvironmentProgress) and self._updating.show(environments.progress_line(event)):
+            return
         for line in self.lines(event):
+            self._updating.clear()
             self._console.print(line, soft_wrap=True)
         self._console.file.flush()  # a pipe has a buffer
 
     def mark(self) -> None:
         """Print a line to find again."""
+        self._updating.clear()
         self._console.print(Text(f"{self._clock()} {'─' * 40}", style="dim"), soft_wrap=True)
         self._console.file.flush()
 
@@ -91,6 +109,14 @@ class Plain:
                 return self._failed(event)
             case events.ProbeReported():
                 return probe_lines(event.report, self._project)
+            case events.EnvironmentProgress():
+                return self._progress(event)
+            case events.EnvironmentReady():
+                self._phase = ""
+                return environments.ready_lines(event)
+            case events.EnvironmentFailed():
+                self._phase = ""
+                return environments.failed_lines(event, self._project, self._generation)
             case events.IterationFinished():
                 return self._finished(event.iteration)
             case events.BenchFinished():
@@ -98,7 +124,7 @@ class Plain:
             case events.BenchFailed():
                 return _bench_failed(event)
             case events.Log():
-                return [_log(event)]
+                return [log_line(event)]
             case events.RequestFinished():
                 return [_request(event)]
             case events.RequestsFinished():
@@ -109,6 +135,16 @@ class Plain:
                 return self._notice(event)
             case events.Held():
                 return _held(event)
+            case events.Offline():
+                return [_offline(event)]
+            case events.Online():
+                return [_online(event)]
+            case events.SessionResumed():
+                return [_resumed(event)]
+            case events.SessionTimedOut():
+                return [_timed_out(event)]
+            case events.EventsDropped(count=count):
+                return [Text(f"! {words.count(count, 'line')} not shown: they were not read in time", style="yellow")]
             case events.Pinned():
                 return [_pinned(event)]
             case events.RuntimeStopped(problem=events.Problem() as problem):
@@ -123,7 +159,20 @@ class Plain:
             (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {words.paths(event.paths)}"
         )
 
+    def _progress(self, event: events.EnvironmentProgress) -> list[Text]:
+        """Where nothing can be redrawn: a line a phase, and none for those that take no time."""
+        phase = f"{event.phase} {event.revision}"
+        if (
+            phase == self._phase
+            or event.phase in {"python", "install"}
+            or (event.phase == "download" and not event.total)
+        ):
+            return []
+        self._phase = phase
+        return [environments.progress_line(event)]
+
     def _ready(self, event: events.Ready) -> list[Text]:
+        self._generation = event.generation
         lines = [] if self._is_waiting else [Text(f"generation {event.generation} serves", style="green")]
         lines += [_model(model) for model in event.models]
         return lines + [_endpoint(shape) for shape in event.endpoints if event.generation == 1]
@@ -291,7 +340,8 @@ def _endpoint(shape: events.EndpointShape) -> Text:
     return _labelled("/".join(shape.methods), Text.assemble((shape.path, "bold"), (f"  {about}", "dim")))
 
 
-def _log(event: events.Log) -> Text:
+def log_line(event: events.Log) -> Text:
+    """A line that the app wrote, behind the generation that wrote it."""
     mark = f"g{event.generation} │ " if event.generation else "   │ "
     return Text.assemble((mark, "dim"), Text.from_ansi(event.text))
 
@@ -337,6 +387,38 @@ def _serving(event: events.RuntimeStarted) -> list[Text]:
 def _held(event: events.Held) -> list[Text]:
     lines = [Text.assemble(("‖ ", "bold yellow"), f"waiting: {event.reason}")]
     return lines + ([hint_line(event.hint)] if event.hint else [])
+
+
+def _offline(event: events.Offline) -> Text:
+    queued = f"{words.count(event.queued, 'save')} queued" if event.queued else "saves are queued"
+    why = (f"  {event.reason}", "dim") if event.reason else ""
+    return Text.assemble(("‖ ", "bold yellow"), f"offline, {queued}; connecting again", why)
+
+
+def _online(event: events.Online) -> Text:
+    return Text.assemble(("online ", "green"), (f"again after {words.duration(event.offline_s)}", "dim"))
+
+
+_MISSED = {
+    "request_finished": "request",
+    "log": "log line",
+    "process_died": "crash",
+    "ready": "reload",
+    "notice": "notice",
+}
+
+
+def _resumed(event: events.SessionResumed) -> Text:
+    serving = f"generation {event.generation} serves" if event.generation else "nothing serves yet"
+    missed = [words.count(event.missed[kind], noun) for kind, noun in _MISSED.items() if kind in event.missed]
+    meanwhile = f"; meanwhile {', '.join(missed)}" if missed else ""
+    return Text.assemble(("resumed   ", "dim"), f"{serving}, no model was loaded again", (meanwhile, "dim"))
+
+
+def _timed_out(event: events.SessionTimedOut) -> Text:
+    at = dt.datetime.fromtimestamp(event.ended_at_s).astimezone().strftime("%H:%M")
+    text = f"the session ended at {at} after {words.duration(event.idle_s)} without a client; models were freed"
+    return Text.assemble(("! ", "bold yellow"), text)
 
 
 def _pinned(event: events.Pinned) -> Text:

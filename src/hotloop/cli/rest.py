@@ -1,10 +1,14 @@
-"""Whether a process and all that it started are at rest. Linux only; elsewhere they are taken to be."""
+"""Whether processes and all that they started are at rest. Linux only; elsewhere they are taken to be."""
 
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BUSY_RATIO = 0.05  # of one core
 REST_S = 2.0  # a second after the probes the runtime may find that it needs another zygote
@@ -13,15 +17,15 @@ _LOOK_S = 0.25
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def wait(pid: int) -> bool:
-    """Wait until a process and its descendants have done next to nothing for a while; False: they still do."""
+def wait(pids: Sequence[int]) -> bool:
+    """Wait until processes and their descendants have done next to nothing for a while; False: they still do."""
     began_s = calm_since_s = time.monotonic()
-    used_s = used_by(pid)
+    used_s = sum(map(used_by, pids))
     while (now_s := time.monotonic()) - calm_since_s < REST_S:
         if now_s - began_s > MAX_WAIT_S:
             return False
         time.sleep(_LOOK_S)
-        before_s, used_s = used_s, used_by(pid)
+        before_s, used_s = used_s, sum(map(used_by, pids))
         if used_s - before_s > BUSY_RATIO * _LOOK_S:
             calm_since_s = time.monotonic()
     return True

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config
 from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
+from hotloop.cli.on import runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
 from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
+from hotloop.devloop.load.job import DURATION_S
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect
-from hotloop.remote_runner.local import LocalWay
+from hotloop.remote_runner.runners import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from hotloop.events import Event
+    from hotloop.remote_runner.environment import UserPython
+    from hotloop.remote_runner.runners import Runner
 
+MIN_BENCH_S, MAX_BENCH_S = 0.1, 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,7 +55,12 @@ class Choice:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    bench_duration_s: float = DURATION_S
     replicas: int | None = None
+    on: str | None = None
+    is_port_strict: bool = False
+    is_taking: bool = False
+    is_detaching: bool = False
 
 
 def serve(choice: Choice) -> int:
@@ -74,19 +86,30 @@ def resolve(choice: Choice) -> ServeOptions:
     if choice.grpc_port is not None:
         config.check_port(choice.grpc_port, "--grpc-port", "write it as --grpc-port 9000")
     _check_bench(choice)
-    _check_replicas(choice.replicas)
+    _check_replicas(choice.replicas, "--replicas", "--replicas 2")
+    _check_replicas(settings.replicas, "pyproject.toml: tool.hotloop.replicas", "replicas = 2")
+    if choice.is_once and choice.is_detaching:
+        msg = "--once ends what --detach leaves running"
+        raise UsageError(msg, hint="give one of them")
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
+    runner = runner_for(project, choice.on)
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
+    python = _python(
+        project,
+        choice.python or (settings.python if runner.is_local else None),
+        runner,
+        is_managed=settings.environment == "managed",
+    )
     return ServeOptions(
         project=project,
         app=location,
-        python=environment.find_python(project, choice.python or settings.python),
+        python=python,
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
-        port_is_fixed=bool(port),
+        port_is_fixed=choice.is_port_strict,
         session_id=control.project_id(project, role="serve" if choice.is_watching else "run"),
         is_watching=choice.is_watching,
         is_once=choice.is_once,
@@ -95,8 +118,22 @@ def resolve(choice: Choice) -> ServeOptions:
         grpc_port=grpc_port,
         bench=choice.bench,
         bench_data=choice.bench_data,
-        replicas=choice.replicas or 0,
+        bench_duration_s=choice.bench_duration_s,
+        replicas=choice.replicas or settings.replicas or 0,
+        runner=runner.name,
+        is_taking=choice.is_taking,
+        is_detaching=choice.is_detaching,
+        idle_timeout_s=settings.idle_timeout_s or 0,
     )
+
+
+def _python(project: Path, wanted: str | None, runner: Runner, *, is_managed: bool) -> UserPython | None:
+    """Find the app's interpreter; None to have the runner make its environment."""
+    if wanted is None and (is_managed or not runner.is_local):
+        return None
+    if not runner.is_local and wanted is not None:  # a path of another machine: its runtime says if it is none
+        return environment.UserPython(Path(wanted), "as there", f"--python on {runner.name}")
+    return environment.find_python(project, wanted)
 
 
 def _check_apart(port: int | None, grpc_port: int | None) -> None:
@@ -106,6 +143,9 @@ def _check_apart(port: int | None, grpc_port: int | None) -> None:
 
 
 def _check_bench(choice: Choice) -> None:
+    if not MIN_BENCH_S <= choice.bench_duration_s <= MAX_BENCH_S:
+        msg = f"--bench-duration is {choice.bench_duration_s:g}, seconds from {MIN_BENCH_S:g} to {MAX_BENCH_S:g} were expected"
+        raise UsageError(msg, hint="dev bench ENDPOINT --duration takes longer")
     if choice.bench_data:
         target.json_content(choice.bench_data, "--bench-data")
     if choice.bench_data and not choice.bench:
@@ -116,10 +156,10 @@ def _check_bench(choice: Choice) -> None:
         raise UsageError(msg, hint="give one of them; dev bench measures what a running dev serve serves")
 
 
-def _check_replicas(replicas: int | None) -> None:
+def _check_replicas(replicas: int | None, what: str, example: str) -> None:
     if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
-        msg = f"--replicas is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
-        raise UsageError(msg, hint="write it as --replicas 2")
+        msg = f"{what} is {replicas}, a number of workers from 1 to {MAX_REPLICAS} was expected"
+        raise UsageError(msg, hint=f"write it as {example}")
 
 
 async def _serve(options: ServeOptions, choice: Choice) -> int:
@@ -128,15 +168,19 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
-    async with connect(LocalWay(state)) as agent:
-        engine = Engine(options, agent, index, ignore, [sink])
+    way = way_for(options.project, choice.on)
+    async with connect(way) as agent:
+        engine = Engine(options, agent, index, ignore, [sink], forward_for(way, options.session_id))
+        if isinstance(sink, JsonLines):
+            sink.on_gone = _stopper(engine)
         signals = _Signals(engine)
         typed = keys.Keys(lambda line: _typed(engine, line, mark))
 
         async def answer(request: dict[str, Any]) -> dict[str, Any]:
             return await _answer(engine, request)
 
-        async with control.listening(control.control_path(state, options.session_id), answer):
+        socket = control.control_path(state, options.session_id)
+        async with control.listening(socket, answer, is_taking=choice.is_taking):
             signals.open()
             if not choice.is_json:
                 typed.open()
@@ -146,6 +190,19 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
             finally:
                 typed.close()
                 signals.close()
+                if isinstance(sink, JsonLines):
+                    await asyncio.to_thread(sink.close)
+
+
+def _stopper(engine: Engine) -> Callable[[], None]:
+    """Give what stops the session from another thread."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is over
+            loop.call_soon_threadsafe(engine.stop, "", 1)
+
+    return stop
 
 
 def _renderer(options: ServeOptions, *, is_json: bool) -> tuple[Callable[[Event], None], Callable[[], None]]:
@@ -187,6 +244,8 @@ def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
             mark()
         case "q":
             engine.stop("", 0)
+        case "d":
+            engine.leave(0)
         case "p":
             engine.do(engine.pin())
         case "r":
@@ -218,6 +277,8 @@ async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
 
 async def _say_missing(engine: Engine, options: ServeOptions) -> None:
     """Name what the app declares and its environment lacks, with the command that installs it."""
+    if options.python is None or options.runner != LOCAL:
+        return
     declared = environment.declared_packages(options.project / options.app.file)
     wanted = (*declared.packages, *declared.data_packages)
     try:

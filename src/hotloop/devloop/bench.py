@@ -1,7 +1,7 @@
 """When `dev serve --bench` sends its short load, and what is told of it. Pure: a part of the loop's machine.
 
-A generation is benched when its probes passed, its successor waits ready (making that takes a core), and no save is
-on its way. A save ends the bench that is under way at once; if nothing comes of the save, the bench begins again.
+A generation is benched when its probes passed, all its workers serve, its successor waits ready (making each of them
+takes a core), and no save is on its way. A save ends the bench that is under way at once; if nothing comes of the save, the bench begins again.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ class State:
 
     Attributes:
         endpoint: Which one, by name or path; empty if there are to be none.
+        duration_s: How long each of them sends load that counts.
         generation: The newest that became ready.
         endpoints: What it serves.
         has_failed: Whether one of its probes failed.
         has_passed: Whether its probes ran, and none failed.
         has_standby: Whether the next generation's worker waits.
+        is_growing: Whether more of its workers are to join those that serve.
         is_settled: Whether the generation was benched, or can't be.
         number: Of the newest bench.
         is_running: Whether that one is under way.
@@ -54,11 +56,13 @@ class State:
     """
 
     endpoint: str = ""
+    duration_s: float = DURATION_S
     generation: int = 0
     endpoints: tuple[events.EndpointShape, ...] = ()
     has_failed: bool = False
     has_passed: bool = False
     has_standby: bool = False
+    is_growing: bool = False
     is_settled: bool = False
     number: int = 0
     is_running: bool = False
@@ -91,6 +95,7 @@ class Begin:
     endpoint: events.EndpointShape
     before: Figures | None
     noise: Noise
+    duration_s: float = DURATION_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ def heard(state: State, event: events.Event) -> Heard:
             return replace(state, has_failed=True), ()
         case events.ProbesFinished() if event.generation == state.generation:
             return replace(state, has_passed=not state.has_failed, has_failed=False), ()
+        case events.WorkersServing() if event.generation == state.generation:
+            return replace(state, is_growing=event.is_growing), ()
         case events.StandbyReady() if state.has_standby:
             return _disturbed(state), ()
         case events.StandbyReady():
@@ -126,7 +133,8 @@ def heard(state: State, event: events.Event) -> Heard:
 def _ready(state: State, event: events.Ready) -> Heard:
     state = replace(
         state, generation=event.generation, endpoints=event.endpoints,
-        has_failed=False, has_passed=False, is_settled=False, is_stale=True, unconfirmed=None,
+        has_failed=False, has_passed=False, is_growing=event.workers > 1, is_settled=False, is_stale=True,
+        unconfirmed=None,
     )  # fmt: skip
     if _shape(state) is not None:
         return state, ()
@@ -192,7 +200,7 @@ def _finished(state: State, at_s: float, path: str, figures: Figures, result: Re
         generation=state.generation,
         endpoint=path,
         connections=NUM_CONNECTIONS,
-        duration_s=DURATION_S,
+        duration_s=state.duration_s,
         requests=figures.num_requests,
         requests_per_s=figures.requests_per_s,
         p50_s=figures.p50_s,
@@ -215,6 +223,7 @@ def decide(state: State, *, is_quiet: bool) -> tuple[State, tuple[Action, ...]]:
         is_quiet: Whether no save is on its way.
     """
     shape = _shape(state)
+    is_quiet = is_quiet and not state.is_growing
     is_due = state.has_passed and state.has_standby and is_quiet and not state.is_settled
     actions: tuple[Action, ...] = ()
     if state.is_running and (state.is_stale or not is_due):
@@ -222,7 +231,8 @@ def decide(state: State, *, is_quiet: bool) -> tuple[State, tuple[Action, ...]]:
     if shape is None or not is_due or state.is_running:
         return replace(state, is_stale=False), actions
     before = state.baseline
-    begin = Begin(state.number + 1, shape, before.middle if before is not None else None, state.noise)
+    figures = before.middle if before is not None else None
+    begin = Begin(state.number + 1, shape, figures, state.noise, state.duration_s)
     return replace(state, number=begin.number, is_running=True, is_stale=False), (*actions, begin)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hotloop.events import EndpointShape
 
 COMMAND = (sys.executable, "-P", "-m", "hotloop.devloop.load.process")
-DEADLINE_S = 30.0  # beyond any bench: a call is waited for 5 s before and after it
+SLACK_S = 28.0  # beside the load that counts: a call is waited for 5 s before and after it
 DATA_HINT = """say what it is called with: --bench-data '{"text": "a cat"}'; or send it a request and pin it: p Enter"""
 _MARK = f"{PROBE_HEADER}: bench"  # a request of hotloop's own: it is in no log, and is not what p pins
 
@@ -72,8 +72,9 @@ class Bencher:
         try:
             pins = () if self._data else await self._pinned()
             written = write_request(url, begin.endpoint, self._data, pins)
-            async with asyncio.timeout(DEADLINE_S):
-                result = await self._run(Job(url, begin.endpoint.path, written, begin.before, begin.noise))
+            async with asyncio.timeout(begin.duration_s + SLACK_S):
+                job = Job(url, begin.endpoint.path, written, begin.before, begin.noise, begin.duration_s)
+                result = await self._run(job)
         except HotloopError as error:
             return Result(problem=Problem(type(error).__name__, error.message, hint=error.hint))
         except (OSError, ValueError) as error:  # `TimeoutError` is an OSError

@@ -45,16 +45,25 @@ def control_path(state: Path, session_id: str) -> Path:
 
 
 @asynccontextmanager
-async def listening(path: Path, answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> AsyncGenerator[None]:
+async def listening(
+    path: Path, answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], *, is_taking: bool = False
+) -> AsyncGenerator[None]:
     """Answer requests while the block runs; the socket is gone afterwards.
+
+    Args:
+        path: The socket.
+        answer: Gives the answer to a request.
+        is_taking: Answer instead of another process that does.
 
     Raises:
         UsageError: Another process answers there.
     """
-    other = ask(path, {"name": "status"})
+    other = None if is_taking else ask(path, {"name": "status"})
     if other is not None:
         msg = f"dev serve already runs for this project (pid {other.get('pid')})"
-        raise UsageError(msg, hint=f"stop it first: kill {other.get('pid')}")
+        raise UsageError(
+            msg, hint=f"stop it first: kill {other.get('pid')}, or take its session over: dev serve --take"
+        )
     _remove(path)
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,15 +74,35 @@ async def listening(path: Path, answer: Callable[[dict[str, Any]], Awaitable[dic
         writer.close()
 
     server = await asyncio.start_unix_server(serve_one, path, limit=MAX_LINE_BYTES)
+    ours = _inode(path)
     try:
         yield
     finally:
         server.close()
-        _remove(path)
+        if _inode(path) == ours:  # not another's, who took the session
+            _remove(path)
 
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return 0
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def _answered(

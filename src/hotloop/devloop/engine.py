@@ -9,34 +9,41 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, machine, ports
+from hotloop.devloop import bench, control, environments, machine, ports
 from hotloop.devloop.bencher import Bencher
+from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
+from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
-from hotloop.remote_runner.client import RefusedError, SessionTakenError
+from hotloop.remote_runner.client import RefusedError, who_am_i
+from hotloop.remote_runner.stream import SessionTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from hotloop.config import AppLocation
+    from hotloop.devloop.forward import Forward
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index, Snapshot
     from hotloop.devloop.load.job import Result
     from hotloop.devloop.watch import Watcher
-    from hotloop.remote_runner.client import AgentSession, SessionInfo
+    from hotloop.remote_runner.client import AgentSession, Applied, SessionInfo, Started
     from hotloop.remote_runner.environment import UserPython
 
 CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
+LOOPBACK = "127.0.0.1"
 PIN_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 45.0  # longer than a runtime may take to drain; a runner that does not answer is left alone
+LEFT = "left running without a client: dev serve goes on with it, hotloop attach shows it, hotloop stop ends it"
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
 
 
@@ -46,6 +53,8 @@ class ServeOptions:
 
     Attributes:
         project: The project's folder, absolute.
+        python: The interpreter that runs the app; None to have the runner make its environment.
+        port_is_fixed: Whether a port in use is an error; else the next free one is taken, and said.
         grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
@@ -53,12 +62,18 @@ class ServeOptions:
         key_weights: How much of the machine an API key is due; 1 for those that are not named.
         bench: An endpoint to send a short load after each reload; empty: none.
         bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
+        bench_duration_s: How long it is sent.
         replicas: How many workers serve at a time; 0 for as many as the app says.
+        runner: The name of where it runs.
+        is_taking: Take the session from another client that holds it.
+        is_detaching: Leave it running after the first outcome.
+        idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
+        python_version: Of an environment that the runner makes; empty to take what the project says.
     """
 
     project: Path
     app: AppLocation
-    python: UserPython
+    python: UserPython | None
     host: str
     port: int
     port_is_fixed: bool
@@ -70,20 +85,26 @@ class ServeOptions:
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
+    bench_duration_s: float = DURATION_S
     replicas: int = 0
+    runner: str = "local"
+    is_taking: bool = False
+    is_detaching: bool = False
+    idle_timeout_s: float = 0.0
+    python_version: str = ""
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
         return {
             "entry": self.app.file,
             "app_name": self.app.name,
-            "python": str(self.python.path),
+            **environments.told(self),
             "host": self.host,
             "port": self.port,
             "port_is_fixed": self.port_is_fixed,
             "grpc_port": self.grpc_port,
             "shown_root": str(self.project),
-            "environment": dict(os.environ),
+            "environment": dict(os.environ) if self.runner == "local" else None,
             "packages": list(self.packages),
             "weights": self.key_weights,
             "replicas": self.replicas,
@@ -104,15 +125,27 @@ class Engine:
         index: Index,
         ignore: Ignore,
         sinks: list[Callable[[events.Event], None]],
+        forward: Forward | None = None,
     ) -> None:
+        """Prepare; `run` serves.
+
+        Args:
+            options: What to serve.
+            agent: The session that is held.
+            index: The project's files.
+            ignore: Which of them are synced.
+            sinks: Who is told each event.
+            forward: Listens here for a runtime on another machine; None if the runtime listens on this one itself.
+        """
         self.address = ""
+        self._forward = forward
         self._options = options
         self._agent = agent
         self._index = index
         self._ignore = ignore
         self._sinks = sinks
         self._began = clock.read_pair()
-        self._state = machine.State(bench=bench.State(options.bench))
+        self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s))
         self._bencher = Bencher(options.bench_data, self._pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
@@ -125,6 +158,10 @@ class Engine:
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
         self._folder = Folder(options.project, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
+        self._catching_up = CatchingUp()
+        self._is_leaving = False
+        self._applied: Applied | None = None  # the first sync
+        self._environment = environments.Environment(options, agent)
 
     # --- what others may ask
 
@@ -133,9 +170,14 @@ class Engine:
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
 
+    def leave(self, exit_code: int) -> None:
+        """As `stop`, but the session is left running."""
+        self._is_leaving = True
+        self.stop(LEFT, exit_code)
+
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
-        return {"app": self._options.app.option, "python": str(self._options.python.path)}
+        return {"app": self._options.app.option, "python": self._environment.python}
 
     def feed(self, event: machine.Event) -> None:
         """Let the machine decide and carry its actions out."""
@@ -222,9 +264,8 @@ class Engine:
 
     async def _begin(self, tasks: list[asyncio.Task[None]]) -> None:
         options = self._options
-        info = await self._agent.open(options.project, options.session_id)
-        if info.is_running:  # left behind by a client that was killed
-            await self._agent.command("stop")
+        self._catching_up.begin(await self._open())
+        tasks.append(self._spawn(self._read_events(), "events"))
         seen_s = time.monotonic()
         await asyncio.to_thread(self._index.refresh)
         applied = await self._agent.sync(self._index)
@@ -234,8 +275,8 @@ class Engine:
                 time.monotonic(),
                 options.app.option,
                 str(options.project),
-                "local",
-                f"{options.python.version} ({options.python.source})",
+                options.runner,
+                environments.described(options),
                 self._index.num_files,
             )
         )
@@ -243,9 +284,77 @@ class Engine:
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
-        tasks.append(self._spawn(self._read_events(info), "events"))
-        await self._agent.start(options.runtime_config())
-        await self._pin_again()
+        self._applied = applied
+        if self._forward is not None:
+            self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
+        if options.python is not None:
+            await self._start()
+        else:  # its environment may take minutes, and neither saves nor Ctrl-C wait for that
+            tasks.append(self._spawn(self._start(), "start"))
+
+    async def _start(self) -> None:
+        """Start the runtime once the app has an environment; until then each save may be the one that gives it one."""
+        if self._applied is not None and await self._environment.is_there():
+            started = await self._agent.start(self._runtime_config())
+            await self._catch_up(started, self._applied)
+            await self._pin_again()
+
+    def _runtime_config(self) -> dict[str, Any]:
+        """What the runtime is told; one on another machine is connected to from here, and listens to nobody else."""
+        config = self._options.runtime_config()
+        if self._forward is None:
+            return config
+        grpc_port = None if self._options.grpc_port is None else 0
+        return {**config, "host": LOOPBACK, "port": 0, "grpc_port": grpc_port}
+
+    async def _open(self) -> SessionInfo:
+        """Hold the session. A client of this machine that is gone does not have it, even if the runner has yet to notice."""
+        options = self._options
+
+        async def take(*, is_taking: bool) -> SessionInfo:
+            return await self._agent.open(
+                options.project, options.session_id, take=is_taking, idle_timeout_s=options.idle_timeout_s
+            )
+
+        try:
+            return await take(is_taking=options.is_taking)
+        except SessionTakenError as error:
+            if error.holder != who_am_i() or control.is_alive(error.holder_pid):
+                raise
+            return await take(is_taking=True)
+
+    async def _catch_up(self, started: Started, applied: Applied) -> None:
+        """Go on with a runtime that was left running, or tell how it ended."""
+        missed = await self._catching_up.missed()
+        for event in missed:
+            if isinstance(event, events.SessionTimedOut):
+                self.say(event)
+        if started.was_running:
+            self._resume(started, applied, missed)
+        for event in self._catching_up.end(started.last_event):
+            self._take_event(event)
+        if started.was_running and started.is_of(applied.revision):
+            with contextlib.suppress(RunnerError):  # it crashed just now: its successor is told of
+                await self._agent.command("probe")
+
+    def _resume(self, started: Started, applied: Applied, missed: list[events.Event]) -> None:
+        now_s, ready = time.monotonic(), started.ready
+        if started.started is not None:
+            self._take_event(started.started)
+        self.say(
+            events.SessionResumed(
+                now_s,
+                applied.revision,
+                ready.generation if ready is not None else 0,
+                ready.models if ready is not None else (),
+                dict(Counter(event.kind for event in missed)),
+            )
+        )
+        if ready is not None and ready.revision == applied.revision:
+            models = tuple(replace(model, action="kept", took_s=0.0, why="in memory") for model in ready.models)
+            self._take_event(replace(ready, at_s=now_s, imported_at_s=now_s, models=models))
+        if started.failed is not None and started.failed.revision == applied.revision:
+            self._take_event(started.failed)
 
     async def _close(self, tasks: list[asyncio.Task[None]], reason: str, *, is_ours: bool) -> None:
         for task in [*tasks, *self._pushes]:
@@ -253,11 +362,14 @@ class Engine:
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
-        if is_ours:
-            with contextlib.suppress(HotloopError):
-                await self._agent.end()
+        if self._forward is not None:
+            await self._forward.close()
+        if is_ours and not self._is_leaving:
+            with contextlib.suppress(HotloopError, TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await self._agent.end()
         self._folder.keep_index(self._index)
-        self.say(events.SessionEnded(time.monotonic(), reason))
+        self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
         self._folder.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -341,20 +453,26 @@ class Engine:
             self.feed(machine.Saved(save))
             self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
 
-    async def _read_events(self, info: SessionInfo) -> None:
-        """Take what happens from now on; what an earlier client's runtime said until it was stopped is not ours."""
-        is_earlier = info.is_running
+    async def _read_events(self) -> None:
         async for number, event in self._agent.events():
-            if number and (number <= info.last_event or is_earlier):
-                is_earlier = is_earlier and not (number > info.last_event and isinstance(event, events.RuntimeStopped))
-            else:
+            if self._catching_up.takes(number, event):
                 self._take_event(event)
 
     def _take_event(self, event: events.Event) -> None:
         match event:
             case events.RuntimeStarted():
+                event = self._forward.started(event) if self._forward is not None else event
+                if self.address:  # another runtime, perhaps of another agent, which knows no pins
+                    self.do(self._pin_again())
                 self.address = event.address
-                self._compare_port(event)
+                self._compare_ports(event)
+            case events.EnvironmentReady():
+                if self._environment.take(event):
+                    self._spawn(self._start(), "start")
+            case events.ProcessDied(role="runtime") if self._forward is not None:
+                self._forward.stopped()
+            case events.Offline() | events.Online() if self._forward is not None:
+                self._forward.link_changed(is_up=isinstance(event, events.Online))
             case events.RuntimeStopped():
                 event = self._name_holder(event)
                 self._loop.call_soon(self.stop, "", 1)
@@ -372,11 +490,12 @@ class Engine:
         if self._pin_answer is not None and not self._pin_answer.done():
             self._pin_answer.set_result(answer)
 
-    def _compare_port(self, event: events.RuntimeStarted) -> None:
-        port = urlsplit(event.address).port
-        if self._options.port and port != self._options.port:
-            who = ports.holder(self._options.port) or "another program"
-            self.notice("port", f"port {self._options.port} is in use by {who}; serving on {port}")
+    def _compare_ports(self, event: events.RuntimeStarted) -> None:
+        wanted = {event.address: self._options.port, f"//{event.grpc_address}": self._options.grpc_port}
+        for address, port in wanted.items():
+            if port and (served := urlsplit(address).port) != port:
+                who = ports.holder(port) or "another program"
+                self.notice("port", f"port {port} is in use by {who}; serving on {served}")
 
     def _name_holder(self, event: events.RuntimeStopped) -> events.RuntimeStopped:
         problem = event.problem
@@ -413,6 +532,8 @@ class Engine:
     def _record(self, iteration: events.Iteration) -> None:
         if self._options.is_once:
             self.stop("", 0 if iteration.outcome == "ok" else 1)
+        if self._options.is_detaching:
+            self.leave(0 if iteration.outcome == "ok" else 1)
         self._folder.record(iteration)
 
     # --- findings
@@ -432,8 +553,11 @@ class Engine:
     # --- pins
 
     async def _pin_again(self) -> None:
-        for request in self._folder.pinned():
-            await self._agent.command("pin", request=request)
+        wanted = self._folder.pinned()
+        known = {request["name"] for request in await self._pinned()} if wanted else set[str]()
+        for request in wanted:
+            if request["name"] not in known:
+                await self._agent.command("pin", request=request)
 
     async def _keep_pins(self) -> None:
         self._folder.keep_pins(await self._pinned())

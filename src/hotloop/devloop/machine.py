@@ -81,22 +81,26 @@ class State:
 
     Attributes:
         dirty: Saved and seen, not read yet.
+        num_dirty: How many saves that were.
         taken: What the snapshot under way reads.
         flights: Sent, without an outcome yet; oldest first.
         early: Events of a revision that was not acknowledged yet.
         previous: The newest result of each probe that was good.
         hold: Why nothing is sent; empty if it is.
+        is_offline: The runner does not answer: saves gather, since of each file only the latest content counts.
         bench: What is known about benches.
     """
 
     number: int = 0
     dirty: Save | None = None
+    num_dirty: int = 0
     taken: Save | None = None
     flights: tuple[Flight, ...] = ()
     early: tuple[events.Event, ...] = ()
     previous: dict[str, events.ProbeReport] = field(default_factory=dict[str, events.ProbeReport])
     serving: int | None = None
     hold: str = ""
+    is_offline: bool = False
     bench: bench.State = field(default_factory=bench.State)
 
     @property
@@ -255,8 +259,7 @@ def _step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
         case Opened():
             return _opened(state, event)
         case Saved():
-            dirty = event.save if state.dirty is None else state.dirty.merged(event.save)
-            return _take(replace(state, dirty=dirty))
+            return _saved(state, event.save)
         case Snapshotted():
             return _snapshotted(state, event)
         case Unchanged():
@@ -282,6 +285,11 @@ def _step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
 
 
 def _passed_on(state: State, event: Happened) -> Step:
+    if isinstance(event.event, events.Offline):
+        state = replace(state, is_offline=True)
+        return state, (Emit(replace(event.event, queued=_num_queued(state))),)
+    if isinstance(event.event, events.Online):
+        return _chain((state, (Emit(event.event),)), _take(replace(state, is_offline=False)))
     benched, said = bench.heard(state.bench, event.event)
     told = (Emit(event.event), *(Emit(each) for each in said))
     state = replace(state, bench=benched)
@@ -301,12 +309,29 @@ def _opened(state: State, event: Opened) -> Step:
     return replace(state, flights=(*state.flights, flight)), ()
 
 
+def _saved(state: State, save: Save) -> Step:
+    dirty = save if state.dirty is None else state.dirty.merged(save)
+    state = replace(state, dirty=dirty, num_dirty=state.num_dirty + 1)
+    if state.is_offline:
+        return state, (Emit(events.Offline(save.seen_s, _num_queued(state))),)
+    return _take(state)
+
+
+def _num_queued(state: State) -> int:
+    """How many saves wait for the runner."""
+    return state.num_dirty + (state.taken is not None) + _num_unacked(state)
+
+
+def _num_unacked(state: State) -> int:
+    return sum(flight.revision is None for flight in state.flights)
+
+
 def _take(state: State) -> Step:
-    """Read what is dirty, unless a snapshot is under way or too much is unacknowledged."""
-    unacked = sum(flight.revision is None for flight in state.flights)
-    if state.dirty is None or state.taken is not None or unacked >= MAX_UNACKED:
+    """Read what is dirty, unless a snapshot is under way, too much is unacknowledged or nothing can be sent."""
+    is_busy = state.taken is not None or _num_unacked(state) >= MAX_UNACKED or state.is_offline
+    if state.dirty is None or is_busy:
         return state, ()
-    return replace(state, dirty=None, taken=state.dirty), (Snapshot(state.dirty),)
+    return replace(state, dirty=None, num_dirty=0, taken=state.dirty), (Snapshot(state.dirty),)
 
 
 def _snapshotted(state: State, event: Snapshotted) -> Step:
@@ -327,7 +352,7 @@ def _dangerous(state: State, event: Dangerous) -> Step:
         return state, ()
     dirty = state.taken.merged(state.dirty)
     is_new = state.hold != event.reason
-    state = replace(state, taken=None, dirty=dirty, hold=event.reason)
+    state = replace(state, taken=None, dirty=dirty, num_dirty=state.num_dirty + 1, hold=event.reason)
     said = (Emit(events.Held(event.at_s, event.reason, event.hint)),) if is_new else ()
     return state, said
 
@@ -336,7 +361,7 @@ def _confirmed(state: State) -> Step:
     if state.dirty is None or state.taken is not None or not state.hold:
         return state, ()
     taken = state.dirty
-    return replace(state, dirty=None, taken=taken), (Snapshot(taken, is_confirmed=True),)
+    return replace(state, dirty=None, num_dirty=0, taken=taken), (Snapshot(taken, is_confirmed=True),)
 
 
 def _acked(state: State, event: Acked) -> Step:
@@ -379,6 +404,8 @@ def _happened(state: State, event: events.Event, at_s: float) -> Step:
         case events.ProbesFinished():
             flight = _of_revision(state, event.revision)
             return _probes_finished(state, flight, at_s) if flight is not None else _early(state, event)
+        case events.EnvironmentProgress() | events.EnvironmentReady() | events.EnvironmentFailed():
+            return _environment(state, event, at_s)
         case events.RuntimeStopped():
             return _stopped(replace(state, serving=None), event, at_s)
         case _:
@@ -406,6 +433,22 @@ def _reload_event(state: State, event: _ReloadEvent, at_s: float) -> Step:
             older = _settle_before(state, state.flights.index(flight), at_s)
             marks = replace(flight.marks, imported_s=event.imported_at_s, ready_s=event.at_s)
             return _chain(older, (_with(older[0], replace(flight, marks=marks, start=event.start, ready=event)), ()))
+
+
+_EnvironmentEvent = events.EnvironmentProgress | events.EnvironmentReady | events.EnvironmentFailed
+
+
+def _environment(state: State, event: _EnvironmentEvent, at_s: float) -> Step:
+    flight = _of_revision(state, event.revision)
+    if flight is None:
+        return _early(state, event)
+    if isinstance(event, events.EnvironmentReady) and event.was_cached and not flight.number:
+        return state, ()  # a first start that found it made waited for nothing
+    waited = replace(flight, marks=replace(flight.marks, environment_s=event.at_s))
+    if not isinstance(event, events.EnvironmentFailed):
+        return _with(state, waited), ()
+    older = _settle_before(_with(state, waited), state.flights.index(flight), at_s)
+    return _chain(older, _finish(older[0], waited, "failed", at_s, event.problem))
 
 
 def _early(state: State, event: events.Event) -> Step:
@@ -515,6 +558,7 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         models=ready.models if ready is not None else (),
         probes=flight.reports,
         problem=problem,
+        cause="environment" if marks.environment_s is not None else "code",
     )
 
 

@@ -2,7 +2,7 @@
 
 The definitions: percentiles are by nearest rank, never interpolated and never averaged; below 20 values the largest
 stands for p95. Time to feedback counts good iterations only: instant syntax errors would flatter it, so time to error
-has a row of its own. The session's first start (number 0) is a cold start and counts in neither.
+has a row of its own; neither counts what waited for another environment. The session's first start (number 0) is a cold start and counts in neither.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class Trip:
     error_type: str = ""
     error_file: str = ""
     error_line: int = 0
+
+    @property
+    def is_of_environment(self) -> bool:
+        """Whether it waited for another environment."""
+        return "environment" in self.phases_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +122,24 @@ def summarize(trips: Iterable[Trip]) -> Summary:
     edits = [trip for trip in everything if trip.number > 0]
     ok = [trip for trip in edits if trip.outcome == "ok"]
     failed = [trip for trip in edits if trip.outcome == "failed"]
+    code = [trip for trip in ok if not trip.is_of_environment]
     waits = [trip.feedback_s for trip in edits]
     return Summary(
         num_ok=len(ok),
         num_failed=len(failed),
         num_superseded=len(edits) - len(ok) - len(failed),
         success_ratio=len(ok) / (len(ok) + len(failed)) if ok or failed else None,
-        feedback=spread([trip.feedback_s for trip in ok]),
-        ready=spread([trip.ready_s for trip in ok if trip.ready_s is not None]),
-        error=spread([trip.feedback_s for trip in failed]),
+        feedback=spread([trip.feedback_s for trip in code]),
+        ready=spread([trip.ready_s for trip in code if trip.ready_s is not None]),
+        error=spread([trip.feedback_s for trip in failed if not trip.is_of_environment]),
         cold=spread([trip.feedback_s for trip in everything if trip.number == 0 and trip.outcome == "ok"]),
-        phases_p50_s={name: percentile([t.phases_s.get(name, 0.0) for t in ok], 0.5) for name in PHASES} if ok else {},
+        phases_p50_s={name: percentile([t.phases_s.get(name, 0.0) for t in code], 0.5) for name in PHASES}
+        if code
+        else {},
         starts=_counts(trip.start for trip in ok if trip.start),
         num_kept=sum(trip.num_kept for trip in ok),
         num_loaded=sum(trip.num_loaded for trip in ok),
-        under_1_s_ratio=sum(trip.feedback_s < 1 for trip in ok) / len(ok) if ok else None,
+        under_1_s_ratio=sum(trip.feedback_s < 1 for trip in code) / len(code) if code else None,
         waited_s=sum(min(wait, WAIT_CAP_S) for wait in waits),
         waited_uncapped_s=sum(waits),
         repairs=repairs(edits),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # anyio is not installed for checks
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from hotloop.devloop.ignore import Ignore
@@ -49,6 +50,10 @@ class WatchfilesWatcher:
         self._ready.clear()
         changed, self._changed = self._changed, set()
         return changed, False
+
+    def unclosed(self) -> AbstractSet[str]:
+        """None: it can't say."""
+        return frozenset()
 
     def rescan(self) -> None:
         """Nothing to do: it watches everything."""

@@ -7,6 +7,7 @@ elsewhere watchfiles. Events only name paths: what happened to them is found out
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import sys
@@ -19,6 +20,7 @@ from hotloop.devloop.ignore import RULE_FILES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from hotloop.devloop.ignore import Ignore
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 HOLD_CAP_S = 5.0
 HOLD_POLL_S = 0.005
 REBASE_QUIET_S = 0.1  # a rebase lets go of the lock between two commits
-NEW_NAME_GRACE_S = 0.004  # edits of known files are not held for it
+NEW_NAME_GRACE_S = 0.02  # edits of known files are not held for it
 UNCLOSED_S = 1.0  # a writer that keeps its file open this long after a write is not waited for any longer
 
 
@@ -56,6 +58,10 @@ class Watcher(Protocol):
 
     def take(self) -> tuple[set[str], bool]:
         """All paths that changed since the last call, and whether events were lost."""
+        ...
+
+    def unclosed(self) -> AbstractSet[str]:
+        """Paths that are being written: they are given again when their writer is done."""
         ...
 
     def rescan(self) -> None:
@@ -100,12 +106,9 @@ async def watch(
             is_held = bool(paths or is_lost) and is_git_at_work(ignore.git_folder)
             if is_held:
                 is_lost |= await _hold(ignore.git_folder, source, paths)
-            elif paths and not any(path in known for path in paths):
-                # A new name may be the first half of a save: many programs write beside the file, then rename over it.
-                await asyncio.sleep(NEW_NAME_GRACE_S)
-                more, is_lost_too = source.take()
-                paths |= more
-                is_lost |= is_lost_too
+            elif paths:
+                is_lost |= await _await_second_half(root, source, paths, known)
+            paths -= source.unclosed()
             if any(path.rpartition("/")[2] in RULE_FILES for path in paths):
                 ignore.forget()
                 is_lost = True
@@ -116,6 +119,31 @@ async def watch(
                 yield Batch(kept, is_lost, is_held, seen_at_s)
     finally:
         source.close()
+
+
+async def _await_second_half(root: Path, source: Watcher, paths: set[str], known: Container[str]) -> bool:
+    """Unless a known file was written, wait a little for it; what changes meanwhile joins ``paths``.
+
+    A new name, or a known one that is gone, may be the first half of a save: many programs write beside the file, then
+    rename over it.
+
+    Returns:
+        Whether events were lost meanwhile.
+    """
+    is_lost = False
+    until_s = time.monotonic() + NEW_NAME_GRACE_S
+    while not _has_edit(root, paths, known) and (left_s := until_s - time.monotonic()) > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                await source.wait()
+        more, is_lost_too = source.take()
+        paths |= more
+        is_lost |= is_lost_too
+    return is_lost
+
+
+def _has_edit(root: Path, paths: set[str], known: Container[str]) -> bool:
+    return any(path in known and os.path.lexists(root / path) for path in paths)
 
 
 def _counts(root: Path, path: str, ignore: Ignore, known: Container[str]) -> bool:
@@ -218,6 +246,10 @@ class InotifyWatcher:
             changed.add(path)
         return changed, is_lost
 
+    def unclosed(self) -> AbstractSet[str]:
+        """Paths that were written and not closed since."""
+        return self._unclosed.keys()
+
     def _take_one(self, event: inotify.RawEvent, changed: set[str]) -> None:
         folder = self._folder_by_watch.get(event.watch)
         if folder is None:
@@ -232,11 +264,9 @@ class InotifyWatcher:
             take(path, event.mask, changed)
 
     def _take_file(self, path: str, mask: int, changed: set[str]) -> None:
-        if mask & inotify.MODIFIED:
-            self._unclosed.setdefault(path, time.monotonic())
-        elif mask & inotify.CREATED and not self._is_complete(path):
-            return  # a regular file: its writer will close it
-        else:
+        if mask & inotify.MODIFIED or (mask & inotify.CREATED and not self._is_complete(path)):
+            self._unclosed.setdefault(path, time.monotonic())  # its writer will close it
+        elif not (mask & inotify.ATTRIBUTES and path in self._unclosed):
             self._unclosed.pop(path, None)
             changed.add(path)
 

@@ -60,6 +60,8 @@ class State:
         replicas: How many workers the active generation should have.
         may_grow: Its first worker had the machine to itself for a moment, so that the others may be made.
         given_up: How many of the others are not to be made any more: one failed, or too many died.
+        switching: A zygote is on its way in another environment, and what is to run in it: this revision, or a newer
+            one; 0 if none.
     """
 
     revision: int = 0
@@ -78,6 +80,7 @@ class State:
     replicas: int = 1
     may_grow: bool = False
     given_up: int = 0
+    switching: int = 0
 
     @property
     def serving(self) -> tuple[Worker, ...]:
@@ -104,6 +107,13 @@ class Revised:
 
     revision: int
     is_zygote_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentChanged:
+    """Another environment takes the place of the one in use. ``revision``: the newest one that is to run in it."""
+
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,7 @@ class Stop:
 Event = (
     Started
     | Revised
+    | EnvironmentChanged
     | Asked
     | ZygoteUp
     | ZygoteDown
@@ -397,6 +408,8 @@ def step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a
             return _start_zygote(state)
         case Revised():
             return _revised(state, event)
+        case EnvironmentChanged():
+            return _environment_changed(state, event)
         case Asked():
             return _asked(state)
         case ZygoteUp():
@@ -452,6 +465,24 @@ def _revised(state: State, event: Revised) -> Step:
     if event.is_zygote_stale:
         return _chain((state, actions), _replace_zygote(state))
     return _chain((state, actions), _reload(state))
+
+
+def _environment_changed(state: State, event: EnvironmentChanged) -> Step:
+    """Start a zygote in it, beside the one there is: what serves, and saves meanwhile, go on in the old environment."""
+    stop = (StopZygote(state.next_zygote),) if state.next_zygote else ()
+    return _chain((state, stop), _start_zygote(replace(state, switching=event.revision, zygote_crashes_s=())))
+
+
+def _switch(state: State) -> Step:
+    """Nothing that was forked in the old environment may begin a generation any more; the newest revision runs anew."""
+    revision = max(state.revision, state.switching)
+    state = replace(state, revision=revision, switching=0, is_settled=revision == 0, waited=True, crashes_s=())
+    state, actions = _abandon(state)
+    for worker in list(state.workers.values()):
+        if worker.role == "standby":
+            state = _without(state, worker.number)
+            actions += (Kill(worker.number),)
+    return state, actions
 
 
 def _asked(state: State) -> Step:
@@ -554,7 +585,10 @@ def _zygote_up(state: State, event: ZygoteUp) -> Step:
         return state, (StopZygote(event.zygote),)
     stop = (StopZygote(state.zygote),) if state.zygote else ()
     state = replace(state, zygote=event.zygote, next_zygote=0, zygote_crashes_s=())
-    first = _chain((state, stop), _reload(state))
+    up = (state, stop)
+    if state.switching:
+        up = _chain(up, _switch(state))
+    first = _chain(up, _reload(up[0]))
     return _chain(first, _fill(first[0]))
 
 
@@ -573,6 +607,9 @@ def _zygote_down(state: State, event: ZygoteDown) -> Step:
     if len(crashes) >= CRASHES_ALLOWED:
         settled = replace(state, is_settled=True)
         return _chain((settled, (*told, TellFailed(state.revision, event.problem))), _grow(settled))
+    if state.switching and state.zygote and not was_up:
+        settled = replace(state, switching=0)
+        return settled, (*told, TellFailed(max(state.switching, state.revision), event.problem))
     if state.next_zygote or (state.zygote and not was_up):
         return state, told
     return _chain((state, told), _start_zygote(state))

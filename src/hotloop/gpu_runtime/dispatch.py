@@ -4,7 +4,8 @@ Rules:
 1. A request goes to the generation that is active when it leaves, never to an older one; what was sent stays there. Of
    its workers the one with the least to do gets it.
 2. While no generation is active, requests are held, `hold_timeout_s` at most.
-3. A worker that dies may have run what it was sent. Only requests of idempotent endpoints are tried again, and once.
+3. A worker that dies, or a hosted model's process, may have run what it was sent. Only requests of idempotent endpoints
+   are tried again, and once.
 4. A request whose deadline passes before it is sent is answered 504, wherever it waits.
 
 The file is long because it is the one place that knows where every request is.
@@ -58,6 +59,8 @@ class Dispatcher:
     Attributes:
         on_idle: Called with the number of a replaced generation when it has answered its last request. Not called
             for one that has nothing to answer when it is replaced: see `is_idle`.
+        on_lost_host: Called with the number of a hosted model's process that a worker could not reach: it pauses, unless
+            there is another one already.
         last_request: The last request from outside that an endpoint got; None before the first.
     """
 
@@ -70,6 +73,7 @@ class Dispatcher:
         weights: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.on_idle: Callable[[int], None] | None = None
+        self.on_lost_host: Callable[[int], object] = lambda _: None
         self._clock = clock
         self._replies = Replies(clock, emit)
         self._hold_timeout_s = hold_timeout_s
@@ -512,11 +516,27 @@ class Dispatcher:
         elif message.kind == "staged":
             self._staged(known, message)
         elif (call := known.calls.get(message.header["id"])) is not None:
+            again = self._take_out_lost(call, message.header["items"]) if message.header.get("has_raised") else []
             # The slot first: writing answers takes longer than to send the next call, and the worker need not wait.
             self._free_slot(known, call, message.header)
             self._replies.result(known, call, message)
+            for pending in again:
+                self._put_back(pending)
         if known is not self._active:
             self._look_if_idle(known)
+
+    def _take_out_lost(self, call: Call, items: Iterable[dict[str, Any]]) -> list[Pending]:
+        """Take those out of a call that are to be tried again, since a hosted model's process was gone; newest first."""
+        again: list[Pending] = []
+        for item in items:
+            if host := item.get("lost_host"):
+                self.on_lost_host(host)
+                pending = call.items.get(item["id"])
+                if pending is not None and not pending.is_settled and self._can_retry(pending, call):
+                    del call.items[pending.id]
+                    pending.num_retries += 1
+                    again.append(pending)
+        return sorted(again, key=lambda pending: pending.id, reverse=True)
 
     def _streamed(self, generation: Generation, message: Message) -> None:
         """Pass on pieces of streams, and the ends of some."""
@@ -533,10 +553,14 @@ class Dispatcher:
         self, generation: Generation, call: Call, pending: Pending, part: dict[str, Any], data: bytes
     ) -> None:
         is_end = part.get("is_end", False)
+        again = [] if "lost_host" not in part else self._take_out_lost(call, [{**part, "id": pending.id}])
         if is_end:
-            del call.items[pending.id]
+            call.items.pop(pending.id, None)
             if not call.items:
                 self._free_slot(generation, call, part)
+        if again:
+            self._put_back(pending)
+            return
         if (data or part.get("type")) and not self._replies.chunk(generation, pending, part, data) and not is_end:
             self._cancel(call, pending)
         if is_end:

@@ -94,7 +94,7 @@ class Fleet:
         config = self._config
         boot: dict[str, object] = {
             "role": "worker", "root": config.root, "entry": config.entry, "app_name": config.app_name,
-            "packages": list(config.packages), "manifest": manifest, **role,
+            "packages": list(config.packages), "manifest": manifest, "replicas": config.replicas, **role,
         }  # fmt: skip
         zygote.fork(number, boot, theirs, out_write, err_write)
         for fd in (out_write, err_write):
@@ -159,6 +159,12 @@ class Fleet:
             self.forget(number)
         else:
             worker.link.close()  # it is killed as soon as its pid is known
+
+    def crash(self, number: int) -> None:
+        """End a process now, as if it had crashed: who wants it hears of it."""
+        worker = self._processes.get(number)
+        if worker is not None and worker.pid:
+            _kill_group(worker.pid)
 
     def forget(self, number: int) -> None:
         """Drop what is left of a process that ended."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hotloop.events import Problem
 from hotloop.gpu_runtime import http
@@ -17,6 +17,7 @@ from hotloop.gpu_runtime.settings import RuntimeConfig
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.grpc_front.server import GrpcServer
 
+Server = TypeVar("Server")
 PORTS_TO_TRY = 20
 _NO_FORKS = {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "ERROR"}  # the runtime executes, it never forks
 
@@ -71,7 +72,7 @@ async def open_fronts(
     Raises:
         CannotListenError: One of the ports can't be had; nothing listens then.
     """
-    # gRPC first: its port was asked for, while HTTP's may give way to it.
+    # gRPC first: its port was asked for by name, while HTTP's may be the default.
     grpc = None if config.grpc_port is None else await _listen_grpc(config, config.grpc_port, on_request, active)
     try:
         return Fronts(await _listen_http(config, on_request), grpc)
@@ -82,15 +83,7 @@ async def open_fronts(
 
 
 async def _listen_http(config: RuntimeConfig, on_request: Callable[[Exchange], None]) -> http.Server:
-    """Listen on the port that was asked for, or on the next free one if any will do."""
-    last = config.port if config.port_is_fixed or not config.port else config.port + PORTS_TO_TRY
-    for port in range(config.port, last + 1):
-        try:
-            return await http.serve(config.host, port, on_request)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or port == last:
-                raise
-    raise AssertionError
+    return await _first_free(config, config.port, lambda port: http.serve(config.host, port, on_request))
 
 
 async def _listen_grpc(
@@ -101,9 +94,21 @@ async def _listen_grpc(
     from hotloop.gpu_runtime.grpc_front import server  # 0.1 s, 16 MB, seven threads: most sessions need none
 
     try:
-        return await server.serve(config.host, port, on_request, active)
+        return await _first_free(config, port, lambda port: server.serve(config.host, port, on_request, active))
     except OSError as error:
         raise CannotListenError(_problem(config.host, port, error, "--grpc-port", "GrpcPortInUse")) from error
+
+
+async def _first_free(config: RuntimeConfig, wanted: int, serve: Callable[[int], Awaitable[Server]]) -> Server:
+    """Listen on the port that was asked for, or on the next free one."""
+    last = wanted if config.port_is_fixed or not wanted else wanted + PORTS_TO_TRY
+    for port in range(wanted, last + 1):
+        try:
+            return await serve(port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port == last:
+                raise
+    raise AssertionError
 
 
 def _problem(host: str, port: int, error: OSError, option: str, in_use: str) -> Problem:
@@ -111,7 +116,7 @@ def _problem(host: str, port: int, error: OSError, option: str, in_use: str) -> 
         return Problem(
             in_use,
             f"Port {port} on {host} is in use by another program.",
-            hint=f"choose another with {option}, or see who has it: ss -ltnp 'sport = :{port}'",
+            hint=f"choose another with {option}; without --strict-port the next free one is taken",
         )
     return Problem(
         type(error).__name__,

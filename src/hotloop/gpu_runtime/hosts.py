@@ -21,6 +21,7 @@ class Host:
 
     Attributes:
         about: What it said of the model once loaded; empty before.
+        is_lost: Whether its model can't be called, so that requests wait for another host.
         waiting: Workers to connect once it is loaded.
         users: Numbers of the workers that are connected.
     """
@@ -31,12 +32,14 @@ class Host:
     then: Callable[[], None]
     about: dict[str, Any] = field(default_factory=dict[str, Any])
     users: set[int] = field(default_factory=set[int])
+    is_lost: bool = False
 
 
 class Hosts:
     """All hosted models of one app.
 
     Args:
+        lost: Called when a model can't be called any more; once, also if its process is still to die.
         died: Called with a model's name and the cause when the process that serves it died.
         notice: Called with the header of a notice.
     """
@@ -45,11 +48,13 @@ class Hosts:
         self,
         fleet: Fleet,
         holdings: Holdings,
+        lost: Callable[[], None],
         died: Callable[[str, str], None],
         notice: Callable[[dict[str, Any]], None],
     ) -> None:
         self._fleet = fleet
         self._holdings = holdings
+        self._lost = lost
         self._died = died
         self._notice = notice
         self._current: dict[str, Host] = {}
@@ -98,10 +103,22 @@ class Hosts:
             if not is_current and not host.users and not host.waiting and (host.about or was_waiting):
                 self._end(host)
 
+    def give_up(self, number: int) -> None:
+        """Take a host for dead that a worker can't reach any more: its end is seen a moment later, or brought about."""
+        host = self._all.get(number)
+        if host is not None and self._current.get(host.model) is host:
+            self._lose(host)
+            self._fleet.crash(number)
+
+    def _lose(self, host: Host) -> None:
+        if not host.is_lost:
+            host.is_lost = True
+            self._lost()
+
     def _connect(self, host: Host, worker: WorkerProcess) -> None:
         one, other = socket.socketpair()
         host.process.link.send({"kind": "connect"}, fds=(one.fileno(),))
-        worker.link.send({**host.about, "kind": "hosted"}, fds=(other.fileno(),))
+        worker.link.send({**host.about, "kind": "hosted", "host": host.process.number}, fds=(other.fileno(),))
         one.close()
         other.close()
         host.users.add(worker.number)
@@ -144,6 +161,7 @@ class Hosts:
             return
         if self._current.get(host.model) is host:
             del self._current[host.model]
+            self._lose(host)
             self._died(host.model, process.cause)
 
     def _end(self, host: Host) -> None:

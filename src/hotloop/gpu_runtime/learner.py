@@ -18,10 +18,14 @@ class Learner:
 
     def __init__(self, config: RuntimeConfig) -> None:
         self._path = config.state_folder / "learned.json"
-        self._folders = learning.package_folders(config.python)
-        self._stamp = learning.packages_stamp(self._folders)
         self._conflicts_before: set[str] = set()
+        self.watch(config.python)
         self.learned = learning.load(self._path)
+
+    def watch(self, python: str) -> None:
+        """Look at the packages of this interpreter's environment from now on."""
+        self._folders = learning.package_folders(python)
+        self._stamp = learning.packages_stamp(self._folders)
 
     def packages_changed(self) -> bool:
         """Whether something was installed or removed since this was asked last."""

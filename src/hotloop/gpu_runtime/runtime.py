@@ -63,6 +63,8 @@ class Runtime:
         self._ended = ended
         self._state = decide.State()
         self._loop = asyncio.get_running_loop()
+        self._python = self._python_before = config.python
+        self._held = 0  # the newest revision, if it is not to be run before an environment is there
         self._manifest: dict[str, str] = {}
         self._forced: set[str] = set()
         self._holdings = Holdings()
@@ -72,12 +74,13 @@ class Runtime:
         self._bridge = zygotes.make_bridge(config.state_folder)
         self._telling = Telling(config, send)
         self._fleet = Fleet(config, self._telling.log)
-        self._hosts = Hosts(self._fleet, self._holdings, self._host_died, self._telling.notice)
+        self._hosts = Hosts(self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice)
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._probes_done)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.on_documented: Callable[[int, Message], object] = lambda _, __: None
         dispatcher.on_idle = self._generation_idle
+        dispatcher.on_lost_host = self._hosts.give_up
 
     # --- from the agent -----------------------------------------------------------------------------------------
 
@@ -93,7 +96,10 @@ class Runtime:
                 self._foretell(message)
             case "revision":
                 self._revised(header)
+            case "environment":
+                self._change_environment(header["python"])
             case "reload":
+                self._run_held()
                 self._forced |= {header["model"]} if header.get("model") else {h.about["model"] for h in self._holdings}
                 self._forced |= set() if header.get("model") else self._hosts.names()
                 self._feed(decide.Asked())
@@ -133,10 +139,27 @@ class Runtime:
             else:
                 self._manifest[path] = digest
         self._fleet.revise(changed)
+        if header.get("is_held"):
+            self._held = header["number"]
+            return
+        self._held = 0
         is_stale = self._learner.packages_changed()
         if is_stale:
             self._telling.say("packages", "Packages of the environment changed: starting from a new zygote.")
         self._feed(decide.Revised(header["number"], is_stale))
+
+    def _change_environment(self, python: str) -> None:
+        """Go over to another environment; the one there is stays in use until a zygote is up in the new one."""
+        self._python_before, self._python = self._python, python
+        revision, self._held = max(self._held, self._state.revision), 0
+        self._learner.watch(python)
+        self._feed(decide.EnvironmentChanged(revision))
+
+    def _run_held(self) -> None:
+        """Run a revision that waits for an environment in the one there is: the user asked for a reload."""
+        held, self._held = self._held, 0
+        if held:
+            self._feed(decide.Revised(held))
 
     def _pin(self, header: dict[str, Any]) -> None:
         request = self._pins.add(header)
@@ -203,11 +226,11 @@ class Runtime:
         )
         try:
             self._zygotes[number] = zygotes.start(
-                self.config.python, self.config.environment, self._bridge, self._learner.learned, reports
+                self._python, self.config.environment, self._bridge, self._learner.learned, reports
             )
         except OSError as error:
-            problem = Problem(type(error).__name__, f"{self.config.python} can't be started: {error}")
-            self._loop.call_later(0.2, lambda: self._feed(decide.ZygoteDown(number, time.monotonic(), problem)))
+            problem = Problem(type(error).__name__, f"{self._python} can't be started: {error}")
+            self._loop.call_later(0.2, lambda: self._feed_zygote_down(number, problem))
 
     def _left_out(self, number: int, module: str, why: str) -> None:
         self._learner.leave_out(module, why)
@@ -223,7 +246,14 @@ class Runtime:
 
     def _zygote_down(self, number: int, problem: Problem) -> None:
         if self._zygotes.pop(number, None) is not None:
-            self._feed(decide.ZygoteDown(number, time.monotonic(), problem))
+            self._feed_zygote_down(number, problem)
+
+    def _feed_zygote_down(self, number: int, problem: Problem) -> None:
+        was_switching = self._state.switching
+        self._feed(decide.ZygoteDown(number, time.monotonic(), problem))
+        if was_switching and not self._state.switching:  # no zygote can be had in the new environment
+            self._python = self._python_before
+            self._learner.watch(self._python)
 
     def _fork(self, action: decide.Fork) -> None:
         worker = self._fleet.fork(
@@ -269,9 +299,13 @@ class Runtime:
 
     def _tell_serving(self) -> None:
         """Say how many workers serve, if the app wants more than one."""
-        count, wanted, generation = len(self._state.serving), self._state.replicas, self._state.generation
+        state = self._state
+        count, wanted = len(state.serving), state.replicas
         if wanted > 1:
-            self._telling.emit(events.WorkersServing(time.monotonic(), generation, count, wanted))
+            is_growing = count < wanted - state.given_up
+            self._telling.emit(
+                events.WorkersServing(time.monotonic(), state.generation, count, wanted, is_growing=is_growing)
+            )
 
     def _activate(self, action: decide.Activate) -> None:
         worker = self._fleet[action.worker]
@@ -472,7 +506,6 @@ class Runtime:
     def _host_died(self, name: str, cause: str) -> None:
         """Load a model whose host died again, that one alone, and connect the workers to it."""
         self._telling.emit(events.ProcessDied(time.monotonic(), "hosted", name, cause))
-        self._dispatcher.pause()
         self._replace_host(name)
 
     def _replace_host(self, name: str) -> None:

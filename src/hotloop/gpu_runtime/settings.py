@@ -18,7 +18,7 @@ class RuntimeConfig:
         python: The user's interpreter.
         host: Address to listen on.
         port: Port to listen on; 0 for any.
-        port_is_fixed: Whether a busy port is an error rather than a reason to take the next free one.
+        port_is_fixed: Whether a busy port, HTTP's or gRPC's, is an error rather than a reason to take the next free one.
         grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         state: Folder for what the runtime remembers.
         shown_root: The project's folder as the user knows it.

@@ -75,13 +75,14 @@ class Telling:
 
     def ready(self, worker: WorkerProcess) -> None:
         """Say that a worker's generation is ready; its models and endpoints are put into words when it is told."""
-        self.hold_back(lambda: _ready_event(worker))
+        workers = self._config.replicas or worker.ready["replicas"]
+        self.hold_back(lambda: _ready_event(worker, workers))
 
     def _tell(self, event: events.Event) -> None:
         self._send({"kind": "event", "event": to_json(event)})
 
 
-def _ready_event(worker: WorkerProcess) -> events.Ready:
+def _ready_event(worker: WorkerProcess, workers: int) -> events.Ready:
     ready = worker.ready
     return events.Ready(
         at_s=worker.active_at_s,
@@ -92,4 +93,5 @@ def _ready_event(worker: WorkerProcess) -> events.Ready:
         models=tuple(record_from_json(events.ModelOutcome, m) for m in ready["models"]),
         endpoints=tuple(record_from_json(events.EndpointShape, s) for s in ready["shapes"]),
         probes=tuple(ready["probes"]),
+        workers=workers,
     )

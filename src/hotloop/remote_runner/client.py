@@ -1,8 +1,7 @@
 # pyright: basic
-"""The client's end of a session: one stream to the agent, kept up across cuts, with nothing lost or done twice.
+"""The client's end of a session: what is asked of an agent and what it answers, with nothing lost or done twice.
 
-Basic type checks: grpc has no types, and what protoc generates derives from untyped classes. Longer than most files: what
-is sent and what a cut does to it share one state.
+Basic type checks: what protoc generates derives from untyped classes.
 """
 
 from __future__ import annotations
@@ -10,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import getpass
 import itertools
 import json
 import os
+import socket
 import time
 import uuid
 from collections import deque
@@ -20,27 +21,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
-import grpc
-
 from hotloop import __version__, events
 from hotloop.changes import Changeset, Put
 from hotloop.errors import HotloopError, RunnerError, WorkspaceError
+from hotloop.remote_runner.connection import Connection
+from hotloop.remote_runner.heartbeat import fail, settle
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.stream import LostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from hotloop.remote_runner.tree import Entry
     from hotloop.remote_runner.way import Way
 
 MAX_WAITING_EVENTS = 20_000
-RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 SYNC_ATTEMPTS = 5
-WRITE_TIMEOUT_S = 1.0  # of a write that nobody wants any more, on a connection that takes nothing
 
 
 class RefusedError(WorkspaceError):
@@ -55,14 +53,6 @@ class RefusedError(WorkspaceError):
         self.path = path
 
 
-class SessionTakenError(RunnerError):
-    """Another client holds the session now, or this client's version is not the agent's. Reconnecting does not help."""
-
-
-class _LostError(Exception):
-    """The stream ended while something was waited for."""
-
-
 class _ResyncError(Exception):
     """The agent can't place the changeset: the whole tree has to be compared."""
 
@@ -75,8 +65,9 @@ class SessionInfo:
         revision: What the workspace holds, 0 if it is new.
         digest: Of the workspace's tree.
         is_running: Whether a runtime runs already: a client left it without `end`.
-        last_event: Events up to this number happened before; they are given again.
+        last_event: Events up to this number happened before.
         workspace: The tree's folder on the runner.
+        seen_event: A client has the events up to this number; without ``after_event`` they are not sent again.
     """
 
     version: str
@@ -86,6 +77,7 @@ class SessionInfo:
     is_running: bool
     last_event: int
     workspace: str
+    seen_event: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +85,34 @@ class Applied:
     """A changeset is in the workspace.
 
     Attributes:
-        applied_at_s: CLOCK_MONOTONIC on the runner.
+        applied_at_s: On this machine's CLOCK_MONOTONIC.
     """
 
     revision: int
     applied_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A runtime runs.
+
+    Attributes:
+        was_running: It ran before with this configuration, and goes on.
+        last_event: Events up to this number are of a runtime before it.
+        ready: Its newest `events.Ready`; None if none was told up to `last_event`.
+        failed: The `events.ReloadFailed` after it, likewise.
+        started: Its `events.RuntimeStarted`, likewise.
+    """
+
+    was_running: bool
+    last_event: int
+    ready: events.Ready | None = None
+    failed: events.ReloadFailed | None = None
+    started: events.RuntimeStarted | None = None
+
+    def is_of(self, revision: int) -> bool:
+        """Whether this revision serves."""
+        return self.ready is not None and self.ready.revision == revision and self.failed is None
 
 
 class SyncSource(Protocol):
@@ -131,15 +146,7 @@ class AgentSession:
 
     def __init__(self, way: Way) -> None:
         """Prepare; `open` connects, and dials again after each cut."""
-        self._way = way
-        self._hello = pb.Hello()
-        self._epochs = itertools.count(time.time_ns())
-        self._call: Any = None
-        self._connected = asyncio.Event()
-        self._fatal: HotloopError | None = None
-        self._is_closed = False
-        self._task: asyncio.Task[None] | None = None
-        self._write_lock = asyncio.Lock()
+        self._connection = Connection(way, self)
         self._push_lock = asyncio.Lock()
         self._sequence = 0
         self._info: SessionInfo | None = None
@@ -147,7 +154,6 @@ class AgentSession:
         self._answer: asyncio.Future[pb.Down] | None = None  # to the manifest or changeset that is under way
         self._replies: dict[int, asyncio.Future[pb.Reply]] = {}
         self._command_ids = itertools.count(1)
-        self._pongs: dict[int, asyncio.Future[pb.Pong]] = {}
         self._events: deque[tuple[int, events.Event]] = deque(maxlen=MAX_WAITING_EVENTS)
         self._event_came = asyncio.Event()
         self._source: SyncSource | None = None
@@ -155,32 +161,42 @@ class AgentSession:
 
     # --- the session
 
-    async def open(self, project_root: Path, project_id: str, *, after_event: int = 0) -> SessionInfo:
-        """Connect and take the session; another client that has it loses it.
+    async def open(
+        self,
+        project_root: Path,
+        project_id: str,
+        *,
+        after_event: int = 0,
+        take: bool = False,
+        idle_timeout_s: float = 0.0,
+    ) -> SessionInfo:
+        """Connect and hold the session.
 
         Args:
             project_root: As the user knows it.
             project_id: 8 to 64 hexadecimal digits, the same for the same project.
-            after_event: Events up to this number are not wanted.
+            after_event: Events up to this number are not wanted; 0: those that no client has are.
+            take: Take it from another client that holds it, which is told and ends.
+            idle_timeout_s: How long it outlives its client; 0: what the agent was started with.
 
         Raises:
-            SessionTakenError: The agent is of another version and has sessions, or a newer client came meanwhile.
+            SessionTakenError: Another client holds it, or the agent is of another version and has sessions.
             RunnerError: The agent can't be reached.
         """
-        self._hello = pb.Hello(
+        hello = pb.Hello(
             protocol=codec.PROTOCOL,
             version=__version__,
             project_id=project_id,
             client_id=uuid.uuid4().hex,
             last_event=after_event,
             shown_root=str(project_root),
+            take=take,
+            who=who_am_i(),
+            pid=os.getpid(),
+            idle_timeout_s=idle_timeout_s,
         )
-        self._task = asyncio.create_task(self._stay_connected(), name="agent session")
-        await self._until_connected()
-        if self._info is None:
-            msg = "The agent closed the connection."
-            raise RunnerError(msg)
-        return self._info
+        await self._connection.open(hello)
+        return self._known
 
     async def sync(self, source: SyncSource) -> Applied:
         """Make the workspace equal to the client's tree; only contents that the runner lacks are sent.
@@ -204,8 +220,8 @@ class AgentSession:
             while True:
                 try:
                     return await self._push_once(numbered)
-                except _LostError:
-                    await self._until_connected()
+                except LostError:
+                    await self._connection.until_connected()
                     if self._sequence >= numbered.sequence:  # the cut came after it was applied
                         return Applied(self._known.revision, time.monotonic())
                 except _ResyncError as error:
@@ -213,14 +229,14 @@ class AgentSession:
                         raise RefusedError(str(error)) from error
                     return await self._sync(self._source)
 
-    async def start(self, config: dict[str, Any]) -> bool:
-        """Start the runtime, and start it again if the agent is lost and comes back.
-
-        Returns:
-            Whether it ran already with this configuration.
-        """
+    async def start(self, config: dict[str, Any]) -> Started:
+        """Start the runtime, and start it again if the agent is lost and comes back. One with this configuration goes on."""
         reply = await self.command("start", config=config)
-        return bool(reply.get("was_running"))
+        told = {name: self._event(reply[name]) for name in ("ready", "failed", "started")}
+        return Started(bool(reply["was_running"]), reply["last_event"], **told)
+
+    def _event(self, data: dict[str, Any] | None) -> Any:
+        return events.from_json(events.with_times(data, self._connection.here)) if data is not None else None
 
     async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
         """Have the agent (or through it the runtime) do something: start, stop, pin, unpin, reload, probe, status.
@@ -232,28 +248,29 @@ class AgentSession:
             self._start_fields = fields
         elif name in {"stop", "end"}:
             self._start_fields = None
+        number = next(self._command_ids)
         while True:
-            await self._until_connected()
+            await self._connection.until_connected()
             try:
-                return await self._command_once(name, fields)
-            except _LostError:
-                if name == "end" or self._is_closed:
+                return await self._command_once(number, name, fields)
+            except LostError:
+                if name == "end" or self._connection.is_closed:
                     return {}
 
     async def end(self) -> None:
         """End the session: its runtime and all processes; the agent too if it was the last."""
         await self.command("end")
+        await self._connection.close(is_over=True)
         await self.close()
 
     async def ping(self) -> float:
         """Measure a round trip to the agent, seconds."""
-        await self._until_connected()
-        started_s = time.monotonic()
-        number = next(self._command_ids)
-        future = self._pongs[number] = asyncio.get_running_loop().create_future()
-        await self._send(pb.Up(ping=pb.Ping(number=number)))
-        await future
-        return time.monotonic() - started_s
+        return await self._connection.ping()
+
+    @property
+    def clock_error_s(self) -> float:
+        """How far the times of events and of `Applied` may be off: half the quickest round trip, 0 on this machine."""
+        return self._connection.clock_error_s
 
     async def events(self) -> AsyncIterator[tuple[int, events.Event]]:
         """Give each event once, in order. Number 0 is what this side found itself, such as a lost connection.
@@ -264,21 +281,18 @@ class AgentSession:
         while True:
             while self._events:
                 yield self._events.popleft()
-            if self._fatal is not None:
-                raise self._fatal
-            if self._is_closed:
+            if self._connection.fatal is not None:
+                raise self._connection.fatal
+            if self._connection.is_closed:
                 return
             self._event_came.clear()
             await self._event_came.wait()
 
     async def close(self) -> None:
         """Close the connection; the session goes on without this client."""
-        self._is_closed = True
+        await self._connection.close()
         self._event_came.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._fail_waiting(_LostError())
+        self._fail_waiting(LostError())
 
     @property
     def _known(self) -> SessionInfo:
@@ -291,10 +305,10 @@ class AgentSession:
 
     async def _sync(self, source: SyncSource) -> Applied:
         for _ in range(SYNC_ATTEMPTS):
-            await self._until_connected()
+            await self._connection.until_connected()
             try:
                 applied = await self._sync_once(source)
-            except (_LostError, _ResyncError):
+            except (LostError, _ResyncError):
                 continue
             if applied is not None:
                 return applied
@@ -338,7 +352,7 @@ class AgentSession:
             yield codec.part(digest, offset, size, content[offset : offset + codec.PART_BYTES])
 
     async def _push_once(self, changeset: Changeset) -> Applied:
-        await self._until_connected()
+        await self._connection.until_connected()
         if self._sequence >= changeset.sequence:
             return Applied(self._known.revision, time.monotonic())
         is_inline = sum(map(len, changeset.contents.values())) <= codec.INLINE_BYTES
@@ -368,18 +382,19 @@ class AgentSession:
         future = self._answer = asyncio.get_running_loop().create_future()
         try:
             for frame in frames:
-                await self._send(frame)
+                await self._connection.send(frame)
                 if future.done():
                     break
             return await future
         finally:
             self._answer = None
 
-    async def _command_once(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
-        number = next(self._command_ids)
+    async def _command_once(self, number: int, name: str, fields: dict[str, Any]) -> dict[str, Any]:
         future = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._send(pb.Up(command=pb.Command(id=number, name=name, json=json.dumps(fields).encode())))
+            await self._connection.send(
+                pb.Up(command=pb.Command(id=number, name=name, json=json.dumps(fields).encode()))
+            )
             reply = await future
         finally:
             self._replies.pop(number, None)
@@ -387,170 +402,85 @@ class AgentSession:
             raise RunnerError(reply.error, hint=reply.hint)
         return json.loads(reply.json)
 
-    async def _send(self, message: pb.Up) -> None:
-        call = self._call
-        if call is None:
-            raise _LostError
-        try:
-            async with self._write_lock:  # gRPC allows one write at a time
-                await _finish(call.write(message))
-        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
-                raise
-            if call is self._call:  # the reader has not found out yet: nobody is to try again before it has
-                self._connected.clear()
-            raise _LostError from error
+    # --- what the connection tells
 
-    # --- the connection
+    @property
+    def is_waiting(self) -> bool:
+        """As `connection.Listener.is_waiting`."""
+        return self._answer is not None or bool(self._replies)
 
-    async def _until_connected(self) -> None:
-        await self._connected.wait()
-        if self._fatal is not None:
-            raise self._fatal
-        if self._is_closed:
-            msg = "The session is closed."
-            raise RunnerError(msg)
-
-    async def _stay_connected(self) -> None:
-        failures = 0
-        while True:
-            try:
-                await self._hold_stream()
-                failures = 0
-            except HotloopError as error:
-                self._die(error)
-                return
-            except (grpc.RpcError, _LostError, OSError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                failures = 0 if self._call is not None else failures + 1
-            except asyncio.CancelledError:
-                if self._is_closed or _is_being_cancelled():
-                    raise
-                failures = 0
-            self._lose()
-            if failures >= len(RETRY_S):
-                self._die(RunnerError("The agent can't be reached.", hint="look at the agent's log, then start again"))
-                return
-            await asyncio.sleep(RETRY_S[failures])
-
-    async def _hold_stream(self) -> None:
-        address = await self._way.dial()
-        async with grpc.aio.insecure_channel(address, options=codec.CHANNEL_OPTIONS) as channel:
-            method = channel.stream_stream(
-                codec.METHOD, request_serializer=pb.Up.SerializeToString, response_deserializer=pb.Down.FromString
-            )
-            call = method()
-            self._hello.epoch = next(self._epochs)
-            await call.write(pb.Up(hello=self._hello))
-            first = await call.read()
-            if not isinstance(first, pb.Down):
-                raise _LostError
-            self._greet(first)
-            self._call = call
-            self._connected.set()
-            restart = asyncio.create_task(self._start_again(), name="start again")
-            try:
-                while isinstance(message := await call.read(), pb.Down):
-                    self._take(message)
-            finally:
-                restart.cancel()
-                call.cancel()
-
-    def _greet(self, message: pb.Down) -> None:
-        if message.WhichOneof("body") == "refused":
-            self._refuse_stream(message.refused)
-        ok = message.hello_ok
+    def greeted(self, ok: pb.HelloOk) -> None:
+        """As `connection.Listener.greeted`."""
         self._info = SessionInfo(
-            ok.version, ok.revision, ok.sequence, ok.digest, ok.is_running, ok.last_event, ok.workspace
+            ok.version, ok.revision, ok.sequence, ok.digest, ok.is_running, ok.last_event, ok.workspace, ok.seen_event
         )
+        hello = self._connection.hello
+        if not hello.resumes and not hello.last_event:
+            hello.last_event = ok.seen_event
         self._sequence = ok.sequence
         self._partials = {partial.digest: partial.size_bytes for partial in ok.partials}
 
-    @staticmethod
-    def _refuse_stream(refused: pb.Refused) -> None:
-        if refused.reason == pb.Refused.RETIRING:  # it ends; the next attempt starts an agent of this version
-            raise _LostError
-        raise SessionTakenError(refused.message, hint=refused.hint)
-
-    async def _start_again(self) -> None:
+    async def resume(self) -> None:
         """Start the runtime that was lost with its agent."""
         if self._start_fields is not None and not self._known.is_running:
-            with contextlib.suppress(_LostError, RunnerError):
-                await self._command_once("start", self._start_fields)
+            with contextlib.suppress(LostError, RunnerError):
+                await self._command_once(next(self._command_ids), "start", self._start_fields)
 
-    def _take(self, message: pb.Down) -> None:
+    def received(self, message: pb.Down) -> None:
+        """As `connection.Listener.received`."""
         match message.WhichOneof("body"):
-            case "ack" | "need":
-                self._resolve(message)
-            case "refused":
-                if message.refused.reason in (pb.Refused.STALE, pb.Refused.VERSION, pb.Refused.HELLO):
-                    self._refuse_stream(message.refused)
-                self._resolve(message)
+            case "ack":
+                message.ack.applied_at_s = self._connection.here(message.ack.applied_at_s)
+                settle(self._answer, message)
+            case "need" | "refused":
+                settle(self._answer, message)
             case "event":
                 self._take_event(message.event)
             case "reply":
-                _settle(self._replies.get(message.reply.id), message.reply)
-            case "pong":
-                _settle(self._pongs.pop(message.pong.number, None), message.pong)
+                settle(self._replies.get(message.reply.id), message.reply)
             case _:
                 pass
 
-    def _resolve(self, message: pb.Down) -> None:
-        _settle(self._answer, message)
+    def lost(self) -> None:
+        """As `connection.Listener.lost`."""
+        self._fail_waiting(LostError())
 
-    def _take_event(self, message: pb.Event) -> None:
-        if message.number <= self._hello.last_event:
-            return
-        self._hello.last_event = message.number
-        with contextlib.suppress(ValueError, TypeError):  # an agent of another patch may know more events
-            self._events.append((message.number, events.from_json(json.loads(message.json))))
-            self._event_came.set()
+    def went_offline(self, why: str) -> None:
+        """As `connection.Listener.went_offline`."""
+        self._say(0, events.Offline(time.monotonic(), 0, why))
 
-    def _lose(self) -> None:
-        was_connected = self._call is not None
-        self._connected.clear()
-        self._call = None
-        self._fail_waiting(_LostError())
-        if was_connected and not self._is_closed:
-            self._events.append(
-                (0, events.Held(time.monotonic(), "lost the connection to the agent; connecting again"))
-            )
-            self._event_came.set()
+    def came_online(self, offline_s: float) -> None:
+        """As `connection.Listener.came_online`."""
+        self._say(0, events.Online(time.monotonic(), offline_s))
 
-    def _die(self, error: HotloopError) -> None:
-        self._fatal = error
-        self._call = None
-        self._connected.set()  # whoever waits finds out
+    def died(self, error: HotloopError) -> None:
+        """As `connection.Listener.died`."""
         self._event_came.set()
         self._fail_waiting(error)
 
+    def _take_event(self, message: pb.Event) -> None:
+        if message.number <= self._connection.hello.last_event:
+            return
+        self._connection.hello.last_event = message.number
+        with contextlib.suppress(ValueError, TypeError):  # an agent of another patch may know more events
+            self._say(message.number, self._event(json.loads(message.json)))
+
+    def _say(self, number: int, event: events.Event) -> None:
+        self._events.append((number, event))
+        self._event_came.set()
+
     def _fail_waiting(self, error: Exception) -> None:
-        for future in [self._answer, *self._replies.values(), *self._pongs.values()]:
-            if future is not None and not future.done():
-                future.set_exception(error)
-                future.exception()  # seen: it may have nobody who waits
-        self._pongs.clear()
+        fail([self._answer, *self._replies.values()], error)
+
+
+def who_am_i() -> str:
+    """Name this user and machine to others who want the session."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 class _ChangedError(Exception):
     """A file is not what the manifest said any more."""
-
-
-async def _finish(write: Awaitable[None]) -> None:
-    """Write to the end, also if whoever wants it is cancelled meanwhile: gRPC would end the whole stream."""
-    writing = asyncio.ensure_future(write)
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing], timeout=WRITE_TIMEOUT_S)
-        raise
-
-
-def _is_being_cancelled() -> bool:
-    """Whether this task is; if not, a cancellation is gRPC's own: the call was cancelled, not its caller."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _settle(future: asyncio.Future[Any] | None, value: Any) -> None:
-    if future is not None and not future.done():
-        future.set_result(value)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotloop.errors import UsageError
@@ -52,10 +52,19 @@ class UserPython:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The requirements that an app names; ``data_packages`` are installed without their dependencies."""
+    """The requirements that an app names; ``data_packages`` are installed without their dependencies.
+
+    Attributes:
+        lines: Where each of them is written, counted from 1.
+        computed_line: Where a list of packages is made by code, so that it can't be read; 0 if nowhere.
+        is_whole: Whether the file could be read at all.
+    """
 
     packages: tuple[str, ...] = ()
     data_packages: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
+    computed_line: int = field(default=0, compare=False)
+    is_whole: bool = field(default=True, compare=False)
 
 
 def find_python(project: Path, option: str | None, environ: Mapping[str, str] | None = None) -> UserPython:
@@ -94,13 +103,24 @@ def declared_packages(app_file: Path) -> Declared:
     A file that can't be parsed, or whose lists are computed, declares nothing: its own errors are reported when it runs.
     """
     try:
-        tree = ast.parse(app_file.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return Declared()
+        return declared_in(app_file.read_bytes())
+    except OSError:
+        return Declared(is_whole=False)
+
+
+def declared_in(source: bytes) -> Declared:
+    """As `declared_packages`, of a file's content."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return Declared(is_whole=False)
     apps = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name_of(node.func) == "App"]
+    packages, data_packages = _strings_of(apps, "packages"), _strings_of(apps, "data_packages")
     return Declared(
-        packages=_strings_of(apps, "packages"),
-        data_packages=_strings_of(apps, "data_packages"),
+        packages=tuple(packages),
+        data_packages=tuple(data_packages),
+        lines={**data_packages, **packages},
+        computed_line=next((value.lineno for value in _lists_of(apps) if not _is_literal(value)), 0),
     )
 
 
@@ -206,14 +226,23 @@ def _name_of(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _strings_of(calls: list[ast.Call], keyword: str) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+def _strings_of(calls: list[ast.Call], keyword: str) -> dict[str, int]:
+    """The strings of a list that is written out, and the line of each."""
+    found: dict[str, int] = {}
     for call in calls:
         for argument in call.keywords:
             if argument.arg == keyword and isinstance(argument.value, ast.List | ast.Tuple):
-                found.update(
-                    (item.value, None)
-                    for item in argument.value.elts
-                    if isinstance(item, ast.Constant) and isinstance(item.value, str)
-                )
-    return tuple(found)
+                for item in argument.value.elts:
+                    if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                        found.setdefault(item.value, item.lineno)
+    return found
+
+
+def _lists_of(calls: list[ast.Call]) -> list[ast.expr]:
+    return [each.value for call in calls for each in call.keywords if each.arg in {"packages", "data_packages"}]
+
+
+def _is_literal(value: ast.expr) -> bool:
+    if not isinstance(value, ast.List | ast.Tuple):
+        return False
+    return all(isinstance(item, ast.Constant) and isinstance(item.value, str) for item in value.elts)

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 20  # of one file; two are kept
 MAX_IN_MEMORY = 5000
+_NEW, _OLD = "events.jsonl", "events.old.jsonl"
+_CUT = "events.cut"  # there if events since the last `clear` are not kept any more
 
 
 class Journal:
     """An append-only list of events, numbered from 1, bounded on disk and in memory."""
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES, max_in_memory: int = MAX_IN_MEMORY) -> None:
-        self._path = folder / "events.jsonl"
-        self._old_path = folder / "events.old.jsonl"
+        self._path = folder / _NEW
+        self._old_path = folder / _OLD
+        self._cut_path = folder / _CUT
         self._max_bytes = max_bytes
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=max_in_memory)
         for number, event in self._read(0):
@@ -52,9 +55,20 @@ class Journal:
             return [self._recent[index] for index in range(start, min(start + limit, len(self._recent)))]
         return self._read(number)[:limit]
 
+    def newest(self) -> bytes | None:
+        """The last event; None if there is none."""
+        return self._recent[-1][1] if self._recent else None
+
+    def go_on_from(self, number: int) -> None:
+        """Number what comes higher than this: a client has that event, and this journal lost it."""
+        if number > self.last:
+            self.last = number
+            self._recent.clear()  # its numbers have no gap
+
     def clear(self) -> None:
         """Forget all events; the numbers go on."""
         self._old_path.unlink(missing_ok=True)
+        self._cut_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
         self._size_bytes = 0
         self._recent.clear()
@@ -64,11 +78,28 @@ class Journal:
 
     def _rotate(self) -> None:
         os.close(self._fd)
+        if self._old_path.exists():
+            self._cut_path.touch()
         self._path.replace(self._old_path)
         self._fd, self._size_bytes = self._open(), 0
 
     def _read(self, number: int) -> list[tuple[int, bytes]]:
-        return [item for path in (self._old_path, self._path) for item in _lines(path) if item[0] > number]
+        return kept(self._path.parent, number)
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a folder has a journal, open or not."""
+    return (folder / _NEW).exists()
+
+
+def is_cut(folder: Path) -> bool:
+    """As `Journal.is_cut`."""
+    return (folder / _CUT).exists()
+
+
+def kept(folder: Path, after: int = 0) -> list[tuple[int, bytes]]:
+    """All kept events after a number, of a journal that is open or not."""
+    return [item for name in (_OLD, _NEW) for item in _lines(folder / name) if item[0] > after]
 
 
 def _lines(path: Path) -> list[tuple[int, bytes]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hotloop.errors import RunnerError
 from hotloop.remote_runner.places import ALREADY_RUNS_EXIT_CODE, agent_folder, log_path, make_private, socket_path
+from hotloop.remote_runner.way import NoAgentError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,13 +26,24 @@ class LocalWay:
     name = "local"
     num_lanes = 1
 
-    def __init__(self, state: Path, *, agent_arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, state: Path, *, agent_arguments: tuple[str, ...] = (), is_starting: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            state: hotloop's state folder.
+            agent_arguments: More options for an agent that is started.
+            is_starting: Start an agent if none runs; else `dial` raises `NoAgentError`.
+        """
         self._state = state
         self._arguments = agent_arguments
+        self._is_starting = is_starting
 
     async def dial(self, lane: int = 0) -> str:
         """As `way.Way.dial`."""
         del lane
+        if not self._is_starting and not accepts(socket_path(self._state)):
+            msg = "No agent runs on this machine."
+            raise NoAgentError(msg, hint="dev serve starts one")
         return f"unix:{await reach_agent(self._state, arguments=self._arguments)}"
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from hotloop.errors import RunnerError
 
 ALREADY_RUNS_EXIT_CODE = 3
+PROJECT_ID = re.compile(r"[0-9a-f]{8,64}")
 _MAX_SOCKET_PATH_BYTES = 100  # sun_path has 108 on Linux, 104 on macOS
 
 
@@ -22,6 +24,25 @@ def agent_folder(state: Path) -> Path:
 def workspace_folder(state: Path, project_id: str) -> Path:
     """The folder of one project's session."""
     return state / "sessions" / project_id
+
+
+def runtime_folder(session: Path) -> Path:
+    """Where a session's runtime keeps things, from the session's folder."""
+    return session / "runtime"
+
+
+def note_python(runtime: Path, python: str) -> None:
+    """Remember which interpreter runs a session's app, for the commands that are run beside it."""
+    (runtime / "python").write_text(python, encoding="utf-8")
+
+
+def noted_python(runtime: Path) -> Path | None:
+    """The interpreter that ran a session's app last; None if none did."""
+    try:
+        noted = (runtime / "python").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return Path(noted) if noted else None
 
 
 def log_path(state: Path) -> Path:

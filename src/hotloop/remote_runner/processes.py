@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PR_SET_CHILD_SUBREAPER = 36
+_POLL_S = 0.02
 
 
 def adopt_orphans() -> None:
@@ -72,6 +74,38 @@ def reap_orphans(runtimes: Iterable[int]) -> None:
                 os.waitpid(child, os.WNOHANG)
 
 
+def members_of(leader: int, mark: str) -> list[int]:
+    """The living processes of a command.
+
+    Args:
+        leader: Leads the command's session, as `setsid` makes it.
+        mark: ``NAME=VALUE`` of its environment: those that left the session and whose parent died still have it.
+    """
+    by_parent = children_by_parent()
+    everyone = [pid for children in by_parent.values() for pid in children]
+    strays = [pid for pid in by_parent.get(os.getpid(), []) if pid != leader and _has_variable(pid, mark)]
+    members = {*(pid for pid in everyone if _session_of(pid) == leader), *strays}
+    members |= {pid for member in (leader, *strays) for pid in tree_of(member)}
+    return [pid for pid in members if not _is_dead(pid)]
+
+
+async def end_command(leader: int, mark: str, *, grace_s: float = 2.0) -> None:
+    """Hang up on all processes of a command, as a terminal that goes away does; kill those that stay."""
+    deadline_s = time.monotonic() + grace_s
+    _send(members_of(leader, mark), signal.SIGHUP, signal.SIGCONT)  # one that was stopped has to wake up to hear it
+    while left := members_of(leader, mark):
+        if time.monotonic() > deadline_s:
+            _send(left, signal.SIGKILL)
+        await asyncio.sleep(_POLL_S)
+
+
+def _send(pids: Iterable[int], *numbers: signal.Signals) -> None:
+    for pid in pids:
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+
 async def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
     """Wait until a child ends; returns its exit code, negative for a signal."""
     try:
@@ -97,6 +131,21 @@ def describe_exit(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def _has_variable(pid: int, variable: str) -> bool:
+    try:
+        return variable.encode() in (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:  # another user's, or gone
+        return False
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether only its exit status is left."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def _session_of(pid: int) -> int:

@@ -19,6 +19,7 @@ from hotloop import events
 from hotloop.changes import Put
 from hotloop.remote_runner import processes
 from hotloop.remote_runner.frames import FrameSocket
+from hotloop.remote_runner.places import note_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,6 +34,14 @@ MAX_CRASHES = 3
 CRASH_WINDOW_S = 10.0
 BACK_OFF_S = (0.0, 0.5, 1.0)
 STOP_TIMEOUT_S = 35.0  # longer than the runtime's own drain
+
+
+# Variables that tell terminals apart: another one is no reason to start anew.
+TERMINAL_VARIABLES = frozenset({
+    "_", "COLUMNS", "DBUS_SESSION_BUS_ADDRESS", "GPG_TTY", "INVOCATION_ID", "LINES", "OLDPWD", "PWD", "SHLVL", "SSH_AUTH_SOCK",
+    "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "STY", "TERM", "TERM_SESSION_ID", "TMUX", "TMUX_PANE", "WINDOWID",
+    "XDG_SESSION_ID",
+})  # fmt: skip
 
 
 class RuntimeSupervisor:
@@ -60,6 +69,12 @@ class RuntimeSupervisor:
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._has_said_stopped = False
+        self._ports: frozenset[int] = frozenset()
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Where the runtime listens, HTTP and gRPC; empty while it does not."""
+        return self._ports
 
     @property
     def is_running(self) -> bool:
@@ -72,6 +87,11 @@ class RuntimeSupervisor:
         return self._process.pid if self._process is not None else None
 
     @property
+    def python(self) -> str:
+        """The interpreter that the app runs with; empty before the first start."""
+        return self._config.get("python", "")
+
+    @property
     def pins(self) -> list[dict[str, Any]]:
         """The pinned requests, as they can be pinned again."""
         return list(self._pins.values())
@@ -79,13 +99,19 @@ class RuntimeSupervisor:
     async def start(self, config: dict[str, Any]) -> bool:
         """Start the runtime, or another if the configuration is another.
 
+        Args:
+            config: What it is told. An ``environment`` of None stands for the variables of the user's login here.
+
         Returns:
             Whether one with this configuration ran already.
         """
-        if self.is_running and config == self._config:
+        if "environment" in config and config["environment"] is None:
+            config = {**config, "environment": _of_login()}
+        if self.is_running and _lasting(config) == _lasting(self._config):
             return True
         await self.stop()
         self._config = config
+        note_python(self._folder, config.get("python", ""))
         self._is_stopping = False
         self._spawn()
         self._task = asyncio.create_task(self._supervise(), name="runtime")
@@ -130,10 +156,21 @@ class RuntimeSupervisor:
             files = [{"path": each.path, "size": len(content)} for each, content in zip(modules, contents, strict=True)]
             self._frames.send({"kind": "incoming", "files": files}, b"".join(contents))
 
-    def announce(self, applied: Applied) -> None:
-        """Tell the runtime about a revision that was just applied."""
+    def announce(self, applied: Applied, *, is_held: bool = False) -> None:
+        """Tell the runtime about a revision that was just applied.
+
+        Args:
+            applied: What the workspace said.
+            is_held: It is not to be run before `switch`: it asks for an environment that is being made.
+        """
         if self._frames is not None and applied.changed:
-            self._frames.send(self._revision(changed=applied.changed, full=False, applied_at_s=applied.applied_at_s))
+            revision = self._revision(changed=applied.changed, full=False, applied_at_s=applied.applied_at_s)
+            self._frames.send({**revision, "is_held": is_held})
+
+    def switch(self, python: str) -> None:
+        """Have the app run with another interpreter from now on; what serves goes on until that one does."""
+        self._config = {**self._config, "python": python}
+        self.send({"kind": "environment", "python": python})
 
     def _revision(
         self, *, changed: dict[str, str | None] | dict[str, str], full: bool, applied_at_s: float
@@ -201,6 +238,7 @@ class RuntimeSupervisor:
         frames.drain()
         frames.close()
         self._process = self._frames = None
+        self._ports = frozenset()
         processes.end_orphans(process.pid, self._live_runtimes())
         return processes.describe_exit(code)
 
@@ -219,6 +257,8 @@ class RuntimeSupervisor:
             case "event":
                 event = message.header["event"]
                 self._has_said_stopped |= event.get("kind") == "runtime_stopped"
+                if event.get("kind") == "runtime_started":
+                    self._ports = _ports_of(event)
                 self._emit(event)
             case "keep":
                 self._forget(message.header["model"])
@@ -240,3 +280,20 @@ class RuntimeSupervisor:
     def _say(self, event: events.Event) -> None:
         self._has_said_stopped |= isinstance(event, events.RuntimeStopped)
         self._emit(events.to_json(event))
+
+
+def _of_login() -> dict[str, str]:
+    """The variables that the agent was started with; those of gRPC are its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    environment: dict[str, str] = config.get("environment", {})
+    kept = {name: value for name, value in environment.items() if name not in TERMINAL_VARIABLES}
+    return {**config, "environment": kept}
+
+
+def _ports_of(started: dict[str, Any]) -> frozenset[int]:
+    addresses = (started.get("address", ""), started.get("grpc_address", ""))
+    ends = (address.rpartition(":")[2] for address in addresses)
+    return frozenset(int(port) for port in ends if port.isdigit())

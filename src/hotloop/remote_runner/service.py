@@ -8,35 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from hotloop import __version__
+from hotloop import __version__, clock, events
 from hotloop.errors import HotloopError, WorkspaceError
+from hotloop.remote_runner.holding import HeldError, Holder
+from hotloop.remote_runner.logs import make_logs
+from hotloop.remote_runner.places import PROJECT_ID
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.tree import Tree
+from hotloop.remote_runner.tunnels import make_tunnel
 from hotloop.remote_runner.workspace import Applied, ContentMissingError, GapError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from hotloop.remote_runner.agent import Agent
+    from hotloop.remote_runner.journal import Journal
     from hotloop.remote_runner.sessions import Session
 
-_PROJECT_ID = re.compile(r"[0-9a-f]{8,64}")
+SILENT_S = 20.0  # clients ping every 5 s at least: one that does not say anything for so long is gone
 
 
 class Stream:
     """A connection of one client. It holds its session until it ends or another stream takes it."""
 
     def __init__(self, agent: Agent) -> None:
-        self.client_id = ""
         self._agent = agent
+        self._client_id = ""
+        self._heard_at_s = time.monotonic()
+        self._seen_event = 0
         self._session: Session | None = None
         self._out: deque[pb.Down] = deque()
         self._wake = asyncio.Event()
@@ -67,16 +73,32 @@ class Stream:
             await asyncio.gather(reader, return_exceptions=True)
             if self._session is not None:
                 self._session.leave(self)
-            self._agent.stream_ended()
+            self._agent.stream_ended(self)
 
     def wake(self) -> None:
         """There are events to send."""
         self._wake.set()
 
-    def supersede(self) -> None:
-        """Another stream holds the session from now on."""
-        self._refuse(pb.Refused.STALE, "Another client took over this session.", "only one client can hold a project")
+    @property
+    def seen_event(self) -> int:
+        """The newest event that the client said it has."""
+        return self._seen_event
+
+    def end(self) -> None:
+        """Send what waits, then end: the same client has another stream."""
         self._end()
+
+    def supersede(self, by: Holder) -> None:
+        """Another client holds the session from now on."""
+        hint = "start again with --take to take it back"
+        self._refuse(pb.Refused.STALE, "Another client took over this session.", hint, holder=by)
+        self._end()
+
+    def end_if_silent(self, now_s: float) -> None:
+        """End if the client said nothing for too long: its network is gone, or its machine."""
+        if now_s - self._heard_at_s > SILENT_S:
+            self._end()
+            self._out.clear()
 
     # --- down
 
@@ -88,14 +110,26 @@ class Stream:
         self._is_over = True
         self._wake.set()
 
-    def _refuse(self, reason: Any, message: str, hint: str = "", *, sequence: int = 0, path: str = "") -> None:
+    def _refuse(
+        self,
+        reason: Any,
+        message: str,
+        hint: str = "",
+        *,
+        sequence: int = 0,
+        path: str = "",
+        holder: Holder | None = None,
+    ) -> None:
         refused = pb.Refused(reason=reason, message=message, hint=hint, sequence=sequence, path=path)
+        if holder is not None:
+            held_s = time.monotonic() - holder.since_s
+            refused.holder.CopyFrom(pb.Holder(who=holder.who, pid=holder.pid, held_s=held_s))
         self._send(pb.Down(refused=refused))
 
     def _events(self) -> list[tuple[int, bytes]]:
         if self._session is None:
             return []
-        found = self._session.journal.since(self._next_event)
+        found = since(self._session.journal, self._next_event)
         if not found:  # what came in between is forgotten: asking for it again would never end
             self._next_event = self._session.journal.last
         return found
@@ -117,8 +151,10 @@ class Stream:
             self._end()
 
     async def _take(self, message: pb.Up) -> None:
+        self._heard_at_s = time.monotonic()
         kind = message.WhichOneof("body")
         if kind == "ping":
+            self._seen_event = max(self._seen_event, message.ping.last_event)
             self._send(pb.Down(pong=pb.Pong(number=message.ping.number, at_s=time.monotonic())))
         elif kind == "hello":
             await self._hello(message.hello)
@@ -147,7 +183,7 @@ class Stream:
     async def _hello(self, hello: pb.Hello) -> None:
         if hello.protocol != codec.PROTOCOL or hello.version != __version__:
             self._refuse_version(hello)
-        elif not _PROJECT_ID.fullmatch(hello.project_id) or self._session is not None:
+        elif not PROJECT_ID.fullmatch(hello.project_id) or self._session is not None:
             self._refuse(pb.Refused.HELLO, f"Project id {hello.project_id!r} is not 8 to 64 hexadecimal digits.")
             self._end()
         else:
@@ -165,18 +201,28 @@ class Stream:
 
     async def _open(self, hello: pb.Hello) -> None:
         try:
-            session = await self._agent.session(hello.project_id, is_reconnect=hello.last_event > 0)
-            self.client_id = hello.client_id
-            session.take(self, hello.epoch)
+            session = await self._agent.session(hello.project_id, is_reconnect=hello.resumes)
+            holder = Holder(hello.client_id, hello.who, hello.pid, hello.epoch)
+            session.take(self, holder, resumes=hello.resumes, is_taking=hello.take)
         except HotloopError as error:
-            self._refuse(pb.Refused.STALE, error.message, error.hint)
-            self._end()
+            self._refuse_hello(error)
             return
-        self._next_event = min(hello.last_event, session.journal.last)
+        self._client_id = hello.client_id
+        session.shown_root = hello.shown_root
+        session.idle_timeout_s = hello.idle_timeout_s or session.idle_timeout_s
+        session.journal.go_on_from(hello.last_event)
+        self._next_event = hello.last_event if hello.resumes or hello.last_event else session.seen_event
+        self._seen_event = self._next_event
         async with session.lock:
             self._send(pb.Down(hello_ok=self._greeting(session)))
         self._session = session
         self._wake.set()
+
+    def _refuse_hello(self, error: HotloopError) -> None:
+        holder = error.holder if isinstance(error, HeldError) else None
+        reason = pb.Refused.HELD if isinstance(error, HeldError) and error.is_held else pb.Refused.STALE
+        self._refuse(reason, error.message, error.hint, holder=holder)
+        self._end()
 
     @staticmethod
     def _greeting(session: Session) -> pb.HelloOk:
@@ -192,6 +238,8 @@ class Stream:
             last_event=session.journal.last,
             at_s=time.monotonic(),
             workspace=str(workspace.root),
+            seen_event=session.seen_event,
+            boot_id=clock.boot_id(),
         )
 
     # --- the tree
@@ -257,29 +305,87 @@ class Stream:
     # --- commands
 
     async def _command(self, session: Session, command: pb.Command) -> None:
-        try:
-            fields = json.loads(command.json or b"{}")
+        async def done(fields: dict[str, Any]) -> dict[str, Any]:
             if command.name == "end":
-                result = await self._agent.end(session)
-            else:
-                result = await session.command(command.name, fields)
-        except (HotloopError, OSError, KeyError) as error:
-            message, hint = (error.message, error.hint) if isinstance(error, HotloopError) else (repr(error), "")
-            reply = pb.Reply(id=command.id, error=message, hint=hint)
-        else:
-            reply = pb.Reply(id=command.id, json=json.dumps(result).encode())
-        self._send(pb.Down(reply=reply))
+                return await self._agent.end(session)
+            return await session.command_once(self._client_id, command.id, command.name, fields)
+
+        self._send(pb.Down(reply=await reply_to(command, done)))
+
+
+async def reply_to(command: pb.Command, do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> pb.Reply:
+    """Do a command with its fields; what goes wrong is in the reply."""
+    try:
+        result = await do(json.loads(command.json or b"{}"))
+    except (HotloopError, OSError, KeyError, ValueError) as error:
+        message, hint = (error.message, error.hint) if isinstance(error, HotloopError) else (repr(error), "")
+        return pb.Reply(id=command.id, error=message, hint=hint)
+    return pb.Reply(id=command.id, json=json.dumps(result).encode())
+
+
+def since(journal: Journal, number: int) -> list[tuple[int, bytes]]:
+    """The oldest kept events after a number; where the journal has forgotten some, an event says how many."""
+    found = journal.since(number)
+    count = found[0][0] - number - 1 if found else 0
+    if count > 0:
+        dropped = events.to_json(events.EventsDropped(time.monotonic(), count))
+        found.insert(0, (found[0][0] - 1, json.dumps(dropped).encode()))
+    return found
+
+
+class Following:
+    """A stream that is told a session's events and holds nothing."""
+
+    def __init__(self, session: Session, wanted: pb.Following) -> None:
+        self._session = session
+        self._is_ending = wanted.is_ending
+        self._next = min(wanted.after_event or max(session.reload_event - 1, 0), session.journal.last)
+        self._wake = asyncio.Event()
+
+    async def run(self) -> AsyncIterator[pb.Event]:
+        """Give the events until the client is gone, the session ends, or there is no more and no more is wanted."""
+        unfollow = self._session.follow(self._wake.set)
+        try:
+            while True:
+                self._wake.clear()
+                is_over = self._is_ending or self._session.is_closed
+                for number, event in since(self._session.journal, self._next):
+                    self._next = number
+                    yield pb.Event(number=number, json=event)
+                if self._next >= self._session.journal.last:
+                    if is_over:
+                        return
+                    await self._wake.wait()
+        finally:
+            unfollow()
 
 
 def make_handler(agent: Agent) -> Any:
-    """Make the gRPC handler of the one method."""
+    """Make the gRPC handler of all calls."""
 
     async def session(requests: AsyncIterator[pb.Up], _: Any) -> AsyncIterator[pb.Down]:
-        agent.stream_began()
-        async for message in Stream(agent).run(requests):
+        stream = Stream(agent)
+        agent.stream_began(stream)
+        async for message in stream.run(requests):
             yield message
 
-    method = grpc.stream_stream_rpc_method_handler(
-        session, request_deserializer=pb.Up.FromString, response_serializer=pb.Down.SerializeToString
-    )
-    return grpc.method_handlers_generic_handler(codec.SERVICE, {"Session": method})
+    async def follow(wanted: pb.Following, context: Any) -> AsyncIterator[pb.Event]:
+        followed = agent.find(wanted.project_id)
+        if followed is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such session")
+            return
+        async for event in Following(followed, wanted).run():
+            yield event
+
+    async def ask(command: pb.Command, _: Any) -> pb.Reply:
+        return await reply_to(command, lambda fields: agent.answer(command.name, fields))
+
+    handlers = {
+        "Session": grpc.stream_stream_rpc_method_handler(session, pb.Up.FromString, pb.Down.SerializeToString),
+        "Follow": grpc.unary_stream_rpc_method_handler(follow, pb.Following.FromString, pb.Event.SerializeToString),
+        "Ask": grpc.unary_unary_rpc_method_handler(ask, pb.Command.FromString, pb.Reply.SerializeToString),
+        "Tunnel": make_tunnel(agent.ports_of),
+        "Process": agent.commands.handler(),
+        "Logs": make_logs(agent.state, agent.find),
+    }
+    return grpc.method_handlers_generic_handler(codec.SERVICE, handlers)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hotloop import events
 from hotloop.errors import RunnerError, UsageError
+from hotloop.remote_runner.environments.keeper import Keeper, Spec
+from hotloop.remote_runner.holding import Holder, Holding
 from hotloop.remote_runner.journal import Journal
+from hotloop.remote_runner.places import runtime_folder
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND, RuntimeSupervisor
 from hotloop.remote_runner.workspace import Applied, Workspace
 
@@ -18,76 +21,145 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotloop.changes import Changeset
+    from hotloop.events import JsonObject
+    from hotloop.remote_runner.environments.build import Made
+    from hotloop.remote_runner.environments.store import Store
     from hotloop.remote_runner.tree import Tree
 
 _PASSED_ON = ("pin", "unpin", "reload", "probe")
+IDLE_TIMEOUT_S = 30 * 60.0
+MAX_REPLIES = 64  # of commands that a client may ask for again after a cut
 
 
 class Client(Protocol):
     """The stream of the client that holds a session."""
 
-    client_id: str
+    @property
+    def seen_event(self) -> int:
+        """The newest event that the client said it has."""
+        ...
 
     def wake(self) -> None:
         """There are events to send."""
         ...
 
-    def supersede(self) -> None:
-        """Another stream holds the session from now on; end."""
+    def end(self) -> None:
+        """The same client has another stream; end."""
+        ...
+
+    def supersede(self, by: Holder) -> None:
+        """Another client holds the session from now on; say so and end."""
         ...
 
 
 class Session:
-    """Outlives its client's connection. One writer: the stream that came with the highest epoch."""
+    """Outlives its client's connection. One writer: the newest stream of the client that holds it.
+
+    Attributes:
+        project_id: Names it.
+        shown_root: The project's folder as its user knows it.
+        idle_timeout_s: How long it goes on without a client.
+        left_at_s: When its last client left.
+        seen_event: A client said that it has the events up to this number.
+        reload_event: The number of the event that began the newest reload.
+        is_closed: Whether it ended: there will be no more events.
+    """
 
     def __init__(
         self,
         folder: Path,
         *,
+        environments: Store,
         command: tuple[str, ...] = RUNTIME_COMMAND,
         live_runtimes: Callable[[], Iterable[int]] = tuple,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
+        self.project_id = folder.name
+        self.shown_root = ""
+        self.idle_timeout_s = idle_timeout_s
+        self.left_at_s = time.monotonic()
+        self.reload_event = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.workspace = Workspace(folder)
-        runtime_folder = folder / "runtime"
-        runtime_folder.mkdir(mode=0o700, exist_ok=True)
+        runtime = runtime_folder(folder)
+        runtime.mkdir(mode=0o700, exist_ok=True)
         self.journal = Journal(folder)
         self.runtime = RuntimeSupervisor(
-            self.workspace, runtime_folder, self._emit, command=command, live_runtimes=live_runtimes
+            self.workspace, runtime, self._emit, command=command, live_runtimes=live_runtimes
         )
+        self.environment = Keeper(environments, self.workspace.root, self._emit, self.runtime.switch)
         self.lock = asyncio.Lock()
-        self.epoch = 0
-        self.left_at_s = time.monotonic()
+        self.is_closed = False
+        self.seen_event = 0
+        self._holding = Holding(folder)
         self._client: Client | None = None
+        self._followers: set[Callable[[], None]] = set()
+        self._newest: dict[str, JsonObject] = {}  # by kind: what a client that comes later has to know
+        self._replies: dict[tuple[str, int], asyncio.Task[dict[str, Any]]] = {}
 
     @property
     def is_held(self) -> bool:
         """Whether a client is connected."""
         return self._client is not None
 
-    def take(self, client: Client, epoch: int) -> None:
+    @property
+    def processes(self) -> list[int]:
+        """The processes that this session started itself and waits for."""
+        return [pid for pid in (self.runtime.pid, self.environment.pid) if pid is not None]
+
+    @property
+    def environment_python(self) -> str:
+        """The interpreter that the app runs with; empty if nobody said so yet. Its environment is two folders up."""
+        return self.environment.python or self.runtime.python
+
+    @property
+    def holder(self) -> Holder | None:
+        """Who has it, or had it last."""
+        return self._holding.holder
+
+    def begin_anew(self) -> None:
+        """Forget what happened before this agent, save how the session ended if its user was not told."""
+        newest = self.journal.newest()
+        self.journal.clear()
+        self.seen_event = self.journal.last
+        if newest is not None and json.loads(newest).get("kind") == "session_timed_out":
+            self.journal.append(newest)
+
+    def take(self, client: Client, holder: Holder, *, resumes: bool, is_taking: bool) -> None:
         """Give the session to a stream.
 
+        Args:
+            client: The stream.
+            holder: Whose it is.
+            resumes: That client had it before.
+            is_taking: Take it from another client that holds it.
+
         Raises:
-            RunnerError: A stream with a newer epoch has, or had, it.
+            HeldError: Another client holds it, or has had it since.
         """
-        if epoch <= self.epoch:
-            msg = "Another client took over this session."
-            raise RunnerError(msg, hint="stop the other one, then start this one again")
-        self.epoch = epoch
+        is_same = self._holding.take(holder, is_held=self.is_held, resumes=resumes, is_taking=is_taking)
         previous, self._client = self._client, client
         if previous is not None:
-            previous.supersede()
+            self.seen_event = max(self.seen_event, previous.seen_event)
+            previous.end() if is_same else previous.supersede(holder)
+        if not is_same:
+            self._replies.clear()
 
     def leave(self, client: Client) -> None:
         """Note that a stream ended; the session goes on without."""
         if self._client is client:
             self._client = None
             self.left_at_s = time.monotonic()
+            self.seen_event = max(self.seen_event, client.seen_event)
 
     def is_held_by(self, client: Client) -> bool:
         """Whether this stream may write."""
         return self._client is client
+
+    def follow(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have a function called at each event; gives one that ends it."""
+        self._followers.add(wake)
+        return lambda: self._followers.discard(wake)
 
     # --- the tree
 
@@ -105,12 +177,22 @@ class Session:
         return applied
 
     def _announce(self, applied: Applied) -> None:
-        self.runtime.announce(applied)
+        is_held = self.environment.follow(applied.changed, applied.revision)
+        self.runtime.announce(applied, is_held=is_held)
         for kept in applied.kept:
             text = f"{kept.path} was written on the runner; the save replaced it, a copy is at {kept.copy}"
             self._emit(events.to_json(events.Notice(time.monotonic(), f"kept:{kept.copy.name}", text)))
 
     # --- commands
+
+    async def command_once(self, client_id: str, number: int, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """Do a command, unless the client asked for it already: then give what came of it. Raises as `command`."""
+        key = (client_id, number)
+        if key not in self._replies:
+            self._replies[key] = asyncio.create_task(self.command(name, fields), name=name)
+            if len(self._replies) > MAX_REPLIES:
+                del self._replies[next(iter(self._replies))]
+        return await asyncio.shield(self._replies[key])
 
     async def command(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Do what a client asks, save ``end``, which is the agent's.
@@ -118,8 +200,11 @@ class Session:
         Raises:
             HotloopError: It can't be done.
         """
+        if name == "environment":
+            made = await self._ensure(fields)
+            return {"python": str(made.python), "digest": made.digest, "version": made.about.python}
         if name == "start":
-            return {"was_running": await self.runtime.start(fields["config"])}
+            return await self._start(fields["config"])
         if name == "stop":
             await self.runtime.stop()
             return {}
@@ -128,30 +213,102 @@ class Session:
         if name not in _PASSED_ON:
             msg = f"The agent knows no command {name!r}."
             raise UsageError(msg)
+        if name == "reload" and self.environment.retry(self.workspace.revision):
+            return {}
         if not self.runtime.is_running:
             msg = f"{name!r} needs a runtime, and none runs."
             raise RunnerError(msg, hint="save a file to start again")
         self.runtime.send({"kind": name, **fields})
         return {}
 
+    async def _ensure(self, wanted: dict[str, str]) -> Made:
+        return await self.environment.ensure(Spec(wanted["entry"], wanted.get("python", "")), self.workspace.revision)
+
+    async def _start(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Start the runtime, with the environment that is made for the app if ``managed`` asks for one.
+
+        An agent that took the place of one that was killed is only told to start, so it must find out by itself.
+        """
+        managed = config.get("managed")
+        if managed is not None:
+            config = {**config, "python": str((await self._ensure(managed)).python)}
+        was_running = await self.runtime.start(config)
+        newest = self._newest if was_running else {}
+        return {
+            "was_running": was_running,
+            "last_event": self.journal.last,
+            "ready": newest.get("ready"),
+            "failed": newest.get("reload_failed"),
+            "started": newest.get("runtime_started"),
+        }
+
     def status(self) -> dict[str, Any]:
         """What the session is, for people and tests."""
+        holder = self.holder
+        ready = self._newest.get("ready", {})
+        started = self._newest.get("runtime_started", {})
+        now_s = time.monotonic()
         return {
+            "project_id": self.project_id,
+            "project": self.shown_root,
             "revision": self.workspace.revision,
             "sequence": self.workspace.sequence,
+            "generation": ready.get("generation", 0),
+            "address": started.get("address", ""),
+            "models": ready.get("models", []),
             "workspace": str(self.workspace.root),
             "runtime_pid": self.runtime.pid,
             "is_held": self.is_held,
+            "holder": holder.who if holder is not None else "",
+            "holder_pid": holder.pid if holder is not None else 0,
+            "held_s": now_s - holder.since_s if holder is not None and self.is_held else None,
+            "idle_s": None if self.is_held else now_s - self.left_at_s,
+            "idle_timeout_s": self.idle_timeout_s,
             "pins": self.runtime.pins,
+            "python": self.environment_python,
+            "environment": self.environment.digest,
         }
+
+    def say_ended(self, who: str) -> None:
+        """Tell those who look on that somebody ends it."""
+        self._emit(events.to_json(events.Notice(time.monotonic(), "ended", f"the session was ended by {who}")))
+
+    async def time_out(self) -> None:
+        """End what runs and say why: nobody came back in time."""
+        await self.runtime.stop()
+        now_s = time.monotonic()
+        self._emit(events.to_json(events.SessionTimedOut(now_s, time.time(), now_s - self.left_at_s)))
 
     async def close(self) -> None:
         """End the runtime and let go of the files."""
+        for task in self._replies.values():
+            task.cancel()
+        await self.environment.close()
         await self.runtime.close()
+        self.is_closed = True
+        self._wake()
         self.workspace.close()
         self.journal.close()
 
-    def _emit(self, event: dict[str, Any]) -> None:
-        self.journal.append(json.dumps(event, separators=(",", ":")).encode("utf-8", "surrogateescape"))
+    def _emit(self, event: JsonObject) -> None:
+        stamped = {**event, "wall_s": round(time.time(), 3)}  # people ask by the time of day
+        number = self.journal.append(json.dumps(stamped, separators=(",", ":")).encode("utf-8", "surrogateescape"))
+        match event.get("kind", ""):
+            case "reload_started":
+                self.reload_event = number
+            case "runtime_started" | "reload_failed" as kind:
+                self._newest[kind] = event
+            case "ready":
+                self._newest.pop("reload_failed", None)
+                self._newest["ready"] = event
+            case "runtime_stopped":
+                self._newest.clear()
+            case _:
+                pass
+        self._wake()
+
+    def _wake(self) -> None:
         if self._client is not None:
             self._client.wake()
+        for wake in list(self._followers):
+            wake()

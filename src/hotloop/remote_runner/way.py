@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from hotloop.errors import RunnerError
+
+
+class NoAgentError(RunnerError):
+    """No agent runs there, and none was to be started."""
+
 
 class Way(Protocol):
     """How a client reaches an agent. Knows no session and no message."""

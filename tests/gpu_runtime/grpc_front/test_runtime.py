@@ -265,11 +265,11 @@ def test_a_runtime_that_stops_answers_what_is_open_and_leaves_no_port(tmp_path: 
 
 
 @pytest.mark.parametrize("is_http_free", [True, False])
-def test_a_grpc_port_in_use_ends_the_runtime_and_says_so(tmp_path: Path, log: Path, is_http_free: bool):
+def test_a_port_in_use_ends_the_runtime_and_says_so_if_no_other_will_do(tmp_path: Path, log: Path, is_http_free: bool):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ports = {"grpc_port": port} if is_http_free else {"grpc_port": 0, "port": port, "port_is_fixed": True}
-        driver = RuntimeDriver(tmp_path, {"app.py": APP.format(log=str(log))}, **ports)
+        ports = {"grpc_port": port} if is_http_free else {"grpc_port": 0, "port": port}
+        driver = RuntimeDriver(tmp_path, {"app.py": APP.format(log=str(log))}, port_is_fixed=True, **ports)
         with pytest.raises(AssertionError, match="GrpcPortInUse" if is_http_free else "'PortInUse'"):
             driver.start()
         driver._process.wait(10)

@@ -24,6 +24,7 @@ class Job:
         request: A whole request.
         before: What it is compared with.
         noise: What benches of the same code differ by.
+        duration_s: How long load is sent that counts.
     """
 
     url: str
@@ -31,12 +32,14 @@ class Job:
     request: bytes
     before: Figures | None = None
     noise: Noise = field(default_factory=Noise)
+    duration_s: float = DURATION_S
 
     def to_line(self) -> bytes:
         """Write it for the process."""
         fields = {"url": self.url, "path": self.path, "request": base64.b64encode(self.request).decode()}
         before = None if self.before is None else to_json(self.before)
-        return json.dumps({**fields, "before": before, "noise": to_json(self.noise)}).encode() + b"\n"
+        more = {"before": before, "noise": to_json(self.noise), "duration_s": self.duration_s}
+        return json.dumps({**fields, **more}).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Job:
@@ -44,7 +47,7 @@ class Job:
         data: dict[str, Any] = json.loads(line)
         before = data["before"] and record_from_json(Figures, data["before"])
         noise = record_from_json(Noise, data["noise"])
-        return cls(data["url"], data["path"], base64.b64decode(data["request"]), before, noise)
+        return cls(data["url"], data["path"], base64.b64decode(data["request"]), before, noise, data["duration_s"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import threading
 
 from hotloop.devloop.load import runs, target
 from hotloop.devloop.load.figures import Figures, changes
-from hotloop.devloop.load.job import DURATION_S, NUM_CONNECTIONS, Job, Result
+from hotloop.devloop.load.job import NUM_CONNECTIONS, Job, Result
 from hotloop.errors import HotloopError
 from hotloop.events import Problem
 from hotloop.gpu_runtime.user_env.client import address as addresses
@@ -44,10 +44,10 @@ def carry_out(job: Job) -> Result:
         target.check(found, timeout_s=ANSWER_TIMEOUT_S)
     except HotloopError as error:
         return Result(problem=Problem("BenchRefused", error.message, hint=error.hint))
-    timing = runs.Timing(DURATION_S, WARMUP_S, ANSWER_TIMEOUT_S)
+    timing = runs.Timing(job.duration_s, WARMUP_S, ANSWER_TIMEOUT_S)
     tally = runs.run_parted(found, runs.Load(NUM_CONNECTIONS), timing, NUM_PARTS)
     if not tally.num_done or not tally.latency.num:
-        return Result(problem=_nothing_done(job.path, tally.errors()))
+        return Result(problem=_nothing_done(job, tally.errors()))
     figures = Figures(
         tally.num_requests, tally.requests_per_s, tally.latency.percentile_s(0.5), tally.latency.percentile_s(0.99),
         tally.errors(), tuple(tally.rates_per_s()), tuple(tally.p99s_s()),
@@ -55,12 +55,12 @@ def carry_out(job: Job) -> Result:
     return Result(figures, *changes(figures, job.before, job.noise))
 
 
-def _nothing_done(path: str, errors: dict[str, int]) -> Problem:
-    hint = f"dev bench {path} --duration 60 takes its time"
+def _nothing_done(job: Job, errors: dict[str, int]) -> Problem:
+    path, hint = job.path, "give it more time: --bench-duration 20"
     if errors:
         said = ", ".join(f"{count:,} {what}" for what, count in errors.items())
         return Problem("BenchFailed", f"{path} answered no request of a bench well: {said}", hint=hint)
-    message = f"no call of {path} began and was over within the {DURATION_S:g} s of a bench"
+    message = f"no call of {path} began and was over within the {job.duration_s:g} s of a bench"
     return Problem("TooSlow", message, hint=hint)
 
 

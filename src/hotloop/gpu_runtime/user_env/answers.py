@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import problem, values
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
+from hotloop.gpu_runtime.user_env.hosted import HostedModelDied
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
 from hotloop.gpu_runtime.user_env.lending import Buffer
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
@@ -27,6 +28,7 @@ class Answer:
         type: The content type.
         body: The bytes.
         error: One line that says what went wrong, empty if nothing did.
+        lost_host: The number of a hosted model's process that was gone; 0 for none.
         tail: What follows the body, as it lies in an array of the user's.
     """
 
@@ -35,6 +37,7 @@ class Answer:
     body: bytes
     error: str = ""
     tail: memoryview | None = None
+    lost_host: int = 0
 
     @property
     def pieces(self) -> tuple[Buffer, ...]:
@@ -59,7 +62,8 @@ def failed(error: BaseException, project: Project) -> Answer:
     described = problem.from_exception(error, project)
     print(problem.as_text(described), file=sys.stderr, flush=True)
     summary = {"type": described["type"], "message": described["message"], "where": problem.where_of(described)}
-    return _error(500, summary, described)
+    answer = _error(500, summary, described)
+    return replace(answer, lost_host=error.host) if isinstance(error, HostedModelDied) else answer
 
 
 def _error(status: int, summary: dict[str, str], described: dict[str, Any] | None = None) -> Answer:
@@ -73,7 +77,8 @@ def _error(status: int, summary: dict[str, str], described: dict[str, Any] | Non
 
 def item_of(item_id: int, answer: Answer) -> dict[str, Any]:
     """Describe one request's answer in a frame's header; the body goes into the payload."""
-    return {"id": item_id, "status": answer.status, "type": answer.type, "size": sum(map(len, answer.pieces))}
+    item = {"id": item_id, "status": answer.status, "type": answer.type, "size": sum(map(len, answer.pieces))}
+    return {**item, "lost_host": answer.lost_host} if answer.lost_host else item
 
 
 def result_frame(

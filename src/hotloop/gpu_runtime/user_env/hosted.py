@@ -32,11 +32,16 @@ _ROOT = 0
 
 
 class HostedModelDied(ConnectionError):
-    """The process that holds a model is gone; the runtime starts it anew."""
+    """The process that holds a model is gone; the runtime starts it anew.
 
-    def __init__(self, name: str) -> None:
+    Attributes:
+        host: Its number; 0 if it is gone for long, and what it held with it.
+    """
+
+    def __init__(self, name: str, host: int = 0) -> None:
         super().__init__(f"the process that holds model {name!r} died during this call; it is being started again")
         self.name = name
+        self.host = host
 
 
 class HostedModelError(RuntimeError):
@@ -174,17 +179,18 @@ class _Number:
 class _Channel:
     """One socket to a host, used by one call at a time."""
 
-    def __init__(self, name: str, sock: socket.socket) -> None:
+    def __init__(self, name: str, sock: socket.socket, host: int) -> None:
         self.name = name
         self.epoch = 0
+        self._host = host
         self.dropped: list[int] = []  # told with the next call: a collection may run inside one
         self._link: Link | None = Link(sock)
         self._lock = threading.Lock()
 
-    def replace(self, sock: socket.socket) -> None:
+    def replace(self, sock: socket.socket, host: int) -> None:
         with self._lock:
             self._close()
-            self._link, self.epoch, self.dropped = Link(sock), self.epoch + 1, []
+            self._link, self._host, self.epoch, self.dropped = Link(sock), host, self.epoch + 1, []
 
     def _close(self) -> None:
         if self._link is not None:
@@ -193,22 +199,24 @@ class _Channel:
 
     def ask(self, header: dict[str, Any], payload: bytes, epoch: int) -> Message:
         with self._lock:
-            if self._link is None or (epoch != self.epoch and header["on"] != _ROOT):
+            if epoch != self.epoch and header["on"] != _ROOT:
                 raise HostedModelDied(self.name)
+            if self._link is None:
+                raise HostedModelDied(self.name, self._host)
             dropped, self.dropped = self.dropped, []
             try:
                 self._link.send({**header, "drop": dropped}, payload)
                 return self._link.receive()
             except (LinkClosed, BadFrame, OSError) as error:
                 self._close()
-                raise HostedModelDied(self.name) from error
+                raise HostedModelDied(self.name, self._host) from error
 
 
 class Proxy:
     """Stands for a value in a host: callable, with its methods and attributes. Safe to use from several threads."""
 
-    def __init__(self, name: str, sock: socket.socket) -> None:
-        object.__setattr__(self, "_hotloop_remote", _Remote(_Channel(name, sock), _ROOT))
+    def __init__(self, name: str, sock: socket.socket, host: int = 0) -> None:
+        object.__setattr__(self, "_hotloop_remote", _Remote(_Channel(name, sock, host), _ROOT))
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call the model in its host; what it raises is raised here."""
@@ -253,9 +261,9 @@ class Proxy:
         msg = f"model {_remote(self).channel.name!r} lives in a process of its own and can't be stored in another"
         raise TypeError(msg)
 
-    def reconnect(self, sock: socket.socket) -> None:
-        """Use a new socket to the model's host: the old host died."""
-        _remote(self).channel.replace(sock)
+    def reconnect(self, sock: socket.socket, host: int = 0) -> None:
+        """Use a new socket to the model's host, and its number: the old host died."""
+        _remote(self).channel.replace(sock, host)
 
 
 class _Held(Proxy):

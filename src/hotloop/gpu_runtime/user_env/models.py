@@ -290,6 +290,6 @@ def hosted_from(message: Message) -> Hosted:
     header = message.header
     return Hosted(
         Record.from_json(header["record"]),
-        Proxy(header["model"], socket.socket(fileno=message.fds[0])),
+        Proxy(header["model"], socket.socket(fileno=message.fds[0]), header["host"]),
         header["project_code"],
     )

@@ -167,7 +167,8 @@ class Readers:
 
     def _end_badly(self, reader: Reader, answer: Answer) -> None:
         if reader.writer is None:
-            reader.channel.head = {"type": answer.type, "status": answer.status}
+            more = {"lost_host": answer.lost_host} if answer.lost_host else {}
+            reader.channel.head = {"type": answer.type, "status": answer.status, **more}
             reader.channel.pieces.append(answer.body)
             self._end(reader)
             return

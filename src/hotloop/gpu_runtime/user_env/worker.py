@@ -30,6 +30,7 @@ from hotloop.gpu_runtime.user_env.models import Hosted, HostFailed, Models, Runt
 from hotloop.gpu_runtime.user_env.probe import ProbeRunner
 from hotloop.gpu_runtime.user_env.rehearse import rehearse
 from hotloop.gpu_runtime.user_env.source import RevisionMoved, installed_folders
+from hotloop.gpu_runtime.user_env.threads import Threads
 
 _MODEL_KINDS = ("model", "hosted")
 
@@ -142,9 +143,12 @@ class Worker:
         return is_ready
 
     def _start(self, go: dict[str, Any]) -> bool:
+        threads = Threads()
         try:
             imported = start.import_app(self._project, self._boot)
             imported_at_s = time.monotonic()
+            replicas = self._boot["replicas"] or imported.app.replicas
+            threads.divide(replicas)
             runtime = Runtime(self.tell, self._host)
             for spec in imported.plan.models:
                 self._models.provide(spec, set(go["forced"]), runtime, is_replica=go["is_replica"])
@@ -158,6 +162,7 @@ class Worker:
         except BaseException as error:  # noqa: BLE001  sys.exit() in the user's module is the user's failure too
             self.tell({"kind": "failed", "problem": self._problem(error)})
             return False
+        threads.divide(replicas)  # a loader may have been the first to import torch
         self._become_ready(imported, imported_at_s, go["address"])
         return True
 
@@ -203,7 +208,7 @@ class Worker:
         elif message.kind == "hosted":
             proxy = self._models.proxies().get(message.header["model"])
             if proxy is not None:
-                proxy.reconnect(socket.socket(fileno=message.fds[0]))
+                proxy.reconnect(socket.socket(fileno=message.fds[0]), message.header["host"])
         elif message.kind == "document" and self._plan is not None:
             from hotloop.gpu_runtime.user_env import openapi  # nothing that a reload would have to wait for
 

@@ -42,7 +42,7 @@ class Down(_message.Message):
     def __init__(self, hello_ok: _Optional[_Union[HelloOk, _Mapping]] = ..., need: _Optional[_Union[Need, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "version", "project_id", "client_id", "epoch", "last_event", "shown_root")
+    __slots__ = ("protocol", "version", "project_id", "client_id", "epoch", "last_event", "shown_root", "take", "resumes", "who", "pid", "idle_timeout_s")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,11 @@ class Hello(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
     SHOWN_ROOT_FIELD_NUMBER: _ClassVar[int]
+    TAKE_FIELD_NUMBER: _ClassVar[int]
+    RESUMES_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     project_id: str
@@ -57,10 +62,15 @@ class Hello(_message.Message):
     epoch: int
     last_event: int
     shown_root: str
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., project_id: _Optional[str] = ..., client_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_event: _Optional[int] = ..., shown_root: _Optional[str] = ...) -> None: ...
+    take: bool
+    resumes: bool
+    who: str
+    pid: int
+    idle_timeout_s: float
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., project_id: _Optional[str] = ..., client_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_event: _Optional[int] = ..., shown_root: _Optional[str] = ..., take: bool = ..., resumes: bool = ..., who: _Optional[str] = ..., pid: _Optional[int] = ..., idle_timeout_s: _Optional[float] = ...) -> None: ...
 
 class HelloOk(_message.Message):
-    __slots__ = ("version", "sequence", "revision", "digest", "partials", "is_running", "last_event", "at_s", "workspace")
+    __slots__ = ("version", "sequence", "revision", "digest", "partials", "is_running", "last_event", "at_s", "workspace", "seen_event", "boot_id")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +80,8 @@ class HelloOk(_message.Message):
     LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
     AT_S_FIELD_NUMBER: _ClassVar[int]
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    SEEN_EVENT_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     version: str
     sequence: int
     revision: int
@@ -79,7 +91,19 @@ class HelloOk(_message.Message):
     last_event: int
     at_s: float
     workspace: str
-    def __init__(self, version: _Optional[str] = ..., sequence: _Optional[int] = ..., revision: _Optional[int] = ..., digest: _Optional[str] = ..., partials: _Optional[_Iterable[_Union[Partial, _Mapping]]] = ..., is_running: bool = ..., last_event: _Optional[int] = ..., at_s: _Optional[float] = ..., workspace: _Optional[str] = ...) -> None: ...
+    seen_event: int
+    boot_id: str
+    def __init__(self, version: _Optional[str] = ..., sequence: _Optional[int] = ..., revision: _Optional[int] = ..., digest: _Optional[str] = ..., partials: _Optional[_Iterable[_Union[Partial, _Mapping]]] = ..., is_running: bool = ..., last_event: _Optional[int] = ..., at_s: _Optional[float] = ..., workspace: _Optional[str] = ..., seen_event: _Optional[int] = ..., boot_id: _Optional[str] = ...) -> None: ...
+
+class Holder(_message.Message):
+    __slots__ = ("who", "pid", "held_s")
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    HELD_S_FIELD_NUMBER: _ClassVar[int]
+    who: str
+    pid: int
+    held_s: float
+    def __init__(self, who: _Optional[str] = ..., pid: _Optional[int] = ..., held_s: _Optional[float] = ...) -> None: ...
 
 class Partial(_message.Message):
     __slots__ = ("digest", "size_bytes")
@@ -180,7 +204,7 @@ class Ack(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., revision: _Optional[int] = ..., applied_at_s: _Optional[float] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Refused(_message.Message):
-    __slots__ = ("reason", "sequence", "path", "message", "hint")
+    __slots__ = ("reason", "sequence", "path", "message", "hint", "holder")
     class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN: _ClassVar[Refused.Reason]
@@ -191,6 +215,7 @@ class Refused(_message.Message):
         HELLO: _ClassVar[Refused.Reason]
         GAP: _ClassVar[Refused.Reason]
         CONTENT: _ClassVar[Refused.Reason]
+        HELD: _ClassVar[Refused.Reason]
     UNKNOWN: Refused.Reason
     CHANGESET: Refused.Reason
     STALE: Refused.Reason
@@ -199,17 +224,20 @@ class Refused(_message.Message):
     HELLO: Refused.Reason
     GAP: Refused.Reason
     CONTENT: Refused.Reason
+    HELD: Refused.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
     reason: Refused.Reason
     sequence: int
     path: str
     message: str
     hint: str
-    def __init__(self, reason: _Optional[_Union[Refused.Reason, str]] = ..., sequence: _Optional[int] = ..., path: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
+    holder: Holder
+    def __init__(self, reason: _Optional[_Union[Refused.Reason, str]] = ..., sequence: _Optional[int] = ..., path: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("number", "json")
@@ -242,10 +270,12 @@ class Reply(_message.Message):
     def __init__(self, id: _Optional[int] = ..., json: _Optional[bytes] = ..., error: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class Ping(_message.Message):
-    __slots__ = ("number",)
+    __slots__ = ("number", "last_event")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
     number: int
-    def __init__(self, number: _Optional[int] = ...) -> None: ...
+    last_event: int
+    def __init__(self, number: _Optional[int] = ..., last_event: _Optional[int] = ...) -> None: ...
 
 class Pong(_message.Message):
     __slots__ = ("number", "at_s")
@@ -311,16 +341,18 @@ class TerminalSize(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
 
 class ProcessDown(_message.Message):
-    __slots__ = ("output", "errors", "exit_code", "refused")
+    __slots__ = ("output", "errors", "exit_code", "refused", "taken")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
     output: bytes
     errors: bytes
     exit_code: int
     refused: Refused
-    def __init__(self, output: _Optional[bytes] = ..., errors: _Optional[bytes] = ..., exit_code: _Optional[int] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ...) -> None: ...
+    taken: int
+    def __init__(self, output: _Optional[bytes] = ..., errors: _Optional[bytes] = ..., exit_code: _Optional[int] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., taken: _Optional[int] = ...) -> None: ...
 
 class Following(_message.Message):
     __slots__ = ("project_id", "after_event", "is_ending")
@@ -331,3 +363,23 @@ class Following(_message.Message):
     after_event: int
     is_ending: bool
     def __init__(self, project_id: _Optional[str] = ..., after_event: _Optional[int] = ..., is_ending: bool = ...) -> None: ...
+
+class LogsWanted(_message.Message):
+    __slots__ = ("project_id", "max_age_s", "after_event", "is_following")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    AFTER_EVENT_FIELD_NUMBER: _ClassVar[int]
+    IS_FOLLOWING_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    max_age_s: float
+    after_event: int
+    is_following: bool
+    def __init__(self, project_id: _Optional[str] = ..., max_age_s: _Optional[float] = ..., after_event: _Optional[int] = ..., is_following: bool = ...) -> None: ...
+
+class LogLines(_message.Message):
+    __slots__ = ("events", "is_cut")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    IS_CUT_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    is_cut: bool
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., is_cut: bool = ...) -> None: ...

@@ -11,11 +11,12 @@ from hotloop.remote_runner.protocol import agent_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROTOCOL = 2
+PROTOCOL = 3
 METHOD = "/hotloop.agent.v1.Agent/Session"
 SERVICE = "hotloop.agent.v1.Agent"
 INLINE_BYTES = 256 << 10  # a changeset with more content than this sends it as parts, before
 PART_BYTES = 256 << 10
+INPUT_WINDOW_BYTES = 256 << 10  # of a command's input: what a client may send before the command took it
 ENTRIES_PER_FRAME = 4000  # keeps a frame under 1 MiB with long paths
 MAX_MESSAGE_BYTES = 4 << 20
 

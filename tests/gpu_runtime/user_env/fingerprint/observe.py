@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import pickle
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hotloop.gpu_runtime.user_env.fingerprint import packages
 from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
@@ -20,6 +23,8 @@ from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault.attaching import attach
 from hotloop.gpu_runtime.user_env.vault.packing import pack
 from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach
+
+ROOT = Path(__file__).parents[4]
 
 
 @dataclass(frozen=True)
@@ -37,27 +42,53 @@ class Seen:
     cannot_stay: str = ""
 
 
-def forked(work: Callable[[], Any]) -> Any:
-    """Do something in a child of this process and pass on what it returns or raises."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            result = "ok", work()
-        except BaseException as error:  # noqa: BLE001
-            result = "error", f"{error!r}\n{traceback.format_exc()}"
-        with os.fdopen(writer, "wb") as file:
-            pickle.dump(result, file)
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        data = file.read()
-    os.waitpid(child, 0)
-    kind, value = pickle.loads(data)
+def forked(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do something of this module in a fresh process, with this one's environment, and pass on what comes of it.
+
+    The process is forked from one that holds nothing else: what a test run has imported by now would all be looked at.
+    """
+    server = _server()
+    pickle.dump((dict(os.environ), work.__name__, arguments), server.stdin)
+    server.stdin.flush()
+    kind, value = pickle.load(server.stdout)
     if kind == "error":
         raise RuntimeError(value)
     return value
+
+
+@functools.cache
+def _server() -> Any:
+    pipe = subprocess.PIPE
+    server = subprocess.Popen([sys.executable, "-m", __name__], cwd=ROOT, stdin=pipe, stdout=pipe)
+    atexit.register(server.communicate)
+    return server
+
+
+def _serve() -> None:
+    packages.top_level_owners()  # once, for all children
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    while True:
+        try:
+            environment, name, arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        child = os.fork()
+        if child == 0:
+            _answer(answers, environment, name, arguments)
+        os.waitpid(child, 0)
+
+
+def _answer(answers: int, environment: dict[str, str], name: str, arguments: Any) -> NoReturn:
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        result = "ok", globals()[name](*arguments)
+    except BaseException as error:  # noqa: BLE001
+        result = "error", f"{error!r}\n{traceback.format_exc()}"
+    with os.fdopen(answers, "wb") as file:
+        pickle.dump(result, file)
+    os._exit(0)
 
 
 def _import(root: Path) -> tuple[Any, Project]:
@@ -113,8 +144,7 @@ def observe(root: Path, *edits: Callable[[Path], None]) -> Seen:
 
 def observe_each(root: Path, *edits: Callable[[Path], None]) -> list[Seen]:
     """The same after each edit."""
-    packages.top_level_owners()  # once, for all children
-    record, packed, cannot_stay = forked(lambda: _load(root))
+    record, packed, cannot_stay = forked(_load, root)
     if cannot_stay:
         return [Seen("", is_same=True, cannot_stay=cannot_stay)]
     return [_after(edit, root, record, packed) for edit in edits]
@@ -122,8 +152,8 @@ def observe_each(root: Path, *edits: Callable[[Path], None]) -> list[Seen]:
 
 def _after(edit: Callable[[Path], None], root: Path, record: Any, packed: Any) -> Seen:
     edit(root)
-    difference, kept = forked(lambda: _kept(root, record, packed))
-    return Seen(difference, is_same=not difference and kept == forked(lambda: _cold(root)))
+    difference, kept = forked(_kept, root, record, packed)
+    return Seen(difference, is_same=not difference and kept == forked(_cold, root))
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -146,3 +176,7 @@ def replacing(file: str, old: str, new: str) -> Callable[[Path], None]:
         fresh.replace(path)
 
     return edit
+
+
+if __name__ == "__main__":
+    _serve()

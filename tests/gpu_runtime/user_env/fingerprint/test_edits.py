@@ -433,7 +433,7 @@ def test_secret_of_the_environment_is_not_in_the_record(tmp_path: Path, monkeypa
     monkeypatch.setenv("TOKEN_OF_MINE", "s3cret-value")
     write(tmp_path, {"app.py": "import os\ndef load():\n    return [len(os.environ['TOKEN_OF_MINE'])]\n"})
 
-    record, _, _ = forked(lambda: _load(tmp_path))
+    record, _, _ = forked(_load, tmp_path)
 
     assert "TOKEN_OF_MINE" in record["environment"]
     assert "s3cret" not in repr(record)

@@ -1,0 +1,114 @@
+"""The option that says which runner a command is about, and the way there."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hotloop.remote_runner.bootstrap.progress import Progress
+    from hotloop.remote_runner.runners import Runner
+    from hotloop.remote_runner.ssh.connect import Asker
+    from hotloop.remote_runner.way import Way
+
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="RUNNER",
+        help="Where to run: a runner's name, user@host, ssh://user@host:port, docker://IMAGE; else the project's, or here.",
+    ),
+]
+
+
+def runner_for(project: Path, on: str | None) -> Runner:
+    """Choose the runner: what was typed, else what the project says, else this machine.
+
+    Raises:
+        UsageError: There is none such.
+    """
+    from hotloop import config
+    from hotloop.remote_runner import runners
+
+    settings = config.load(project)
+    of_project = runners.from_tables(settings.runners or {}, "pyproject.toml: tool.hotloop.runners")
+    return runners.find(on or settings.runner or runners.LOCAL, of_project)
+
+
+def way_to(runner: Runner, project: Path | None) -> Way:
+    """Make the way to a runner, which says what it does at the terminal and asks there.
+
+    Raises:
+        UsageError: The runner's settings can't be.
+    """
+    from hotloop.devloop import control
+    from hotloop.remote_runner import runners
+
+    return runners.way_to(
+        runner,
+        state=control.state_folder(),
+        project=project,
+        report=_Shown(),
+        asker=asker() if _is_terminal() else None,
+    )
+
+
+def way_to_onlook(project: Path, on: str | None) -> Way:
+    """Choose a runner to look at; on this machine no agent is started for that. Raises as `runner_for`."""
+    from hotloop.devloop import control
+    from hotloop.remote_runner.local import LocalWay
+
+    runner = runner_for(project, on)
+    return LocalWay(control.state_folder(), is_starting=False) if runner.is_local else way_to(runner, project)
+
+
+def way_for(project: Path, on: str | None) -> Way:
+    """Choose a runner and make the way there. Raises as `runner_for`."""
+    return way_to(runner_for(project, on), project)
+
+
+def asker() -> Asker:
+    """Ask the person at the terminal, away from what a program may read of stdout."""
+    import getpass
+
+    from hotloop.remote_runner.ssh.connect import Asker
+
+    def confirm(question: str) -> bool:
+        print(f"hotloop: {question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def secret(prompt: str) -> str | None:
+        try:
+            return getpass.getpass(f"hotloop: {prompt}") or None
+        except (EOFError, KeyboardInterrupt):
+            return None
+
+    return Asker(confirm, secret)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+class _Shown:
+    """Says on stderr what takes long on the way; nothing of what is quick."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, progress: Progress) -> None:
+        from hotloop.cli import words
+        from hotloop.remote_runner.bootstrap.progress import Phase
+
+        if progress.phase is Phase.CONNECTING or (not progress.text and progress.phase is not Phase.STARTING):
+            return
+        text = progress.text or "starting hotloop's agent"
+        if text == self._said:  # one line a step, not one a percent
+            return
+        self._said = text
+        size = f" ({words.size(progress.total_bytes)})" if progress.total_bytes else ""
+        print(f"hotloop: {progress.runner}: {text}{size}", file=sys.stderr, flush=True)

@@ -1,0 +1,148 @@
+"""`hotloop runner`: names for the machines that apps run on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hotloop.remote_runner.runners import Runner
+
+runner = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Name the machines that apps run on, and look after them."
+)
+Name = Annotated[str, typer.Argument(help="The runner's name, or a host.")]
+Optional = Annotated[str, typer.Option()]
+
+
+@runner.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    target: Annotated[str, typer.Argument(help="user@host, ssh://user@host:port or docker://IMAGE.")],
+    python: Annotated[str, typer.Option("--python", help="Interpreter for hotloop's own environment there.")] = "",
+    state: Annotated[str, typer.Option("--state", help="Folder there for workspaces and logs.")] = "",
+    cache: Annotated[str, typer.Option("--cache", help="Folder there for what can be made again.")] = "",
+    engine: Annotated[str, typer.Option("--engine", help="Address of the Docker engine.")] = "",
+    gpus: Annotated[str, typer.Option("--gpus", help="As for docker run --gpus.")] = "",
+) -> None:
+    """Give a machine a name; nothing is connected yet."""
+    from hotloop.remote_runner import runners
+
+    told = {"target": target, "python": python, "state": state, "cache": cache, "engine": engine, "gpus": gpus}
+    known = runners.load()
+    found = runners.from_table(name, {key: value for key, value in told.items() if value}, "runner")
+    verb = "changed" if name in known else "added"
+    runners.save({**known, name: found})
+    typer.echo(f"{verb} {name}; try it: dev runner doctor {name}", err=True)
+
+
+@runner.command("list")
+def list_() -> None:
+    """List the runners that have a name."""
+    from hotloop.remote_runner import runners
+
+    known = runners.load()
+    width = max(map(len, [runners.LOCAL, *known]))
+    typer.echo(f"{runners.LOCAL:<{width}}  this machine")
+    for name, found in sorted(known.items()):
+        typer.echo(f"{name:<{width}}  {found.target or found.dockerfile}")
+
+
+@runner.command()
+def show(name: Name) -> None:
+    """Show what is known of a runner, ssh's own settings included."""
+    from hotloop.remote_runner.ssh import settings
+
+    found = _find(name)
+    for key, value in found.told().items():
+        typer.echo(f"{key:<12}{value}")
+    if found.is_local or found.is_container:
+        return
+    resolved = settings.resolve(settings.parse_target(found.target))
+    typer.echo(f"{'address':<12}{resolved.user}@{resolved.host}:{resolved.port}")
+    for label, values in (
+        ("identity", [str(path) for path in resolved.identities if path.exists()]),
+        ("through", [jump.shown for jump in resolved.jumps]),
+        ("known hosts", [str(path) for path in resolved.known_hosts if path.exists()]),
+    ):
+        if values:
+            typer.echo(f"{label:<12}{', '.join(values)}")
+
+
+@runner.command()
+def remove(name: Annotated[str, typer.Argument(help="The runner's name.")]) -> None:
+    """Forget a runner's name; what runs there goes on."""
+    from hotloop.errors import UsageError
+    from hotloop.remote_runner import runners
+
+    known = runners.load()
+    if name not in known:
+        msg = f"no runner is called {name!r}"
+        raise UsageError(msg, hint=f"the names are: {', '.join(sorted(known)) or 'none yet'}")
+    del known[name]
+    runners.save(known)
+    typer.echo(f"removed {name}", err=True)
+
+
+@runner.command()
+def doctor(name: Name) -> None:
+    """Try a runner step by step, and say what to do about what fails."""
+    from hotloop.cli.doctor import examine
+
+    raise typer.Exit(examine(_find(name)))
+
+
+@runner.command()
+def stop(name: Name) -> None:
+    """End hotloop there: all sessions and their models, and a container."""
+    from hotloop.cli.on import way_to
+    from hotloop.remote_runner import onlooker
+
+    found = _find(name)
+    if found.is_container:
+        from hotloop.remote_runner import runners
+        from hotloop.remote_runner.docker.way import stop as stop_container
+
+        was_there = stop_container(runners.container_of(found, None))
+        typer.echo(f"removed the container of {name}" if was_there else f"{name} has no container", err=True)
+        return
+
+    async def end() -> None:
+        way = way_to(found, None)
+        try:
+            await onlooker.ask(way, "shutdown")
+        finally:
+            await way.close()
+
+    asyncio.run(end())
+    typer.echo(f"stopped hotloop on {name}", err=True)
+
+
+@runner.command()
+def upgrade(name: Name) -> None:
+    """Have a runner use this version of hotloop; sessions that run with another one there are ended."""
+    from hotloop import __version__
+    from hotloop.cli.on import way_to
+    from hotloop.remote_runner import onlooker
+
+    found = _find(name)
+
+    async def replace() -> int:
+        way = way_to(found, None)
+        try:
+            await onlooker.ask(way, "shutdown")
+            return int((await onlooker.ask(way, "status"))["pid"])
+        finally:
+            await way.close()
+
+    pid = asyncio.run(replace())
+    typer.echo(f"{name} runs hotloop {__version__} (pid {pid})", err=True)
+
+
+def _find(name: str) -> Runner:
+    from hotloop.cli.on import runner_for
+
+    return runner_for(Path.cwd(), name)

@@ -1,0 +1,58 @@
+"""What was said before this client came: of events that were there already, which were missed and which are its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from hotloop import events
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
+    from hotloop.remote_runner.client import SessionInfo
+
+_OF_ENVIRONMENT = (events.EnvironmentProgress, events.EnvironmentReady, events.EnvironmentFailed)  # no runtime's
+CATCH_UP_TIMEOUT_S = 5.0  # for events that lie there already
+
+
+class CatchingUp:
+    """Sorts a session's events at its beginning: missed ones, those of a runtime that ends, and those to show."""
+
+    def __init__(self) -> None:
+        self._missed_until = 0
+        self._missed: list[Event] = []
+        self._early: list[tuple[int, Event]] | None = []
+        self._is_complete = asyncio.Event()
+
+    def begin(self, info: SessionInfo) -> None:
+        """The session is open: events up to its last one were missed."""
+        self._missed_until = info.last_event
+        if info.seen_event >= info.last_event:
+            self._is_complete.set()
+
+    def takes(self, number: int, event: Event) -> bool:
+        """Whether an event is to be shown now; else it is kept here."""
+        if not number:
+            return True
+        if number >= self._missed_until:
+            self._is_complete.set()
+        if number <= self._missed_until:
+            self._missed.append(event)
+            return False
+        if self._early is not None and not isinstance(event, _OF_ENVIRONMENT):
+            self._early.append((number, event))
+            return False
+        return True
+
+    async def missed(self) -> list[Event]:
+        """What happened while no client was there, or before the runtime was started anew."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
+                await self._is_complete.wait()
+        return self._missed
+
+    def end(self, last_earlier: int) -> list[Event]:
+        """Give what came meanwhile and is to be shown: what was said after ``last_earlier``."""
+        early, self._early = self._early or [], None
+        return [event for number, event in early if number > last_earlier]

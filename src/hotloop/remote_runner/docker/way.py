@@ -1,0 +1,86 @@
+# pyright: basic
+"""A way to the agent in a container. Basic type checks: the SDK has no types."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotloop.remote_runner.bootstrap.progress import Phase, Progress, Report, nobody
+from hotloop.remote_runner.bootstrap.request import Options
+from hotloop.remote_runner.docker import container, engine
+from hotloop.remote_runner.docker.host import DockerHost
+from hotloop.remote_runner.docker.target import DockerTarget, container_name
+from hotloop.remote_runner.hosted_way import HostWay
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+
+def docker_way(
+    target: DockerTarget,
+    *,
+    project: Path | None = None,
+    report: Report = nobody,
+    agent_arguments: tuple[str, ...] = (),
+) -> HostWay:
+    """Make the way to a container's agent; dialing has the container run.
+
+    Args:
+        target: Which container.
+        project: Whose it is, unless the target names it.
+        report: Is told what is being done.
+        agent_arguments: More options for an agent that is started now.
+
+    Raises:
+        UsageError: The engine's address can't be used.
+    """
+    address = engine.address_of(target.host)
+    name = container_name(target, project)
+    making = asyncio.Lock()
+    kept: list[container.Kept] = []  # the one that this way made or found: a cut is no reason to build anew
+
+    def say(text: str, done_bytes: int, total_bytes: int) -> None:
+        report(Progress(target.shown, Phase.INSTALLING, text, done_bytes, total_bytes))
+
+    def ensure() -> tuple[DockerClient, str]:
+        client = engine.connect(address)
+        try:
+            found = container.again(client, target, kept[-1]) if kept else None
+            kept.append(found or container.ensure(client, target, project, say))
+            return client, kept[-1].id
+        except BaseException:
+            client.close()
+            raise
+
+    async def connect(lane: int) -> DockerHost:
+        del lane
+        async with making:  # two lanes at once must not make two containers
+            client, container_id = await asyncio.to_thread(ensure)
+        return DockerHost(target.shown, address, client, container_id)
+
+    options = Options(
+        python=target.python,
+        state=container.STATE,
+        cache=f"{container.CACHE}/hotloop/{name}",  # each image has Pythons of its own, in places of its own
+        agent_arguments=agent_arguments,
+    )
+    num_lanes = 2 if address.startswith("ssh://") else 1
+    return HostWay(target.shown, connect, num_lanes=num_lanes, options=options, report=report)
+
+
+def stop(target: DockerTarget, *, project: Path | None = None) -> bool:
+    """Remove a runner's container; its volumes, with caches and state, stay.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        RunnerError: The engine can't be reached, or refuses.
+    """
+    client = engine.connect(engine.address_of(target.host))
+    try:
+        return container.remove(client, target, project)
+    finally:
+        client.close()
