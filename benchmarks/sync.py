@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks import environments, stats, sync_peers
 from benchmarks.loop_client import Loop, LoopFailed, interrupt_on_terminate
@@ -238,7 +238,7 @@ class Edited:
         self._arrivals = Arrivals(bench.tree_there())
         self._count = 0
 
-    def __enter__(self) -> Edited:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

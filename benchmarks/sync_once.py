@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from hotloop.cli.on import way_for
-
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.remote_runner.client import connect

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.wan import Wan
 from hotloop.devloop.inotify import MOVED_TO, Inotify
@@ -46,7 +46,7 @@ class Arrivals:
         self._inotify = Inotify()
         self._inotify.add(folder)
 
-    def __enter__(self) -> Arrivals:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
