@@ -76,24 +76,45 @@ class Loop:
         folder: For its state and its error output.
         edits: All that were measured, in order.
         forks: Those that were saved before a standby was ready.
+        python: The app's interpreter; None to have the runner make its environment.
+        prefix: Goes before the command, such as ``ip netns exec NAME``.
+        options: More of `dev serve`.
+        environ: More variables.
     """
 
     project: Project
-    python: Path
+    python: Path | None
     folder: Path
+    prefix: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    environ: dict[str, str] = field(default_factory=dict[str, str])
     edits: list[Edit] = field(default_factory=list[Edit])
     forks: list[Edit] = field(default_factory=list[Edit])
 
     def __enter__(self) -> Self:
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         self._arrivals: list[Arrival] = []
         self._changed = threading.Condition()
         self._is_over = False
         began = time.monotonic()
         with (self.folder / "stderr").open("wb") as errors:
             self._process = subprocess.Popen(
-                [dev_command(), "serve", str(self.project.root), "--json", "--port", "0", "--python", str(self.python)],
-                env={**environments.clean_environment(), "HOTLOOP_STATE_DIR": str(self.folder / "state")},
+                [
+                    *self.prefix,
+                    dev_command(),
+                    "serve",
+                    str(self.project.root),
+                    "--json",
+                    "--port",
+                    "0",
+                    *self._python(),
+                    *self.options,
+                ],
+                env={
+                    **environments.clean_environment(),
+                    "HOTLOOP_STATE_DIR": str(self.folder / "state"),
+                    **self.environ,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -114,6 +135,9 @@ class Loop:
         self.runtime_pid: int = started.event.pid
         self.port = int(str(started.event.address).rsplit(":", 1)[1])
         return self
+
+    def _python(self) -> list[str]:
+        return ["--python", str(self.python)] if self.python is not None else []
 
     def __exit__(self, *_: object) -> None:
         servers.stop(self._process, patience_s=30)
