@@ -16,6 +16,9 @@ TIP = (
 )
 
 
+FOREGROUND_CHECK_S = 0.5
+
+
 class Keys:
     """Reads lines from the terminal, if there is one that this process may read."""
 
@@ -23,6 +26,7 @@ class Keys:
         self._take = take
         self._fd = sys.stdin.fileno() if is_terminal() else -1
         self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Begin to listen; without a terminal nothing happens."""
@@ -31,12 +35,15 @@ class Keys:
 
     def close(self) -> None:
         """Stop listening."""
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
 
     def _read(self) -> None:
         if not _is_foreground(self._fd):
-            return  # reading would stop this process
+            self._wait_for_foreground()
+            return
         try:
             data = os.read(self._fd, 4096)
         except OSError:
@@ -46,6 +53,11 @@ class Keys:
             return
         for line in data.decode(errors="replace").splitlines():
             self._take(line.strip())
+
+    def _wait_for_foreground(self) -> None:
+        """Look again later: reading would stop this process, and a line that is not read would be told of without end."""
+        self._loop.remove_reader(self._fd)
+        self._waiting = self._loop.call_later(FOREGROUND_CHECK_S, self.open)
 
 
 def is_terminal() -> bool:
