@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -303,6 +304,34 @@ def test_what_a_killed_client_left_running_serves_on_and_is_resumed(terminal, pr
     assert post(url + "/greet", name="Bo") == '"goodbye Bo!"'
     again.type("q\n")
     assert again.end() == 0
+
+
+def test_no_request_fails_while_clients_are_killed_amid_saves_and_others_go_on(terminal, project):
+    loop = terminal("serve", "--port", "0")
+    at = loop.until(r"✓ started")
+    url, answers, is_over = address(loop), [], threading.Event()
+
+    def send():
+        while not is_over.is_set():
+            answers.append(json.loads(post(url + "/greet", name="Bo")))
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        for number in range(1, 4):
+            (project / "app.py").write_text(APP.replace("hello", f"hello {number}"))
+            loop.until(r"#1 app.py", at)
+            loop.process.kill()
+            loop.process.wait(10)
+            loop = terminal("serve", "--port", "0")
+            at = loop.until(rf"✓ started|hello {number} Ada", loop.until("resumed"))
+        assert wait_until(lambda: answers[-1] == "hello 3 Bo!")
+    finally:
+        is_over.set()
+        sending.join()
+
+    told = [int(text.split()[1]) if text != "hello Bo!" else 0 for text in answers]
+    assert told == sorted(told)
 
 
 def test_a_save_made_while_no_client_was_there_is_served_by_the_next_one(terminal, project):

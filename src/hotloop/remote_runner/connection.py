@@ -208,9 +208,11 @@ class Connection:
             if other is None:
                 reading.result()  # what ends the session for good
         finally:
-            await _cancel(reading, *helping)
-            self._lose()
-            await stream.close()
+            try:
+                await stream.close()  # first: what waits for it ends at once
+            finally:
+                await _cancel(reading, *helping)
+                self._lose()
         return other or await self._reach()
 
     async def _is_silent(self, reading: asyncio.Task[None]) -> bool:

@@ -56,6 +56,7 @@ class Stream:
         )
         self._call: Any = method()
         self._write_lock = asyncio.Lock()
+        self._writing: set[asyncio.Future[None]] = set()
         self.ok = pb.HelloOk()
         self.greeting = Sample(0.0, 0.0, 0.0)
 
@@ -82,7 +83,7 @@ class Stream:
         """
         try:
             async with self._write_lock:  # gRPC allows one write at a time
-                await _finish(self._call.write(message))
+                await self._finish(self._call.write(message))
         except (*BROKEN, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 raise
@@ -110,7 +111,21 @@ class Stream:
     async def close(self) -> None:
         """End the stream and its channel at once."""
         self._call.cancel()
+        for writing in self._writing:
+            writing.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)
         await self._channel.close()
+
+    async def _finish(self, write: Awaitable[None]) -> None:
+        """Write to the end, also if whoever wants it is cancelled meanwhile: gRPC would end the whole stream."""
+        writing = asyncio.ensure_future(write)
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing], timeout=WRITE_TIMEOUT_S)
+            raise
 
 
 def _check(refused: pb.Refused) -> None:
@@ -129,16 +144,6 @@ def _told(refused: pb.Refused) -> str:
         return refused.message
     since = time.strftime("%H:%M:%S", time.localtime(time.time() - holder.held_s))
     return f"{refused.message} It is held by {holder.who} (pid {holder.pid}) since {since}."
-
-
-async def _finish(write: Awaitable[None]) -> None:
-    """Write to the end, also if whoever wants it is cancelled meanwhile: gRPC would end the whole stream."""
-    writing = asyncio.ensure_future(write)
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing], timeout=WRITE_TIMEOUT_S)
-        raise
 
 
 def _is_being_cancelled() -> bool:
