@@ -192,6 +192,9 @@ class Connection:
                 stream = await self._hold(stream)
         except HotloopError as error:
             self._die(error)
+        except Exception as error:
+            self._die(RunnerError(f"The connection to the agent failed: {error!r}.", hint="please report it"))
+            raise
 
     async def _hold(self, stream: Stream) -> Stream:
         """Use a stream until it ends, or until it is silent and another one answers. Gives the one to go on with."""

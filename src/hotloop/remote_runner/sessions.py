@@ -209,7 +209,7 @@ class Session:
             await self.runtime.stop()
             return {}
         if name == "status":
-            return self.status()
+            return {**self.status(), "pins": self.runtime.pins}
         if name not in _PASSED_ON:
             msg = f"The agent knows no command {name!r}."
             raise UsageError(msg)
@@ -243,7 +243,7 @@ class Session:
         }
 
     def status(self) -> dict[str, Any]:
-        """What the session is, for people and tests."""
+        """What the session is, for people; no content of requests, which pins hold."""
         holder = self.holder
         ready = self._newest.get("ready", {})
         started = self._newest.get("runtime_started", {})
@@ -264,7 +264,6 @@ class Session:
             "held_s": now_s - holder.since_s if holder is not None and self.is_held else None,
             "idle_s": None if self.is_held else now_s - self.left_at_s,
             "idle_timeout_s": self.idle_timeout_s,
-            "pins": self.runtime.pins,
             "python": self.environment_python,
             "environment": self.environment.digest,
         }
