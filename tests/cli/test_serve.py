@@ -103,6 +103,8 @@ class Terminal:
         deadline = time.monotonic() + DEADLINE_S
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read()
+        while self.read():  # its last words
+            pass
         return self.process.wait(1)
 
     def close(self):

@@ -83,7 +83,11 @@ class Line:
         self._folder.cleanup()
 
     async def _carry(self, target, reader, writer):
-        there, back = await asyncio.open_unix_connection(target)
+        try:
+            there, back = await asyncio.open_unix_connection(target)
+        except OSError:  # the agent was killed meanwhile
+            writer.transport.abort()
+            return
         ends = {writer, back}
         self._connections |= ends
         try:
@@ -108,7 +112,8 @@ class Line:
                 await asyncio.sleep(due - loop.time())
                 await flows.wait()
                 sink.write(data)
-                await sink.drain()
+                with contextlib.suppress(ConnectionError):  # the reader finds out too
+                    await sink.drain()
 
         delivering = asyncio.create_task(deliver())
         with contextlib.suppress(OSError):

@@ -122,6 +122,25 @@ def test_an_old_connection_that_answers_before_a_new_one_is_kept(tmp_path):
     assert run(tmp_path, main()) == (True, 1)
 
 
+def test_an_agent_that_hangs_for_a_while_does_each_thing_once(tmp_path):
+    async def main():
+        async with session_by(tmp_path) as (session, _, seen):
+            pid = int((tmp_path / "agent/pid").read_text())
+            os.kill(pid, signal.SIGSTOP)
+            pushes = [asyncio.create_task(session.push(saved(f"f{number}.py", b"1"))) for number in range(3)]
+            pushes.append(asyncio.create_task(session.command("reload", model="a")))
+            await until(lambda: seen.of("offline"))
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.gather(*pushes)
+            await until(lambda: seen.of("online") and len(told_revisions(seen)) >= 4 and seen.notices("reload"))
+            await session.push(saved("app.py", b"1"))
+            await until(lambda: len(told_revisions(seen)) >= 5)
+            await session.end()
+            return told_revisions(seen), len(seen.notices("reload"))
+
+    assert run(tmp_path, main()) == ([1, 2, 3, 4, 5], 1)
+
+
 def test_commands_are_done_once_wherever_the_line_breaks(tmp_path):
     async def main():
         async with session_by(tmp_path) as (session, line, seen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 from pathlib import Path
@@ -25,6 +24,8 @@ def attach(
     json: Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line.")] = False,
 ) -> None:
     """Show what a running session does, from its last reload on. Ctrl-C leaves it running."""
+    import asyncio
+
     from hotloop import config
     from hotloop.cli.json_lines import JsonLines
 

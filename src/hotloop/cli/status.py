@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,8 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the sessions that are open, who holds them, and what memory they take."""
+    import asyncio
+
     way = way_to_onlook(Path.cwd(), on)
     answer = asyncio.run(_ask(way))
     if json:

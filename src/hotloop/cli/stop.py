@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,8 @@ def stop(
     on: On = None,
 ) -> None:
     """End a running session: its app, its models, its client if it has one."""
+    import asyncio
+
     from hotloop import config
 
     project = config.find_project(path)
