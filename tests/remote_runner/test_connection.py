@@ -141,6 +141,31 @@ def test_an_agent_that_hangs_for_a_while_does_each_thing_once(tmp_path):
     assert run(tmp_path, main()) == ([1, 2, 3, 4, 5], 1)
 
 
+def test_a_dial_that_hangs_is_overtaken_by_another(tmp_path):
+    async def main():
+        async with session_by(tmp_path) as (session, line, _):
+            dial, num_dials = line.dial, 0
+
+            async def hang_once(lane=0):
+                nonlocal num_dials
+                num_dials += 1
+                if num_dials == 1:
+                    await asyncio.Event().wait()
+                if num_dials == 2:
+                    msg = "no route to gpu1"
+                    raise RunnerError(msg)
+                return await dial(lane)
+
+            line.dial = hang_once
+            line.cut()
+            await session.push(saved("app.py", b"1"))
+            await session.end()
+            return num_dials
+
+    assert run(tmp_path, main()) == 3
+    assert workspace_files(tmp_path) == {"app.py": b"1"}
+
+
 def test_commands_are_done_once_wherever_the_line_breaks(tmp_path):
     async def main():
         async with session_by(tmp_path) as (session, line, seen):

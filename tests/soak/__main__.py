@@ -7,6 +7,7 @@ Prints what was injected and what was seen; exit code 1 if anything was lost or 
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import random
@@ -42,10 +43,10 @@ def edit(request: int, words) -> list[int]:
 class Client:
     """A client process, and all that it told."""
 
-    def __init__(self, project, state, seen):
+    def __init__(self, project, state, way, seen):
         self._seen = seen
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.soak.client", str(project), str(state), BARE_PYTHON],
+            [sys.executable, "-m", "tests.soak.client", str(project), str(state), BARE_PYTHON, way],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         self._thread = threading.Thread(target=self._read)
@@ -152,9 +153,10 @@ class Traffic:
 class Soak:
     """The project, its edits, and what breaks."""
 
-    def __init__(self, folder, choose):
-        self._choose = choose
+    def __init__(self, folder, choose, way, agent_state):
+        self._choose, self._way = choose, way
         self._project, self._state = folder / "project", folder / "state"
+        self._agent_state = agent_state or self._state
         (self._project / "parts").mkdir(parents=True)
         os.environ["HOTLOOP_STATE_DIR"] = str(self._state)
         self.edits = [0] * 5
@@ -163,7 +165,7 @@ class Soak:
         self.seen = Seen()
         for part in range(5):
             self._save(part, 0)
-        self._client = Client(self._project, self._state, self.seen)
+        self._client = Client(self._project, self._state, self._way, self.seen)
         self.traffic = Traffic(self.seen)
         self.slowest_s = 0.0
 
@@ -192,9 +194,9 @@ class Soak:
                 )  # 0.5 to 20 s, short ones more often
             case "kill client":
                 self._client.kill()
-                self._client = Client(self._project, self._state, self.seen)
+                self._client = Client(self._project, self._state, self._way, self.seen)
             case "kill agent":
-                os.kill(int((self._state / "agent" / "pid").read_text()), signal.SIGKILL)
+                self._kill_agent()
 
     def settle(self):
         """Wait until the newest edits are served; gives what is not."""
@@ -211,14 +213,18 @@ class Soak:
         else:
             self._client.wait()
         for _ in range(100):
-            if not (self._state / "agent" / "agent.sock").exists():
+            if not (self._agent_state / "agent" / "agent.sock").exists():
                 return
             time.sleep(0.1)
-        os.kill(int((self._state / "agent" / "pid").read_text()), signal.SIGKILL)
+        self._kill_agent()
+
+    def _kill_agent(self):
+        with contextlib.suppress(ProcessLookupError):  # killed before, and nobody could start another yet
+            os.kill(int((self._agent_state / "agent" / "pid").read_text()), signal.SIGKILL)
 
     def unequal(self):
         """Files that differ between the project and the workspace."""
-        tree = next((self._state / "sessions").iterdir()) / "tree"
+        tree = next((self._agent_state / "sessions").iterdir()) / "tree"
         names = {path.relative_to(base) for base in (self._project, tree) for path in base.rglob("*.py")}
         return [name for name in names if _content(self._project / name) != _content(tree / name)]
 
@@ -227,14 +233,14 @@ def _content(path):
     return path.read_bytes() if path.exists() else None
 
 
-def soak(minutes, seed):
-    choose = random.Random(seed)
+def soak(options):
+    choose = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="hotloop-soak-") as folder:
-        run = Soak(Path(folder), choose)
+        run = Soak(Path(folder), choose, options.way, options.agent_state)
         lost = []
         try:
             lost.append(run.settle())
-            until_s = time.monotonic() + 60 * minutes
+            until_s = time.monotonic() + 60 * options.minutes
             while time.monotonic() < until_s:
                 for _ in range(choose.randrange(1, 6)):
                     run.edit()
@@ -286,10 +292,12 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--way", default="tests.soak.client:line", help="MODULE:FUNCTION, see tests/soak/client.py")
+    parser.add_argument("--agent-state", type=Path, help="the agent's state folder, if that way leads to another")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     print(f"seed {options.seed}", flush=True)
-    return soak(options.minutes, options.seed)
+    return soak(options)
 
 
 if __name__ == "__main__":

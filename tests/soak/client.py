@@ -1,9 +1,10 @@
 """A client of the soak: the real loop over a line, and each event it is told as a JSON line with its number.
 
-Usage: client.py PROJECT STATE PYTHON. Lines on stdin break the network: ``cut``, ``dark SECONDS``, ``freeze SECONDS``.
+Usage: client.py PROJECT STATE PYTHON WAY. WAY is MODULE:FUNCTION, which makes of STATE a way that can break as a `Line` can. Lines on stdin break the network: ``cut``, ``dark SECONDS``, ``freeze SECONDS``.
 """
 
 import asyncio
+import importlib
 import json
 import sys
 import time
@@ -37,22 +38,32 @@ def numbered(session):
     session.events = tell_and_give
 
 
-async def break_as_told(line, reader):
+async def break_as_told(way, reader):
     while command := (await reader.readline()).decode().split():
         match command:
             case ["cut"]:
-                line.cut()
+                way.cut()
             case ["dark", seconds]:
-                line.darken()
+                way.darken()
                 await asyncio.sleep(float(seconds))
-                line.mend()
+                way.mend()
             case ["freeze", seconds]:
-                line.freeze()
+                way.freeze()
                 await asyncio.sleep(float(seconds))
-                line.thaw()
+                way.thaw()
 
 
-async def main(project, state, python):
+def line(state):
+    """The way that is taken if no other is named."""
+    return Line(state, delay_s=0.01)
+
+
+def make_way(name, state):
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)(state)
+
+
+async def main(project, state, python, way_name):
     options = ServeOptions(
         project=project, app=config.locate_app(project, None), python=environment.find_python(project, python),
         host="127.0.0.1", port=0, port_is_fixed=False, session_id=control.project_id(project),
@@ -60,18 +71,18 @@ async def main(project, state, python):
     ignore = Ignore(project)
     index = Index(project, ignore)
     index.load(project / ".hotloop" / "index.json")
-    line = Line(state, delay_s=0.01)
+    way = make_way(way_name, state)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async with connect(line) as session:
+    async with connect(way) as session:
         numbered(session)
         engine = Engine(
             options, session, index, ignore, [lambda event: tell(at_s=time.monotonic(), loop=to_json(event))]
         )
-        breaking = asyncio.create_task(break_as_told(line, reader))
+        breaking = asyncio.create_task(break_as_told(way, reader))
         breaking.add_done_callback(lambda _: engine.stop("told to end", 0))
         return await engine.run()
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))

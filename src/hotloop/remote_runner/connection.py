@@ -22,16 +22,12 @@ from hotloop.remote_runner.stream import BROKEN, LostError, SessionTakenError, S
 if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
 
-RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)  # the last one again and again
+RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 1.0)  # between attempts that fail; the last one again and again
 FIRST_ATTEMPTS = len(RETRY_S)
+GREET_TIMEOUT_S = (2.0, 4.0, 8.0, 16.0, 30.0)  # for an agent's answer; it may be making the whole tree
+DIAL_AGAIN_S = (1.0, 1.5, 2.2, 3.3, 5.0, 7.5, 10.0)  # an attempt that takes so long gets company
+MAX_DIALS = 3
 GOODBYE_TIMEOUT_S = 0.5
-DIAL_TIMEOUT_S = (
-    2.0,
-    4.0,
-    8.0,
-    16.0,
-    30.0,
-)  # of an attempt to come back: a network that is back may not answer the oldest
 
 
 class Listener(Protocol):
@@ -257,10 +253,7 @@ class Connection:
         """
         for attempt in itertools.count():
             try:
-                async with asyncio.timeout(
-                    None if max_attempts else DIAL_TIMEOUT_S[min(attempt, len(DIAL_TIMEOUT_S) - 1)]
-                ):
-                    return await self._dial()
+                return await self._dial(attempt, is_first=max_attempts is not None)
             except RunnerError as error:
                 if max_attempts is not None or isinstance(error, DeniedError | SessionTakenError):
                     raise
@@ -269,22 +262,37 @@ class Connection:
                 self._go_offline()
             if max_attempts is not None and attempt + 1 >= max_attempts:
                 break
-            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+            await asyncio.sleep(_at(RETRY_S, attempt))
         msg = "The agent can't be reached."
         raise RunnerError(msg, hint="look at the agent's log, then start again")
 
-    async def _dial(self) -> Stream:
-        stream = Stream(await self._way.dial())
+    async def _dial(self, attempt: int, *, is_first: bool) -> Stream:
+        stream = Stream(await (self._way.dial() if is_first else self._dial_hedged()))
         try:
             self._is_greeting = True
             self.hello.epoch = next(self._epochs)
-            await stream.greet(self.hello)
+            async with asyncio.timeout(None if is_first else _at(GREET_TIMEOUT_S, attempt)):
+                await stream.greet(self.hello)
         except BaseException:
             await stream.close()
             raise
         finally:
             self._is_greeting = False
         return stream
+
+    async def _dial_hedged(self) -> str:
+        """Dial, and again while that takes long: what went into a dead network is repeated ever more rarely by itself."""
+        dialing: list[asyncio.Task[str]] = []
+        try:
+            for number in itertools.count():
+                if len(dialing) == MAX_DIALS:
+                    await _cancel(dialing.pop(0))
+                dialing.append(asyncio.create_task(self._way.dial(), name="dial"))
+                if address := await _first_good(dialing, _at(DIAL_AGAIN_S, number)):
+                    return address
+        finally:
+            await _cancel(*dialing)
+        raise LostError
 
     def _begin(self, stream: Stream) -> None:
         self._heart.begin(stream.greeting, is_same_clock=stream.ok.boot_id == clock.boot_id())
@@ -320,6 +328,26 @@ class Connection:
             offline_s, self._offline_since_s = time.monotonic() - self._offline_since_s, None
             self._why_offline = ""
             self._listener.came_online(offline_s)
+
+
+async def _first_good(dialing: list[asyncio.Task[str]], timeout_s: float) -> str:
+    """Give what the first good one gives; empty if none does in time. Those that fail are taken out.
+
+    Raises:
+        Exception: The error of the last one that failed, or of one that will not be let in.
+    """
+    until_s = time.monotonic() + timeout_s
+    while (left_s := until_s - time.monotonic()) > 0:
+        done, _ = await asyncio.wait(dialing, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        dialing[:] = [task for task in dialing if task not in done]
+        for task in sorted(done, key=lambda task: task.exception() is not None):  # good ones first
+            if not task.exception() or isinstance(task.exception(), DeniedError) or not dialing:
+                return task.result()
+    return ""
+
+
+def _at(times_s: tuple[float, ...], attempt: int) -> float:
+    return times_s[min(attempt, len(times_s) - 1)]
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
