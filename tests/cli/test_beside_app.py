@@ -29,7 +29,10 @@ from hotloop.remote_runner.calls import CallLostError, open_call
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.local import LocalWay
+from hotloop.remote_runner.places import noted_python
 from hotloop.remote_runner.protocol import agent_pb2 as pb
+from hotloop.remote_runner.runtimes import RuntimeSupervisor
+from hotloop.remote_runner.workspace import Workspace
 
 COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).parent.parent / "remote_runner" / "fake_runtime.py"), "{fd}")
@@ -216,6 +219,14 @@ def test_logs_are_printed_with_their_generation_or_as_json(project):
     assert plain == "g1 │ hello\n"
     assert (event["kind"], event["generation"], event["text"]) == ("log", 1, "\x1b[31mhello")
     assert (wrong.returncode, wrong.stderr.splitlines()[0][:26]) == (2, "error: --since is 'soon', ")
+
+
+def test_commands_follow_the_app_to_another_environment(tmp_path):
+    workspace = Workspace(tmp_path)
+    RuntimeSupervisor(workspace, tmp_path, lambda _: None).switch("/environments/new/bin/python")
+
+    assert noted_python(tmp_path) == Path("/environments/new/bin/python")
+    workspace.close()
 
 
 def test_only_variables_of_the_terminal_and_the_language_leave_this_machine():
