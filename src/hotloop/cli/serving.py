@@ -16,7 +16,7 @@ from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
 from hotloop.cli.on import runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
-from hotloop.devloop import control
+from hotloop.devloop import control, environments
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
@@ -97,16 +97,12 @@ def resolve(choice: Choice) -> ServeOptions:
     runner = runner_for(project, choice.on)
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
-    python = _python(
-        project,
-        choice.python or (settings.python if runner.is_local else None),
-        runner,
-        is_managed=settings.environment == "managed",
-    )
+    wanted = choice.python or (settings.python if runner.is_local else None)
+    is_made = environments.is_made_by_runner(settings.environment, choice.python, is_local=runner.is_local)
     return ServeOptions(
         project=project,
         app=location,
-        python=python,
+        python=None if is_made else _python(project, wanted, runner),
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
         port_is_fixed=choice.is_port_strict,
@@ -123,14 +119,13 @@ def resolve(choice: Choice) -> ServeOptions:
         runner=runner.name,
         is_taking=choice.is_taking,
         is_detaching=choice.is_detaching,
+        python_version=wanted if is_made and wanted and environments.is_version(wanted) else "",
         idle_timeout_s=settings.idle_timeout_s or 0,
     )
 
 
-def _python(project: Path, wanted: str | None, runner: Runner, *, is_managed: bool) -> UserPython | None:
-    """Find the app's interpreter; None to have the runner make its environment."""
-    if wanted is None and (is_managed or not runner.is_local):
-        return None
+def _python(project: Path, wanted: str | None, runner: Runner) -> UserPython:
+    """Find the app's interpreter, where the runner does not make its environment."""
     if not runner.is_local and wanted is not None:  # a path of another machine: its runtime says if it is none
         return environment.UserPython(Path(wanted), "as there", f"--python on {runner.name}")
     return environment.find_python(project, wanted)

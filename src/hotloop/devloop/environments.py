@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from hotloop.errors import RunnerError
@@ -10,6 +11,26 @@ if TYPE_CHECKING:
     from hotloop import events
     from hotloop.devloop.engine import ServeOptions
     from hotloop.remote_runner.client import AgentSession
+
+_VERSION = re.compile(r"\d+(\.\d+){1,2}")
+
+
+def is_made_by_runner(wanted: str | None, python: str | None, *, is_local: bool) -> bool:
+    """Whether the runner makes the app's environment.
+
+    Args:
+        wanted: What the project's setting ``environment`` says.
+        python: What ``--python`` says: a version is one for such an environment, a path is an environment of the user's.
+        is_local: The runner is this machine.
+    """
+    if python is not None and not is_version(python):
+        return False
+    return wanted == "managed" or not is_local
+
+
+def is_version(python: str) -> bool:
+    """Whether an option names a version of Python, such as ``3.12``, and no interpreter."""
+    return _VERSION.fullmatch(python) is not None
 
 
 def told(options: ServeOptions) -> dict[str, Any]:

@@ -30,8 +30,13 @@ def words():
     return {{"loaded_by": os.getpid()}}
 
 
+@app.model
+def table():
+    return {{"made_with": alpha.__version__}}
+
+
 @app.endpoint
-def about(words) -> list[str]:
+def about(words, table) -> list[str]:
     return [alpha.__version__, str(words["loaded_by"]), "{mark}"]
 """
 
@@ -132,7 +137,10 @@ def test_a_save_that_asks_for_another_environment_goes_over_to_it_without_a_lost
     assert before[1] == after[1], ready.models
     assert {answer[0] for answer in answers} <= {"1.0", "2.0"}
     assert sorted(answers) == answers
-    assert (ready.start, ready.revision, [model.action for model in ready.models]) == ("zygote", 2, ["kept"])
+    assert (ready.start, ready.revision, [model.action for model in ready.models]) == (
+        "zygote", 2, ["kept", "loaded"],
+    )  # fmt: skip
+    assert ready.models[1].why == "alpha 1.0 -> 2.0"
     assert changed.changes == ("alpha 1.0 → 2.0",)
     assert status["python"] == changed.python
     assert status["environment"] == changed.digest

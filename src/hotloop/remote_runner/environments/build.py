@@ -140,7 +140,8 @@ class _Making:
             if time.monotonic() > until_s:
                 msg = f"Another process has been making the same environment for {MAX_WAIT_S / 60:.0f} minutes."
                 raise NotMadeError(Problem("EnvironmentFailed", msg, hint="end it, then save again"))
-            self._say(Progress("wait"))
+            if self._progress.phase != "wait":
+                self._say(Progress("wait"))
             await asyncio.sleep(WAIT_S)
         return lock
 
