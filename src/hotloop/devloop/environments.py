@@ -44,7 +44,7 @@ def described(options: ServeOptions) -> str:
     """Say which it is, for the session's first line."""
     if options.python is not None:
         return f"{options.python.version} ({options.python.source})"
-    return "in an environment that the runner makes"
+    return "in an environment of the app's own"
 
 
 class Environment:

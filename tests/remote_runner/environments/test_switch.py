@@ -178,17 +178,22 @@ def test_what_can_not_be_made_changes_nothing_and_the_next_save_that_helps_is_ta
         await served.save(app("nowhere>=3", mark="bad"))
         failed = await served.until("environment_failed")
         old = await served.ask()
-        await served.save(b"X = 1\n", "other.py")  # does not ask for anything: goes on as usual
+        await served.save(app("alpha<2").replace(b"import alpha", b"import gamma"))
+        lacking = await served.until("reload_failed")
+        await served.save(app("alpha<2"))
         await served.until("ready", 2)
-        await served.save(app("alpha>=2", mark="good"))
+        await served.save(b"X = 1\n", "other.py")  # does not ask for anything: goes on as usual
         await served.until("ready", 3)
-        return first, failed, old, await served.ask(), len(served.events.of("environment_failed"))
+        await served.save(app("alpha>=2", mark="good"))
+        await served.until("ready", 4)
+        return first, failed, lacking, old, await served.ask(), len(served.events.of("environment_failed"))
 
-    first, failed, old, new, num_failed = serve(tmp_path, main)
+    first, failed, lacking, old, new, num_failed = serve(tmp_path, main)
 
     assert failed.problem.type == "NotResolvable"
     assert (failed.problem.where.file, failed.problem.where.line) == ("app.py", 7)
     assert (failed.serving, failed.revision) == (first.digest, 2)
+    assert lacking.problem.hint.startswith("add gamma to what the app asks for: its lock, requirements.txt")
     assert (old[0], old[2]) == ("1.0", "")
     assert (new[0], new[2]) == ("2.0", "good")
     assert num_failed == 1

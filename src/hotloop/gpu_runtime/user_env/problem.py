@@ -12,6 +12,7 @@ from typing import Any
 
 from hotloop import events
 from hotloop.gpu_runtime.user_env.app import AppError
+from hotloop.gpu_runtime.user_env.made import is_made_by_hotloop
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.tracebacks import frames_of
 
@@ -164,7 +165,12 @@ def _install_hint(module: str, packages: tuple[str, ...]) -> str:
         return f"{top} is there, but has no {module.removeprefix(top + '.')!r}: its version or the name is another"
     if top in sys.stdlib_module_names:
         return f"{top} belongs to Python, but not to this one ({sys.executable})"
-    return f"{sys.executable} -m pip install {_requirement_for(top, packages)}"
+    requirement = _requirement_for(top, packages)
+    if is_made_by_hotloop():
+        return (
+            f"add {requirement} to what the app asks for: its lock, requirements.txt, pyproject.toml or packages=[...]"
+        )
+    return f"{sys.executable} -m pip install {requirement}"
 
 
 def _requirement_for(module: str, packages: tuple[str, ...]) -> str:

@@ -51,7 +51,7 @@ def heard(progress: Progress, line: str) -> Progress:
     if found := _DOWNLOADED.match(line) or _BUILT.match(line):
         return _ended(progress, found[1])
     if found := _PREPARED.match(line):
-        return Progress("install", 0, progress.total, progress.size_bytes)
+        return Progress("install", 0, int(found[1]), progress.size_bytes)
     if found := _INSTALLED.match(line):
         return Progress("install", int(found[1]), int(found[1]), progress.size_bytes)
     return progress

@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.made import MARKER
 from hotloop.remote_runner.places import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MARKER = "hotloop-environment.json"
 MAX_UNUSED_S = 30 * 24 * 3600.0
 MAX_BYTES = 40 * (1 << 30)
 
