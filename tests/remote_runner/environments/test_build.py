@@ -126,6 +126,28 @@ def test_dependencies_of_the_project_are_resolved_with_its_settings(builder):
     assert builder.make("gamma", pyproject_toml=pyproject + settings).about.packages == {"alpha": "1.0"}
 
 
+def test_a_source_of_its_own_is_kept_in_the_lock(builder, index):
+    wheel = next(index.folder.glob("alpha/alpha-1.0-*.whl"))
+    pyproject = '[project]\nname = "p"\nversion = "1"\ndependencies = ["alpha"]\n'
+    sources = f'[tool.uv.sources]\nalpha = {{ path = "{wheel}" }}\n'
+
+    assert builder.make(pyproject_toml=pyproject + sources).about.packages == {"alpha": "1.0"}
+
+
+def test_an_index_that_a_requirements_file_names_is_used_to_install_as_well(index, uv_settings, tmp_path):
+    builder = Builder(tmp_path / "state", UV_DEFAULT_INDEX=(tmp_path / "empty").as_uri())
+
+    assert builder.make(requirements_txt=f"--extra-index-url {index.folder.as_uri()}\nbeta\n").about.packages["beta"] == "1.0"
+
+
+def test_what_uv_has_in_its_cache_is_not_fetched_again(builder):
+    builder.make("large")
+    builder.phases.clear()
+    builder.make("large", "alpha<2")
+
+    assert not any(phase.doing for phase in builder.phases)
+
+
 def test_requirements_with_constraints_are_resolved_once(builder):
     made = builder.make(requirements_txt="alpha\n-c limits.txt\n", limits_txt="alpha<2\n")
 

@@ -214,6 +214,39 @@ def test_going_back_needs_no_uv(tmp_path):
     assert answer[0] == "1.0"
 
 
+def test_a_save_that_goes_back_ends_the_build_and_is_served_at_once(tmp_path, gate):
+    state = tmp_path / "state"
+
+    async def main(served):
+        await served.start(app=app("alpha<2"))
+        await served.until("ready")
+        await served.save(app("alpha<2", "slow", mark="slow"))
+        await until(gate.with_name("gate.reached").exists, "the build")
+        await served.save(app("alpha<2", mark="back"))
+        await served.until("ready", 2)
+        await until(lambda: not processes_naming(state / "environments/locks"), "the end of uv")
+        return await served.ask(), served.events.of("environment_failed"), served.events.of("environment_ready")
+
+    answer, failed, made = serve(state, main)
+
+    assert (answer[0], answer[2]) == ("1.0", "back")
+    assert failed == []
+    assert len(made) == 1
+
+
+def test_a_runtime_that_dies_afterwards_comes_back_in_the_new_environment(tmp_path):
+    async def main(served):
+        await served.start(app=app("alpha<2"))
+        await served.until("ready")
+        await served.save(app("alpha>=2"))
+        await served.until("ready", 2)
+        os.kill((await served.session.command("status"))["runtime_pid"], signal.SIGKILL)
+        await served.until("ready", 3)
+        return await served.ask()
+
+    assert serve(tmp_path, main)[0] == "2.0"
+
+
 def test_a_requirements_file_is_followed_and_says_what_it_overrules(tmp_path):
     async def main(served):
         files = Files(app=app("alpha<2"))

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 WAIT_S = 0.1
 MAX_WAIT_S = 3600.0  # for another that makes the same: torch over a slow line takes long
-PYLOCK, DATA_LOCK, EXPORTED = "pylock.toml", "pylock.data.toml", "requirements.txt"
+# Lists of versions with hashes; a lock with URLs where those would not do. uv 0.13 downloads what such a lock names again
+# for each environment, whatever is in its cache: 850 MB for torch.
+LOCK, DATA_LOCK, URL_LOCK = "requirements.txt", "data-requirements.txt", "pylock.toml"
 _DATA, _OVERRIDES = "hotloop-data.in", "hotloop-overrides.txt"
 # The agent's own copy is what the app imports as hotloop, whatever it asks for.
 _OVERRIDE = b"hotloop ; python_version < '0'\n"
@@ -194,20 +196,30 @@ class _Making:
         """The commands that make the locks, those that the project has itself left out."""
         request = self._request
         compile_ = [
-            self._uv, "pip", "compile", "--override", _OVERRIDES, "--python", python, "--no-header", "--no-annotate",
-            "--format", "pylock.toml",
-        ]  # fmt: skip
+            self._uv,
+            "pip",
+            "compile",
+            "--override",
+            _OVERRIDES,
+            "--python",
+            python,
+            "--no-header",
+            "--no-annotate",
+        ]
+        listed = ["--generate-hashes", "--emit-index-url", "--emit-find-links", "--emit-build-options"]
         commands: list[list[str]] = []
         if request.kind == "uv.lock":
             export = [
                 self._uv, "export", "--frozen", "--no-emit-workspace", "--no-emit-package", "hotloop", "--no-default-groups",
                 "--no-header", "--no-annotate", "--format", "requirements.txt",
             ]  # fmt: skip
-            commands.append([*export, "-o", str(fresh / EXPORTED)])
+            commands.append([*export, "-o", str(fresh / LOCK)])
+        elif request.has_sources:
+            commands.append([*compile_, "--format", "pylock.toml", "-o", str(fresh / URL_LOCK), *request.inputs])
         elif request.kind == "resolved":
-            commands.append([*compile_, "-o", str(fresh / PYLOCK), *request.inputs])
+            commands.append([*compile_, *listed, "-o", str(fresh / LOCK), *request.inputs])
         if request.data_packages:
-            commands.append([*compile_, "--no-deps", "-o", str(fresh / DATA_LOCK), _DATA])
+            commands.append([*compile_, *listed, "--no-deps", "-o", str(fresh / DATA_LOCK), _DATA])
         return commands
 
     # --- install
@@ -231,11 +243,11 @@ class _Making:
         """The commands that make the environment: what the lock names and nothing else, then data without dependencies."""
         request, python = self._request, ["--python", str(target / "bin" / "python")]
         sync = [self._uv, "pip", "sync", "--allow-empty-requirements", *python]
-        lock = {"uv.lock": folder / EXPORTED, "resolved": folder / PYLOCK}.get(request.kind)
+        locks = [str(folder / name) for name in (LOCK, URL_LOCK) if (folder / name).exists()]
         hashes = ["--require-hashes"] if request.kind == "hashed" else []
         commands = [
             [self._uv, "venv", "--no-project", "--python", base, str(target)],
-            [*sync, *hashes, str(lock or request.inputs[0])],
+            [*sync, *hashes, *(locks or request.inputs)],
         ]
         if request.data_packages:
             commands.append([self._uv, "pip", "install", "--no-deps", *python, "-r", str(folder / DATA_LOCK)])
@@ -268,7 +280,7 @@ def installed(environment: Path) -> dict[str, str]:
 def _digest(folder: Path, request: Request, interpreter: Interpreter) -> str:
     """Name an environment: all that decides what is in it."""
     told = {**request.files} if request.kind in {"pylock", "hashed"} else dict[str, bytes]()
-    told |= {name: (folder / name).read_bytes() for name in (PYLOCK, DATA_LOCK, EXPORTED) if (folder / name).exists()}
+    told |= {name: (folder / name).read_bytes() for name in (LOCK, DATA_LOCK, URL_LOCK) if (folder / name).exists()}
     contents = {name: hashlib.sha256(content).hexdigest() for name, content in told.items()}
     said = json.dumps([contents, request.settings, asdict(interpreter)], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()

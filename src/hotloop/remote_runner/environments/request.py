@@ -63,6 +63,7 @@ class Request:
         data_packages: Installed without their dependencies.
         settings: Variables of the runner that uv reads.
         overruled: What is not read because of `source`; empty if nothing is.
+        has_sources: Some of it comes from places of its own (``[tool.uv.sources]``), which a list of versions can't say.
     """
 
     source: str
@@ -74,6 +75,7 @@ class Request:
     data_packages: tuple[Requirement, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     overruled: str = ""
+    has_sources: bool = False
 
     @property
     def digest(self) -> str:
@@ -128,6 +130,7 @@ def read_request(
         data_packages=tuple(_of_app(declared, entry, declared.data_packages)),
         settings=tuple((name, environ[name]) for name in _SETTINGS if name in environ),
         overruled=f"packages=[...] of {entry}" if is_overruled else "",
+        has_sources="pyproject.toml" in inputs and bool(_table(_tool(pyproject, "uv"), "sources")),
     )
 
 
