@@ -137,7 +137,10 @@ def test_a_source_of_its_own_is_kept_in_the_lock(builder, index):
 def test_an_index_that_a_requirements_file_names_is_used_to_install_as_well(index, uv_settings, tmp_path):
     builder = Builder(tmp_path / "state", UV_DEFAULT_INDEX=(tmp_path / "empty").as_uri())
 
-    assert builder.make(requirements_txt=f"--extra-index-url {index.folder.as_uri()}\nbeta\n").about.packages["beta"] == "1.0"
+    assert (
+        builder.make(requirements_txt=f"--extra-index-url {index.folder.as_uri()}\nbeta\n").about.packages["beta"]
+        == "1.0"
+    )
 
 
 def test_what_uv_has_in_its_cache_is_not_fetched_again(builder):

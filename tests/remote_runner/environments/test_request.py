@@ -82,6 +82,17 @@ def test_the_same_asked_for_has_the_same_digest_wherever_it_is_written():
     assert read(pyproject_toml="[tool.hotloop]\nport = 1\n").digest == read().digest
 
 
+def test_a_lock_that_is_older_than_the_dependencies_is_found_out():
+    lock = (
+        '[[package]]\nname = "torch"\n\n[[package]]\nname = "p"\nsource = { virtual = "." }\n\n'
+        '[package.metadata]\nrequires-dist = [{ name = "torch" }]\n'
+    )
+
+    assert read(uv_lock=lock, pyproject_toml=PYPROJECT).not_locked == ("tqdm>=4",)
+    assert read(uv_lock=lock, pyproject_toml=PYPROJECT.replace('  "tqdm>=4",\n', "")).not_locked == ()
+    assert read(uv_lock="version = 1\n", pyproject_toml=PYPROJECT).not_locked == ()
+
+
 def test_data_packages_come_in_addition_to_a_lock():
     app = APP.replace('"numpy"]', '"numpy"], data_packages=["weights==1"]')
     request = read(app_py=app, requirements_txt="torch\n")

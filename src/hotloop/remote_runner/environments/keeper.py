@@ -108,6 +108,7 @@ class Keeper:
         self._spec = spec
         try:
             request = self._read(spec)
+            self._warn(request)
         except HotloopError as error:
             self._tell_failed(_problem_of(error), "", revision)
             raise
@@ -138,6 +139,7 @@ class Keeper:
             return False
         try:
             request = self._read(spec)
+            self._warn(request)
         except HotloopError as error:
             return self._take_unreadable(error, revision)
         if self._request is not None and self._current is not None and request.digest == self._request.digest:
@@ -264,6 +266,12 @@ class Keeper:
             self._store.prune()
 
     # --- what is told
+
+    def _warn(self, request: Request) -> None:
+        if request.not_locked:
+            text = f"uv.lock does not know {', '.join(request.not_locked)} of pyproject.toml, so that is not installed."
+            notice = events.Notice(time.monotonic(), f"uv.lock {text}", text, "bring it up to date with: uv lock")
+            self._emit(events.to_json(notice))
 
     def _tell_progress(self, progress: Progress) -> None:
         build = self._build

@@ -23,6 +23,7 @@ from typing import Any, Literal, cast
 from hotloop.errors import UsageError
 from hotloop.remote_runner.environment import Declared, declared_in
 from hotloop.remote_runner.environments.requirements import Read, Requirement, read_requirements
+from hotloop.remote_runner.environments.staleness import not_locked
 
 Kind = Literal["uv.lock", "pylock", "hashed", "resolved"]
 
@@ -63,6 +64,7 @@ class Request:
         data_packages: Installed without their dependencies.
         settings: Variables of the runner that uv reads.
         overruled: What is not read because of `source`; empty if nothing is.
+        not_locked: Dependencies of the project that its ``uv.lock`` does not know: it is older than they are.
         has_sources: Some of it comes from places of its own (``[tool.uv.sources]``), which a list of versions can't say.
     """
 
@@ -75,6 +77,7 @@ class Request:
     data_packages: tuple[Requirement, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     overruled: str = ""
+    not_locked: tuple[str, ...] = ()
     has_sources: bool = False
 
     @property
@@ -130,6 +133,7 @@ def read_request(
         data_packages=tuple(_of_app(declared, entry, declared.data_packages)),
         settings=tuple((name, environ[name]) for name in _SETTINGS if name in environ),
         overruled=f"packages=[...] of {entry}" if is_overruled else "",
+        not_locked=_not_locked(files, pyproject, requirements) if kind == "uv.lock" else (),
         has_sources="pyproject.toml" in inputs and bool(_table(_tool(pyproject, "uv"), "sources")),
     )
 
@@ -166,6 +170,11 @@ def _of_requirements(read: Read, name: str, own: tuple[Requirement, ...]) -> _Ch
     inputs = (name, "pyproject.toml") if found.names_project and own else (name,)
     kind: Kind = "hashed" if found.is_hashed and len(inputs) == 1 else "resolved"
     return name, kind, inputs, found.files, found.requirements + (own if len(inputs) > 1 else ())
+
+
+def _not_locked(files: dict[str, bytes], pyproject: dict[str, Any], asked: tuple[Requirement, ...]) -> tuple[str, ...]:
+    name = str(_table(pyproject, "project").get("name", ""))
+    return tuple(not_locked(files["uv.lock"], name, [each.text for each in asked]))
 
 
 def _of_app(declared: Declared, entry: str, packages: tuple[str, ...]) -> list[Requirement]:
