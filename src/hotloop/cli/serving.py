@@ -98,11 +98,11 @@ def resolve(choice: Choice) -> ServeOptions:
     location = config.locate_app(project, choice.app or settings.app)
     declared = environment.declared_packages(project / location.file)
     wanted = choice.python or (settings.python if runner.is_local else None)
-    is_managed = environments.is_made_by_runner(runner.name, settings.environment, wanted)
+    is_made = environments.is_made_by_runner(settings.environment, choice.python, is_local=runner.is_local)
     return ServeOptions(
         project=project,
         app=location,
-        python=None if is_managed else _python(project, wanted, runner),
+        python=None if is_made else _python(project, wanted, runner),
         host=choice.host or settings.host or "127.0.0.1",
         port=config.DEFAULT_PORT if port is None else port,
         port_is_fixed=choice.is_port_strict,
@@ -119,19 +119,16 @@ def resolve(choice: Choice) -> ServeOptions:
         runner=runner.name,
         is_taking=choice.is_taking,
         is_detaching=choice.is_detaching,
-        python_version=wanted if is_managed and wanted else "",
+        python_version=wanted if is_made and wanted and environments.is_version(wanted) else "",
         idle_timeout_s=settings.idle_timeout_s or 0,
     )
 
 
 def _python(project: Path, wanted: str | None, runner: Runner) -> UserPython:
-    """Find the interpreter of an environment of the user's own."""
-    if runner.is_local:
-        return environment.find_python(project, wanted)
-    if wanted is None:
-        msg = f"{runner.name} has no environment of the project's: those are this machine's"
-        raise UsageError(msg, hint="give --python the path of an interpreter there, or leave environment out")
-    return environment.UserPython(Path(wanted), "as there", f"--python on {runner.name}")
+    """Find the app's interpreter, where the runner does not make its environment."""
+    if not runner.is_local and wanted is not None:  # a path of another machine: its runtime says if it is none
+        return environment.UserPython(Path(wanted), "as there", f"--python on {runner.name}")
+    return environment.find_python(project, wanted)
 
 
 def _check_apart(port: int | None, grpc_port: int | None) -> None:

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 _VERSION = re.compile(r"\d+(\.\d+){1,2}")
 
 
-def is_made_by_runner(runner: str, wanted: str | None, python: str | None) -> bool:
+def is_made_by_runner(wanted: str | None, python: str | None, *, is_local: bool) -> bool:
     """Whether the runner makes the app's environment.
 
     Args:
-        runner: Its name; ``local`` is this machine.
         wanted: What the project's setting ``environment`` says.
         python: What ``--python`` says: a version is one for such an environment, a path is an environment of the user's.
+        is_local: The runner is this machine.
     """
     if python is not None and not is_version(python):
         return False
-    return wanted == "managed" or (runner != "local" and wanted != "project")
+    return wanted == "managed" or not is_local
 
 
 def is_version(python: str) -> bool:
