@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import select
 import shutil
@@ -29,6 +30,7 @@ from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.hosted_way import pump
 from tests.remote_runner.bare_machine import NO_REGISTRY, PROJECT, Machine, mounted, oldest_python, script
 from tests.remote_runner.shell_host import ShellHost
+from tests.remote_runner.sshd import Sshd
 
 CERTIFICATES = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
 
@@ -457,3 +459,40 @@ def test_every_kind_has_words():
 
 def test_lost_connection_is_said_as_one():
     assert "connection to gpu1 was lost" in explain_silence("gpu1", -1, b"", b"").message
+
+
+def test_app_is_served_on_a_machine_that_is_reached_by_ssh(tmp_path, warm_cache):
+    """All of it as a user has it: a runner with a name, a bare home, one command, and nothing left running."""
+    server = Sshd(tmp_path / "server")
+    home, project = tmp_path / "client", tmp_path / "project"
+    (home / ".ssh").mkdir(parents=True)
+    shutil.copy(server.config, home / ".ssh/config")
+    project.mkdir()
+    (project / "app.py").write_text(
+        "import hotloop\n\napp = hotloop.App('search')\n\n\n@app.endpoint\ndef greet(name: str) -> str:\n"
+        "    return f'hello {name}'\n\n\n@app.probe\ndef hello(client):\n    return client.greet(name='you')\n"
+    )
+    environ = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "ONLY_HERE": "1"}
+
+    def dev(*words):
+        command = [sys.executable, "-m", "hotloop.cli.main", *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environ, cwd=project, timeout=50
+        )
+
+    try:
+        assert dev("runner", "add", "gpu1", server.target, "--cache", str(warm_cache)).returncode == 0
+        done = dev("serve", "--on", "gpu1", "--detach", "--json", "--port", "0")
+        happened = {event["kind"]: event for event in map(json.loads, done.stdout.splitlines())}
+
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert happened["session_started"]["runner"] == "gpu1"
+        assert happened["iteration_finished"]["iteration"]["outcome"] == "ok"
+        shown = dev("runner", "doctor", "gpu1")
+        assert f"agent       hotloop {hotloop.__version__}" in shown.stdout, shown.stdout
+        assert shown.returncode == 0
+    finally:
+        stopped = dev("runner", "stop", "gpu1").stderr
+        server.close()
+    assert f"and the session of {project}" in stopped

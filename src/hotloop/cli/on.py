@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from hotloop.remote_runner.bootstrap.progress import Progress
     from hotloop.remote_runner.runners import Runner
-    from hotloop.remote_runner.ssh.connect import Asker
     from hotloop.remote_runner.way import Way
 
 On = Annotated[
@@ -39,12 +38,13 @@ def runner_for(project: Path, on: str | None) -> Runner:
     return runners.find(on or settings.runner or runners.LOCAL, of_project)
 
 
-def way_to(runner: Runner, project: Path | None) -> Way:
+def way_to(runner: Runner, project: Path | None, *, is_starting: bool = True) -> Way:
     """Make the way to a runner, which says what it does at the terminal and asks there.
 
     Raises:
         UsageError: The runner's settings can't be.
     """
+    from hotloop.cli.asking import Terminal
     from hotloop.devloop import control
     from hotloop.remote_runner import runners
 
@@ -53,45 +53,31 @@ def way_to(runner: Runner, project: Path | None) -> Way:
         state=control.state_folder(),
         project=project,
         report=_Shown(),
-        asker=asker() if _is_terminal() else None,
+        questions=Terminal(),
+        is_starting=is_starting,
     )
 
 
 def way_to_onlook(project: Path, on: str | None) -> Way:
-    """Choose a runner to look at; on this machine no agent is started for that. Raises as `runner_for`."""
-    from hotloop.devloop import control
-    from hotloop.remote_runner.local import LocalWay
+    """Choose a runner to look at; no agent is started for that. Raises as `runner_for`."""
+    return way_to(runner_for(project, on), project, is_starting=False)
 
-    runner = runner_for(project, on)
-    return LocalWay(control.state_folder(), is_starting=False) if runner.is_local else way_to(runner, project)
+
+async def reach(way: Way) -> None:
+    """Connect to a runner while nobody else reads the terminal: what must be asked is asked now.
+
+    Raises:
+        RunnerError: It can't be reached; says why and what to do.
+    """
+    from hotloop.remote_runner.hosted_way import HostWay
+
+    if isinstance(way, HostWay):
+        await way.reach()
 
 
 def way_for(project: Path, on: str | None) -> Way:
     """Choose a runner and make the way there. Raises as `runner_for`."""
     return way_to(runner_for(project, on), project)
-
-
-def asker() -> Asker:
-    """Ask the person at the terminal, away from what a program may read of stdout."""
-    import getpass
-
-    from hotloop.remote_runner.ssh.connect import Asker
-
-    def confirm(question: str) -> bool:
-        print(f"hotloop: {question} [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
-
-    def secret(prompt: str) -> str | None:
-        try:
-            return getpass.getpass(f"hotloop: {prompt}") or None
-        except (EOFError, KeyboardInterrupt):
-            return None
-
-    return Asker(confirm, secret)
-
-
-def _is_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 class _Shown:

@@ -15,7 +15,7 @@ runner = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Name the machines that apps run on, and look after them."
 )
 Name = Annotated[str, typer.Argument(help="The runner's name, or a host.")]
-Optional = Annotated[str, typer.Option()]
+STOP_TIMEOUT_S = 60.0  # longer than the sessions' runtimes may take to drain
 
 
 @runner.command()
@@ -54,19 +54,20 @@ def list_() -> None:
 @runner.command()
 def show(name: Name) -> None:
     """Show what is known of a runner, ssh's own settings included."""
-    from hotloop.remote_runner.ssh import settings
+    from hotloop.remote_runner.ssh.settings import resolve
+    from hotloop.remote_runner.ssh.target import parse
 
     found = _find(name)
     for key, value in found.told().items():
         typer.echo(f"{key:<12}{value}")
     if found.is_local or found.is_container:
         return
-    resolved = settings.resolve(settings.parse_target(found.target))
+    resolved = resolve(parse(found.target))
     typer.echo(f"{'address':<12}{resolved.user}@{resolved.host}:{resolved.port}")
     for label, values in (
-        ("identity", [str(path) for path in resolved.identities if path.exists()]),
+        ("identity", [str(path) for path in resolved.identity_files if path.exists()]),
         ("through", [jump.shown for jump in resolved.jumps]),
-        ("known hosts", [str(path) for path in resolved.known_hosts if path.exists()]),
+        ("known hosts", [str(path) for path in resolved.user_known_hosts if path.exists()]),
     ):
         if values:
             typer.echo(f"{label:<12}{', '.join(values)}")
@@ -98,9 +99,6 @@ def doctor(name: Name) -> None:
 @runner.command()
 def stop(name: Name) -> None:
     """End hotloop there: all sessions and their models, and a container."""
-    from hotloop.cli.on import way_to
-    from hotloop.remote_runner import onlooker
-
     found = _find(name)
     if found.is_container:
         from hotloop.remote_runner import runners
@@ -110,15 +108,7 @@ def stop(name: Name) -> None:
         typer.echo(f"removed the container of {name}" if was_there else f"{name} has no container", err=True)
         return
 
-    async def end() -> None:
-        way = way_to(found, None)
-        try:
-            await onlooker.ask(way, "shutdown")
-        finally:
-            await way.close()
-
-    asyncio.run(end())
-    typer.echo(f"stopped hotloop on {name}", err=True)
+    typer.echo(f"{name}: {asyncio.run(_stop(found))}", err=True)
 
 
 @runner.command()
@@ -131,15 +121,46 @@ def upgrade(name: Name) -> None:
     found = _find(name)
 
     async def replace() -> int:
-        way = way_to(found, None)
+        await _stop(found)
+        way = way_to(found, Path.cwd())
         try:
-            await onlooker.ask(way, "shutdown")
             return int((await onlooker.ask(way, "status"))["pid"])
         finally:
             await way.close()
 
     pid = asyncio.run(replace())
     typer.echo(f"{name} runs hotloop {__version__} (pid {pid})", err=True)
+
+
+async def _stop(runner: Runner) -> str:
+    """End the agent, if one runs, and wait until it is gone; says what was ended."""
+    from hotloop.cli.on import way_to
+    from hotloop.errors import RunnerError
+    from hotloop.remote_runner import onlooker
+    from hotloop.remote_runner.way import NoAgentError
+
+    way, projects = way_to(runner, Path.cwd(), is_starting=False), None
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            while True:
+                try:
+                    sessions = (await onlooker.ask(way, "status"))["sessions"]
+                    projects = [session["project"] for session in sessions] if projects is None else projects
+                    await onlooker.ask(way, "shutdown")
+                except NoAgentError:
+                    break
+                except RunnerError:
+                    if projects is None:  # else it ended while it was asked
+                        raise
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        msg = f"The agent on {way.name} was told to end and still runs after {STOP_TIMEOUT_S:.0f} s."
+        raise RunnerError(msg, hint="its log there says more") from None
+    finally:
+        await way.close()
+    if projects is None:
+        return "no agent runs"
+    return "ended the agent" + (f", and the session of {', '.join(projects)}" if projects else "")
 
 
 def _find(name: str) -> Runner:

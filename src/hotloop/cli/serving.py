@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hotloop import config
 from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
-from hotloop.cli.on import runner_for, way_for
+from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
 from hotloop.devloop import control, environments
 from hotloop.devloop.engine import Engine, ServeOptions
@@ -165,6 +165,7 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     index.load(options.project / ".hotloop" / "index.json")
     way = way_for(options.project, choice.on)
     async with connect(way) as agent:
+        await reach(way)
         engine = Engine(options, agent, index, ignore, [sink], forward_for(way, options.session_id))
         if isinstance(sink, JsonLines):
             sink.on_gone = _stopper(engine)

@@ -60,9 +60,13 @@ class HostWay:
         self._lines: set[_Line] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._num_dials = 0
+        self._reached = ""
 
     async def dial(self, lane: int = 0) -> str:
         """As `way.Way.dial`."""
+        if lane == 0 and self._reached:
+            address, self._reached = self._reached, ""
+            return address
         self._report(Progress(self.name, Phase.CONNECTING))
         host = await self._connect(lane)
         try:
@@ -75,6 +79,22 @@ class HostWay:
             await forgotten.close()
         self._lines.add(line)
         return f"unix:{line.path}"
+
+    async def reach(self) -> None:
+        """Connect for the next dial of lane 0, while there is still somebody to ask and to tell.
+
+        Raises:
+            RunnerError: As for `dial`.
+        """
+        self._reached = await self.dial()
+
+    async def connect(self) -> Host:
+        """Give a connection of its own, to run commands by.
+
+        Raises:
+            RunnerError: The host can't be reached; says why and what to do.
+        """
+        return await self._connect(0)
 
     async def close(self) -> None:
         """As `way.Way.close`."""

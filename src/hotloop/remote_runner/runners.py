@@ -15,13 +15,14 @@ from hotloop.remote_runner.bootstrap.progress import Report, nobody
 from hotloop.remote_runner.bootstrap.request import DEFAULT_STATE, Options
 from hotloop.remote_runner.docker import target as docker_target
 from hotloop.remote_runner.local import LocalWay
-from hotloop.remote_runner.ssh import settings as ssh_settings
+from hotloop.remote_runner.ssh import target as ssh_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hotloop.remote_runner.hosted_way import HostWay
-    from hotloop.remote_runner.ssh.connect import Asker
+    from hotloop.remote_runner.ssh.link import Note
+    from hotloop.remote_runner.ssh.questions import Questions
     from hotloop.remote_runner.way import Way
 
 LOCAL = "local"
@@ -113,7 +114,7 @@ def check(runner: Runner) -> None:
     if runner.target.startswith(docker_target.SCHEME):
         docker_target.parse(runner.target, host=runner.engine)
     elif runner.target and not runner.is_local:
-        ssh_settings.parse_target(runner.target)
+        ssh_target.parse(runner.target)
 
 
 # --- the user's own file ----------------------------------------------------------------------------------------------
@@ -197,7 +198,8 @@ def way_to(
     state: Path,
     project: Path | None = None,
     report: Report = nobody,
-    asker: Asker | None = None,
+    questions: Questions | None = None,
+    is_starting: bool = True,
 ) -> Way:
     """Make the way to a runner's agent; dialing connects.
 
@@ -206,11 +208,42 @@ def way_to(
         state: hotloop's folder on this machine.
         project: Whose container it is.
         report: Is told what is being done.
-        asker: Whom to ask about an unknown host or a passphrase.
+        questions: Whoever may accept a host's key or know a passphrase; None for nobody.
+        is_starting: Start an agent if none runs; else dialing raises `NoAgentError`.
     """
     if runner.is_local:
-        return LocalWay(state)
-    return _container_way(runner, project, report) if runner.is_container else _ssh_way(runner, report, asker)
+        return LocalWay(state, is_starting=is_starting)
+    return hosted_way(runner, project=project, report=report, questions=questions, is_starting=is_starting)
+
+
+def hosted_way(
+    runner: Runner,
+    *,
+    project: Path | None = None,
+    report: Report = nobody,
+    questions: Questions | None = None,
+    is_starting: bool = True,
+    note: Note | None = None,
+) -> HostWay:
+    """As `way_to`, for a runner that is not this machine; `note` is told of each step of an SSH connection."""
+    if runner.is_container:
+        from hotloop.remote_runner.docker.way import docker_way
+
+        return docker_way(container_of(runner, project), project=project, report=report, is_starting=is_starting)
+    from hotloop.remote_runner.ssh.link import not_noted
+    from hotloop.remote_runner.ssh.way import ssh_way
+
+    options = Options(
+        python=runner.python, state=runner.state or DEFAULT_STATE, cache=runner.cache, is_starting=is_starting
+    )
+    return ssh_way(
+        ssh_target.parse(runner.target),
+        name=runner.name,
+        options=options,
+        questions=questions,
+        report=report,
+        note=note or not_noted,
+    )
 
 
 def container_of(runner: Runner, project: Path | None) -> docker_target.DockerTarget:
@@ -222,17 +255,3 @@ def container_of(runner: Runner, project: Path | None) -> docker_target.DockerTa
         )
     dockerfile = (project or Path()) / runner.dockerfile
     return docker_target.DockerTarget(dockerfile=dockerfile, gpus=runner.gpus, host=runner.engine, python=runner.python)
-
-
-def _container_way(runner: Runner, project: Path | None, report: Report) -> HostWay:
-    from hotloop.remote_runner.docker.way import docker_way
-
-    return docker_way(container_of(runner, project), project=project, report=report)
-
-
-def _ssh_way(runner: Runner, report: Report, asker: Asker | None) -> HostWay:
-    from hotloop.remote_runner.ssh.way import ssh_way
-
-    options = Options(python=runner.python, state=runner.state or DEFAULT_STATE, cache=runner.cache)
-    target = ssh_settings.parse_target(runner.target)
-    return ssh_way(target, name=runner.name, options=options, report=report, asker=asker)

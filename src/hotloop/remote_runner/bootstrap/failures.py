@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from hotloop.errors import RunnerError
+from hotloop.remote_runner.way import NoAgentError
 
 NEEDED_BYTES = 150 * 1000 * 1000  # measured: uv's cache, and the packages linked from it
 _MAX_SHOWN = 300
@@ -24,6 +25,7 @@ class Kind(StrEnum):
     NO_REGISTRY = "no-registry"
     TIME_OUT = "time-out"
     AGENT = "agent"
+    NO_AGENT = "no-agent"
     COMMAND = "command"
     SYSTEM = "system"
     DEFECT = "defect"
@@ -77,6 +79,8 @@ _SIGNS = {
 
 def explain(name: str, failure: Failure) -> RunnerError:
     """Say to a person what failed on a runner, and what to do."""
+    if failure.kind is Kind.NO_AGENT:
+        return NoAgentError(f"No agent runs on {name}.", hint="dev serve starts one")
     about = failure.line
     message, hint = _WORDS.get(failure.kind, _WORDS[Kind.COMMAND])
     lines = " ".join(failure.more.get("lines", [])[-1:])

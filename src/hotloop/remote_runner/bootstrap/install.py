@@ -40,6 +40,7 @@ async def reach_agent(host: Host, options: Options, report: Report = nobody) -> 
     """Become connected to the agent on a host; it is installed and started if need be.
 
     Raises:
+        NoAgentError: None runs, and none was to be started.
         RunnerError: That is not possible; says why and what to do.
     """
     try:
@@ -48,6 +49,8 @@ async def reach_agent(host: Host, options: Options, report: Report = nobody) -> 
         except Failure as failure:
             if failure.kind is not Kind.NO_INTERPRETER:
                 raise
+            if not options.is_starting:
+                raise Failure(Kind.NO_AGENT, failure.message) from failure
             await fetch_python(host, options, failure.message, report)
         return await _reach(host, options, report)
     except Failure as failure:

@@ -41,12 +41,14 @@ class Options:
         state: Folder for workspaces, logs and the agent's socket; ``~`` is the home there.
         cache: Folder for what can be made again; empty for ``~/.cache/hotloop``.
         agent_arguments: More options for an agent that is started now.
+        is_starting: Install and start an agent if none runs; else that is a `NoAgentError`.
     """
 
     python: str = ""
     state: str = DEFAULT_STATE
     cache: str = ""
     agent_arguments: tuple[str, ...] = ()
+    is_starting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def make_request(options: Options) -> Request:
         "state": options.state,
         "cache": options.cache,
         "agent_arguments": options.agent_arguments,
+        "is_starting": options.is_starting,
     }
     script = _SHELL.format(
         pythons=pythons,

@@ -20,6 +20,7 @@ def docker_way(
     project: Path | None = None,
     report: Report = nobody,
     agent_arguments: tuple[str, ...] = (),
+    is_starting: bool = True,
 ) -> HostWay:
     """Make the way to a container's agent; dialing has the container run.
 
@@ -28,6 +29,7 @@ def docker_way(
         project: Whose it is, unless the target names it.
         report: Is told what is being done.
         agent_arguments: More options for an agent that is started now.
+        is_starting: Start an agent in it if none runs; else dialing raises `NoAgentError`.
 
     Raises:
         UsageError: The engine's address can't be used.
@@ -60,6 +62,7 @@ def docker_way(
         state=container.STATE,
         cache=f"{container.CACHE}/hotloop/{name}",  # each image has Pythons of its own, in places of its own
         agent_arguments=agent_arguments,
+        is_starting=is_starting,
     )
     num_lanes = 2 if address.startswith("ssh://") else 1
     return HostWay(target.shown, connect, num_lanes=num_lanes, options=options, report=report)

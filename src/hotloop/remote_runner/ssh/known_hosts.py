@@ -1,4 +1,4 @@
-"""Which key a host had before. Reads known_hosts as OpenSSH writes it; does no network I/O."""
+"""Which host keys are known: known_hosts as OpenSSH has it. Judging does no I/O."""
 
 from __future__ import annotations
 
@@ -7,148 +7,161 @@ import binascii
 import fnmatch
 import hashlib
 import hmac
-from collections.abc import Iterable
+import os
+import secrets
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+_HASHED = "|1|"
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
-_CA, _REVOKED = "@cert-authority", "@revoked"
 
 
 class Verdict(Enum):
-    """What the files say of a key."""
+    """What is known of a key."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
     CHANGED = "changed"
     REVOKED = "revoked"
-    NEEDS_CA = "only by an authority"
+    ONLY_CERTIFIED = "only certified"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a file.
+    """A line of known_hosts.
 
     Attributes:
+        number: Counted from 1.
         marker: ``@cert-authority``, ``@revoked`` or empty.
-        names: As written: patterns parted by commas, or one hashed name.
+        names: Patterns, or one hash.
+        key: As it is on the wire.
     """
 
     file: Path
     number: int
     marker: str
-    names: str
+    names: tuple[str, ...]
     key_type: str
     key: bytes
 
+    @property
+    def place(self) -> str:
+        """For people: ``/home/me/.ssh/known_hosts:12``."""
+        return f"{self.file}:{self.number}"
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The verdict, and the line that decided; None for an unknown key."""
-
-    verdict: Verdict
-    line: Line | None = None
+    def is_about(self, name: str) -> bool:
+        """Whether it is about a host: ``host`` or ``[host]:port``."""
+        if any(pattern[:1] == "!" and _matches(pattern[1:], name) for pattern in self.names):
+            return False
+        return any(_matches(pattern, name) for pattern in self.names)
 
 
 def read(files: Iterable[Path]) -> list[Line]:
-    """Read all lines that can be read; what OpenSSH would skip is skipped."""
+    """Read files, in order; those that are not there hold nothing."""
     lines: list[Line] = []
     for file in files:
         try:
             text = file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        lines += [
-            line
-            for number, line in enumerate(map(_parsed, text.splitlines()), 1)
-            if line
-            for line in [_at(line, file, number)]
-        ]
+        lines += parse(file, text)
     return lines
 
 
-def _parsed(text: str) -> tuple[str, str, str, bytes] | None:
-    words = text.split()
-    if not words or words[0].startswith("#"):
-        return None
-    marker = words.pop(0) if words[0].startswith("@") else ""
-    if len(words) < 3:
-        return None
-    try:
-        return marker, words[0], words[1], base64.b64decode(words[2], validate=True)
-    except binascii.Error:
-        return None
+def parse(file: Path, text: str) -> list[Line]:
+    """Read a file's text; what is no line of known_hosts is left out."""
+    lines: list[Line] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) < 3 or words[0].startswith("#"):
+            continue
+        try:
+            key = base64.b64decode(words[2], validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        lines.append(Line(file, number, marker, tuple(words[0].split(",")), words[1], key))
+    return lines
 
 
-def _at(parsed: tuple[str, str, str, bytes], file: Path, number: int) -> Line:
-    return Line(file, number, *parsed)
+def judge(lines: Sequence[Line], name: str, key: bytes, *, other_name: str = "") -> tuple[Verdict, Line | None]:
+    """Say what is known of a host's key, and from which line.
 
-
-def judge(lines: Iterable[Line], name: str, key_type: str, key: bytes) -> Found:
-    """Say what the lines say of the key that a host showed.
+    A host that is known by a key of another type only has changed: whoever stands in between could offer just that type.
 
     Args:
-        lines: From `read`.
-        name: The host's; with a port as ``[host]:port``.
-        key_type: Such as ``ssh-ed25519``.
-        key: The public key's bytes.
+        lines: All that is known.
+        name: The host's.
+        key: What it showed.
+        other_name: Counts as well if this very key is known by it: a host without its port.
     """
-    own = [line for line in lines if matches(line.names, name)]
-    for line in own:
-        if line.marker == _REVOKED and line.key == key:
-            return Found(Verdict.REVOKED, line)
-    plain = [line for line in own if not line.marker]
-    for line in plain:
-        if line.key == key:
-            return Found(Verdict.KNOWN, line)
-    # A key of another type than those that are known is as unexpected as another key of the same type.
-    changed = next((line for line in plain if line.key_type == key_type), plain[0] if plain else None)
-    if changed is not None:
-        return Found(Verdict.CHANGED, changed)
-    authority = next((line for line in own if line.marker == _CA), None)
-    return Found(Verdict.NEEDS_CA, authority) if authority else Found(Verdict.UNKNOWN)
+    about = [line for line in lines if line.is_about(name)]
+    plain = [line for line in about if not line.marker]
+    same = [line for line in about if line.key == key]
+    if revoked := [line for line in same if line.marker == "@revoked"]:
+        return Verdict.REVOKED, revoked[0]
+    if known := [line for line in same if not line.marker]:
+        return Verdict.KNOWN, known[0]
+    if plain:
+        key_type = type_of(key)
+        return Verdict.CHANGED, next((line for line in plain if line.key_type == key_type), plain[0])
+    if certified := [line for line in about if line.marker == "@cert-authority"]:
+        return Verdict.ONLY_CERTIFIED, certified[0]
+    if other_name and (found := judge(lines, other_name, key))[0] in {Verdict.KNOWN, Verdict.REVOKED}:
+        return found
+    return Verdict.UNKNOWN, None
 
 
-def known_types(lines: Iterable[Line], name: str) -> list[str]:
-    """The key algorithms to ask a host for first: those that it is known by."""
-    types: dict[str, None] = {}
-    for line in lines:
-        if not line.marker and matches(line.names, name):
-            types.update(dict.fromkeys(_RSA if line.key_type == "ssh-rsa" else (line.key_type,)))
-    return list(types)
+def algorithms_first(lines: Sequence[Line], names: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """Order host key algorithms so that the host shows a key that is known, if it has one."""
+    types = {line.key_type for line in lines if not line.marker and any(line.is_about(name) for name in names)}
+    known = [each for each in usual if each in types or (each in _RSA and "ssh-rsa" in types)]
+    return [*known, *(each for each in usual if each not in known)]
 
 
-def matches(names: str, name: str) -> bool:
-    """Whether a line is about a host: a hashed name, or patterns of which none that begins with ``!`` fits."""
-    if names.startswith("|1|"):
-        try:
-            salt, digest = (base64.b64decode(part) for part in names[3:].split("|", 1))
-        except (ValueError, binascii.Error):
-            return False
-        return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)
-    is_named = False
-    for pattern in names.split(","):
-        plain = pattern.removeprefix("!").lower()
-        # Brackets stand for themselves: they part a host from its port.
-        if fnmatch.fnmatchcase(name.lower(), plain.replace("[", "[[]")):
-            if pattern.startswith("!"):
-                return False
-            is_named = True
-    return is_named
+def add(file: Path, name: str, key: bytes, *, is_hashing: bool = False) -> None:
+    """Add a host's key to a file.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(fd, "r+b") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - 1))
+        gap = b"" if opened.read(1) in {b"", b"\n"} else b"\n"
+        shown = _hash(name, secrets.token_bytes(20)) if is_hashing else name
+        opened.write(gap + f"{shown} {type_of(key)} {base64.b64encode(key).decode()}\n".encode())
 
 
 def fingerprint(key: bytes) -> str:
-    """Name a key as ssh shows it."""
+    """Write a key as ``ssh`` and ``ssh-keygen -l`` do: ``SHA256:...``."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def remember(file: Path, name: str, key_type: str, key: bytes) -> None:
-    """Write a host's key at the end of a file, which is made if need be."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before = file.read_bytes() if file.exists() else b""
-    line = f"{name} {key_type} {base64.b64encode(key).decode()}\n".encode()
-    if not file.exists():
-        file.touch(mode=0o600)
-    with file.open("ab") as out:
-        out.write((b"" if not before or before.endswith(b"\n") else b"\n") + line)
+def type_of(key: bytes) -> str:
+    """Read a key's type from it: ``ssh-ed25519``."""
+    size = int.from_bytes(key[:4])
+    return key[4 : 4 + size].decode("ascii", "replace")
+
+
+def _matches(pattern: str, name: str) -> bool:
+    if pattern.startswith(_HASHED):
+        try:
+            salt = base64.b64decode(pattern.split("|")[2])
+        except (binascii.Error, ValueError, IndexError):
+            return False
+        return hmac.compare_digest(_hash(name, salt), pattern)
+    quoted = pattern.lower().replace("[", "[[]")  # the brackets around a host with a port are themselves
+    return fnmatch.fnmatchcase(name, quoted)
+
+
+def _hash(name: str, salt: bytes) -> str:
+    digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
+    return f"{_HASHED}{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"

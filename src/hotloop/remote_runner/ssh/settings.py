@@ -1,177 +1,202 @@
-"""How to reach a host: what was typed, joined with the user's ssh settings, as ``ssh`` itself understands them."""
+# pyright: basic
+"""What ssh's own configuration says of a host: asked of the program ``ssh`` itself, which knows Include and Match.
+
+Basic type checks: paramiko, which reads it where there is no such program, has no types.
+"""
 
 from __future__ import annotations
 
+import getpass
 import os
-import re
-import shlex
+import pwd
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from hotloop.errors import RunnerError, UsageError
+from hotloop.remote_runner.ssh.target import SshTarget, parse
 
-SCHEME = "ssh://"
-CONFIG_VARIABLE = "HOTLOOP_SSH_CONFIG"  # a file to read instead of ~/.ssh/config, as with ssh -F
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+ASK_TIMEOUT_S = 20.0  # `Match exec` may run anything
+CONNECT_TIMEOUT_S = 10.0
+CONFIG_VARIABLE = "HOTLOOP_SSH_CONFIG"  # names a file to read in place of ~/.ssh/config
 DEFAULT_PORT = 22
-ANSWER_TIMEOUT_S = 10
-_TARGET = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.%]+\])(?::(?P<port>\d+))?")
+_KEY_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
+_GLOBAL_CONFIG = Path("/etc/ssh/ssh_config")
 
 
 @dataclass(frozen=True, slots=True)
-class SshTarget:
-    """What was typed: ``gpu1``, ``anna@gpu1``, ``ssh://anna@gpu1:2222``. Empty and 0: not said."""
-
-    host: str
-    user: str = ""
-    port: int = 0
-
-    @property
-    def shown(self) -> str:
-        """As people write it."""
-        return f"{self.user}@{self.host}" if self.user else self.host
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All that a connection needs to know.
+class HostSettings:
+    """How a host is reached.
 
     Attributes:
-        alias: The name that was asked for.
-        host: Where to connect to.
-        identities: Private keys to try, in order.
-        is_only_identities: Whether keys of the agent count only if they are among the identities.
-        jumps: Hosts to go through, the first one first.
-        proxy_command: Connects to the host by its stdin and stdout; empty for none.
-        known_hosts: Files of host keys; new keys are written to the first.
-        key_alias: The name that the host's key goes by; empty for the host's own.
-        connect_timeout_s: For the TCP connection.
+        target: What was named.
+        host: What is connected to.
+        identity_files: Private keys to try, in order; some may not be there.
+        certificate_files: Certificates for keys, beside those that lie next to their key.
+        is_identities_only: Try no key of the agent's but those.
+        agent: Socket of the agent; empty for none.
+        jumps: Hosts to go through, first to last.
+        proxy_command: What to run for a connection instead of opening one; empty for none.
+        user_known_hosts: The first is added to.
+        key_alias: Under which name its key is known; empty for its own.
+        is_asking: Whether an unknown key may be accepted by the user.
+        is_hashing: Whether names are hidden in what is added to known_hosts.
     """
 
-    alias: str
+    target: SshTarget
     host: str
     port: int
     user: str
-    identities: tuple[Path, ...] = ()
-    is_only_identities: bool = False
+    identity_files: tuple[Path, ...] = ()
+    certificate_files: tuple[Path, ...] = ()
+    is_identities_only: bool = False
+    agent: str = ""
     jumps: tuple[SshTarget, ...] = ()
     proxy_command: str = ""
-    known_hosts: tuple[Path, ...] = ()
+    user_known_hosts: tuple[Path, ...] = ()
+    global_known_hosts: tuple[Path, ...] = ()
     key_alias: str = ""
-    connect_timeout_s: float = 10.0
+    is_asking: bool = True
+    is_hashing: bool = False
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
 
     @property
-    def key_name(self) -> str:
-        """What the host is called in known_hosts."""
-        name = self.key_alias or self.host
-        return name if self.port == DEFAULT_PORT or self.key_alias else f"[{name}]:{self.port}"
+    def known_as(self) -> str:
+        """Its name in known_hosts."""
+        if self.key_alias:
+            return self.key_alias.lower()
+        host = self.host.lower()
+        return host if self.port == DEFAULT_PORT else f"[{host}]:{self.port}"
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return f"{self.host} port {self.port}"
 
 
-def parse_target(text: str) -> SshTarget:
-    """Read a target.
+def resolve(target: SshTarget, config: Path | None = None) -> HostSettings:
+    """Say how a target is reached. Blocks.
 
-    Raises:
-        UsageError: It can't be one.
-    """
-    written = text
-    if text.startswith(SCHEME):
-        parts = urlsplit(text)
-        if parts.path.strip("/") or parts.query or parts.fragment or parts.password:
-            msg = f"{written!r} has more than a user, a host and a port."
-            raise UsageError(msg, hint="write it as ssh://user@host:port; a password is not kept anywhere")
-        text = parts.netloc
-    found = _TARGET.fullmatch(text)
-    port = int(found["port"] or 0) if found else 0
-    if not found or port > 65535:
-        msg = f"{written!r} is no host."
-        raise UsageError(msg, hint="write it as user@host, or ssh://user@host:port")
-    return SshTarget(found["host"].strip("[]"), found["user"] or "", port)
-
-
-def resolve(target: SshTarget) -> Settings:
-    """Look up what the user's ssh settings say of a host.
+    Args:
+        target: What was named.
+        config: A file to read in place of ``~/.ssh/config``.
 
     Raises:
-        RunnerError: They can't be read; ssh's own words say where.
+        UsageError: The configuration is wrong.
+        RunnerError: It can't be read in time.
     """
-    ssh = shutil.which("ssh")
-    return from_ssh(target, _asked(ssh, target)) if ssh else _from_file(target)
+    config = config or _own_config()
+    words = _ask_ssh(target, config) if shutil.which("ssh") else _ask_paramiko(target, config)
+    return from_words(target, words)
 
 
-def _asked(ssh: str, target: SshTarget) -> str:
-    command = [ssh, "-G"]
-    if config := os.environ.get(CONFIG_VARIABLE):
-        command += ["-F", config]
-    if target.user:
-        command += ["-l", target.user]
-    if target.port:
-        command += ["-p", str(target.port)]
-    try:
-        done = subprocess.run(
-            [*command, "--", target.host], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        msg = f"ssh -G {target.host} does not answer: {error}"
-        raise RunnerError(msg, hint="look at ~/.ssh/config: a Match exec there may hang") from error
-    if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        msg = f"The ssh settings for {target.host} can't be read: {why}"
-        raise RunnerError(msg, hint="correct that line, then try: ssh -G " + shlex.quote(target.host))
-    return done.stdout
+def from_words(target: SshTarget, words: Mapping[str, Sequence[str]]) -> HostSettings:
+    """Make settings of the values of each keyword, keywords in lower case. Does no I/O but naming homes.
 
+    Raises:
+        UsageError: A value can't be used.
+    """
 
-def from_ssh(target: SshTarget, text: str) -> Settings:
-    """Read what ``ssh -G`` prints: a key and its value a line, some keys more than once."""
-    values: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        values.setdefault(key.lower(), []).append(value.strip())
-
-    def one(key: str, default: str = "") -> str:
-        value = values.get(key, [default])[0]
+    def one(name: str, default: str = "") -> str:
+        value = words[name][0] if words.get(name) else default
         return "" if value.lower() == "none" else value
 
-    files = [*one("userknownhostsfile").split(), *one("globalknownhostsfile").split()]
+    host = one("hostname", target.host)
+    port, user = target.port or int(one("port") or DEFAULT_PORT), target.user or one("user") or getpass.getuser()
+    tokens = {
+        "%": "%", "h": host, "p": str(port), "r": user, "n": target.host, "k": one("hostkeyalias") or target.host,
+        "d": str(Path.home()), "u": getpass.getuser(), "i": str(os.getuid()),
+    }  # fmt: skip
+
+    def files(names: Iterable[str]) -> tuple[Path, ...]:
+        return tuple(Path(expand(name, tokens)).expanduser() for name in names if name.lower() != "none")
+
     timeout = one("connecttimeout")
-    settings = Settings(
-        alias=target.shown,
-        host=one("hostname", target.host),
-        port=int(one("port", str(DEFAULT_PORT))),
-        user=one("user", target.user),
-        identities=tuple(dict.fromkeys(Path(name).expanduser() for name in values.get("identityfile", []))),
-        is_only_identities=one("identitiesonly") == "yes",
-        jumps=tuple(parse_target(hop) for hop in one("proxyjump").split(",") if hop),
-        known_hosts=tuple(Path(name).expanduser() for name in files),
+    return HostSettings(
+        target=target,
+        host=host.replace("%h", target.host),
+        port=port,
+        user=user,
+        identity_files=files(words.get("identityfile") or [f"~/.ssh/{name}" for name in _KEY_NAMES]),
+        certificate_files=files(words.get("certificatefile", ())),
+        is_identities_only=one("identitiesonly") == "yes",
+        agent=_agent(one("identityagent", "SSH_AUTH_SOCK"), tokens),
+        jumps=tuple(parse(jump) for jump in one("proxyjump").split(",") if jump),
+        proxy_command=expand(one("proxycommand"), tokens),
+        user_known_hosts=files(one("userknownhostsfile", "~/.ssh/known_hosts").split()),
+        global_known_hosts=files(one("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()),
         key_alias=one("hostkeyalias"),
-        connect_timeout_s=float(timeout) if timeout.isdigit() and int(timeout) else 10.0,
+        is_asking=one("stricthostkeychecking", "ask") not in {"yes", "true"},
+        is_hashing=one("hashknownhosts") == "yes",
+        connect_timeout_s=float(timeout) if timeout.isdecimal() and int(timeout) else CONNECT_TIMEOUT_S,
     )
-    return replace(settings, proxy_command=_expanded(one("proxycommand"), settings))
 
 
-def _from_file(target: SshTarget) -> Settings:
-    """Without an ssh program: paramiko's reader, which knows neither Include nor all of Match."""
-    import getpass
+def expand(text: str, tokens: Mapping[str, str]) -> str:
+    """Put values in the place of ``%h`` and the like; what is not known stays."""
+    first, *parts = text.replace("%%", "\0").split("%")
+    filled = first + "".join(tokens[part[0]] + part[1:] if part and part[0] in tokens else f"%{part}" for part in parts)
+    return filled.replace("\0", "%")
 
+
+def _agent(named: str, tokens: Mapping[str, str]) -> str:
+    if named == "SSH_AUTH_SOCK":
+        return os.environ.get(named, "")
+    if named.startswith("$"):
+        return os.environ.get(named[1:].strip("{}"), "")
+    return str(Path(expand(named, tokens)).expanduser()) if named else ""
+
+
+def _own_config() -> Path | None:
+    """Name the file that was asked for, or that of a home that is not the account's: ssh itself does not look at ``$HOME``."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named).expanduser()
+    file = Path.home() / ".ssh" / "config"
+    return file if str(Path.home()) != pwd.getpwuid(os.getuid()).pw_dir and file.exists() else None
+
+
+def _ask_ssh(target: SshTarget, config: Path | None) -> Mapping[str, Sequence[str]]:
+    command = ["ssh", "-G", "-T"]
+    command += ["-F", str(config)] if config else []
+    command += ["-p", str(target.port)] if target.port else []
+    command += ["-l", target.user] if target.user else []
+    try:
+        done = subprocess.run(
+            [*command, "--", target.host],
+            capture_output=True, text=True, timeout=ASK_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        msg = f"ssh did not read its configuration for {target.host} within {ASK_TIMEOUT_S:.0f} s."
+        raise RunnerError(msg, hint="look for a Match exec in ~/.ssh/config that does not end") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it printed nothing"]
+        msg = f"ssh refuses its configuration: {lines[0]}"
+        raise UsageError(msg, hint=f"correct it, then try: ssh -G {target.host}")
+    words: dict[str, list[str]] = defaultdict(list)
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        words[name.lower()].append(value)
+    return words
+
+
+def _ask_paramiko(target: SshTarget, config: Path | None) -> Mapping[str, Sequence[str]]:
     import paramiko
 
-    path = Path(os.environ.get(CONFIG_VARIABLE, "~/.ssh/config")).expanduser()
-    found: dict[str, str | list[str]] = {}
-    if path.exists():
-        found = dict(paramiko.SSHConfig.from_path(str(path)).lookup(target.host))
-    lines = [
-        f"{key} {value}" for key, entry in found.items() for value in (entry if isinstance(entry, list) else [entry])
-    ]
-    defaults = [f"identityfile ~/.ssh/{name}" for name in ("id_rsa", "id_ecdsa", "id_ed25519")]
-    lines += [] if "identityfile" in found else defaults
-    lines += [] if "userknownhostsfile" in found else ["userknownhostsfile ~/.ssh/known_hosts"]
-    lines += ["globalknownhostsfile /etc/ssh/ssh_known_hosts"]
-    settings = from_ssh(target, "\n".join(lines))
-    user = target.user or settings.user or getpass.getuser()
-    return replace(settings, user=user, port=target.port or settings.port)
-
-
-def _expanded(command: str, settings: Settings) -> str:
-    values = {"%h": settings.host, "%p": str(settings.port), "%r": settings.user, "%n": settings.alias, "%%": "%"}
-    return re.sub(r"%.", lambda found: values.get(found[0], found[0]), command)
+    found = paramiko.SSHConfig()
+    for file in (config or Path.home() / ".ssh" / "config", _GLOBAL_CONFIG):
+        try:
+            with file.open() as text:
+                found.parse(text)
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError, paramiko.ConfigParseError) as error:
+            msg = f"{file} can't be read: {error}"
+            raise UsageError(msg, hint="correct it, or install the program ssh, which reads all of it") from error
+    values = found.lookup(target.host)
+    return {name: value if isinstance(value, list) else [value] for name, value in values.items()}

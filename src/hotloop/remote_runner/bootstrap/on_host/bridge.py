@@ -145,6 +145,8 @@ def main(request: dict[str, Any], cache: str, program: bytes) -> int:
     try:
         if program:
             keep(os.path.join(cache, "bridge-%s.py" % request["program"][:16]), program)
+        if not request["is_starting"]:
+            join_running(channel, os.path.expanduser(request["state"]))
         python = ready_environment(cache, request["wanted"]) or install(channel, request, cache)
         channel.say("starting")
         connection = reach_agent(python, os.path.expanduser(request["state"]), request["agent_arguments"])
@@ -154,6 +156,16 @@ def main(request: dict[str, Any], cache: str, program: bytes) -> int:
     channel.say("ready")
     channel.join(connection)
     return 0
+
+
+def join_running(channel: Channel, state: str) -> None:
+    """Become the bridge to an agent that runs already; nothing is made and nothing started."""
+    connection = connect(socket_path(state)) if os.path.isdir(state) else None
+    if connection is None:
+        raise FailedError("no-agent", "none runs")
+    channel.say("starting")
+    channel.say("ready")
+    channel.join(connection)
 
 
 def install(channel: Channel, request: dict[str, Any], cache: str) -> str:
