@@ -84,7 +84,7 @@ class Machine:
         self.zygotes.discard(number)
         was_switching = self.state.switching
         actions = self.feed(c.ZygoteDown(number, at_s, PROBLEM))
-        if was_switching and not self.state.switching:
+        if was_switching is not None and self.state.switching is None:
             self.environment = self.environments["zygote", self.state.zygote]
         return actions
 
@@ -483,6 +483,17 @@ def test_zygote_that_keeps_dying_is_given_up_at_the_limit(crashes):
 
     told = [a for a in machine.log if isinstance(a, c.TellFailed)]
     assert bool(told) == (crashes >= c.CRASHES_ALLOWED)
+
+
+def test_an_environment_that_changes_before_the_first_revision_is_the_one_that_runs_it():
+    machine = Machine()
+    machine.feed(c.Started())
+    machine.feed(c.ZygoteUp(1))
+    machine.change_environment(0)
+    machine.feed(c.Revised(1))
+
+    assert machine.feed(c.ZygoteUp(2))[-1] == c.Go(machine.having("loading")[0], 1, "zygote")
+    assert machine.environments["worker", machine.having("loading")[0]] == 1
 
 
 def test_another_environment_lets_saves_go_on_until_its_zygote_is_up_then_runs_the_newest_revision():

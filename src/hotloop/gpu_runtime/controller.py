@@ -61,7 +61,7 @@ class State:
         may_grow: Its first worker had the machine to itself for a moment, so that the others may be made.
         given_up: How many of the others are not to be made any more: one failed, or too many died.
         switching: A zygote is on its way in another environment, and what is to run in it: this revision, or a newer
-            one; 0 if none.
+            one; None if none is.
     """
 
     revision: int = 0
@@ -80,7 +80,7 @@ class State:
     replicas: int = 1
     may_grow: bool = False
     given_up: int = 0
-    switching: int = 0
+    switching: int | None = None
 
     @property
     def serving(self) -> tuple[Worker, ...]:
@@ -475,8 +475,8 @@ def _environment_changed(state: State, event: EnvironmentChanged) -> Step:
 
 def _switch(state: State) -> Step:
     """Nothing that was forked in the old environment may begin a generation any more; the newest revision runs anew."""
-    revision = max(state.revision, state.switching)
-    state = replace(state, revision=revision, switching=0, is_settled=revision == 0, waited=True, crashes_s=())
+    revision = max(state.revision, state.switching or 0)
+    state = replace(state, revision=revision, switching=None, is_settled=revision == 0, waited=True, crashes_s=())
     state, actions = _abandon(state)
     for worker in list(state.workers.values()):
         if worker.role == "standby":
@@ -586,7 +586,7 @@ def _zygote_up(state: State, event: ZygoteUp) -> Step:
     stop = (StopZygote(state.zygote),) if state.zygote else ()
     state = replace(state, zygote=event.zygote, next_zygote=0, zygote_crashes_s=())
     up = (state, stop)
-    if state.switching:
+    if state.switching is not None:
         up = _chain(up, _switch(state))
     first = _chain(up, _reload(up[0]))
     return _chain(first, _fill(first[0]))
@@ -607,8 +607,8 @@ def _zygote_down(state: State, event: ZygoteDown) -> Step:
     if len(crashes) >= CRASHES_ALLOWED:
         settled = replace(state, is_settled=True)
         return _chain((settled, (*told, TellFailed(state.revision, event.problem))), _grow(settled))
-    if state.switching and state.zygote and not was_up:
-        settled = replace(state, switching=0)
+    if state.switching is not None and state.zygote and not was_up:
+        settled = replace(state, switching=None)
         return settled, (*told, TellFailed(max(state.switching, state.revision), event.problem))
     if state.next_zygote or (state.zygote and not was_up):
         return state, told

@@ -251,7 +251,7 @@ class Runtime:
     def _feed_zygote_down(self, number: int, problem: Problem) -> None:
         was_switching = self._state.switching
         self._feed(decide.ZygoteDown(number, time.monotonic(), problem))
-        if was_switching and not self._state.switching:  # no zygote can be had in the new environment
+        if was_switching is not None and self._state.switching is None:  # no zygote can be had in the new environment
             self._python = self._python_before
             self._learner.watch(self._python)
 
