@@ -39,7 +39,10 @@ def test_settings_are_read(tmp_path):
         ("[tool.hotloop]\nport = -1\n", "tool.hotloop.port is -1, a port from 0"),
         ("[tool.hotloop]\ngrpc_port = '1'\n", "tool.hotloop.grpc_port is '1', a whole number was expected"),
         ("[tool.hotloop]\ngrpc_port = 65536\n", "tool.hotloop.grpc_port is 65536, a port from 0"),
-        ("[tool.hotloop]\nenvironment = 'x'\n", "tool.hotloop.environment is 'x', one of project, managed was expected"),
+        (
+            "[tool.hotloop]\nenvironment = 'x'\n",
+            "tool.hotloop.environment is 'x', one of project, managed was expected",
+        ),
         ("[tool.hotloop]\nreplicas = '2'\n", "tool.hotloop.replicas is '2', a whole number was expected"),
         ("[tool.hotloop]\napp = 1\n", "tool.hotloop.app is 1, a string was expected"),
         ("[tool.hotloop]\nrunners = 'gpu1'\n", "tool.hotloop.runners is 'gpu1', a table was expected"),
