@@ -6,21 +6,22 @@ from hotloop.devloop.environments import is_made_by_runner, is_version
 
 
 @pytest.mark.parametrize(
-    ("wanted", "python", "is_local", "is_made"),
+    ("wanted", "python", "runner", "is_made"),
     [
-        (None, None, True, False),
-        ("project", None, True, False),
-        ("managed", None, True, True),
-        ("managed", "3.12", True, True),
-        ("managed", ".venv/bin/python", True, False),
-        (None, "3.12", True, False),
-        (None, None, False, True),
-        (None, "3.12", False, True),
-        (None, "/opt/env/bin/python", False, False),
+        (None, None, "local", False),
+        ("project", None, "local", False),
+        ("managed", None, "local", True),
+        ("managed", "3.12", "local", True),
+        ("managed", ".venv/bin/python", "local", False),
+        (None, "3.12", "local", False),
+        (None, None, "gpu1", True),
+        (None, "3.12", "gpu1", True),
+        (None, "/opt/env/bin/python", "gpu1", False),
+        ("project", None, "gpu1", False),
     ],
 )
-def test_a_runner_makes_the_environment_unless_it_is_this_machine_or_one_is_named(wanted, python, is_local, is_made):
-    assert is_made_by_runner(wanted, python, is_local=is_local) is is_made
+def test_a_runner_makes_the_environment_unless_it_is_this_machine_or_one_is_named(wanted, python, runner, is_made):
+    assert is_made_by_runner(runner, wanted, python) is is_made
 
 
 def test_a_version_is_no_path_and_no_command():
