@@ -170,6 +170,7 @@ class RuntimeSupervisor:
     def switch(self, python: str) -> None:
         """Have the app run with another interpreter from now on; what serves goes on until that one does."""
         self._config = {**self._config, "python": python}
+        note_python(self._folder, python)
         self.send({"kind": "environment", "python": python})
 
     def _revision(
