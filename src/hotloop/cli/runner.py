@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,6 +98,8 @@ def doctor(name: Name) -> None:
 @runner.command()
 def stop(name: Name) -> None:
     """End hotloop there: all sessions and their models, and a container."""
+    import asyncio
+
     found = _find(name)
     if found.is_container:
         from hotloop.remote_runner import runners
@@ -114,6 +115,8 @@ def stop(name: Name) -> None:
 @runner.command()
 def upgrade(name: Name) -> None:
     """Have a runner use this version of hotloop; sessions that run with another one there are ended."""
+    import asyncio
+
     from hotloop import __version__
     from hotloop.cli.on import way_to
     from hotloop.remote_runner import onlooker
@@ -134,6 +137,8 @@ def upgrade(name: Name) -> None:
 
 async def _stop(runner: Runner) -> str:
     """End the agent, if one runs, and wait until it is gone; says what was ended."""
+    import asyncio
+
     from hotloop.cli.on import way_to
     from hotloop.errors import RunnerError
     from hotloop.remote_runner import onlooker
