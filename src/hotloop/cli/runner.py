@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,21 +98,24 @@ def doctor(name: Name) -> None:
 @runner.command()
 def stop(name: Name) -> None:
     """End hotloop there: all sessions and their models, and a container."""
+    import asyncio
+
     found = _find(name)
     if found.is_container:
         from hotloop.remote_runner import runners
         from hotloop.remote_runner.docker.way import stop as stop_container
 
-        was_there = stop_container(runners.container_of(found, None))
+        was_there = stop_container(runners.container_of(found, Path.cwd()))
         typer.echo(f"removed the container of {name}" if was_there else f"{name} has no container", err=True)
         return
-
     typer.echo(f"{name}: {asyncio.run(_stop(found))}", err=True)
 
 
 @runner.command()
 def upgrade(name: Name) -> None:
     """Have a runner use this version of hotloop; sessions that run with another one there are ended."""
+    import asyncio
+
     from hotloop import __version__
     from hotloop.cli.on import way_to
     from hotloop.remote_runner import onlooker
@@ -134,6 +136,8 @@ def upgrade(name: Name) -> None:
 
 async def _stop(runner: Runner) -> str:
     """End the agent, if one runs, and wait until it is gone; says what was ended."""
+    import asyncio
+
     from hotloop.cli.on import way_to
     from hotloop.errors import RunnerError
     from hotloop.remote_runner import onlooker
