@@ -105,10 +105,9 @@ def stop(name: Name) -> None:
         from hotloop.remote_runner import runners
         from hotloop.remote_runner.docker.way import stop as stop_container
 
-        was_there = stop_container(runners.container_of(found, None))
+        was_there = stop_container(runners.container_of(found, Path.cwd()))
         typer.echo(f"removed the container of {name}" if was_there else f"{name} has no container", err=True)
         return
-
     typer.echo(f"{name}: {asyncio.run(_stop(found))}", err=True)
 
 
