@@ -43,6 +43,9 @@ class Files:
         self.reads.append(put.path)
         return self.contents[put.path]
 
+    def read_block(self, put, offset, num_bytes):
+        return self.contents[put.path][offset : offset + num_bytes]
+
 
 def saved(path, content):
     digest = content_digest(content)

@@ -30,6 +30,7 @@ CLOCK_SLACK_S = 0.01
 RACY_NS = 50_000_000  # a write this soon after another may leave the same mtime
 READ_ATTEMPTS = 4
 _FORMAT = 1
+_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Signature = tuple[int, int, int, int, int]  # size, mtime ns, inode, mode, ctime ns
 
@@ -176,6 +177,22 @@ class Index:
         content = self._read_stable(put.path)
         if content is not None and content_digest(content[0]) == put.digest:
             return content[0]
+        self._collect([put.path], keep_contents=False)
+        return None
+
+    def read_block(self, put: Put, offset: int, num_bytes: int) -> bytes | None:
+        """A piece of a large file; None if it is another by now: the index has it then."""
+        status = self._status(put.path)
+        if status is not None and self._tree.get(put.path) == put:
+            try:
+                fd = os.open(f"{self._prefix}{put.path}", _TO_READ)
+                try:
+                    if self._signatures.get(put.path) == _signature(os.fstat(fd)):
+                        return os.pread(fd, num_bytes, offset)
+                finally:
+                    os.close(fd)
+            except OSError:
+                pass
         self._collect([put.path], keep_contents=False)
         return None
 
@@ -360,7 +377,7 @@ class Index:
         """Read a file such that nobody wrote it meanwhile, as far as its stat tells; None if it is gone."""
         for attempt in range(READ_ATTEMPTS):
             try:
-                fd = os.open(f"{self._prefix}{path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                fd = os.open(f"{self._prefix}{path}", _TO_READ)
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except OSError as error:

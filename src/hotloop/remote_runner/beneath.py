@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+MAX_PATH_BYTES = 3800  # Linux takes 4096, with the workspace's own folder before it
+
+
 class PathRefusedError(WorkspaceError):
     """A path can't be written.
 
@@ -41,22 +44,28 @@ def components(path: str) -> list[str]:
         raise PathRefusedError(path, "it must be relative and stay inside the project")
     if "\0" in path or any(len(os.fsencode(name)) > 255 for name in names):
         raise PathRefusedError(path, "no file can have this name")
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise PathRefusedError(path[:80] + "…", f"it is longer than {MAX_PATH_BYTES:,} bytes")
     return names
 
 
 def check_link(path: str, target: str) -> None:
     """Refuse a symbolic link that is absolute or leads out of the tree.
 
+    After a name in the target ``..`` is refused: if that name is a link itself, it leads above where the link points.
+
     Raises:
         PathRefusedError: It does.
     """
-    depth = path.count("/")
-    if not target or target.startswith("/") or "\0" in target:
+    depth, has_gone_down = path.count("/"), False
+    if not target or len(os.fsencode(target)) > MAX_PATH_BYTES or target.startswith("/") or "\0" in target:
         raise PathRefusedError(path, f"its target {target!r} is not a relative path")
     for name in target.split("/"):
-        depth += -1 if name == ".." else name not in ("", ".")
-        if depth < 0:
-            raise PathRefusedError(path, f"its target {target!r} leaves the project")
+        is_up = name == ".."
+        if is_up and (has_gone_down or depth == 0):
+            raise PathRefusedError(path, f"its target {target!r} leaves the project, or goes up again after a name")
+        depth -= is_up
+        has_gone_down = has_gone_down or name not in ("", ".", "..")
 
 
 class Beneath:

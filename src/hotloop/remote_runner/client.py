@@ -26,19 +26,25 @@ from hotloop.changes import Changeset, Put
 from hotloop.errors import HotloopError, RunnerError, WorkspaceError
 from hotloop.remote_runner.connection import Connection
 from hotloop.remote_runner.heartbeat import fail, settle
+from hotloop.remote_runner.lanes import LANE, BulkLane, Flow
+from hotloop.remote_runner.ordering import PathOrder
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.sending import WHOLE_BYTES, BlockMemory, ChangedError, Content, messages
 from hotloop.remote_runner.stream import LostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from pathlib import Path
 
+    from hotloop.remote_runner.sending import ReadBlock
     from hotloop.remote_runner.tree import Entry
     from hotloop.remote_runner.way import Way
 
 MAX_WAITING_EVENTS = 20_000
 SYNC_ATTEMPTS = 5
+COPIED_BYTES = 16 << 10  # a changeset up to this size goes by both lanes
+YIELDS_S = 2.0  # bulk leaves the line free for so long after an edit: another one may follow
 
 
 class RefusedError(WorkspaceError):
@@ -126,6 +132,10 @@ class SyncSource(Protocol):
         """A file's content; None if it is another by now, in which case `entries` says so from then on."""
         ...
 
+    def read_block(self, put: Put, offset: int, num_bytes: int) -> bytes | None:
+        """A piece of a large file; None likewise."""
+        ...
+
 
 @asynccontextmanager
 async def connect(way: Way) -> AsyncIterator[AgentSession]:
@@ -147,11 +157,21 @@ class AgentSession:
     def __init__(self, way: Way) -> None:
         """Prepare; `open` connects, and dials again after each cut."""
         self._connection = Connection(way, self)
-        self._push_lock = asyncio.Lock()
-        self._sequence = 0
+        self._lane = BulkLane(way, self._answered, is_yielding=self._is_yielding) if way.num_lanes > LANE else None
+        self._flow = Flow(self._connection.send, is_yielding=self._is_yielding)
+        self._turn = asyncio.Lock()  # numbers are given, and sent, in order
+        self._sync_lock = asyncio.Lock()
+        self._bulk_lock = asyncio.Lock()
+        self._order = PathOrder()
+        self._blocks = BlockMemory()
+        self._sequence = 0  # the newest that was given
+        self._synced_at = 0  # the number of the last comparison of the whole tree
+        self._outbox: dict[int, _Sent] = {}  # by number: not acknowledged
+        self._asked: dict[int, asyncio.Future[pb.Down]] = {}  # by number: manifests and offers
+        self._offer_numbers = itertools.count(1 << 62)  # none of a changeset
+        self._stream_number = 0
+        self._edited_at_s = -YIELDS_S
         self._info: SessionInfo | None = None
-        self._partials: dict[str, int] = {}
-        self._answer: asyncio.Future[pb.Down] | None = None  # to the manifest or changeset that is under way
         self._replies: dict[int, asyncio.Future[pb.Reply]] = {}
         self._command_ids = itertools.count(1)
         self._events: deque[tuple[int, events.Event]] = deque(maxlen=MAX_WAITING_EVENTS)
@@ -205,29 +225,19 @@ class AgentSession:
             RefusedError: The agent can't make it.
         """
         self._source = source
-        async with self._push_lock:
-            return await self._sync(source)
+        return await self._sync(source)
 
     async def push(self, changeset: Changeset) -> Applied:
         """Apply a changeset, whatever its sequence says: numbers are given here. Returns when it is applied.
+
+        Several may be on their way. One with large contents is overtaken by those that touch other paths.
 
         Raises:
             RefusedError: It can't be applied; the workspace is as it was before.
             SessionTakenError: Another client holds the session.
         """
-        async with self._push_lock:
-            numbered = dataclasses.replace(changeset, sequence=self._sequence + 1)
-            while True:
-                try:
-                    return await self._push_once(numbered)
-                except LostError:
-                    await self._connection.until_connected()
-                    if self._sequence >= numbered.sequence:  # the cut came after it was applied
-                        return Applied(self._known.revision, time.monotonic())
-                except _ResyncError as error:
-                    if self._source is None:
-                        raise RefusedError(str(error)) from error
-                    return await self._sync(self._source)
+        self._edited_at_s = time.monotonic()
+        return await self._push_numbered(changeset)
 
     async def start(self, config: dict[str, Any]) -> Started:
         """Start the runtime, and start it again if the agent is lost and comes back. One with this configuration goes on."""
@@ -291,6 +301,8 @@ class AgentSession:
     async def close(self) -> None:
         """Close the connection; the session goes on without this client."""
         await self._connection.close()
+        if self._lane is not None:
+            await self._lane.close()
         self._event_came.set()
         self._fail_waiting(LostError())
 
@@ -304,82 +316,130 @@ class AgentSession:
     # --- one exchange
 
     async def _sync(self, source: SyncSource) -> Applied:
-        for _ in range(SYNC_ATTEMPTS):
-            await self._connection.until_connected()
-            try:
-                applied = await self._sync_once(source)
-            except (LostError, _ResyncError):
-                continue
-            if applied is not None:
-                return applied
-        msg = "The project's files changed during each of {SYNC_ATTEMPTS} attempts to copy them."
-        raise RefusedError(msg.format(SYNC_ATTEMPTS=SYNC_ATTEMPTS), hint="stop what writes there, or ignore it")
+        async with self._sync_lock:
+            num_attempts = 0
+            while num_attempts < SYNC_ATTEMPTS:
+                await self._connection.until_connected()
+                try:
+                    return await self._sync_once(source)
+                except LostError:
+                    continue
+                except (_ResyncError, ChangedError):
+                    num_attempts += 1
+        msg = f"The project's files changed during each of {SYNC_ATTEMPTS} attempts to copy them."
+        raise RefusedError(msg, hint="stop what writes there, or ignore it")
 
-    async def _sync_once(self, source: SyncSource) -> Applied | None:
-        """Compare and send once; None if a file changed meanwhile."""
-        entries = source.entries()
-        answer = await self._exchange(codec.manifest_frames(self._sequence + 1, entries))
+    async def _sync_once(self, source: SyncSource) -> Applied:
+        """Compare, send what is needed, and have it applied. Changesets may be applied before the last step."""
+        async with self._turn:
+            entries = source.entries()
+            answer = await self._ask_numbered(lambda sequence: codec.manifest_frames(sequence, entries))
+            synced_at = self._sequence
         if answer.WhichOneof("body") == "need":
             by_digest = {entry.digest: entry for entry in entries if isinstance(entry, Put)}
-            frames = self._contents(source, [by_digest[item.hex()] for item in answer.need.digests])
+            await self._send_needed(answer.need, [_content_of(source, put) for put in by_digest.values()])
+            async with self._turn:
+                answer = await self._ask_numbered(lambda sequence: [pb.Up(become=pb.Become(sequence=sequence))])
+        applied = self._applied(answer)
+        self._synced_at = synced_at
+        self._blocks.confirm()
+        return applied
+
+    async def _ask_numbered(self, frames_of: Callable[[int], list[pb.Up]]) -> pb.Down:
+        """Ask for a change that takes the next number if it is made. Only in one's turn."""
+        sequence = self._sequence + 1
+        answer = await self._ask(sequence, frames_of(sequence))
+        if answer.WhichOneof("body") == "ack":
+            self._sequence = answer.ack.sequence
+        return answer
+
+    async def _send_needed(self, need: pb.Need, contents: Sequence[Content]) -> None:
+        needed = {digest.hex() for digest in need.digests}
+        here = {partial.digest: partial.size_bytes for partial in need.partials}
+        wanted = [
+            dataclasses.replace(content, here_bytes=here.get(content.put.digest, 0))
+            for content in contents
+            if content.put.digest in needed
+        ]
+        async with self._bulk_lock:
+            flow = self._lane.flow if self._lane is not None and self._lane.flow is not None else self._flow
+            refused = await flow.carry(messages(wanted, self._blocks))
+        if refused is not None:
+            self._blocks.clear()  # a copy may have been of what the runner does not have
+            self._raise_refused(refused)
+
+    async def _push_numbered(self, changeset: Changeset) -> Applied:
+        large = _large_contents(changeset)
+        async with self._order.turn(operation.path for operation in changeset.operations):
+            if large:
+                await self._offer(large)
+            small = dataclasses.replace(changeset, contents=_without(changeset.contents, large))
+            async with self._turn:
+                await self._connection.until_connected()
+                self._sequence = sequence = self._sequence + 1
+                future = asyncio.get_running_loop().create_future()
+                self._outbox[sequence] = _Sent(codec.encode_changeset(_numbered(small, sequence)), future)
+                await self._flush()
+        try:
+            applied = self._applied(await future)
+        except _ResyncError as error:
+            if self._source is None:
+                raise RefusedError(str(error)) from error
+            if self._synced_at >= sequence:
+                return Applied(self._known.revision, time.monotonic())
+            return await self._sync(self._source)
+        finally:
+            self._outbox.pop(sequence, None)
+        if large:
+            self._blocks.confirm()
+        return applied
+
+    async def _offer(self, contents: Sequence[Content]) -> None:
+        """Ask which large contents the runner lacks, and send those, however often the connection is lost meanwhile."""
+        while True:
+            await self._connection.until_connected()
+            number = next(self._offer_numbers)
+            digests = [bytes.fromhex(content.put.digest) for content in contents]
             try:
-                answer = await self._exchange(frames)
-            except _ChangedError:
-                return None
-        return self._take_ack(answer)
+                answer = await self._ask(number, [pb.Up(offer=pb.Offer(sequence=number, digests=digests))])
+                await self._send_needed(answer.need, contents)
+            except (LostError, _ResyncError):
+                continue
+            return
 
-    def _contents(self, source: SyncSource, puts: Iterable[Put]) -> Iterator[pb.Up]:
-        waiting: list[pb.Part] = []
-        size_bytes = 0
-        for put in puts:
-            content = source.read(put)
-            if content is None:
-                raise _ChangedError
-            for part in self._parts_of(put.digest, content):
-                waiting.append(part)
-                size_bytes += len(part.data) + 100
-                if size_bytes >= codec.PART_BYTES or len(waiting) >= 500:
-                    yield pb.Up(parts=pb.Parts(parts=waiting))
-                    waiting, size_bytes = [], 0
-        if waiting:
-            yield pb.Up(parts=pb.Parts(parts=waiting))
+    async def _flush(self) -> None:
+        """Send what the present stream has not carried yet, oldest first. Only in one's turn."""
+        for message in list(self._outbox.values()):
+            if message.stream == self._stream_number:
+                continue
+            message.stream = self._stream_number
+            try:
+                sending = self._connection.send(message.frame)
+                if self._lane is not None and message.frame.ByteSize() <= COPIED_BYTES:
+                    self._lane.copy(message.frame)
+                await sending
+            except LostError:
+                return
 
-    def _parts_of(self, digest: str, content: bytes) -> Iterator[pb.Part]:
-        """Cut a content; what the agent has of it from before a cut is left out."""
-        size = len(content)
-        start = min(self._partials.pop(digest, 0), max(size - 1, 0))
-        for offset in range(start, max(size, 1), codec.PART_BYTES):
-            yield codec.part(digest, offset, size, content[offset : offset + codec.PART_BYTES])
+    def _is_yielding(self) -> bool:
+        return bool(self._outbox) or time.monotonic() - self._edited_at_s < YIELDS_S
 
-    async def _push_once(self, changeset: Changeset) -> Applied:
-        await self._connection.until_connected()
-        if self._sequence >= changeset.sequence:
-            return Applied(self._known.revision, time.monotonic())
-        is_inline = sum(map(len, changeset.contents.values())) <= codec.INLINE_BYTES
-        frames = [codec.encode_changeset(changeset, is_inline=is_inline)]
-        if is_inline:
-            return self._take_ack(await self._exchange(frames))
-        parts = (
-            pb.Up(parts=pb.Parts(parts=[part]))
-            for digest, content in changeset.contents.items()
-            for part in self._parts_of(digest, content)
-        )
-        return self._take_ack(await self._exchange(itertools.chain(parts, frames)))
-
-    def _take_ack(self, answer: pb.Down) -> Applied:
+    def _applied(self, answer: pb.Down) -> Applied:
         if answer.WhichOneof("body") == "refused":
-            refused = answer.refused
-            if refused.reason in (pb.Refused.GAP, pb.Refused.CONTENT):
-                raise _ResyncError(refused.message)
-            raise RefusedError(refused.message, hint=refused.hint, path=refused.path)
+            self._raise_refused(answer.refused)
         ack = answer.ack
-        self._sequence = ack.sequence
-        self._info = dataclasses.replace(self._known, revision=ack.revision, sequence=ack.sequence)
+        self._info = dataclasses.replace(self._known, revision=max(ack.revision, self._known.revision))
         return Applied(ack.revision, ack.applied_at_s)
 
-    async def _exchange(self, frames: Iterable[pb.Up]) -> pb.Down:
+    @staticmethod
+    def _raise_refused(refused: pb.Refused) -> None:
+        if refused.reason in (pb.Refused.GAP, pb.Refused.CONTENT):
+            raise _ResyncError(refused.message)
+        raise RefusedError(refused.message, hint=refused.hint, path=refused.path)
+
+    async def _ask(self, sequence: int, frames: Iterable[pb.Up]) -> pb.Down:
         """Send frames and wait for the one answer."""
-        future = self._answer = asyncio.get_running_loop().create_future()
+        future = self._asked[sequence] = asyncio.get_running_loop().create_future()
         try:
             for frame in frames:
                 await self._connection.send(frame)
@@ -387,7 +447,7 @@ class AgentSession:
                     break
             return await future
         finally:
-            self._answer = None
+            self._asked.pop(sequence, None)
 
     async def _command_once(self, number: int, name: str, fields: dict[str, Any]) -> dict[str, Any]:
         future = self._replies[number] = asyncio.get_running_loop().create_future()
@@ -407,7 +467,7 @@ class AgentSession:
     @property
     def is_waiting(self) -> bool:
         """As `connection.Listener.is_waiting`."""
-        return self._answer is not None or bool(self._replies)
+        return bool(self._asked or self._outbox or self._replies)
 
     def greeted(self, ok: pb.HelloOk) -> None:
         """As `connection.Listener.greeted`."""
@@ -417,11 +477,16 @@ class AgentSession:
         hello = self._connection.hello
         if not hello.resumes and not hello.last_event:
             hello.last_event = ok.seen_event
-        self._sequence = ok.sequence
-        self._partials = {partial.digest: partial.size_bytes for partial in ok.partials}
+        self._sequence = max(self._sequence, ok.sequence) if hello.resumes else ok.sequence
+        self._stream_number += 1
+        self._flow = Flow(self._connection.send, is_yielding=self._is_yielding)
+        if self._lane is not None:
+            self._lane.begin(hello)
 
     async def resume(self) -> None:
-        """Start the runtime that was lost with its agent."""
+        """Send again what was not acknowledged, and start the runtime that was lost with its agent."""
+        async with self._turn:
+            await self._flush()
         if self._start_fields is not None and not self._known.is_running:
             with contextlib.suppress(LostError, RunnerError):
                 await self._command_once(next(self._command_ids), "start", self._start_fields)
@@ -429,11 +494,12 @@ class AgentSession:
     def received(self, message: pb.Down) -> None:
         """As `connection.Listener.received`."""
         match message.WhichOneof("body"):
-            case "ack":
-                message.ack.applied_at_s = self._connection.here(message.ack.applied_at_s)
-                settle(self._answer, message)
-            case "need" | "refused":
-                settle(self._answer, message)
+            case "received":
+                self._flow.received(message.received.num_bytes)
+            case "refused" if not message.refused.sequence:
+                self._flow.refused(message.refused)
+            case "ack" | "need" | "refused":
+                self._answered(message)
             case "event":
                 self._take_event(message.event)
             case "reply":
@@ -441,9 +507,21 @@ class AgentSession:
             case _:
                 pass
 
+    def _answered(self, message: pb.Down) -> None:
+        """Settle what waits for an answer. A changeset's may come by either lane."""
+        kind = message.WhichOneof("body")
+        sequence = getattr(message, kind).sequence if kind in {"ack", "need", "refused"} else 0
+        if kind == "ack":
+            message.ack.applied_at_s = self._connection.here(message.ack.applied_at_s)
+        sent = self._outbox.get(sequence)
+        settle(sent.answer if sent is not None else self._asked.get(sequence), message)
+
     def lost(self) -> None:
         """As `connection.Listener.lost`."""
-        self._fail_waiting(LostError())
+        self._flow.lost(LostError())
+        if self._lane is not None:
+            self._lane.end()
+        fail([*self._asked.values(), *self._replies.values()], LostError())
 
     def went_offline(self, why: str) -> None:
         """As `connection.Listener.went_offline`."""
@@ -470,7 +548,9 @@ class AgentSession:
         self._event_came.set()
 
     def _fail_waiting(self, error: Exception) -> None:
-        fail([self._answer, *self._replies.values()], error)
+        sent = [message.answer for message in self._outbox.values()]
+        self._flow.lost(error)
+        fail([*sent, *self._asked.values(), *self._replies.values()], error)
 
 
 def who_am_i() -> str:
@@ -482,5 +562,47 @@ def who_am_i() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-class _ChangedError(Exception):
-    """A file is not what the manifest said any more."""
+@dataclass(slots=True)
+class _Sent:
+    """A changeset that is not acknowledged; ``stream`` is the number of the newest stream that carried it."""
+
+    frame: pb.Up
+    answer: asyncio.Future[pb.Down]
+    stream: int = 0
+
+
+def _numbered(changeset: Changeset, sequence: int) -> Changeset:
+    return dataclasses.replace(changeset, sequence=sequence)
+
+
+def _large_contents(changeset: Changeset) -> list[Content]:
+    """The contents to send as parts: all, if together they are too much for one message."""
+    if sum(map(len, changeset.contents.values())) <= codec.INLINE_BYTES:
+        return []
+    by_digest = {operation.digest: operation for operation in changeset.operations if isinstance(operation, Put)}
+    return [Content(by_digest[digest], _reader(content)) for digest, content in changeset.contents.items()]
+
+
+def _without(contents: dict[str, bytes], sent: Sequence[Content]) -> dict[str, bytes]:
+    return {} if sent else contents
+
+
+def _reader(content: bytes) -> ReadBlock:
+    view = memoryview(content)
+    return lambda offset, num_bytes: view[offset : offset + num_bytes]
+
+
+def _content_of(source: SyncSource, put: Put) -> Content:
+    whole: list[bytes | None] = []
+
+    def read(offset: int, num_bytes: int) -> bytes | memoryview | None:
+        if put.size_bytes > WHOLE_BYTES:
+            return source.read_block(put, offset, num_bytes)
+        if not whole:
+            whole.append(source.read(put))
+        content = whole[0]
+        if content is not None and offset + num_bytes >= put.size_bytes:
+            whole.clear()
+        return content[offset : offset + num_bytes] if content is not None else None
+
+    return Content(put, read)

@@ -21,6 +21,7 @@ from hotloop.remote_runner.logs import make_logs
 from hotloop.remote_runner.places import PROJECT_ID
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.stage import MismatchError
 from hotloop.remote_runner.tree import Tree
 from hotloop.remote_runner.tunnels import make_tunnel
 from hotloop.remote_runner.workspace import Applied, ContentMissingError, GapError
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.agent import Agent
     from hotloop.remote_runner.journal import Journal
     from hotloop.remote_runner.sessions import Session
+    from hotloop.remote_runner.workspace import Workspace
 
+MAX_ENTRIES = 1_000_000
 SILENT_S = 20.0  # clients ping every 5 s at least: one that does not say anything for so long is gone
 
 
@@ -49,9 +52,8 @@ class Stream:
         self._is_over = False
         self._next_event = 0
         self._target: list[Any] = []
-        self._pending: pb.Manifest | None = None
-        self._pending_tree = Tree()
-        self._needed: set[str] = set()
+        self._pending_tree: Tree | None = None  # the last manifest's, with the changesets since
+        self._received = Received()
         self._commands: set[asyncio.Task[None]] = set()
 
     async def run(self, requests: AsyncIterator[pb.Up]) -> AsyncIterator[pb.Down]:
@@ -170,15 +172,21 @@ class Stream:
             await self._write(self._session, kind, message)
 
     async def _write(self, session: Session, kind: str | None, message: pb.Up) -> None:
+        if kind == "parts":  # not behind what holds the lock: they change no tree
+            for answer in await self.parts(session, message.parts, self._received):
+                self._send(answer)
+            return
         async with session.lock:
             if not session.is_held_by(self):  # taken over while this waited
                 return
             if kind == "changeset":
-                self._changeset(session, message.changeset)
+                self._send(self.changeset(session, message.changeset))
             elif kind == "manifest":
                 await self._manifest(session, message.manifest)
-            elif kind == "parts":
-                await self._parts(session, message.parts)
+            elif kind == "become":
+                await self._become(session, message.become.sequence)
+            elif kind == "offer":
+                self._offer(session, message.offer)
 
     async def _hello(self, hello: pb.Hello) -> None:
         if hello.protocol != codec.PROTOCOL or hello.version != __version__:
@@ -244,63 +252,67 @@ class Stream:
 
     # --- the tree
 
-    def _changeset(self, session: Session, message: pb.Changeset) -> None:
+    def changeset(self, session: Session, message: pb.Changeset) -> pb.Down:
+        """Apply a changeset, or say again what came of it: a copy of it may have come by the other lane."""
+        if message.sequence in session.answers:
+            return session.answers[message.sequence]
         try:
-            applied = session.apply(codec.decode_changeset(message))
+            changeset = codec.decode_changeset(message)
+            answer = _acknowledged(session.apply(changeset))
+            if self._pending_tree is not None:
+                self._pending_tree.apply(changeset.operations)
         except (HotloopError, OSError) as error:
-            self._refuse_changeset(message.sequence, error)
-        else:
-            self._acknowledge(applied)
+            answer = pb.Down(refused=_refused_changeset(message.sequence, error))
+            if answer.refused.reason != pb.Refused.CHANGESET:
+                return answer  # it may come again, when what it lacks is there
+            session.workspace.refuse(message.sequence)
+        session.keep_answer(message.sequence, answer)
+        return answer
 
-    def _acknowledge(self, applied: Applied) -> None:
-        ack = pb.Ack(sequence=applied.sequence, revision=applied.revision, applied_at_s=applied.applied_at_s)
-        self._send(pb.Down(ack=ack))
-
-    def _refuse_changeset(self, sequence: int, error: HotloopError | OSError) -> None:
-        reason = pb.Refused.CHANGESET
-        if isinstance(error, GapError):
-            reason = pb.Refused.GAP
-        elif isinstance(error, ContentMissingError):
-            reason = pb.Refused.CONTENT
-        hint = error.hint if isinstance(error, HotloopError) else "look at the runner's disk and permissions"
-        self._refuse(reason, str(error), hint, sequence=sequence, path=getattr(error, "path", ""))
+    @staticmethod
+    async def parts(session: Session, message: pb.Parts, received: Received) -> list[pb.Down]:
+        """Write parts; gives what is to be said: first what is refused, then how much came."""
+        said: list[pb.Down] = []
+        try:
+            await asyncio.to_thread(_write_parts, session.workspace, message)
+        except (HotloopError, OSError) as error:
+            said.append(pb.Down(refused=_refused_changeset(0, error)))
+        return [*said, received.count(message)]
 
     async def _manifest(self, session: Session, manifest: pb.Manifest) -> None:
-        self._target += [codec.decode_operation(entry) for entry in manifest.entries]
-        if not manifest.is_last:
-            return
-        target, self._target = Tree(self._target), []
-        self._pending, self._pending_tree = manifest, target
-        self._needed = await asyncio.to_thread(session.workspace.missing, target)
-        if self._needed:
-            digests = [bytes.fromhex(digest) for digest in sorted(self._needed)]
-            self._send(pb.Down(need=pb.Need(sequence=manifest.sequence, digests=digests)))
-        else:
-            await self._become(session)
-
-    async def _parts(self, session: Session, parts: pb.Parts) -> None:
-        for part in parts.parts:
-            digest = part.digest.hex()
-            try:
-                is_whole = session.workspace.stage.add_part(digest, part.offset, part.size_bytes, part.data)
-            except (WorkspaceError, OSError) as error:
-                self._refuse_changeset(self._pending.sequence if self._pending else 0, error)
-                return
-            if is_whole:
-                self._needed.discard(digest)
-        if self._pending is not None and not self._needed:
-            await self._become(session)
-
-    async def _become(self, session: Session) -> None:
-        manifest, self._pending = self._pending, None
-        if manifest is None:
-            return
         try:
-            applied = await session.become(manifest.sequence, self._pending_tree)
+            if len(self._target) + len(manifest.entries) > MAX_ENTRIES:
+                msg = f"The project has more than {MAX_ENTRIES:,} files."
+                raise WorkspaceError(msg, hint="list what the app does not need in .hotloopignore")
+            self._target += [codec.decode_operation(entry) for entry in manifest.entries]
+            if not manifest.is_last:
+                return
+            self._pending_tree = target = Tree(self._target)
+            needed = sorted(await asyncio.to_thread(session.workspace.missing, target))
         except (HotloopError, OSError) as error:
-            self._refuse_changeset(manifest.sequence, error)
+            self._send(pb.Down(refused=_refused_changeset(manifest.sequence, error)))
+            needed = None
+        self._target = []
+        if needed:
+            self._send(pb.Down(need=_need(session, manifest.sequence, needed)))
+        elif needed is not None:
+            await self._become(session, manifest.sequence)
+
+    async def _become(self, session: Session, sequence: int) -> None:
+        try:
+            target, self._pending_tree = self._pending_tree, None
+            if target is None:
+                raise ContentMissingError("There was no whole Manifest before.")  # noqa: EM101
+            applied = await session.become(sequence, target)
+        except (HotloopError, OSError) as error:
+            self._send(pb.Down(refused=_refused_changeset(sequence, error)))
         else:
-            self._acknowledge(applied)
+            self._send(_acknowledged(applied))
+
+    def _offer(self, session: Session, offer: pb.Offer) -> None:
+        self._send(
+            pb.Down(need=_need(session, offer.sequence, session.workspace.lacks(d.hex() for d in offer.digests)))
+        )
 
     # --- commands
 
@@ -311,6 +323,48 @@ class Stream:
             return await session.command_once(self._client_id, command.id, command.name, fields)
 
         self._send(pb.Down(reply=await reply_to(command, done)))
+
+
+class Received:
+    """How much of the parts on a stream is written."""
+
+    def __init__(self) -> None:
+        self._num_bytes = 0
+
+    def count(self, parts: pb.Parts) -> pb.Down:
+        """Note a message, and say so."""
+        self._num_bytes += parts.ByteSize()
+        return pb.Down(received=pb.Received(num_bytes=self._num_bytes))
+
+
+def _acknowledged(applied: Applied) -> pb.Down:
+    ack = pb.Ack(sequence=applied.sequence, revision=applied.revision, applied_at_s=applied.applied_at_s)
+    return pb.Down(ack=ack)
+
+
+def _refused_changeset(sequence: int, error: HotloopError | OSError) -> pb.Refused:
+    reason = pb.Refused.CHANGESET
+    if isinstance(error, GapError):
+        reason = pb.Refused.GAP
+    elif isinstance(error, ContentMissingError | MismatchError):
+        reason = pb.Refused.CONTENT
+    hint = error.hint if isinstance(error, HotloopError) else "look at the runner's disk and permissions"
+    path = getattr(error, "path", "")
+    return pb.Refused(reason=reason, message=str(error), hint=hint, sequence=sequence, path=path)
+
+
+def _need(session: Session, sequence: int, digests: list[str]) -> pb.Need:
+    here = session.workspace.stage.partials()
+    partials = [pb.Partial(digest=digest, size_bytes=here[digest]) for digest in digests if digest in here]
+    return pb.Need(sequence=sequence, digests=[bytes.fromhex(digest) for digest in digests], partials=partials)
+
+
+def _write_parts(workspace: Workspace, message: pb.Parts) -> None:
+    for part in codec.unpack_parts(message):
+        data = part.data
+        if part.HasField("copy"):
+            data = workspace.read_at(part.copy.base.hex(), part.copy.offset, part.copy.size_bytes)
+        workspace.stage.add_part(part.digest.hex(), part.offset, part.size_bytes, data)
 
 
 async def reply_to(command: pb.Command, do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> pb.Reply:
@@ -360,6 +414,48 @@ class Following:
             unfollow()
 
 
+class Lane:
+    """Another connection of the client that holds a session, for bulk and for copies of small changesets."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._received = Received()
+
+    async def run(self, requests: AsyncIterator[pb.Up]) -> AsyncIterator[pb.Down]:
+        """Answer each message until the client is gone, or its session's stream is not this one's any more."""
+        try:
+            hello = (await anext(requests)).hello
+            session = self._agent.find(hello.project_id)
+            stream = session.client if session is not None else None
+            if session is None or not isinstance(stream, Stream) or not _is_of(session, hello):
+                message = "This lane belongs to no connection that holds its session."
+                yield pb.Down(refused=pb.Refused(reason=pb.Refused.STALE, message=message))
+                return
+            yield pb.Down(hello_ok=pb.HelloOk(version=__version__))
+            async for message in requests:
+                if not session.is_held_by(stream):
+                    return
+                for answer in await self._answer(session, stream, message):
+                    yield answer
+        except (grpc.RpcError, StopAsyncIteration):
+            return  # the client is gone
+
+    async def _answer(self, session: Session, stream: Stream, message: pb.Up) -> list[pb.Down]:
+        kind = message.WhichOneof("body")
+        if kind == "parts":
+            return await stream.parts(session, message.parts, self._received)
+        if kind != "changeset":
+            return [pb.Down(refused=pb.Refused(reason=pb.Refused.HELLO, message=f"A lane takes no {kind}."))]
+        async with session.lock:
+            return [stream.changeset(session, message.changeset)] if session.is_held_by(stream) else []
+
+
+def _is_of(session: Session, hello: pb.Hello) -> bool:
+    holder = session.holder
+    is_same = holder is not None and (holder.client_id, holder.epoch) == (hello.client_id, hello.epoch)
+    return is_same and (hello.protocol, hello.version) == (codec.PROTOCOL, __version__)
+
+
 def make_handler(agent: Agent) -> Any:
     """Make the gRPC handler of all calls."""
 
@@ -367,6 +463,10 @@ def make_handler(agent: Agent) -> Any:
         stream = Stream(agent)
         agent.stream_began(stream)
         async for message in stream.run(requests):
+            yield message
+
+    async def lane(requests: AsyncIterator[pb.Up], _: Any) -> AsyncIterator[pb.Down]:
+        async for message in Lane(agent).run(requests):
             yield message
 
     async def follow(wanted: pb.Following, context: Any) -> AsyncIterator[pb.Event]:
@@ -382,6 +482,7 @@ def make_handler(agent: Agent) -> Any:
 
     handlers = {
         "Session": grpc.stream_stream_rpc_method_handler(session, pb.Up.FromString, pb.Down.SerializeToString),
+        "Lane": grpc.stream_stream_rpc_method_handler(lane, pb.Up.FromString, pb.Down.SerializeToString),
         "Follow": grpc.unary_stream_rpc_method_handler(follow, pb.Following.FromString, pb.Event.SerializeToString),
         "Ask": grpc.unary_unary_rpc_method_handler(ask, pb.Command.FromString, pb.Reply.SerializeToString),
         "Tunnel": make_tunnel(agent.ports_of),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PASSED_ON = ("pin", "unpin", "reload", "probe")
 IDLE_TIMEOUT_S = 30 * 60.0
+MAX_ANSWERS = 64
 MAX_REPLIES = 64  # of commands that a client may ask for again after a cut
 
 
@@ -63,6 +64,7 @@ class Session:
         seen_event: A client said that it has the events up to this number.
         reload_event: The number of the event that began the newest reload.
         is_closed: Whether it ended: there will be no more events.
+        answers: To the newest changesets, by number: a copy of one may come by another connection, or after a cut.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Session:
         self._client: Client | None = None
         self._followers: set[Callable[[], None]] = set()
         self._newest: dict[str, JsonObject] = {}  # by kind: what a client that comes later has to know
+        self.answers: dict[int, Any] = {}
         self._replies: dict[tuple[str, int], asyncio.Task[dict[str, Any]]] = {}
 
     @property
@@ -111,6 +114,11 @@ class Session:
     def environment_python(self) -> str:
         """The interpreter that the app runs with; empty if nobody said so yet. Its environment is two folders up."""
         return self.environment.python or self.runtime.python
+
+    @property
+    def client(self) -> Client | None:
+        """The stream of the client that is connected."""
+        return self._client
 
     @property
     def holder(self) -> Holder | None:
@@ -144,6 +152,7 @@ class Session:
             previous.end() if is_same else previous.supersede(holder)
         if not is_same:
             self._replies.clear()
+            self.answers.clear()
 
     def leave(self, client: Client) -> None:
         """Note that a stream ended; the session goes on without."""
@@ -169,6 +178,12 @@ class Session:
         applied = self.workspace.apply(changeset)
         self._announce(applied)
         return applied
+
+    def keep_answer(self, sequence: int, answer: object) -> None:
+        """Remember what was said of a changeset."""
+        self.answers[sequence] = answer
+        if len(self.answers) > MAX_ANSWERS:
+            del self.answers[next(iter(self.answers))]
 
     async def become(self, sequence: int, target: Tree) -> Applied:
         """Make the workspace equal to the client's tree and tell the runtime. Raises as `Workspace.become`."""

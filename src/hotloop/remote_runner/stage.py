@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ def signature_of(status: os.stat_result) -> Signature:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
+class MismatchError(WorkspaceError):
+    """A content is not what its digest says: its file was written while it was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A file in the stage that is about to be renamed into the tree."""
@@ -32,11 +37,43 @@ class Staged:
     signature: Signature
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may put on a runner.
+
+    Attributes:
+        file_bytes: Largest file.
+        tree_bytes: All files of a tree.
+        free_bytes: What stays free on the disk.
+    """
+
+    file_bytes: int = 4 << 30
+    tree_bytes: int = 64 << 30
+    free_bytes: int = 128 << 20
+
+
+class Partial:
+    """A content of which some is here, hashed as it comes: at the end nothing is to be read again."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.here_bytes = 0
+        self.state = sha256()
+
+    def add(self, data: bytes) -> None:
+        """Count what was appended."""
+        self.here_bytes += len(data)
+        self.state.update(data)
+
+
 class Stage:
     """A folder of files to come. ``parts`` holds large contents by digest, which survive a lost connection."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         self.folder = folder
+        self._limits = limits or Limits()
+        self._partials: dict[str, Partial] = {}
+        self._lock = threading.Lock()  # parts are written in threads
         self._parts = folder / "parts"
         self._parts.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -100,42 +137,90 @@ class Stage:
         return {
             path.name.removesuffix(".part"): path.stat().st_size
             for path in self._parts.iterdir()
-            if path.name.endswith(".part")
+            if path.name.endswith(".part") and len(path.name) == 64 + len(".part")
         }
 
+    def check_room(self, num_bytes: int) -> None:
+        """Find out before anything is sent whether the disk has room for it.
+
+        Raises:
+            WorkspaceError: It has not.
+        """
+        status = os.fstatvfs(self.fd)
+        free_bytes = status.f_bavail * status.f_frsize - self._limits.free_bytes
+        if num_bytes > free_bytes:
+            msg = f"The runner's disk has room for {max(free_bytes, 0) >> 20:,} MiB, and {num_bytes >> 20:,} MiB are to come."
+            raise WorkspaceError(
+                msg, hint="free some space there, or list what the app does not need in .hotloopignore"
+            )
+
     def add_part(self, digest: str, offset: int, size_bytes: int, data: bytes) -> bool:
-        """Append one part.
+        """Append one part; what is here already of it is passed over.
 
         Returns:
             Whether the content is whole now.
 
         Raises:
-            WorkspaceError: A part is missing before this one, or the content is not what its digest says.
+            WorkspaceError: It is outside of the content, one is missing before it, the content would be too large, or is
+                not what its digest says.
         """
-        if digest in self._whole:
-            return True
-        if offset == 0 and len(data) == size_bytes:
-            return self._add_small(digest, data)
+        with self._lock:
+            if digest in self._whole:
+                return True
+            partial = self._partial(digest, size_bytes)
+            check_part(digest, offset, len(data), partial, size_bytes)
+            if offset == 0 and len(data) == size_bytes:
+                return self._add_small(digest, data)
+            self._append(digest, partial, data[partial.here_bytes - offset :])
+            return partial.here_bytes == size_bytes and self._complete(digest, partial.state.hexdigest())
+
+    def _partial(self, digest: str, size_bytes: int) -> Partial:
+        known = self._partials.get(digest)
+        if known is not None and known.size_bytes == size_bytes:
+            return known
+        if len(digest) != 64 or known is not None or size_bytes > self._limits.file_bytes:
+            limit = self._limits.file_bytes >> 20
+            msg = f"A part is of a content {digest[:12]!r} of {size_bytes:,} bytes, which can't be (at most {limit:,} MiB)."
+            raise WorkspaceError(msg, hint="list the file in .hotloopignore, or use the same version of hotloop")
         path = self._parts / f"{digest}.part"
-        here = path.stat().st_size if path.exists() else 0
-        if offset > here or len(digest) != 64:
-            msg = f"A part of {digest[:12]} starts at byte {offset}, but only {here} bytes are here."
-            raise WorkspaceError(msg, hint="run the command again: the transfer starts over")
-        with path.open("r+b" if here else "wb") as file:
-            file.seek(offset)
+        partial = Partial(size_bytes)
+        if path.exists():
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    partial.add(block)
+        if size_bytes > _BLOCK_BYTES:
+            self.check_room(size_bytes - partial.here_bytes)
+        return partial
+
+    def _append(self, digest: str, partial: Partial, data: bytes) -> None:
+        with (self._parts / f"{digest}.part").open("r+b" if partial.here_bytes else "wb") as file:
+            file.seek(partial.here_bytes)
             file.write(data)
             file.truncate()
-        return offset + len(data) >= size_bytes and self._complete(digest, path)
+        partial.add(data)
+        self._partials[digest] = partial
 
     def put_file(self, digest: str, source_fd: int) -> bool:
         """Take a content from a file that is said to have it; False if it does not."""
-        path = self._parts / f"{digest}.part"
-        with os.fdopen(os.dup(source_fd), "rb") as source, path.open("wb") as file:
+        name = f"{digest}.own"
+        with os.fdopen(os.dup(source_fd), "rb") as source, (self._parts / name).open("wb") as file:
             shutil.copyfileobj(source, file, _BLOCK_BYTES)
+        is_it = file_digest(self._parts / name) == digest
+        if is_it:
+            (self._parts / name).rename(self._parts / digest)
+            self._whole.add(digest)
+        else:
+            (self._parts / name).unlink()
+        return is_it
+
+    def link_file(self, name: str, source_fd: int, source_name: str, *, executable: bool) -> Staged:
+        """Stage a file of the tree that is about to be removed there: under its new path it is the same file, not a copy."""
+        os.link(source_name, name, src_dir_fd=source_fd, dst_dir_fd=self.fd, follow_symlinks=False)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         try:
-            return self._complete(digest, path)
-        except WorkspaceError:
-            return False
+            return Staged(name, _finish(fd, 0o755 if executable else 0o644))
+        finally:
+            os.close(fd)
 
     def forget(self, digests: set[str]) -> None:
         """Remove whole contents that a changeset has used."""
@@ -150,13 +235,30 @@ class Stage:
         self._whole.add(digest)
         return True
 
-    def _complete(self, digest: str, path: Path) -> bool:
-        if file_digest(path) != digest:
+    def _complete(self, digest: str, found: str) -> bool:
+        path = self._parts / f"{digest}.part"
+        self._partials.pop(digest, None)
+        if found != digest:
             path.unlink()
             raise _mismatch(digest)
         path.rename(self._parts / digest)
         self._whole.add(digest)
         return True
+
+
+def check_part(digest: str, offset: int, num_bytes: int, partial: Partial, size_bytes: int) -> None:
+    """Refuse a part that does not go on where the content ends, or goes beyond it.
+
+    Raises:
+        WorkspaceError: It does not.
+    """
+    hint = "run the command again: the transfer starts over"
+    if offset + num_bytes > size_bytes:
+        msg = f"A part of {digest[:12]} ends at byte {offset + num_bytes:,}, but the content has {size_bytes:,}."
+        raise WorkspaceError(msg, hint=hint)
+    if offset > partial.here_bytes:
+        msg = f"A part of {digest[:12]} starts at byte {offset:,}, but only {partial.here_bytes:,} bytes are here."
+        raise WorkspaceError(msg, hint=hint)
 
 
 def file_digest(path: Path) -> str:
@@ -173,8 +275,8 @@ def stream_digest(fd: int) -> str:
     return state.hexdigest()
 
 
-def _mismatch(digest: str) -> WorkspaceError:
-    return WorkspaceError(f"What came as {digest[:12]} has another digest.", hint="save the file again")
+def _mismatch(digest: str) -> MismatchError:
+    return MismatchError(f"What came as {digest[:12]} has another digest.", hint="save the file again")
 
 
 def _write_all(fd: int, content: bytes) -> None:

@@ -49,10 +49,10 @@ class SessionTakenError(RunnerError):
 class Stream:
     """An open stream of a session, with the channel that it has for itself."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, method_path: str = codec.METHOD) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=codec.CHANNEL_OPTIONS)
         method = self._channel.stream_stream(
-            codec.METHOD, request_serializer=pb.Up.SerializeToString, response_deserializer=pb.Down.FromString
+            method_path, request_serializer=pb.Up.SerializeToString, response_deserializer=pb.Down.FromString
         )
         self._call: Any = method()
         self._write_lock = asyncio.Lock()

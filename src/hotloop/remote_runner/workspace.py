@@ -8,6 +8,7 @@ overwritten silently: a copy goes to ``kept``.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import stat
 import time
@@ -19,12 +20,15 @@ from hotloop.errors import WorkspaceError
 from hotloop.remote_runner.beneath import Beneath, PathRefusedError, check_link, components
 from hotloop.remote_runner.ledger import Ledger, Record
 from hotloop.remote_runner.renames import replace
-from hotloop.remote_runner.stage import Stage, Staged, signature_of, stream_digest
+from hotloop.remote_runner.stage import Limits, MismatchError, Stage, Staged, signature_of, stream_digest
 from hotloop.remote_runner.tree import Tree, ancestors, changes_between, described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+
+MAX_COPY_BYTES = 1 << 20  # that one part may name
 
 
 class GapError(WorkspaceError):
@@ -62,12 +66,15 @@ class Applied:
 class Workspace:
     """One tree with one writer. ``folder/tree`` is what the app runs in, ``folder/state`` is ours."""
 
-    def __init__(self, folder: Path, *, on_step: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, folder: Path, *, on_step: Callable[[str], None] = lambda _: None, limits: Limits | None = None
+    ) -> None:
         """Open it, make it if needed, and finish what a crash cut short.
 
         Args:
             folder: Belongs to this workspace alone.
             on_step: Called with the name of each step before it is done; tests crash there.
+            limits: What a client may put here.
 
         Raises:
             WorkspaceError: Another process has it.
@@ -79,7 +86,9 @@ class Workspace:
         (self._state / "stage").mkdir(parents=True, exist_ok=True)
         self._lock_fd = _lock(self._state / "lock")
         self._beneath = Beneath(self.root)
-        self.stage = Stage(self._state / "stage")
+        self._limits = limits or Limits()
+        self.stage = Stage(self._state / "stage", self._limits)
+        self._last_owner: tuple[Put, ...] = ()  # the base of the last delta, which comes in many parts
         self._ledger = Ledger(self._state)
         self._is_torn = False
         self._redo()
@@ -129,14 +138,65 @@ class Workspace:
         return self._apply(changeset.sequence, changeset.operations, contents)
 
     def missing(self, target: Tree) -> set[str]:
-        """The digests whose contents have to come before `become`; what the workspace has itself is staged now."""
+        """The digests whose contents have to come before `become`; what the workspace has itself is staged now.
+
+        Raises:
+            WorkspaceError: The tree, or one of its files, is too large for this runner; or a path can't be.
+        """
+        self._check_sizes(target)
         self._forget_lost()
         wanted = {entry.digest for entry in changes_between(self._ledger.tree, target) if isinstance(entry, Put)}
         wanted = {digest for digest in wanted if not self.stage.has(digest)}
         for entry in self._ledger.tree:
             if isinstance(entry, Put) and entry.digest in wanted and self._stage_own(entry):
                 wanted.discard(entry.digest)
+        sizes = {
+            entry.digest: entry.size_bytes for entry in target if isinstance(entry, Put) and entry.digest in wanted
+        }
+        self.stage.check_room(sum(sizes.values()))
         return wanted
+
+    def lacks(self, digests: Iterable[str]) -> list[str]:
+        """Those of these contents that neither came in parts nor are in the tree."""
+        here = {entry.digest for entry in self._ledger.tree if isinstance(entry, Put)}
+        return [digest for digest in digests if digest not in here and not self.stage.has(digest)]
+
+    def read_at(self, digest: str, offset: int, num_bytes: int) -> bytes:
+        """Read a piece of a file of the tree.
+
+        Raises:
+            WorkspaceError: The tree has no such file, or it ends before.
+        """
+        entry = self._owner(digest)
+        if entry is None or not 0 < num_bytes <= MAX_COPY_BYTES:
+            msg = f"A part is to be copied from {digest[:12]}, which no file here has."
+            raise MismatchError(msg, hint="save the file again")
+        fd = self._beneath.open(entry.path)
+        try:
+            data = os.pread(fd, num_bytes, offset)
+        finally:
+            os.close(fd)
+        if len(data) != num_bytes:
+            msg = f"A part is to be copied from {entry.path!r} at {offset:,}, behind its end."
+            raise MismatchError(msg, hint="save the file again")
+        return data
+
+    def _owner(self, digest: str) -> Put | None:
+        """A file of the tree that has a content, as it was left."""
+        for entry in itertools.chain(self._last_owner, self._ledger.tree):
+            if isinstance(entry, Put) and entry.digest == digest and self._ledger.tree.get(entry.path) == entry:
+                status = self._status(entry.path)
+                if status is not None and signature_of(status) == self._ledger.signatures.get(entry.path):
+                    self._last_owner = (entry,)
+                    return entry
+        return None
+
+    def refuse(self, sequence: int) -> None:
+        """Use up a changeset's number without a change: those that are under way behind it can be applied."""
+        if sequence == self.sequence + 1 and not self._is_torn:
+            record = Record(sequence, self.revision, ())
+            self._ledger.begin(record)
+            self._ledger.finish(record)
 
     def become(self, sequence: int, target: Tree) -> Applied:
         """Make the tree equal to the client's; what the app made beside it stays.
@@ -146,6 +206,7 @@ class Workspace:
             WorkspaceError: It can't be applied; nothing changed.
         """
         operations = tuple(changes_between(self._ledger.tree, target))
+        sequence = max(sequence, self.sequence + 1)
         self._is_torn = False
         return self._apply(sequence, operations, {})
 
@@ -164,13 +225,13 @@ class Workspace:
         kept = self._commit(record)
         self._on_step("finish")
         self._ledger.finish(record)
-        if not contents:
-            self.stage.forget({operation.digest for operation in operations if isinstance(operation, Put)})
+        self.stage.forget({operation.digest for operation in operations if isinstance(operation, Put)})
         changed = {item.path: None if isinstance(item, Delete) else described(item) for item in operations}
         return Applied(sequence, revision, time.monotonic(), changed, tuple(kept))
 
     def _stage_all(self, record: Record, contents: dict[str, bytes]) -> None:
         puts = [operation for operation in record.operations if isinstance(operation, Put)]
+        gone = {operation.path for operation in record.operations if isinstance(operation, Delete)}
         uses_left = dict.fromkeys((put.digest for put in puts), 0)
         for put in puts:
             uses_left[put.digest] += 1
@@ -178,29 +239,63 @@ class Workspace:
             uses_left[put.digest] -= 1
             name = f"{record.sequence}.{number}"
             record.staged[put.path] = name
-            staged = self._stage_one(name, put, contents, is_last_use=not uses_left[put.digest])
+            staged = self._stage_one(name, put, contents, gone, is_last_use=not uses_left[put.digest])
             record.signatures[put.path] = staged.signature
 
-    def _stage_one(self, name: str, put: Put, contents: dict[str, bytes], *, is_last_use: bool) -> Staged:
+    def _stage_one(
+        self, name: str, put: Put, contents: dict[str, bytes], gone: set[str], *, is_last_use: bool
+    ) -> Staged:
         content = contents.get(put.digest)
         if content is not None:
             return self.stage.write(name, content, executable=put.executable)
-        if not self.stage.has(put.digest):
-            msg = f"The content of {put.path!r} ({put.digest[:12]}) did not come."
-            raise ContentMissingError(msg)
-        stage = self.stage.take_part if is_last_use else self.stage.copy_part
-        return stage(name, put.digest, executable=put.executable)
+        if self.stage.has(put.digest):
+            stage = self.stage.take_part if is_last_use else self.stage.copy_part
+            return stage(name, put.digest, executable=put.executable)
+        return self._stage_moved(name, put, gone)
+
+    def _stage_moved(self, name: str, put: Put, gone: set[str]) -> Staged:
+        """Stage what the tree has under another path. A renamed file is not copied: it is linked, then removed there."""
+        owner = self._owner(put.digest)
+        if owner is not None and owner.path in gone:
+            with self._beneath.parent(owner.path) as (fd, source):
+                staged = self.stage.link_file(name, fd, source, executable=put.executable)
+            gone.discard(owner.path)  # a second path of this content gets a copy
+            if staged.signature == self._ledger.signatures.get(owner.path):
+                return staged
+            self.stage.discard([name])
+        elif owner is not None and self._stage_own(owner):
+            return self.stage.take_part(name, put.digest, executable=put.executable)
+        msg = f"The content of {put.path!r} ({put.digest[:12]}) did not come."
+        raise ContentMissingError(msg)
 
     # --- checks before anything changes
+
+    def _check_sizes(self, target: Tree) -> None:
+        puts = [entry for entry in target if isinstance(entry, Put)]
+        for put in puts:
+            if put.size_bytes > self._limits.file_bytes:
+                msg = f"{put.size_bytes >> 20:,} MiB are more than the runner takes ({self._limits.file_bytes >> 20:,} MiB)"
+                raise PathRefusedError(put.path, msg)
+        size_bytes = sum(put.size_bytes for put in puts)
+        if size_bytes > self._limits.tree_bytes:
+            msg = f"The project has {size_bytes >> 20:,} MiB, the runner takes {self._limits.tree_bytes >> 20:,}."
+            raise WorkspaceError(msg, hint="list what the app does not need in .hotloopignore")
 
     def _check(self, operations: tuple[Operation, ...]) -> None:
         deleted = {operation.path for operation in operations if isinstance(operation, Delete)}
         checked: set[str] = set()
+        made = {operation.path: operation for operation in operations if not isinstance(operation, Delete)}
+        if len(made) + sum(isinstance(operation, Delete) for operation in operations) != len(operations):
+            msg = "A changeset makes the same path twice."
+            raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
         for operation in operations:
             components(operation.path)
+            is_made = not isinstance(operation, Delete)
+            if is_made and any(isinstance(made.get(above), Put | Link) for above in ancestors(operation.path)):
+                raise PathRefusedError(operation.path, "a folder above it is made a file or a link")
             if isinstance(operation, Link):
                 check_link(operation.path, operation.target)
-            if not isinstance(operation, Delete):
+            if is_made:
                 self._check_above(operation, deleted, checked)
 
     def _check_above(self, operation: Operation, deleted: set[str], checked: set[str]) -> None:

@@ -8,23 +8,27 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Up(_message.Message):
-    __slots__ = ("hello", "manifest", "parts", "changeset", "command", "ping")
+    __slots__ = ("hello", "manifest", "parts", "changeset", "command", "ping", "offer", "become")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     CHANGESET_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     PING_FIELD_NUMBER: _ClassVar[int]
+    OFFER_FIELD_NUMBER: _ClassVar[int]
+    BECOME_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     manifest: Manifest
     parts: Parts
     changeset: Changeset
     command: Command
     ping: Ping
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., parts: _Optional[_Union[Parts, _Mapping]] = ..., changeset: _Optional[_Union[Changeset, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ...) -> None: ...
+    offer: Offer
+    become: Become
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., parts: _Optional[_Union[Parts, _Mapping]] = ..., changeset: _Optional[_Union[Changeset, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., become: _Optional[_Union[Become, _Mapping]] = ...) -> None: ...
 
 class Down(_message.Message):
-    __slots__ = ("hello_ok", "need", "ack", "refused", "event", "reply", "pong")
+    __slots__ = ("hello_ok", "need", "ack", "refused", "event", "reply", "pong", "received")
     HELLO_OK_FIELD_NUMBER: _ClassVar[int]
     NEED_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +36,7 @@ class Down(_message.Message):
     EVENT_FIELD_NUMBER: _ClassVar[int]
     REPLY_FIELD_NUMBER: _ClassVar[int]
     PONG_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
     hello_ok: HelloOk
     need: Need
     ack: Ack
@@ -39,7 +44,8 @@ class Down(_message.Message):
     event: Event
     reply: Reply
     pong: Pong
-    def __init__(self, hello_ok: _Optional[_Union[HelloOk, _Mapping]] = ..., need: _Optional[_Union[Need, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ...) -> None: ...
+    received: Received
+    def __init__(self, hello_ok: _Optional[_Union[HelloOk, _Mapping]] = ..., need: _Optional[_Union[Need, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "version", "project_id", "client_id", "epoch", "last_event", "shown_root", "take", "resumes", "who", "pid", "idle_timeout_s")
@@ -155,7 +161,13 @@ class Manifest(_message.Message):
     is_last: bool
     def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ...) -> None: ...
 
-class Need(_message.Message):
+class Become(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class Offer(_message.Message):
     __slots__ = ("sequence", "digests")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
@@ -163,23 +175,53 @@ class Need(_message.Message):
     digests: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, sequence: _Optional[int] = ..., digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class Need(_message.Message):
+    __slots__ = ("sequence", "digests", "partials")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    PARTIALS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    digests: _containers.RepeatedScalarFieldContainer[bytes]
+    partials: _containers.RepeatedCompositeFieldContainer[Partial]
+    def __init__(self, sequence: _Optional[int] = ..., digests: _Optional[_Iterable[bytes]] = ..., partials: _Optional[_Iterable[_Union[Partial, _Mapping]]] = ...) -> None: ...
+
 class Parts(_message.Message):
-    __slots__ = ("parts",)
+    __slots__ = ("parts", "zstd")
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    ZSTD_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[Part]
-    def __init__(self, parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
+    zstd: bytes
+    def __init__(self, parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., zstd: _Optional[bytes] = ...) -> None: ...
 
 class Part(_message.Message):
-    __slots__ = ("digest", "offset", "size_bytes", "data")
+    __slots__ = ("digest", "offset", "size_bytes", "data", "copy")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    COPY_FIELD_NUMBER: _ClassVar[int]
     digest: bytes
     offset: int
     size_bytes: int
     data: bytes
-    def __init__(self, digest: _Optional[bytes] = ..., offset: _Optional[int] = ..., size_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    copy: Copy
+    def __init__(self, digest: _Optional[bytes] = ..., offset: _Optional[int] = ..., size_bytes: _Optional[int] = ..., data: _Optional[bytes] = ..., copy: _Optional[_Union[Copy, _Mapping]] = ...) -> None: ...
+
+class Copy(_message.Message):
+    __slots__ = ("base", "offset", "size_bytes")
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    base: bytes
+    offset: int
+    size_bytes: int
+    def __init__(self, base: _Optional[bytes] = ..., offset: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
+class Received(_message.Message):
+    __slots__ = ("num_bytes",)
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    num_bytes: int
+    def __init__(self, num_bytes: _Optional[int] = ...) -> None: ...
 
 class Changeset(_message.Message):
     __slots__ = ("sequence", "operations", "contents")

@@ -5,18 +5,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import zstandard
+from google.protobuf.message import DecodeError
+
+from hotloop import __version__
 from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
+from hotloop.errors import WorkspaceError
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROTOCOL = 3
+PROTOCOL = 4
 METHOD = "/hotloop.agent.v1.Agent/Session"
+LANE_METHOD = "/hotloop.agent.v1.Agent/Lane"
 SERVICE = "hotloop.agent.v1.Agent"
 INLINE_BYTES = 256 << 10  # a changeset with more content than this sends it as parts, before
 PART_BYTES = 256 << 10
 INPUT_WINDOW_BYTES = 256 << 10  # of a command's input: what a client may send before the command took it
+BLOCK_BYTES = 64 << 10  # of a large file, whose unchanged blocks the runner copies from what it has
+MIN_COMPRESSED_BYTES = 512
+MAX_UNPACKED_BYTES = 1 << 20
 ENTRIES_PER_FRAME = 4000  # keeps a frame under 1 MiB with long paths
 MAX_MESSAGE_BYTES = 4 << 20
 
@@ -46,7 +55,7 @@ def decode_operation(message: pb.Operation) -> Operation:
     """Read one operation.
 
     Raises:
-        ValueError: It is of a kind that this version does not know.
+        WorkspaceError: It is of a kind that this version does not know.
     """
     match message.WhichOneof("kind"):
         case "put":
@@ -59,13 +68,13 @@ def decode_operation(message: pb.Operation) -> Operation:
         case "deleted":
             return Delete(message.deleted)
         case other:
-            msg = f"an operation of kind {other!r}"
-            raise ValueError(msg)
+            msg = f"An operation is of a kind that hotloop {__version__} does not know ({other})."
+            raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
 
 
-def encode_changeset(changeset: Changeset, *, is_inline: bool) -> pb.Up:
-    """Make the message of a changeset, with its contents or without."""
-    contents = changeset.contents.values() if is_inline else ()
+def encode_changeset(changeset: Changeset) -> pb.Up:
+    """Make the message of a changeset with its contents."""
+    contents = changeset.contents.values()
     operations = [encode_operation(operation) for operation in changeset.operations]
     return pb.Up(changeset=pb.Changeset(sequence=changeset.sequence, operations=operations, contents=contents))
 
@@ -88,6 +97,48 @@ def manifest_frames(sequence: int, entries: Iterable[Operation]) -> list[pb.Up]:
     return frames
 
 
-def part(digest: str, offset: int, size_bytes: int, data: bytes) -> pb.Part:
-    """Make one part of a large content."""
-    return pb.Part(digest=bytes.fromhex(digest), offset=offset, size_bytes=size_bytes, data=data)
+def pack_parts(parts: list[pb.Part]) -> pb.Up:
+    """Make one message of parts, compressed if that saves an eighth."""
+    message = pb.Parts(parts=parts)
+    plain = message.SerializeToString()
+    if len(plain) > MIN_COMPRESSED_BYTES and _is_compressible(plain):
+        packed = zstandard.ZstdCompressor(level=1).compress(plain)
+        if len(packed) < len(plain) * 7 // 8:
+            message = pb.Parts(zstd=packed)
+    return pb.Up(parts=message)
+
+
+def unpack_parts(message: pb.Parts) -> list[pb.Part]:
+    """Read the parts of a message.
+
+    Raises:
+        WorkspaceError: It is no message of parts, or unpacked it would be larger than any that is sent.
+    """
+    if not message.zstd:
+        return list(message.parts)
+    try:
+        size_bytes = zstandard.frame_content_size(message.zstd)
+        if not 0 <= size_bytes <= MAX_UNPACKED_BYTES:
+            msg = f"A message of parts unpacks to {size_bytes:,} bytes, more than {MAX_UNPACKED_BYTES:,}."
+            raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
+        return list(pb.Parts.FromString(zstandard.ZstdDecompressor().decompress(message.zstd)).parts)
+    except (zstandard.ZstdError, DecodeError) as error:
+        msg = f"A message of parts can't be unpacked: {error}."
+        raise WorkspaceError(msg, hint="use the same version of hotloop on both sides") from error
+
+
+def _is_compressible(plain: bytes) -> bool:
+    """Try a piece: weights and images cost more time than compressing them saves."""
+    middle = plain[len(plain) // 2 : len(plain) // 2 + 4096]
+    return len(zstandard.ZstdCompressor(level=1).compress(middle)) < len(middle) * 7 // 8
+
+
+def part(digest: str, offset: int, size_bytes: int, data: bytes | memoryview) -> pb.Part:
+    """Make one part of a content."""
+    return pb.Part(digest=bytes.fromhex(digest), offset=offset, size_bytes=size_bytes, data=bytes(data))
+
+
+def copied_part(digest: str, offset: int, size_bytes: int, base: str, length_bytes: int) -> pb.Part:
+    """Make a part that the runner reads, at the same place, from a file that it has."""
+    copy = pb.Copy(base=bytes.fromhex(base), offset=offset, size_bytes=length_bytes)
+    return pb.Part(digest=bytes.fromhex(digest), offset=offset, size_bytes=size_bytes, copy=copy)
