@@ -189,7 +189,7 @@ def test_a_changeset_that_is_delivered_twice_is_applied_once(tmp_path):
             content = b"0"
             put = Put("app.py", content_digest(content), 1)
             again = Changeset(session._sequence, (put,), {put.digest: content}, 0.0)
-            await session._connection.send(codec.encode_changeset(again, is_inline=True))
+            await session._connection.send(codec.encode_changeset(again))
             await session.ping()
             status = await session.command("status")
             await until(lambda: len(told_revisions(seen)) >= 2)
