@@ -246,6 +246,9 @@ def server(tmp_path_factory):
     yield state, session, loop
     loop.run_until_complete(session.end())
     loop.run_until_complete(holder.__aexit__(None, None, None))
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
     loop.close()
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 MAX_COPY_BYTES = 1 << 20  # that one part may name
+MAX_SEQUENCE = 1 << 60  # a client that begins behind the last one would leave none to those after it
 
 
 class GapError(WorkspaceError):
@@ -168,7 +169,7 @@ class Workspace:
             WorkspaceError: The tree has no such file, or it ends before.
         """
         entry = self._owner(digest)
-        if entry is None or not 0 < num_bytes <= MAX_COPY_BYTES:
+        if entry is None or not 0 < num_bytes <= MAX_COPY_BYTES or offset >= entry.size_bytes:
             msg = f"A part is to be copied from {digest[:12]}, which no file here has."
             raise MismatchError(msg, hint="save the file again")
         fd = self._beneath.open(entry.path)
@@ -205,6 +206,9 @@ class Workspace:
             ContentMissingError: `missing` named a content that did not come.
             WorkspaceError: It can't be applied; nothing changed.
         """
+        if sequence > MAX_SEQUENCE:
+            msg = f"A tree has the number {sequence:,}, and there are none above {MAX_SEQUENCE:,}."
+            raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
         operations = tuple(changes_between(self._ledger.tree, target))
         sequence = max(sequence, self.sequence + 1)
         self._is_torn = False
