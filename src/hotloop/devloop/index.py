@@ -413,10 +413,11 @@ def _is_other(draft: _Draft, path: str) -> bool:
 
 
 def _changes_kind(draft: _Draft, path: str) -> bool:
-    """Whether a folder with something in it became a file: it has to be removed before."""
-    return not isinstance(draft.made[path], MakeDirectory) and any(
-        item.startswith(path + "/") for item in draft.deleted
-    )
+    """Whether a folder with something in it became a file, or a file an empty folder: it has to be removed before."""
+    if isinstance(draft.made[path], MakeDirectory):
+        before = draft.before.get(path)
+        return before is not None and not isinstance(before.entry, MakeDirectory)
+    return any(item.startswith(path + "/") for item in draft.deleted)
 
 
 def _is_bad_name(path: str) -> bool:

@@ -337,7 +337,8 @@ class AgentSession:
             synced_at = self._sequence
         if answer.WhichOneof("body") == "need":
             by_digest = {entry.digest: entry for entry in entries if isinstance(entry, Put)}
-            await self._send_needed(answer.need, [_content_of(source, put) for put in by_digest.values()])
+            async with self._bulk_lock:
+                await self._send_needed(answer.need, [_content_of(source, put) for put in by_digest.values()])
             async with self._turn:
                 answer = await self._ask_numbered(lambda sequence: [pb.Up(become=pb.Become(sequence=sequence))])
         applied = self._applied(answer)
@@ -361,9 +362,8 @@ class AgentSession:
             for content in contents
             if content.put.digest in needed
         ]
-        async with self._bulk_lock:
-            flow = self._lane.flow if self._lane is not None and self._lane.flow is not None else self._flow
-            refused = await flow.carry(messages(wanted, self._blocks))
+        flow = self._lane.flow if self._lane is not None and self._lane.flow is not None else self._flow
+        refused = await flow.carry(messages(wanted, self._blocks))
         if refused is not None:
             self._blocks.clear()  # a copy may have been of what the runner does not have
             self._raise_refused(refused)
@@ -396,16 +396,26 @@ class AgentSession:
 
     async def _offer(self, contents: Sequence[Content]) -> None:
         """Ask which large contents the runner lacks, and send those, however often the connection is lost meanwhile."""
+        num_attempts = 0
         while True:
             await self._connection.until_connected()
-            number = next(self._offer_numbers)
-            digests = [bytes.fromhex(content.put.digest) for content in contents]
             try:
-                answer = await self._ask(number, [pb.Up(offer=pb.Offer(sequence=number, digests=digests))])
-                await self._send_needed(answer.need, contents)
-            except (LostError, _ResyncError):
+                async with self._bulk_lock:  # another changeset may bring, or use up, the same content
+                    await self._offer_once(contents)
+            except LostError:
+                continue
+            except _ResyncError as error:
+                num_attempts += 1
+                if num_attempts == SYNC_ATTEMPTS:
+                    raise RefusedError(str(error), hint="save the file again") from error
                 continue
             return
+
+    async def _offer_once(self, contents: Sequence[Content]) -> None:
+        number = next(self._offer_numbers)
+        digests = [bytes.fromhex(content.put.digest) for content in contents]
+        answer = await self._ask(number, [pb.Up(offer=pb.Offer(sequence=number, digests=digests))])
+        await self._send_needed(answer.need, contents)
 
     async def _flush(self) -> None:
         """Send what the present stream has not carried yet, oldest first. Only in one's turn."""

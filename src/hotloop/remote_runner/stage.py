@@ -26,7 +26,7 @@ def signature_of(status: os.stat_result) -> Signature:
 
 
 class MismatchError(WorkspaceError):
-    """A content is not what its digest says: its file was written while it was sent."""
+    """What came is not what was expected: its file was written while it was sent, or the parts before it were used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ def check_part(digest: str, offset: int, num_bytes: int, partial: Partial, size_
         raise WorkspaceError(msg, hint=hint)
     if offset > partial.here_bytes:
         msg = f"A part of {digest[:12]} starts at byte {offset:,}, but only {partial.here_bytes:,} bytes are here."
-        raise WorkspaceError(msg, hint=hint)
+        raise MismatchError(msg, hint=hint)
 
 
 def file_digest(path: Path) -> str:

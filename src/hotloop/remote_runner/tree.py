@@ -108,10 +108,16 @@ class Tree:
 
 def changes_between(old: Tree, new: Tree) -> list[Operation]:
     """The operations that turn one tree into another: deletions first, the deepest first."""
-    gone = [entry.path for entry in old if entry.path not in new and not _is_filled(entry, new)]
+    gone = [entry.path for entry in old if _is_in_the_way(entry, new)]
     emptied = {above for path in gone for above in ancestors(path) if not new.has_below(above) and above not in new}
     deletions: list[Operation] = [Delete(path) for path in sorted({*gone, *emptied}, key=_deepest_first)]
     return deletions + [entry for entry in new if old.get(entry.path) != entry]
+
+
+def _is_in_the_way(entry: Entry, new: Tree) -> bool:
+    if entry.path not in new:
+        return not _is_filled(entry, new)
+    return isinstance(new.get(entry.path), MakeDirectory) and not isinstance(entry, MakeDirectory)
 
 
 def _is_filled(entry: Entry, new: Tree) -> bool:
