@@ -1,10 +1,12 @@
-"""Lines typed while the loop runs: in the background they wait, and waiting costs nothing."""
+"""Lines typed while the loop runs: in the background they wait, and waiting costs nothing. And a terminal that goes away."""
 
 import asyncio
+import io
 import os
 import pty
+import signal
 
-from hotloop.cli import keys
+from hotloop.cli import keys, serving
 
 
 def test_a_line_typed_while_in_the_background_is_taken_later_without_spinning(monkeypatch):
@@ -37,3 +39,46 @@ def test_a_line_typed_while_in_the_background_is_taken_later_without_spinning(mo
     assert line == "p"
     assert looked <= 7  # once each time, not thousands of times
     os.close(main_end)
+
+
+def test_a_terminal_that_is_gone_is_not_listened_to(monkeypatch):
+    ours, theirs = os.openpty()
+    monkeypatch.setattr("sys.stdin", os.fdopen(theirs))
+
+    async def main():
+        typed = keys.Keys(lambda line: None)
+        typed.open()
+        os.close(ours)
+        async with asyncio.timeout(5):
+            while typed._loop.remove_reader(theirs):  # it was still read: put it back and look again
+                typed.open()
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+class _Gone(io.TextIOBase):
+    """Stderr on a terminal that is no more."""
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+class _Engine:
+    def __init__(self):
+        self.stops = []
+
+    def stop(self, reason, code):
+        self.stops.append((reason, code))
+
+
+def test_a_signal_stops_the_session_also_when_nothing_can_be_told(monkeypatch):
+    monkeypatch.setattr("sys.stderr", _Gone())
+    engine = _Engine()
+
+    async def main():
+        serving._Signals(engine)._take(signal.SIGHUP)
+
+    asyncio.run(main())
+
+    assert engine.stops == [("", 129)]

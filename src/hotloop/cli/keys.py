@@ -41,10 +41,10 @@ class Keys:
             self._loop.remove_reader(self._fd)
 
     def _read(self) -> None:
-        if not _is_foreground(self._fd):
-            self._wait_for_foreground()
-            return
         try:
+            if not _is_foreground(self._fd):
+                self._wait_for_foreground()
+                return
             data = os.read(self._fd, 4096)
         except OSError:
             data = b""
@@ -69,7 +69,4 @@ def is_terminal() -> bool:
 
 
 def _is_foreground(fd: int) -> bool:
-    try:
-        return os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:
-        return False
+    return os.tcgetpgrp(fd) == os.getpgrp()

@@ -226,12 +226,17 @@ class _Signals:
             self._loop.remove_signal_handler(number)
 
     def _take(self, number: signal.Signals) -> None:
-        if self._is_stopping:
-            print("hotloop: stopped at once; the runner ends the app's processes", file=sys.stderr, flush=True)
-            os._exit(128 + number)
-        self._is_stopping = True
-        print("hotloop: stopping; once more to stop at once", file=sys.stderr, flush=True)
+        is_second, self._is_stopping = self._is_stopping, True
         self._engine.stop("", 128 + number)
+        said = (
+            "stopped at once; the runner ends the app's processes"
+            if is_second
+            else "stopping; once more to stop at once"
+        )
+        with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
+            print(f"hotloop: {said}", file=sys.stderr, flush=True)
+        if is_second:
+            os._exit(128 + number)
 
 
 def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
