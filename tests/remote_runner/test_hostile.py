@@ -22,11 +22,7 @@ from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stage import Limits, MismatchError, Stage
 from hotloop.remote_runner.tree import Tree
 from hotloop.remote_runner.workspace import Workspace
-<<<<<<< HEAD
-from tests.remote_runner.test_agent import PROJECT, Files, connect, run, saved, workspace_files
-=======
 from tests.remote_runner.test_agent import PROJECT, Files, agents_of, connect, run, saved, workspace_files
->>>>>>> 4e7be24765af617ba54857c365c4e9bc0cc85b22
 
 FUZZ_EXAMPLES = int(os.environ.get("HOTLOOP_FUZZ_EXAMPLES", "60"))
 fuzz = settings(max_examples=FUZZ_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -247,14 +243,9 @@ def server(tmp_path_factory):
         return holder, session
 
     holder, session = loop.run_until_complete(begin())
-<<<<<<< HEAD
-    yield state, session, loop
-    loop.run_until_complete(session.end())
-=======
     with agents_of(state):  # the session that the tests fuzz has nobody who ends it
         yield state, session, loop
         loop.run_until_complete(session.end())
->>>>>>> 4e7be24765af617ba54857c365c4e9bc0cc85b22
     loop.run_until_complete(holder.__aexit__(None, None, None))
     for task in asyncio.all_tasks(loop):
         task.cancel()
