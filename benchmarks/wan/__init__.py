@@ -59,6 +59,11 @@ class Wan:
         """For ``ssh -F``: the host ``gpubox``."""
         return self.folder / "ssh_config"
 
+    @property
+    def line_pid(self) -> int:
+        """The delay line's process: SIGUSR1 cuts it, SIGUSR2 mends it."""
+        return self._processes[0].pid
+
     def on_laptop(self, command: list[str]) -> list[str]:
         """A command line that runs in the client's namespace."""
         return ["ip", "netns", "exec", self.laptop, *command]

@@ -91,6 +91,7 @@ class Seen:
     def take(self, told):
         if "loop" in told:
             self.kinds[told["loop"]["kind"]] += 1
+            self.address = told["loop"].get("address", self.address)  # where the client serves it, not the runner
             return
         number, before = told["number"], self._last if self._last_of_life is None else self._last_of_life
         self.num_lost += max(0, number - before - 1)
@@ -104,9 +105,7 @@ class Seen:
         if number <= self._last:
             return
         self._last = number
-        if told["kind"] == "runtime_started":
-            self.address = told["address"]
-        elif told["kind"] == "log":
+        if told["kind"] == "log":
             self.logged[told["text"]] += 1
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from hotloop import config
 from hotloop.devloop import control
 from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.events import to_json
@@ -76,9 +77,8 @@ async def main(project, state, python, way_name):
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with connect(way) as session:
         numbered(session)
-        engine = Engine(
-            options, session, index, ignore, [lambda event: tell(at_s=time.monotonic(), loop=to_json(event))]
-        )
+        sinks = [lambda event: tell(at_s=time.monotonic(), loop=to_json(event))]
+        engine = Engine(options, session, index, ignore, sinks, forward_for(way, options.session_id))
         breaking = asyncio.create_task(break_as_told(way, reader))
         breaking.add_done_callback(lambda _: engine.stop("told to end", 0))
         return await engine.run()
