@@ -6,6 +6,7 @@ Usage: client.py PROJECT STATE PYTHON WAY. WAY is MODULE:FUNCTION, which makes o
 import asyncio
 import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
+from hotloop.errors import RunnerError
 from hotloop.events import to_json
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.client import connect
@@ -74,7 +76,9 @@ async def main(project, state, python, way_name):
     index.load(project / ".hotloop" / "index.json")
     way = make_way(way_name, state)
     reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(0))
+    )
     async with connect(way) as session:
         numbered(session)
         sinks = [lambda event: tell(at_s=time.monotonic(), loop=to_json(event))]
@@ -84,5 +88,14 @@ async def main(project, state, python, way_name):
         return await engine.run()
 
 
+def serve():
+    """Serve until told to end. Started amid a cut, it is told that nobody is there: a person starts it again, and so does this."""
+    while True:
+        try:
+            return asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
+        except RunnerError as error:
+            print(f"started again: {error}", file=sys.stderr, flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))
+    sys.exit(serve())
