@@ -450,8 +450,20 @@ class Engine:
             save = machine.Save(
                 batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation
             )
-            self.feed(machine.Saved(save))
-            self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
+            if large := self._index.large(batch.paths):
+                self._pushes.add(task := self._spawn(self._save_large(save, large), "hash large files"))
+                task.add_done_callback(self._pushes.discard)
+            else:
+                self._save(save)
+
+    async def _save_large(self, save: machine.Save, large: list[str]) -> None:
+        """Hash what takes long where nothing waits for it: other saves go on meanwhile, and so do heartbeats."""
+        await asyncio.to_thread(self._index.hash_ahead, large)
+        self._save(save)
+
+    def _save(self, save: machine.Save) -> None:
+        self.feed(machine.Saved(save))
+        self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
 
     async def _read_events(self) -> None:
         async for number, event in self._agent.events():
