@@ -237,7 +237,6 @@ class AgentSession:
             RefusedError: It can't be applied; the workspace is as it was before.
             SessionTakenError: Another client holds the session.
         """
-        self._edited_at_s = time.monotonic()
         try:
             return await self._push_numbered(changeset)
         except ChangedError:
@@ -376,6 +375,8 @@ class AgentSession:
 
     async def _push_numbered(self, changeset: Changeset) -> Applied:
         large = _large_contents(changeset, self._source)
+        if not large:  # one with large contents leaves the line free for others, not for itself
+            self._edited_at_s = time.monotonic()
         async with self._order.turn(operation.path for operation in changeset.operations):
             if large:
                 await self._offer(large)
