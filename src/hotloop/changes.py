@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
+MAX_FILE_BYTES = 8 << 30  # of one synced file: checkpoints are this large
+WHOLE_BYTES = 1 << 20  # files up to this size are held in memory, larger ones are read in blocks when they are sent
+
 
 @dataclass(frozen=True, slots=True)
 class Put:
@@ -55,7 +58,7 @@ class Changeset:
     Attributes:
         sequence: Counts from 1 in a session, without gaps.
         operations: Deletions first, then what is made.
-        contents: The bytes of each distinct digest that a ``Put`` names.
+        contents: The bytes of the distinct digests that a ``Put`` names; not of those that are larger than `WHOLE_BYTES`.
         saved_at_s: Newest write among the files, seconds since 1970.
     """
 

@@ -26,7 +26,7 @@ from hotloop.cli.serving import Choice, resolve
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
-from hotloop.devloop.index import Index
+from hotloop.devloop.index import HASHED_AHEAD_BYTES, Index
 from hotloop.errors import RunnerError
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 from hotloop.remote_runner.client import connect
@@ -193,3 +193,26 @@ def test_a_port_that_is_taken_here_gives_way_or_is_an_error_whatever_is_free_the
 
 def test_on_this_machine_the_runtime_listens_itself(tmp_path):
     assert forward_for(LocalWay(tmp_path), "abcdef0123") is None
+
+
+def test_what_looks_unintended_is_told_before_the_first_sync_and_large_saves_arrive(project, tmp_path):
+    folder = project / "vendor/site-packages"
+    folder.mkdir(parents=True)
+    (folder / "x.py").write_text("x = 1\n")
+    content = os.urandom(HASHED_AHEAD_BYTES + 1)
+
+    async def main():
+        async with served(project, tmp_path / "state") as (_, _, said):
+            (project / "model.bin").write_bytes(content)
+            (copy,) = [path / "model.bin" for path in (tmp_path / "state/sessions").glob("*/tree")]
+            await until(lambda: copy.exists() and copy.read_bytes() == content, "the large file")
+        async with served(project, tmp_path / "state") as (_, _, later):
+            return said, later
+
+    first, second = (
+        [event.text for event in said if isinstance(event, events.Notice) and event.key.startswith("large")]
+        for said in asyncio.run(main())
+    )
+
+    assert first == ["vendor/site-packages holds installed packages, and is synced: 1 file, 0 MB"]
+    assert second == []

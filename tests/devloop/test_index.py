@@ -7,9 +7,9 @@ import time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hotloop.changes import Delete, Link, MakeDirectory, Put, content_digest
+from hotloop.changes import WHOLE_BYTES, Delete, Link, MakeDirectory, Put, content_digest
 from hotloop.devloop.ignore import Ignore
-from hotloop.devloop.index import Index
+from hotloop.devloop.index import HASHED_AHEAD_BYTES, Index
 from hotloop.remote_runner.tree import Tree
 
 
@@ -163,6 +163,57 @@ def test_a_content_that_changed_after_the_manifest_is_not_sent(tmp_path):
     assert isinstance(entry, Put)
     assert index.read(entry) is None
     assert index.entries() == [put("a", b"2")]
+
+
+def test_a_large_content_is_hashed_in_blocks_and_read_when_it_is_sent(tmp_path):
+    content = os.urandom(WHOLE_BYTES + 1)
+    (tmp_path / "at").write_bytes(content[1:])
+    (tmp_path / "above").write_bytes(content)
+    snapshot = Index(tmp_path, Ignore(tmp_path)).snapshot(["at", "above"])
+
+    assert snapshot.changeset.operations == (put("above", content), put("at", content[1:]))
+    assert snapshot.changeset.contents == {content_digest(content[1:]): content[1:]}
+    assert snapshot.size_bytes == 2 * WHOLE_BYTES + 1
+
+
+def test_a_large_file_that_was_hashed_ahead_is_not_hashed_again_unless_it_changed(tmp_path, monkeypatch):
+    content = bytes(HASHED_AHEAD_BYTES + 1)
+    (tmp_path / "at").write_bytes(content[1:])
+    (tmp_path / "one").write_bytes(content)
+    (tmp_path / "two").write_bytes(content)
+    index = Index(tmp_path, Ignore(tmp_path))
+    large = index.large(["at", "one", "two", "gone"])
+    index.hash_ahead([*large, "gone"])
+    (tmp_path / "two").write_bytes(b"1" + content)
+    opened = []
+    open_it = os.open
+    monkeypatch.setattr(os, "open", lambda path, *args: opened.append(path.rpartition("/")[2]) or open_it(path, *args))
+    snapshot = index.snapshot(large)
+
+    assert large == ["one", "two"]
+    assert snapshot.changeset.operations == (put("one", content), put("two", b"1" + content))
+    assert opened == ["two"]
+    assert index.large(large) == []
+
+
+def test_a_large_file_that_is_written_while_it_is_hashed_is_not_taken_for_what_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(WHOLE_BYTES + 1))
+    status_of = os.fstat
+
+    def status_before_a_write(fd):
+        status = status_of(fd)
+        with path.open("ab") as file:
+            file.write(b"1")
+        return status
+
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "fstat", status_before_a_write)
+        index = index_of(tmp_path)
+    entry = index.entries()[0]
+
+    assert index.read_block(entry, 0, 1) is None
+    assert index.entries() == [put("a", path.read_bytes())]
 
 
 STEPS = st.lists(

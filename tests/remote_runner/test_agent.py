@@ -15,6 +15,8 @@ import pytest
 import hotloop
 from hotloop import __version__
 from hotloop.changes import Changeset, Delete, Put, content_digest
+from hotloop.devloop.ignore import Ignore
+from hotloop.devloop.index import Index
 from hotloop.errors import RunnerError
 from hotloop.remote_runner import local
 from hotloop.remote_runner.client import AgentSession, RefusedError
@@ -224,6 +226,31 @@ def test_large_files_arrive_whole(tmp_path, size):
 
     run(tmp_path, main())
     assert workspace_files(tmp_path) == {"weights.bin": content, "big.py": content[::-1]}
+
+
+def test_a_large_file_is_read_when_it_is_sent_and_one_that_changed_by_then_arrives_as_it_is(tmp_path):
+    root, state = tmp_path / "p", tmp_path / "s"
+    root.mkdir()
+    steady, early, late = (os.urandom(9 << 20) for _ in range(3))
+
+    async def main():
+        async with connect(state) as session:
+            await session.open(root, PROJECT)
+            index = Index(root, Ignore(root))
+            await session.sync(index)
+            root.joinpath("steady.bin").write_bytes(steady)
+            root.joinpath("small.py").write_bytes(b"1")
+            await session.push(index.snapshot(["steady.bin", "small.py"]).changeset)
+            root.joinpath("model.bin").write_bytes(early)
+            snapshot = index.snapshot(["model.bin"])
+            root.joinpath("model.bin").write_bytes(late)
+            await session.push(snapshot.changeset)
+            is_known = index.snapshot(["model.bin"]) is None
+            await session.end()
+            return is_known
+
+    assert run(state, main())
+    assert workspace_files(state) == {"steady.bin": steady, "small.py": b"1", "model.bin": late}
 
 
 def test_a_killed_agent_comes_back_and_no_save_is_lost_or_done_twice(tmp_path):

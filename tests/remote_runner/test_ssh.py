@@ -223,6 +223,14 @@ def test_a_host_that_allows_no_more_commands_says_so(server):
     on(server, work)
 
 
+def test_a_connection_holds_no_small_message_back(server):
+    async def work(host):
+        sock = host._link.transport.sock
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    assert on(server, work)
+
+
 def test_agent_is_reached_and_outlives_the_connection(server, tmp_path):
     state = tmp_path / "state"
 

@@ -21,6 +21,7 @@ from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.safety import doubt_about_deletion
+from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
 from hotloop.remote_runner.client import RefusedError, who_am_i
@@ -264,10 +265,13 @@ class Engine:
 
     async def _begin(self, tasks: list[asyncio.Task[None]]) -> None:
         options = self._options
-        self._catching_up.begin(await self._open())
+        session = await self._open()
+        self._catching_up.begin(session)
         tasks.append(self._spawn(self._read_events(), "events"))
         seen_s = time.monotonic()
         await asyncio.to_thread(self._index.refresh)
+        if not session.revision:  # later syncs send what changed
+            self._say_unintended()
         applied = await self._agent.sync(self._index)
         self._folder.keep_index(self._index)
         self.say(
@@ -450,8 +454,20 @@ class Engine:
             save = machine.Save(
                 batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation
             )
-            self.feed(machine.Saved(save))
-            self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
+            if large := self._index.large(batch.paths):
+                self._pushes.add(task := self._spawn(self._save_large(save, large), "hash large files"))
+                task.add_done_callback(self._pushes.discard)
+            else:
+                self._save(save)
+
+    async def _save_large(self, save: machine.Save, large: list[str]) -> None:
+        """Hash what takes long where nothing waits for it: other saves go on meanwhile, and so do heartbeats."""
+        await asyncio.to_thread(self._index.hash_ahead, large)
+        self._save(save)
+
+    def _save(self, save: machine.Save) -> None:
+        self.feed(machine.Saved(save))
+        self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
 
     async def _read_events(self) -> None:
         async for number, event in self._agent.events():
@@ -549,6 +565,10 @@ class Engine:
         if names:
             hint = f"to send one, write it to .hotloopignore with a !: !{names[0]}"
             self.notice("secrets", f"not synced, they look like secrets: {', '.join(names)}", hint)
+
+    def _say_unintended(self) -> None:
+        for number, finding in enumerate(unintended(self._index.entries()), 1):
+            self.notice(f"large:{number}", finding.text, finding.hint)
 
     # --- pins
 

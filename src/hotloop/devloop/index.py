@@ -12,10 +12,21 @@ import os
 import stat
 import time
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
+from hotloop.changes import (
+    MAX_FILE_BYTES,
+    WHOLE_BYTES,
+    Changeset,
+    Delete,
+    Link,
+    MakeDirectory,
+    Operation,
+    Put,
+    content_digest,
+)
 from hotloop.remote_runner.beneath import PathRefusedError, check_link
 from hotloop.remote_runner.tree import Entry, Tree, ancestors
 
@@ -24,11 +35,12 @@ if TYPE_CHECKING:
 
     from hotloop.devloop.ignore import Ignore
 
-MAX_FILE_BYTES = 256 << 20
 OLD_SAVE_S = 10.0  # a file whose last write is older was moved here, not saved now
 CLOCK_SLACK_S = 0.01
 RACY_NS = 50_000_000  # a write this soon after another may leave the same mtime
 READ_ATTEMPTS = 4
+HASHED_BYTES = 1 << 20  # of a large file, at a time
+HASHED_AHEAD_BYTES = 16 << 20  # hashing a larger file takes longer than whoever waits for the index can
 _FORMAT = 1
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -44,7 +56,7 @@ class Snapshot:
         is_estimated: Whether `saved_at_s` can't be the save: nothing was written, or the time is in the future or
             long ago. Take the time when the change was seen instead.
         paths: What changed, sorted.
-        size_bytes: Of all contents.
+        size_bytes: Of all contents, also of those that are read when they are sent.
         num_deleted: Files that go.
         num_known: Files that were there before.
     """
@@ -65,6 +77,21 @@ class Known:
 
     entry: Entry
     signature: Signature | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A file as it was read.
+
+    Attributes:
+        content: None if it is larger than `WHOLE_BYTES`.
+        status: Of before it was read: a large file that was written meanwhile does not have this one.
+    """
+
+    digest: str
+    size_bytes: int
+    content: bytes | None
+    status: os.stat_result
 
 
 @dataclass(slots=True)
@@ -93,6 +120,7 @@ class Index:
         self._max_file_bytes = max_file_bytes
         self._tree = Tree()
         self._signatures: dict[str, Signature | None] = {}
+        self._ahead: dict[str, _Reading] = {}  # by path: large files that were hashed before their turn
 
     def __contains__(self, path: str) -> bool:
         """Whether a path, or something inside it, is known."""
@@ -174,9 +202,9 @@ class Index:
 
     def read(self, put: Put) -> bytes | None:
         """A file's content; None if it is another by now: the index has it then."""
-        content = self._read_stable(put.path)
-        if content is not None and content_digest(content[0]) == put.digest:
-            return content[0]
+        reading = self._read_stable(put.path)
+        if reading is not None and reading.digest == put.digest:
+            return reading.content
         self._collect([put.path], keep_contents=False)
         return None
 
@@ -195,6 +223,33 @@ class Index:
                 pass
         self._collect([put.path], keep_contents=False)
         return None
+
+    # --- large files
+
+    def large(self, paths: Iterable[str]) -> list[str]:
+        """Those of these files that take long to hash, and have changed as far as their stat tells."""
+        return [path for path in paths if not _is_bad_name(path) and self._is_large(path)]
+
+    def hash_ahead(self, paths: Iterable[str]) -> None:
+        """Hash large files, which the next `snapshot` of them need not do if they stay as they are.
+
+        This alone may run in another thread, beside all else.
+        """
+        for path in paths:
+            with contextlib.suppress(OSError):  # whoever looks next says so
+                reading = self._read_stable(path)
+                if reading is not None and reading.content is None:
+                    self._ahead[path] = reading
+
+    def _is_large(self, path: str) -> bool:
+        status = self._status(path)
+        return (
+            status is not None
+            and stat.S_ISREG(status.st_mode)
+            and HASHED_AHEAD_BYTES < status.st_size <= self._max_file_bytes
+            and self._signatures.get(path) != _signature(status)
+            and not self._ignore.is_ignored(path)
+        )
 
     # --- snapshots
 
@@ -217,7 +272,7 @@ class Index:
             saved_at_s=saved_at_s,
             is_estimated=is_estimated,
             paths=tuple(sorted({operation.path for operation in operations})),
-            size_bytes=sum(map(len, draft.contents.values())),
+            size_bytes=sum({item.digest: item.size_bytes for item in operations if isinstance(item, Put)}.values()),
             num_deleted=sum(path in draft.before and path not in draft.made for path in draft.deleted),
             num_known=num_known,
             before=draft.before,
@@ -293,15 +348,17 @@ class Index:
             self._observe_file(path, draft, keep_contents=keep_contents)
 
     def _observe_file(self, path: str, draft: _Draft, *, keep_contents: bool) -> None:
-        read = self._read_stable(path)
+        read = self._ahead.pop(path, None)
+        if read is None or self._has_changed(path, read.status):
+            read = self._read_stable(path)
         if read is None:
             self._drop(path, draft)
             return
-        content, status = read
-        put = Put(path, content_digest(content), len(content), bool(status.st_mode & stat.S_IXUSR))
-        if self._make(put, status, draft) and keep_contents:
-            draft.contents[put.digest] = content
-            draft.newest_ns = max(draft.newest_ns, status.st_mtime_ns)
+        put = Put(path, read.digest, read.size_bytes, bool(read.status.st_mode & stat.S_IXUSR))
+        if self._make(put, read.status, draft) and keep_contents:
+            draft.newest_ns = max(draft.newest_ns, read.status.st_mtime_ns)
+            if read.content is not None:
+                draft.contents[put.digest] = read.content
 
     def _refuse(self, path: str, why: str, draft: _Draft) -> None:
         self.problems[path] = why
@@ -373,7 +430,11 @@ class Index:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _read_stable(self, path: str) -> tuple[bytes, os.stat_result] | None:
+    def _has_changed(self, path: str, known: os.stat_result) -> bool:
+        status = self._status(path)
+        return status is None or _signature(status) != _signature(known)
+
+    def _read_stable(self, path: str) -> _Reading | None:
         """Read a file such that nobody wrote it meanwhile, as far as its stat tells; None if it is gone."""
         for attempt in range(READ_ATTEMPTS):
             try:
@@ -384,10 +445,11 @@ class Index:
                 raise PermissionError(error.errno, error.strerror, path) from error
             with os.fdopen(fd, "rb") as file:
                 before = os.fstat(fd)
-                content = file.read()
+                content = file.read() if before.st_size <= WHOLE_BYTES else None
+                digest, size_bytes = (content_digest(content), len(content)) if content is not None else _hashed(file)
                 after = os.fstat(fd)
             if _signature(before) == _signature(after) or attempt == READ_ATTEMPTS - 1:
-                return content, after
+                return _Reading(digest, size_bytes, content, after if content is not None else before)
         return None
 
 
@@ -418,6 +480,15 @@ def _changes_kind(draft: _Draft, path: str) -> bool:
         before = draft.before.get(path)
         return before is not None and not isinstance(before.entry, MakeDirectory)
     return any(item.startswith(path + "/") for item in draft.deleted)
+
+
+def _hashed(file: BinaryIO) -> tuple[str, int]:
+    """Name what a file has, and count it, without holding it."""
+    state, size_bytes = sha256(), 0
+    while block := file.read(HASHED_BYTES):
+        state.update(block)
+        size_bytes += len(block)
+    return state.hexdigest(), size_bytes
 
 
 def _is_bad_name(path: str) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hotloop import __version__, events
-from hotloop.changes import Changeset, Put
+from hotloop.changes import WHOLE_BYTES, Changeset, Put
 from hotloop.errors import HotloopError, RunnerError, WorkspaceError
 from hotloop.remote_runner.connection import Connection
 from hotloop.remote_runner.heartbeat import fail, settle
@@ -30,7 +30,7 @@ from hotloop.remote_runner.lanes import LANE, BulkLane, Flow
 from hotloop.remote_runner.ordering import PathOrder
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
-from hotloop.remote_runner.sending import WHOLE_BYTES, BlockMemory, ChangedError, Content, messages
+from hotloop.remote_runner.sending import BlockMemory, ChangedError, Content, messages
 from hotloop.remote_runner.stream import LostError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class SyncSource(Protocol):
         ...
 
     def read_block(self, put: Put, offset: int, num_bytes: int) -> bytes | None:
-        """A piece of a large file; None likewise."""
+        """A piece of a file larger than `hotloop.changes.WHOLE_BYTES`; None likewise."""
         ...
 
 
@@ -230,14 +230,19 @@ class AgentSession:
     async def push(self, changeset: Changeset) -> Applied:
         """Apply a changeset, whatever its sequence says: numbers are given here. Returns when it is applied.
 
-        Several may be on their way. One with large contents is overtaken by those that touch other paths.
+        Several may be on their way. One with large contents is overtaken by those that touch other paths. Contents that
+        are too large to be in it are read from what was given to `sync`, when their turn comes.
 
         Raises:
             RefusedError: It can't be applied; the workspace is as it was before.
             SessionTakenError: Another client holds the session.
         """
-        self._edited_at_s = time.monotonic()
-        return await self._push_numbered(changeset)
+        try:
+            return await self._push_numbered(changeset)
+        except ChangedError:
+            if self._source is None:
+                raise
+            return await self._sync(self._source)  # it has the file as it is by now
 
     async def start(self, config: dict[str, Any]) -> Started:
         """Start the runtime, and start it again if the agent is lost and comes back. One with this configuration goes on."""
@@ -369,7 +374,9 @@ class AgentSession:
             self._raise_refused(refused)
 
     async def _push_numbered(self, changeset: Changeset) -> Applied:
-        large = _large_contents(changeset)
+        large = _large_contents(changeset, self._source)
+        if not large:  # one with large contents leaves the line free for others, not for itself
+            self._edited_at_s = time.monotonic()
         async with self._order.turn(operation.path for operation in changeset.operations):
             if large:
                 await self._offer(large)
@@ -585,16 +592,21 @@ def _numbered(changeset: Changeset, sequence: int) -> Changeset:
     return dataclasses.replace(changeset, sequence=sequence)
 
 
-def _large_contents(changeset: Changeset) -> list[Content]:
-    """The contents to send as parts: all, if together they are too much for one message."""
-    if sum(map(len, changeset.contents.values())) <= codec.INLINE_BYTES:
-        return []
-    by_digest = {operation.digest: operation for operation in changeset.operations if isinstance(operation, Put)}
-    return [Content(by_digest[digest], _reader(content)) for digest, content in changeset.contents.items()]
+def _large_contents(changeset: Changeset, source: SyncSource | None) -> list[Content]:
+    """The contents to send as parts: those that are still to be read, and all others if they are too much for one message."""
+    puts = {operation.digest: operation for operation in changeset.operations if isinstance(operation, Put)}
+    held = changeset.contents
+    are_inline = sum(map(len, held.values())) <= codec.INLINE_BYTES
+    large = [] if are_inline else [Content(puts[digest], _reader(content)) for digest, content in held.items()]
+    if source is not None:
+        to_read = [put for put in puts.values() if put.size_bytes > WHOLE_BYTES and put.digest not in held]
+        large += [_content_of(source, put) for put in to_read]
+    return large
 
 
 def _without(contents: dict[str, bytes], sent: Sequence[Content]) -> dict[str, bytes]:
-    return {} if sent else contents
+    digests = {content.put.digest for content in sent}
+    return {digest: content for digest, content in contents.items() if digest not in digests}
 
 
 def _reader(content: bytes) -> ReadBlock:

@@ -45,9 +45,13 @@ class Pacer:
         return int(min(max(product * (1 if is_yielding else 2), MIN_WINDOW_BYTES), MAX_WINDOW_BYTES))
 
     def may_send(self, num_bytes: int, *, is_yielding: bool) -> bool:
-        """Whether a message of this size fits; one always does when nothing is in flight."""
-        in_flight = self.in_flight_bytes
-        return not in_flight or in_flight + num_bytes <= self.window_bytes(is_yielding=is_yielding)
+        """Whether a message of this size may go; one always may when nothing is in flight.
+
+        While no edit counts it need not fit: with one message in flight, the line seems to carry just one in a round trip,
+        and twice that is a little less than two messages. The window would never grow.
+        """
+        in_flight, window = self.in_flight_bytes, self.window_bytes(is_yielding=is_yielding)
+        return not in_flight or (in_flight + num_bytes <= window if is_yielding else in_flight < window)
 
     def sent(self, num_bytes: int, now_s: float) -> None:
         """Note a message that goes out."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from hotloop.changes import WHOLE_BYTES
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from hotloop.changes import Put
 
-WHOLE_BYTES = 1 << 20  # files up to this size are read at once, larger ones in parts
 PARTS_PER_MESSAGE = 500
 PART_OVERHEAD_BYTES = 100
 COPIED_BLOCKS = 16  # in one part

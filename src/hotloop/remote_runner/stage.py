@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from hotloop.changes import content_digest
+from hotloop.changes import MAX_FILE_BYTES, content_digest
 from hotloop.errors import WorkspaceError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Limits:
         free_bytes: What stays free on the disk.
     """
 
-    file_bytes: int = 4 << 30
+    file_bytes: int = MAX_FILE_BYTES
     tree_bytes: int = 64 << 30
     free_bytes: int = 128 << 20
 
