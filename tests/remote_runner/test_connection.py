@@ -14,15 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from hotloop import __version__
 from hotloop.changes import Changeset, Put, content_digest
 from hotloop.errors import DeniedError, RunnerError
 from hotloop.remote_runner import agent as agent_module
 from hotloop.remote_runner import service
 from hotloop.remote_runner.client import connect as connect_by
+from hotloop.remote_runner.client import who_am_i
 from hotloop.remote_runner.local import LocalWay, accepts
 from hotloop.remote_runner.places import agent_folder, make_private, socket_path
+from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
-from hotloop.remote_runner.stream import SessionTakenError
+from hotloop.remote_runner.stream import SessionTakenError, Stream
 from tests.remote_runner.line import Line
 from tests.remote_runner.test_agent import (
     FAKE_RUNTIME,
@@ -238,6 +241,26 @@ def test_a_second_client_is_told_who_holds_the_session(tmp_path):
     assert error.holder_pid == os.getpid()
     assert f"It is held by {error.holder} (pid {os.getpid()}) since " in error.message
     assert "--take" in error.hint
+
+
+@pytest.mark.parametrize("is_reaped", [True, False])
+def test_a_client_that_died_on_this_machine_holds_nothing_though_the_agent_has_not_noticed(tmp_path, is_reaped):
+    dead = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | (0 if is_reaped else os.WNOWAIT))
+    hello = pb.Hello(
+        protocol=codec.PROTOCOL, version=__version__, project_id=PROJECT, client_id="dead", who=who_am_i(), pid=dead.pid
+    )
+
+    async def main():
+        stream = Stream(await LocalWay(tmp_path, agent_arguments=AGENT_ARGUMENTS).dial())
+        await stream.greet(hello)  # and it stays open
+        async with connect_by(LocalWay(tmp_path)) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.end()
+        await stream.close()
+
+    run(tmp_path, main())
+    dead.wait()
 
 
 def test_a_client_that_comes_back_after_another_had_the_session_is_refused(tmp_path):

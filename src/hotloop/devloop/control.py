@@ -94,17 +94,6 @@ def _inode(path: Path) -> int:
         return 0
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 async def _answered(
     answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], request: dict[str, Any]
 ) -> dict[str, Any]:
