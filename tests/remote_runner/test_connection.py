@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -222,6 +223,40 @@ def test_a_runner_that_denies_this_client_ends_the_session_and_another_failure_i
             return [event.reason for event in seen.of("offline")]
 
     assert run(tmp_path, main()) == ["", "no route to gpu1"]
+
+
+def test_a_session_that_is_closed_leaves_no_task_of_its_own(tmp_path):
+    async def main():
+        async with session_by(tmp_path, num_lanes=2):
+            pass
+        left = {task.get_coro().cr_code for task in asyncio.all_tasks()}
+        return [code.co_qualname for code in left if Path(service.__file__).parent in Path(code.co_filename).parents]
+
+    assert run(tmp_path, main()) == []
+
+
+def test_a_write_that_fails_after_its_caller_is_gone_is_no_error_that_nobody_saw(tmp_path):
+    complaints = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        server = await asyncio.start_unix_server(lambda _, writer: writers.append(writer), tmp_path / "silent")
+        writers = []
+        stream = Stream(f"unix:{tmp_path / 'silent'}")
+        write = asyncio.create_task(stream.write(pb.Up(ping=pb.Ping(number=1))))
+        await until(lambda: writers)
+        write.cancel()
+        await asyncio.wait({write})
+        (writing,) = stream._writing
+        server.close()
+        writers[0].transport.abort()
+        await asyncio.wait({writing})
+        del writing
+        await stream.close()
+
+    run(tmp_path, main())
+    gc.collect()
+    assert complaints == []
 
 
 # --- who holds it

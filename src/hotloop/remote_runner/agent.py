@@ -208,7 +208,8 @@ class Agent:
         while not self._over.is_set():
             check_s = min([1.0, *(session.idle_timeout_s / 4 for session in self._sessions.values())])
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), check_s)
+                async with asyncio.timeout(check_s):
+                    await self._over.wait()
             self._end_idle(time.monotonic())
 
     def _end_idle(self, now_s: float) -> None:
