@@ -170,13 +170,20 @@ def test_bytes_wait_for_a_bridge_that_takes_none(tmp_path):
     assert asyncio.run(main()) < 1 << 22
 
 
-def test_agent_of_another_version_retires(machine, tmp_path):
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("__init__.py", f'"{hotloop.__version__}"', '"0.0.1"'),
+        ("clock.py", "import", "# as it was before an edit\nimport"),
+    ],
+)
+def test_agent_of_another_version_or_of_other_source_retires(machine, tmp_path, file, old, new):
     async def main():
         await machine.visit()
         older = tmp_path / "older"
         shutil.copytree(hotloop.__path__[0], older / "hotloop", ignore=shutil.ignore_patterns("__pycache__"))
-        text = (older / "hotloop/__init__.py").read_text()
-        (older / "hotloop/__init__.py").write_text(text.replace(f'"{hotloop.__version__}"', '"0.0.1"'))
+        text = (older / "hotloop" / file).read_text()
+        (older / "hotloop" / file).write_text(text.replace(old, new))
         command = [sys.executable, "-P", "-m", "hotloop.remote_runner.agent", "--state", str(machine.state)]
         environ = {**os.environ, "PYTHONPATH": str(older)}
         agent = await asyncio.to_thread(subprocess.Popen, command, env=environ)
@@ -184,6 +191,7 @@ def test_agent_of_another_version_retires(machine, tmp_path):
             await until(lambda: places.socket_path(machine.state).exists())
             assert (await machine.visit()).version == hotloop.__version__
             await asyncio.to_thread(agent.wait, 10)
+            assert machine.agent_pid != agent.pid
         finally:
             agent.kill()
             agent.wait()

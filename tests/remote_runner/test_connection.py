@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import hotloop
 from hotloop import __version__
 from hotloop.changes import Changeset, Put, content_digest
 from hotloop.errors import DeniedError, RunnerError
@@ -296,6 +298,28 @@ def test_a_client_that_died_on_this_machine_holds_nothing_though_the_agent_has_n
 
     run(tmp_path, main())
     dead.wait()
+
+
+def test_an_agent_of_other_source_with_sessions_is_kept_and_the_refusal_says_how_to_end_them(tmp_path):
+    shutil.copytree(hotloop.__path__[0], tmp_path / "older/hotloop", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "older/hotloop/clock.py").open("a") as file:
+        file.write("# before an edit\n")
+    make_private(agent_folder(tmp_path))
+    command = [sys.executable, "-P", "-m", "hotloop.remote_runner.agent", "--state", str(tmp_path)]
+    hello = pb.Hello(protocol=codec.PROTOCOL, version=__version__, project_id=PROJECT, client_id="any source")
+
+    async def main():
+        await until(lambda: accepts(socket_path(tmp_path)), "the agent's start")
+        stream = Stream(await LocalWay(tmp_path).dial())
+        await stream.greet(hello)
+        async with connect_by(LocalWay(tmp_path)) as session:
+            with pytest.raises(SessionTakenError, match=f"{__version__} too, but of other source") as refused:
+                await session.open(tmp_path, "0123456789abcdef")
+        await stream.close()
+        return refused.value.hint
+
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(tmp_path / "older")}):
+        assert "hotloop runner upgrade" in run(tmp_path, main())
 
 
 def test_a_client_that_comes_back_after_another_had_the_session_is_refused(tmp_path):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hotloop import __version__, events
 from hotloop.changes import Changeset, Put
 from hotloop.errors import HotloopError, RunnerError, WorkspaceError
+from hotloop.remote_runner.bootstrap.source import own_source
 from hotloop.remote_runner.connection import Connection
 from hotloop.remote_runner.heartbeat import fail, settle
 from hotloop.remote_runner.lanes import LANE, BulkLane, Flow
@@ -207,6 +208,7 @@ class AgentSession:
         hello = pb.Hello(
             protocol=codec.PROTOCOL,
             version=__version__,
+            source=(await asyncio.to_thread(own_source)).digest,
             project_id=project_id,
             client_id=uuid.uuid4().hex,
             last_event=after_event,
