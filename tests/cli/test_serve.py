@@ -81,8 +81,8 @@ class Terminal:
             found = re.compile(pattern).search(self.text, after)
             if found:
                 return found.end()
-            self.read()
-            if self.process.poll() is not None and not self.read():
+            has_ended = self.process.poll() is not None  # asked first: what it printed before can be read
+            if not self.read() and has_ended:
                 break
         pytest.fail(f"{pattern!r} was not printed. The terminal:\n{self.text}")
 

@@ -23,13 +23,15 @@ from tests.remote_runner.line import Line
 
 from hotloop import events
 from hotloop.cli.serving import Choice, resolve
+from hotloop.cli.status import serving
+from hotloop.devloop import control
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import HASHED_AHEAD_BYTES, Index
 from hotloop.errors import RunnerError
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
-from hotloop.remote_runner.client import connect
+from hotloop.remote_runner.client import connect, who_am_i
 from hotloop.remote_runner.local import LocalWay
 
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
@@ -169,6 +171,29 @@ def stream(address, project, state):
         rest = answer.read()
     assert b"0" in first
     assert b"2" in rest
+
+
+def test_status_says_on_which_machine_an_address_holds_and_where_this_one_has_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOTLOOP_STATE_DIR", str(tmp_path))
+    session = {
+        "project_id": "0123456789abcdef", "generation": 2, "address": "http://127.0.0.1:39499",
+        "is_held": True, "holder": who_am_i(), "holder_pid": 42,
+    }  # fmt: skip
+
+    async def answer(_):
+        return {"pid": 42, "address": "http://127.0.0.1:8000"}
+
+    async def main():
+        async with control.listening(control.control_path(tmp_path, session["project_id"]), answer):
+            asked = [(session, "gpu1"), ({**session, "holder_pid": 43}, "gpu1"), (session, "local")]
+            return [await asyncio.to_thread(serving, *each) for each in asked]
+
+    assert asyncio.run(main()) == [
+        "generation 2 at http://127.0.0.1:8000 (http://127.0.0.1:39499 on gpu1)",
+        "generation 2 at http://127.0.0.1:39499 on gpu1",
+        "generation 2 at http://127.0.0.1:39499",
+    ]
+    assert serving(session, "gpu1") == "generation 2 at http://127.0.0.1:39499 on gpu1"
 
 
 def test_a_port_that_is_taken_here_gives_way_or_is_an_error_whatever_is_free_there(project, tmp_path):

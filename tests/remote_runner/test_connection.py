@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,15 +16,19 @@ from pathlib import Path
 
 import pytest
 
+import hotloop
+from hotloop import __version__
 from hotloop.changes import Changeset, Put, content_digest
 from hotloop.errors import DeniedError, RunnerError
 from hotloop.remote_runner import agent as agent_module
 from hotloop.remote_runner import service
 from hotloop.remote_runner.client import connect as connect_by
+from hotloop.remote_runner.client import who_am_i
 from hotloop.remote_runner.local import LocalWay, accepts
 from hotloop.remote_runner.places import agent_folder, make_private, socket_path
+from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
-from hotloop.remote_runner.stream import SessionTakenError
+from hotloop.remote_runner.stream import SessionTakenError, Stream
 from tests.remote_runner.line import Line
 from tests.remote_runner.test_agent import (
     FAKE_RUNTIME,
@@ -221,6 +227,40 @@ def test_a_runner_that_denies_this_client_ends_the_session_and_another_failure_i
     assert run(tmp_path, main()) == ["", "no route to gpu1"]
 
 
+def test_a_session_that_is_closed_leaves_no_task_of_its_own(tmp_path):
+    async def main():
+        async with session_by(tmp_path, num_lanes=2):
+            pass
+        left = {task.get_coro().cr_code for task in asyncio.all_tasks()}
+        return [code.co_qualname for code in left if Path(service.__file__).parent in Path(code.co_filename).parents]
+
+    assert run(tmp_path, main()) == []
+
+
+def test_a_write_that_fails_after_its_caller_is_gone_is_no_error_that_nobody_saw(tmp_path):
+    complaints = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        server = await asyncio.start_unix_server(lambda _, writer: writers.append(writer), tmp_path / "silent")
+        writers = []
+        stream = Stream(f"unix:{tmp_path / 'silent'}")
+        write = asyncio.create_task(stream.write(pb.Up(ping=pb.Ping(number=1))))
+        await until(lambda: writers)
+        write.cancel()
+        await asyncio.wait({write})
+        (writing,) = stream._writing
+        server.close()
+        writers[0].transport.abort()
+        await asyncio.wait({writing})
+        del writing
+        await stream.close()
+
+    run(tmp_path, main())
+    gc.collect()
+    assert complaints == []
+
+
 # --- who holds it
 
 
@@ -238,6 +278,48 @@ def test_a_second_client_is_told_who_holds_the_session(tmp_path):
     assert error.holder_pid == os.getpid()
     assert f"It is held by {error.holder} (pid {os.getpid()}) since " in error.message
     assert "--take" in error.hint
+
+
+@pytest.mark.parametrize("is_reaped", [True, False])
+def test_a_client_that_died_on_this_machine_holds_nothing_though_the_agent_has_not_noticed(tmp_path, is_reaped):
+    dead = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | (0 if is_reaped else os.WNOWAIT))
+    hello = pb.Hello(
+        protocol=codec.PROTOCOL, version=__version__, project_id=PROJECT, client_id="dead", who=who_am_i(), pid=dead.pid
+    )
+
+    async def main():
+        stream = Stream(await LocalWay(tmp_path, agent_arguments=AGENT_ARGUMENTS).dial())
+        await stream.greet(hello)  # and it stays open
+        async with connect_by(LocalWay(tmp_path)) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.end()
+        await stream.close()
+
+    run(tmp_path, main())
+    dead.wait()
+
+
+def test_an_agent_of_other_source_with_sessions_is_kept_and_the_refusal_says_how_to_end_them(tmp_path):
+    shutil.copytree(hotloop.__path__[0], tmp_path / "older/hotloop", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "older/hotloop/clock.py").open("a") as file:
+        file.write("# before an edit\n")
+    make_private(agent_folder(tmp_path))
+    command = [sys.executable, "-P", "-m", "hotloop.remote_runner.agent", "--state", str(tmp_path)]
+    hello = pb.Hello(protocol=codec.PROTOCOL, version=__version__, project_id=PROJECT, client_id="any source")
+
+    async def main():
+        await until(lambda: accepts(socket_path(tmp_path)), "the agent's start")
+        stream = Stream(await LocalWay(tmp_path).dial())
+        await stream.greet(hello)
+        async with connect_by(LocalWay(tmp_path)) as session:
+            with pytest.raises(SessionTakenError, match=f"{__version__} too, but of other source") as refused:
+                await session.open(tmp_path, "0123456789abcdef")
+        await stream.close()
+        return refused.value.hint
+
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(tmp_path / "older")}):
+        assert "hotloop runner upgrade" in run(tmp_path, main())
 
 
 def test_a_client_that_comes_back_after_another_had_the_session_is_refused(tmp_path):

@@ -38,19 +38,26 @@ def attach(
         finally:
             lines.close()
     else:
-        asyncio.run(_show(way, project, _plain(project), is_json=False))
+        asyncio.run(_show(way, project, _plain(project, way.name), is_json=False))
 
 
-def _plain(project: Path) -> Callable[[Event], None]:
+def _plain(project: Path, runner: str) -> Callable[[Event], None]:
     """Print as `dev serve` does; what a loop adds to the runner's events, such as the diffs of probes, is added here too."""
+    from dataclasses import replace
+
     from hotloop.cli.plain import Plain, PlainConsole
+    from hotloop.cli.status import place
     from hotloop.devloop import machine
+    from hotloop.events import RuntimeStarted
 
     plain = Plain(PlainConsole(sys.stdout), project, is_starting=False)
     state = machine.State()
 
     def show(event: Event) -> None:
         nonlocal state
+        if isinstance(event, RuntimeStarted):
+            grpc_address = place(event.grpc_address, runner) if event.grpc_address else ""
+            event = replace(event, address=place(event.address, runner), grpc_address=grpc_address)
         state, actions = machine.step(state, machine.Happened(event.at_s, event))
         for action in actions:
             if isinstance(action, machine.Emit):
@@ -65,7 +72,7 @@ async def _show(way: Way, project: Path, show: Callable[[Event], None], *, is_js
 
     session = await find(way, project)
     if not is_json:
-        print(head(session), flush=True)
+        print(head(session, way.name), flush=True)
     with contextlib.suppress(NoAgentError):  # it ended with its last session
         async for _, event in onlooker.follow(way, session["project_id"]):
             show(event)
@@ -95,9 +102,8 @@ async def find(way: Way, project: Path) -> dict[str, Any]:
     raise UsageError(msg, hint="start one with: dev serve; see all with: hotloop status")
 
 
-def head(session: dict[str, Any]) -> str:
+def head(session: dict[str, Any], runner: str) -> str:
     """Say in one line what a session is."""
-    from hotloop.cli.status import held
+    from hotloop.cli.status import held, serving
 
-    serving = f"generation {session['generation']} at {session['address']}" if session["address"] else "nothing serves"
-    return f"{session['project']}  {serving}, revision {session['revision']}; {held(session)}"
+    return f"{session['project']}  {serving(session, runner)}, revision {session['revision']}; {held(session)}"

@@ -47,16 +47,15 @@ def lines(runner: str, answer: dict[str, Any]) -> list[str]:
     if not answer["sessions"]:
         return [f"{runner}: no session is open"]
     head = f"{runner}: hotloop {answer['version']}, agent {answer['pid']}, up {words.duration(answer['up_s'])}"
-    return [head, *(line for session in answer["sessions"] for line in _session(session))]
+    return [head, *(line for session in answer["sessions"] for line in _session(session, runner))]
 
 
-def _session(session: dict[str, Any]) -> list[str]:
+def _session(session: dict[str, Any], runner: str) -> list[str]:
     from hotloop.cli import words
 
-    serving = f"generation {session['generation']} at {session['address']}" if session["address"] else "nothing serves"
     found = [
         f"{session['project']}",
-        f"  {serving}, revision {session['revision']}",
+        f"  {serving(session, runner)}, revision {session['revision']}",
         f"  {held(session)}",
     ]
     for model in session["models"]:
@@ -65,6 +64,39 @@ def _session(session: dict[str, Any]) -> list[str]:
     if session["gpu_bytes"]:
         found.append(f"  GPU memory: {words.size(session['gpu_bytes'])}")
     return found
+
+
+def serving(session: dict[str, Any], runner: str) -> str:
+    """Say what a session serves and where; on another machine the client's address, if it is of this one, is said too."""
+    if not session["address"]:
+        return "nothing serves"
+    where = place(session["address"], runner)
+    here = _address_here(session) if where != session["address"] else ""
+    return f"generation {session['generation']} at {f'{here} ({where})' if here else where}"
+
+
+def place(address: str, runner: str) -> str:
+    """Say where an address holds: a runtime's own one is no good anywhere but on its runner."""
+    from hotloop.remote_runner import runners
+
+    return address if runner == runners.LOCAL else f"{address} on {runner}"
+
+
+def _address_here(session: dict[str, Any]) -> str:
+    """Where the client on this machine that holds a session forwards it; empty if none does."""
+    from hotloop.devloop import control
+    from hotloop.errors import RunnerError
+    from hotloop.remote_runner.client import who_am_i
+
+    if not session["is_held"] or session["holder"] != who_am_i():
+        return ""
+    try:
+        client = control.ask(control.control_path(control.state_folder(), session["project_id"]), {"name": "status"})
+    except RunnerError:  # it is busy, or ends
+        return ""
+    if client is None or client.get("pid") != session["holder_pid"]:
+        return ""
+    return client.get("address", "")
 
 
 def held(session: dict[str, Any]) -> str:

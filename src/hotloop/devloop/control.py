@@ -68,7 +68,8 @@ async def listening(
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError, TimeoutError):
-            request = json.loads(await asyncio.wait_for(reader.readline(), ANSWER_TIMEOUT_S))
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                request = json.loads(await reader.readline())
             writer.write(json.dumps(await _answered(answer, request)).encode() + b"\n")
             await writer.drain()
         writer.close()
@@ -92,17 +93,6 @@ def _inode(path: Path) -> int:
         return path.lstat().st_ino
     except OSError:
         return 0
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 async def _answered(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, control, environments, machine, ports
+from hotloop.devloop import bench, environments, machine, ports
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
@@ -24,7 +24,7 @@ from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
-from hotloop.remote_runner.client import RefusedError, who_am_i
+from hotloop.remote_runner.client import RefusedError
 from hotloop.remote_runner.stream import SessionTakenError
 
 if TYPE_CHECKING:
@@ -312,20 +312,10 @@ class Engine:
         return {**config, "host": LOOPBACK, "port": 0, "grpc_port": grpc_port}
 
     async def _open(self) -> SessionInfo:
-        """Hold the session. A client of this machine that is gone does not have it, even if the runner has yet to notice."""
         options = self._options
-
-        async def take(*, is_taking: bool) -> SessionInfo:
-            return await self._agent.open(
-                options.project, options.session_id, take=is_taking, idle_timeout_s=options.idle_timeout_s
-            )
-
-        try:
-            return await take(is_taking=options.is_taking)
-        except SessionTakenError as error:
-            if error.holder != who_am_i() or control.is_alive(error.holder_pid):
-                raise
-            return await take(is_taking=True)
+        return await self._agent.open(
+            options.project, options.session_id, take=options.is_taking, idle_timeout_s=options.idle_timeout_s
+        )
 
     async def _catch_up(self, started: Started, applied: Applied) -> None:
         """Go on with a runtime that was left running, or tell how it ended."""

@@ -226,10 +226,9 @@ class InotifyWatcher:
             await self._ready.wait()
             return
         due_s = min(self._unclosed.values()) + UNCLOSED_S - time.monotonic()
-        try:
-            await asyncio.wait_for(self._ready.wait(), max(due_s, 0.001))
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(due_s, 0.001)):
+                await self._ready.wait()
 
     def take(self) -> tuple[set[str], bool]:
         """Read all that waits in the kernel."""

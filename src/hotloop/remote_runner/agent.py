@@ -27,6 +27,7 @@ import grpc
 from hotloop import __version__
 from hotloop.errors import UsageError
 from hotloop.remote_runner import gpus, processes
+from hotloop.remote_runner.bootstrap.source import own_source
 from hotloop.remote_runner.commands import Commands
 from hotloop.remote_runner.environments.store import Store
 from hotloop.remote_runner.places import (
@@ -164,6 +165,7 @@ class Agent:
         ]
         return {
             "version": __version__,
+            "source": own_source().digest,
             "pid": os.getpid(),
             "state": str(self.state),
             "up_s": time.monotonic() - self._began_at_s,
@@ -208,7 +210,8 @@ class Agent:
         while not self._over.is_set():
             check_s = min([1.0, *(session.idle_timeout_s / 4 for session in self._sessions.values())])
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), check_s)
+                async with asyncio.timeout(check_s):
+                    await self._over.wait()
             self._end_idle(time.monotonic())
 
     def _end_idle(self, now_s: float) -> None:
@@ -226,6 +229,7 @@ class Agent:
 def main(arguments: list[str] | None = None) -> int:
     """Run an agent until it is not needed. Exit code 3: another one runs already."""
     options = _parse(arguments)
+    own_source()  # as this process has it: the files of an editable installation change
     os.umask(0o022)
     folder = make_private(agent_folder(options.state))
     lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

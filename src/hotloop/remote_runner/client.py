@@ -24,14 +24,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hotloop import __version__, events
 from hotloop.changes import WHOLE_BYTES, Changeset, Put
 from hotloop.errors import HotloopError, RunnerError, WorkspaceError
+from hotloop.remote_runner.bootstrap.source import own_source
 from hotloop.remote_runner.connection import Connection
 from hotloop.remote_runner.heartbeat import fail, settle
 from hotloop.remote_runner.lanes import LANE, BulkLane, Flow
 from hotloop.remote_runner.ordering import PathOrder
+from hotloop.remote_runner.processes import is_alive
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.sending import BlockMemory, ChangedError, Content, messages
-from hotloop.remote_runner.stream import LostError
+from hotloop.remote_runner.stream import LostError, SessionTakenError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -190,7 +192,7 @@ class AgentSession:
         take: bool = False,
         idle_timeout_s: float = 0.0,
     ) -> SessionInfo:
-        """Connect and hold the session.
+        """Connect and hold the session. A client of this machine that is gone has it no more, noticed there or not.
 
         Args:
             project_root: As the user knows it.
@@ -206,6 +208,7 @@ class AgentSession:
         hello = pb.Hello(
             protocol=codec.PROTOCOL,
             version=__version__,
+            source=(await asyncio.to_thread(own_source)).digest,
             project_id=project_id,
             client_id=uuid.uuid4().hex,
             last_event=after_event,
@@ -215,7 +218,13 @@ class AgentSession:
             pid=os.getpid(),
             idle_timeout_s=idle_timeout_s,
         )
-        await self._connection.open(hello)
+        try:
+            await self._connection.open(hello)
+        except SessionTakenError as error:
+            if take or error.holder != hello.who or is_alive(error.holder_pid):
+                raise
+            hello.take = True
+            await self._connection.open(hello)
         return self._known
 
     async def sync(self, source: SyncSource) -> Applied:

@@ -217,8 +217,10 @@ class Connection:
     async def _is_silent(self, reading: asyncio.Task[None]) -> bool:
         """Wait until the stream is silent; False if it ends before."""
         silence = asyncio.create_task(self._heart.until_silent())
-        await asyncio.wait({reading, silence}, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(silence)
+        try:
+            await asyncio.wait({reading, silence}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel(silence)
         return not reading.done()
 
     async def _hedge(self) -> Stream | None:

@@ -13,6 +13,7 @@ from hotloop import __version__
 from hotloop.errors import HotloopError
 from hotloop.remote_runner import onlooker
 from hotloop.remote_runner.bootstrap.failures import NEEDED_BYTES
+from hotloop.remote_runner.bootstrap.source import own_source
 from hotloop.remote_runner.environment import OLDEST_PYTHON
 from hotloop.remote_runner.way import NoAgentError
 
@@ -117,10 +118,11 @@ async def look_at_agent(way: Way, tell: Callable[[Finding], None]) -> None:
         return
     sessions = len(status["sessions"])
     text = f"hotloop {status['version']}, pid {status['pid']}, {sessions} session{'s' * (sessions != 1)}"
-    if status["version"] == __version__:
+    if (status["version"], status["source"]) == (__version__, own_source().digest):
         tell(Finding("agent", text))
     else:
-        tell(Finding("agent", f"{text}; this is {__version__}", "failed", f"hotloop runner upgrade {way.name}"))
+        other = __version__ if status["version"] != __version__ else f"{__version__} of other source"
+        tell(Finding("agent", f"{text}; this is {other}", "failed", f"hotloop runner upgrade {way.name}"))
 
 
 async def _answer(process: HostProcess, mark: bytes, began_s: float) -> tuple[bytes, float, str | None]:

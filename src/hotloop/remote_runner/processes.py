@@ -133,6 +133,17 @@ def describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives; one of which only the exit status is left does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return not (Path("/proc/self/stat").exists() and _is_dead(pid))
+
+
 def _has_variable(pid: int, variable: str) -> bool:
     try:
         return variable.encode() in (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")

@@ -16,6 +16,7 @@ import grpc
 
 from hotloop import __version__, clock, events
 from hotloop.errors import HotloopError, WorkspaceError
+from hotloop.remote_runner.bootstrap.source import own_source
 from hotloop.remote_runner.holding import HeldError, Holder
 from hotloop.remote_runner.logs import make_logs
 from hotloop.remote_runner.places import PROJECT_ID
@@ -189,7 +190,7 @@ class Stream:
                 self._offer(session, message.offer)
 
     async def _hello(self, hello: pb.Hello) -> None:
-        if hello.protocol != codec.PROTOCOL or hello.version != __version__:
+        if not _is_alike(hello):
             self._refuse_version(hello)
         elif not PROJECT_ID.fullmatch(hello.project_id) or self._session is not None:
             self._refuse(pb.Refused.HELLO, f"Project id {hello.project_id!r} is not 8 to 64 hexadecimal digits.")
@@ -198,10 +199,13 @@ class Stream:
             await self._open(hello)
 
     def _refuse_version(self, hello: pb.Hello) -> None:
-        message = f"The agent is hotloop {__version__}, this client is {hello.version}."
+        other = hello.version if hello.version != __version__ else f"{hello.version} too, but of other source"
+        message = f"The agent is hotloop {__version__}, this client is {other}."
         if self._agent.has_sessions:
-            hint = "end the sessions that run with the other version, then start again"
+            hint = "hotloop status shows its sessions; hotloop stop ends one, hotloop runner upgrade local (or its name) all"
             self._refuse(pb.Refused.VERSION, message, hint)
+        elif hello.resumes:  # the agent that it knew is gone, and the next one would be as this one is
+            self._refuse(pb.Refused.VERSION, message, "start again")
         else:
             self._refuse(pb.Refused.RETIRING, message)
             self._agent.retire()
@@ -453,7 +457,13 @@ class Lane:
 def _is_of(session: Session, hello: pb.Hello) -> bool:
     holder = session.holder
     is_same = holder is not None and (holder.client_id, holder.epoch) == (hello.client_id, hello.epoch)
-    return is_same and (hello.protocol, hello.version) == (codec.PROTOCOL, __version__)
+    return is_same and _is_alike(hello)
+
+
+def _is_alike(hello: pb.Hello) -> bool:
+    """Whether client and agent are the same hotloop."""
+    is_same = (hello.protocol, hello.version) == (codec.PROTOCOL, __version__)
+    return is_same and hello.source in {"", own_source().digest}
 
 
 def make_handler(agent: Agent) -> Any:

@@ -120,12 +120,17 @@ class Stream:
         """Write to the end, also if whoever wants it is cancelled meanwhile: gRPC would end the whole stream."""
         writing = asyncio.ensure_future(write)
         self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
+        writing.add_done_callback(self._written)
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             await asyncio.wait([writing], timeout=WRITE_TIMEOUT_S)
             raise
+
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled():
+            writing.exception()  # seen: whoever wanted it may be gone
 
 
 def _check(refused: pb.Refused) -> None:

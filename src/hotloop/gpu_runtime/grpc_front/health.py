@@ -55,7 +55,8 @@ class Health(health_pb2_grpc.HealthServicer):
                 await context.write(_Status(status=status))
                 told = status
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._closing.wait()
         await context.write(_Status(status=self._status(request.service)))
 
     def _status(self, name: str) -> Any:

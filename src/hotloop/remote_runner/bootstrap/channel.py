@@ -18,6 +18,7 @@ MAX_NOISE_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 18
 ANSWER_TIMEOUT_S = 30.0
+EXIT_TIMEOUT_S = 2.0  # of a process that ended its output
 
 
 class Channel:
@@ -123,7 +124,8 @@ class Channel:
 
     async def _more(self, timeout_s: float) -> None:
         try:
-            data = await asyncio.wait_for(self._process.read(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                data = await self._process.read()
         except TimeoutError:
             msg = f"{self._name} did not answer within {timeout_s:.0f} s."
             raise RunnerError(msg, hint=f"look at what a login there does: {self._name} may be overloaded") from None
@@ -132,8 +134,9 @@ class Channel:
         self._buffer += data
 
     async def _silence(self) -> RunnerError:
-        try:
-            code = await asyncio.wait_for(self._process.wait(), 2.0) if len(self._buffer) <= MAX_NOISE_BYTES else None
-        except TimeoutError:
-            code = None
+        code = None
+        if len(self._buffer) <= MAX_NOISE_BYTES:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_TIMEOUT_S):
+                    code = await self._process.wait()
         return explain_silence(self._name, code, bytes(self._buffer), self._process.errors())

@@ -91,7 +91,8 @@ async def _run(command: list[str], environ: dict[str, str], timeout_s: float) ->
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        _, errors = await asyncio.wait_for(process.communicate(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            _, errors = await process.communicate()
     except TimeoutError:
         msg = f"fetching hotloop's packages on this machine took more than {timeout_s:.0f} s"
         raise Failure(Kind.TIME_OUT, msg) from None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import io
-import zipfile
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +39,9 @@ class Source:
 
     def archive(self) -> bytes:
         """Pack them: a zip with the same bytes for the same files."""
+        import io  # the agent needs none of these
+        import zipfile
+
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in self.contents.items():
@@ -52,8 +53,7 @@ class Source:
 def own_source() -> Source:
     """Read what a runner needs of this process's hotloop; names begin with ``hotloop/``."""
     package = Path(hotloop.__path__[0])
-    names = sorted((file.relative_to(package).as_posix(), file) for file in _files(package))
-    contents = {f"hotloop/{name}": file.read_bytes() for name, file in names}
+    contents = {f"hotloop/{name}": (package / name).read_bytes() for name in sorted(_files(package))}
     digest = hashlib.sha256()
     for name, content in contents.items():
         digest.update(f"{len(name)} {len(content)} {name}".encode() + content)
@@ -62,15 +62,18 @@ def own_source() -> Source:
 
 def requirements() -> list[str]:
     """Pin what a runner needs to the versions that this process runs with."""
+    import importlib.metadata
+
     return [f"{name}=={importlib.metadata.version(name)}" for name in RUNNER_PACKAGES]
 
 
-def _files(package: Path) -> list[Path]:
-    return [
-        file
-        for file in package.rglob("*")
-        if file.is_file()
-        and file.suffix not in {".pyc", ".pyo"}
-        and "__pycache__" not in file.parts
-        and file.relative_to(package).parts[0] not in _LEFT_OUT
-    ]
+def _files(package: Path) -> list[str]:
+    """Name them by their paths below the package; quick, since each start of a session waits for it."""
+    found: list[str] = []
+    for folder, folders, names in os.walk(package):
+        below = os.path.relpath(folder, package).replace(os.sep, "/")
+        left_out = _LEFT_OUT if below == "." else frozenset[str]()
+        folders[:] = [name for name in folders if name != "__pycache__" and name not in left_out]
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in names if not name.endswith((".pyc", ".pyo"))]
+    return found

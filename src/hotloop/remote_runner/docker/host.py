@@ -46,7 +46,8 @@ class DockerHost:
             made = await asyncio.to_thread(
                 api.exec_create, self._container_id, ["sh", "-c", command], stdin=True, stdout=True, stderr=True
             )
-            connection = await asyncio.wait_for(_hijack(self._engine.url, f"/exec/{made['Id']}/start"), OPEN_TIMEOUT_S)
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                connection = await _hijack(self._engine.url, f"/exec/{made['Id']}/start")
         except Exception as error:
             await asyncio.to_thread(self._explain, error)
             raise

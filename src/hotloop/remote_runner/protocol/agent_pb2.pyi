@@ -48,7 +48,7 @@ class Down(_message.Message):
     def __init__(self, hello_ok: _Optional[_Union[HelloOk, _Mapping]] = ..., need: _Optional[_Union[Need, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "version", "project_id", "client_id", "epoch", "last_event", "shown_root", "take", "resumes", "who", "pid", "idle_timeout_s")
+    __slots__ = ("protocol", "version", "project_id", "client_id", "epoch", "last_event", "shown_root", "take", "resumes", "who", "pid", "idle_timeout_s", "source")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class Hello(_message.Message):
     WHO_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     project_id: str
@@ -73,7 +74,8 @@ class Hello(_message.Message):
     who: str
     pid: int
     idle_timeout_s: float
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., project_id: _Optional[str] = ..., client_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_event: _Optional[int] = ..., shown_root: _Optional[str] = ..., take: bool = ..., resumes: bool = ..., who: _Optional[str] = ..., pid: _Optional[int] = ..., idle_timeout_s: _Optional[float] = ...) -> None: ...
+    source: str
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., project_id: _Optional[str] = ..., client_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_event: _Optional[int] = ..., shown_root: _Optional[str] = ..., take: bool = ..., resumes: bool = ..., who: _Optional[str] = ..., pid: _Optional[int] = ..., idle_timeout_s: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
 
 class HelloOk(_message.Message):
     __slots__ = ("version", "sequence", "revision", "digest", "partials", "is_running", "last_event", "at_s", "workspace", "seen_event", "boot_id")

@@ -35,7 +35,8 @@ class SshHost:
         import paramiko
 
         try:
-            channel = await asyncio.wait_for(in_thread(lambda: self._open(command)), OPEN_TIMEOUT_S)
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                channel = await in_thread(lambda: self._open(command))
         except (paramiko.SSHException, OSError, EOFError) as error:
             if not self._link.transport.is_active():
                 why = "the connection was lost"
@@ -49,7 +50,8 @@ class SshHost:
     async def close(self) -> None:
         """As `host.Host.close`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(in_thread(self._link.close), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await in_thread(self._link.close)
 
     def _open(self, command: str) -> Channel:
         channel = self._link.transport.open_session(timeout=OPEN_TIMEOUT_S)
