@@ -29,6 +29,7 @@ from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.errors import RunnerError
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
+from hotloop.remote_runner import onlooker
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.local import LocalWay
 
@@ -156,6 +157,28 @@ def test_an_app_on_another_machine_is_served_here_across_cuts_and_crashes(projec
         host, _, port = each.rpartition(":")
         with socket.socket() as probe:
             assert probe.connect_ex((host, int(port))) != 0
+
+
+def test_named_variables_of_this_machine_reach_the_app_and_no_file(project, tmp_path, monkeypatch):
+    (project / "pyproject.toml").write_text('[tool.hotloop]\npass_env = ["TOKEN_OF_MINE", "NOT_SET_HERE"]\n')
+    (project / "app.py").write_text(APP + "\n\n@app.probe\ndef token():\n    return len(os.environ['TOKEN_OF_MINE'])\n")
+    state = tmp_path / "state"
+
+    async def main():
+        way = LocalWay(state)
+        await way.dial(0)  # starts the agent, whose own variables lack it
+        await way.close()
+        monkeypatch.setenv("TOKEN_OF_MINE", "s3cret-value")
+        async with served(project, state, on="me@gpu1") as (line, _, said):
+            return of(said, events.ProbeFinished), said, await onlooker.ask(line, "status")
+
+    (probe,), said, status = asyncio.run(main())
+    files = [path for folder in (state, project) for path in folder.rglob("*") if path.is_file()]
+
+    assert probe.output == "12"
+    assert files
+    assert not [path for path in files if b"s3cret" in path.read_bytes()]
+    assert "s3cret" not in repr(said) + json.dumps(status)
 
 
 def stream(address, project, state):

@@ -40,7 +40,7 @@ def run_beside(path: Path, on: str | None, arguments: Sequence[str], terminal: T
 async def _run(project: Path, on: str | None, arguments: Sequence[str], terminal: Terminal | None) -> int:
     async with channels_to(project, on) as channels:
         is_here = channels.runner == LocalWay.name
-        environment = dict(os.environ) if is_here else {name: os.environ[name] for name in os.environ if _is_sent(name)}
+        environment = dict(os.environ) if is_here else _sent_from(project)
         return await command.run(channels, control.project_id(project), arguments, environment, terminal)
 
 
@@ -70,6 +70,11 @@ def print_logs(path: Path, on: str | None, since: str, *, is_following: bool, is
             await logs.read(channels, project_id, show, notice, max_age_s=max_age_s, is_following=is_following)
 
     asyncio.run(run())
+
+
+def _sent_from(project: Path) -> dict[str, str]:
+    sent = {name: value for name, value in os.environ.items() if _is_sent(name)}
+    return {**sent, **config.passed_variables(config.load(project))}
 
 
 def _is_sent(name: str) -> bool:

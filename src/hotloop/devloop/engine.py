@@ -68,6 +68,7 @@ class ServeOptions:
         is_taking: Take the session from another client that holds it.
         is_detaching: Leave it running after the first outcome.
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
+        passed_variables: What the app gets of this machine's variables on another; values are secrets.
         python_version: Of an environment that the runner makes; empty to take what the project says.
     """
 
@@ -92,6 +93,7 @@ class ServeOptions:
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
     python_version: str = ""
+    passed_variables: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -105,6 +107,7 @@ class ServeOptions:
             "grpc_port": self.grpc_port,
             "shown_root": str(self.project),
             "environment": dict(os.environ) if self.runner == "local" else None,
+            "passed_variables": self.passed_variables,
             "packages": list(self.packages),
             "weights": self.key_weights,
             "replicas": self.replicas,
