@@ -159,7 +159,9 @@ def _check_names(names: list[Any]) -> None:
     for number, name in enumerate(names, 1):
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
             msg = f"pyproject.toml: item {number} of tool.hotloop.pass_env is no variable's name"
-            raise UsageError(msg, hint=f"write names alone, values are taken from your shell: {_example_of('pass_env')}")
+            raise UsageError(
+                msg, hint=f"write names alone, values are taken from your shell: {_example_of('pass_env')}"
+            )
         if name in _OF_A_MACHINE:
             msg = f"pyproject.toml: tool.hotloop.pass_env names {name}, which is about this machine alone"
             raise UsageError(msg, hint="set it in the profile of the login there")

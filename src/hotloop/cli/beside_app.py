@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config, events
-from hotloop.cli.on import way_for
+from hotloop.cli.on import way_beside
 from hotloop.cli.plain import PlainConsole, log_line
 from hotloop.devloop import command, control, logs
 from hotloop.remote_runner.channels import Channels
@@ -88,7 +88,7 @@ async def channels_to(project: Path, on: str | None) -> AsyncGenerator[Channels]
     Raises:
         UsageError: There is no such runner.
     """
-    way = way_for(project, on)
+    way = way_beside(project, on)
     channels = Channels(way)
     try:
         yield channels
