@@ -151,7 +151,7 @@ def _check_one(key: str, value: Any) -> None:
         msg = f"pyproject.toml: tool.hotloop.environment is {value!r}, one of {', '.join(ENVIRONMENTS)} was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}, or leave it out")
     if key == "pass_env":
-        _check_names(value)
+        _check_names(cast("list[Any]", value))
 
 
 def _check_names(names: list[Any]) -> None:

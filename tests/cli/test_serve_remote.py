@@ -23,6 +23,7 @@ from tests.remote_runner.line import Line
 
 from hotloop import events
 from hotloop.cli.serving import Choice, resolve
+from hotloop.devloop import engine as engine_module
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
@@ -216,3 +217,21 @@ def test_a_port_that_is_taken_here_gives_way_or_is_an_error_whatever_is_free_the
 
 def test_on_this_machine_the_runtime_listens_itself(tmp_path):
     assert forward_for(LocalWay(tmp_path), "abcdef0123") is None
+
+
+def test_an_end_that_could_not_be_told_is_said_soon(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_module, "AWAY_TIMEOUT_S", 0.2)
+
+    async def main():
+        async with served(project, tmp_path / "state", on="me@gpu1") as (line, engine, said):
+            line.darken()
+            await until(lambda: of(said, events.Offline), "a lost link")
+            engine.stop("", 0)
+            await until(lambda: of(said, events.SessionEnded), "an end")
+            return said
+
+    said = asyncio.run(main())
+
+    (left,) = [event for event in of(said, events.Notice) if event.key == "left"]
+    assert "hotloop stop --on me@gpu1" in left.hint
+    assert of(said, events.SessionEnded)[0].is_left_running
