@@ -46,6 +46,13 @@ def test_settings_are_read(tmp_path):
         ("[tool.hotloop]\nreplicas = '2'\n", "tool.hotloop.replicas is '2', a whole number was expected"),
         ("[tool.hotloop]\napp = 1\n", "tool.hotloop.app is 1, a string was expected"),
         ("[tool.hotloop]\nrunners = 'gpu1'\n", "tool.hotloop.runners is 'gpu1', a table was expected"),
+        ("[tool.hotloop]\npass_env = 'A'\n", "tool.hotloop.pass_env is 'A', a list was expected"),
+        ("[tool.hotloop]\npass_env = ['A', 'B=1']\n", "item 2 of tool.hotloop.pass_env is no variable's name"),
+        ("[tool.hotloop]\npass_env = [1]\n", "item 1 of tool.hotloop.pass_env is no variable's name"),
+        (
+            "[tool.hotloop]\npass_env = ['PATH']\n",
+            "tool.hotloop.pass_env names PATH, which is about this machine alone",
+        ),
         ("[tool]\nhotloop = 3\n", "tool.hotloop is 3, a table was expected"),
         ("[tool.hotloop\n", "pyproject.toml can't be read"),
     ],

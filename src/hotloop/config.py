@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from hotloop.errors import UsageError
 DEFAULT_PORT = 8000
 MAX_SCANNED_FILES = 2000
 ENVIRONMENTS = ("project", "managed")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_A_MACHINE = frozenset({"PATH", "HOME"})
 
 _EXAMPLE = 'write one, such as:  app = hotloop.App("search")  or make a project with: dev new PATH'
 
@@ -51,6 +55,7 @@ class Settings:
         idle_timeout_s: How long a session goes on without a client; then its models are freed.
         environment: Who makes the app's environment: ``project`` (you, as ``.venv``) or ``managed`` (hotloop, by uv).
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
+        pass_env: Names of variables that the app gets from this machine wherever it runs. On this one it gets all.
     """
 
     app: str | None = None
@@ -64,13 +69,20 @@ class Settings:
     environment: str | None = None
     key_weights: str | None = None
     idle_timeout_s: int | None = None
+    pass_env: list[str] | None = None
 
 
 _TYPES: dict[str, type] = {
     "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "runners": dict,
     "environment": str, "replicas": int, "key_weights": str, "idle_timeout_s": int,
+    "pass_env": list,
 }  # fmt: skip
-_TYPE_NAMES = {str: "a string", int: "a whole number", dict: "a table"}
+_TYPE_NAMES = {str: "a string", int: "a whole number", dict: "a table", list: "a list"}
+
+
+def passed_variables(settings: Settings) -> dict[str, str]:
+    """Take from this process what `Settings.pass_env` names and is set. Values are secrets: keep them in memory alone."""
+    return {name: os.environ[name] for name in settings.pass_env or () if name in os.environ}
 
 
 def find_project(path: Path) -> Path:
@@ -138,6 +150,21 @@ def _check_one(key: str, value: Any) -> None:
     if key == "environment" and value not in ENVIRONMENTS:
         msg = f"pyproject.toml: tool.hotloop.environment is {value!r}, one of {', '.join(ENVIRONMENTS)} was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}, or leave it out")
+    if key == "pass_env":
+        _check_names(cast("list[Any]", value))
+
+
+def _check_names(names: list[Any]) -> None:
+    """Refuse what names no variable, without repeating it: it may be a value that someone wrote there by mistake."""
+    for number, name in enumerate(names, 1):
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+            msg = f"pyproject.toml: item {number} of tool.hotloop.pass_env is no variable's name"
+            raise UsageError(
+                msg, hint=f"write names alone, values are taken from your shell: {_example_of('pass_env')}"
+            )
+        if name in _OF_A_MACHINE:
+            msg = f"pyproject.toml: tool.hotloop.pass_env names {name}, which is about this machine alone"
+            raise UsageError(msg, hint="set it in the profile of the login there")
 
 
 def check_port(port: int, what: str, hint: str) -> None:
@@ -156,6 +183,7 @@ def _example_of(key: str) -> str:
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
         "runner": '"gpu1"', "runners": '{ gpu1 = { target = "user@host" } }', "environment": '"managed"',
         "replicas": "2", "key_weights": '"../keys.toml"', "idle_timeout_s": "1800",
+        "pass_env": '["HF_TOKEN"]',
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

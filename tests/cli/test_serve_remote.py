@@ -25,12 +25,14 @@ from hotloop import events
 from hotloop.cli.serving import Choice, resolve
 from hotloop.cli.status import serving
 from hotloop.devloop import control
+from hotloop.devloop import engine as engine_module
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import HASHED_AHEAD_BYTES, Index
 from hotloop.errors import RunnerError
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
+from hotloop.remote_runner import onlooker
 from hotloop.remote_runner.client import connect, who_am_i
 from hotloop.remote_runner.local import LocalWay
 
@@ -160,6 +162,28 @@ def test_an_app_on_another_machine_is_served_here_across_cuts_and_crashes(projec
             assert probe.connect_ex((host, int(port))) != 0
 
 
+def test_named_variables_of_this_machine_reach_the_app_and_no_file(project, tmp_path, monkeypatch):
+    (project / "pyproject.toml").write_text('[tool.hotloop]\npass_env = ["TOKEN_OF_MINE", "NOT_SET_HERE"]\n')
+    (project / "app.py").write_text(APP + "\n\n@app.probe\ndef token():\n    return len(os.environ['TOKEN_OF_MINE'])\n")
+    state = tmp_path / "state"
+
+    async def main():
+        way = LocalWay(state)
+        await way.dial(0)  # starts the agent, whose own variables lack it
+        await way.close()
+        monkeypatch.setenv("TOKEN_OF_MINE", "s3cret-value")
+        async with served(project, state, on="me@gpu1") as (line, _, said):
+            return of(said, events.ProbeFinished), said, await onlooker.ask(line, "status")
+
+    (probe,), said, status = asyncio.run(main())
+    files = [path for folder in (state, project) for path in folder.rglob("*") if path.is_file()]
+
+    assert probe.output == "12"
+    assert files
+    assert not [path for path in files if b"s3cret" in path.read_bytes()]
+    assert "s3cret" not in repr(said) + json.dumps(status)
+
+
 def stream(address, project, state):
     """The first item is there while the app waits with the second."""
     (workspace,) = (state / "sessions").glob("*/tree")
@@ -241,3 +265,21 @@ def test_what_looks_unintended_is_told_before_the_first_sync_and_large_saves_arr
 
     assert first == ["vendor/site-packages holds installed packages, and is synced: 1 file, 0 MB"]
     assert second == []
+
+
+def test_an_end_that_could_not_be_told_is_said_soon(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_module, "AWAY_TIMEOUT_S", 0.2)
+
+    async def main():
+        async with served(project, tmp_path / "state", on="me@gpu1") as (line, engine, said):
+            line.darken()
+            await until(lambda: of(said, events.Offline), "a lost link")
+            engine.stop("", 0)
+            await until(lambda: of(said, events.SessionEnded), "an end")
+            return said
+
+    said = asyncio.run(main())
+
+    (left,) = [event for event in of(said, events.Notice) if event.key == "left"]
+    assert "hotloop stop --on me@gpu1" in left.hint
+    assert of(said, events.SessionEnded)[0].is_left_running

@@ -25,6 +25,7 @@ from hotloop.remote_runner.docker.host import DockerHost, stopped
 from hotloop.remote_runner.docker.target import DockerTarget, container_name, parse
 from hotloop.remote_runner.docker.way import docker_way, stop
 from hotloop.remote_runner.environment import UserPython
+from hotloop.remote_runner.way import NoAgentError
 from tests.remote_runner.docker_engine import BARE_IMAGE, IMAGE
 
 PROJECT = "abcdef0123"
@@ -127,6 +128,34 @@ def test_user_of_the_image_owns_the_volumes_and_a_reconnect_keeps_the_container(
         return first
 
     assert runner.run(main()) == runner.container.id
+
+
+def test_a_command_beside_an_app_takes_the_container_as_it_is(docker_engine, tmp_path):
+    dockerfile = tmp_path / "Dockerfile"
+    target = DockerTarget(dockerfile=dockerfile, host=docker_engine.address)
+    connected = engine.connect(target.host)
+    dockerfile.write_text(f"FROM {IMAGE}\nENV NUMBER=1\n")
+
+    async def dial(way):
+        try:
+            return await way.dial()
+        finally:
+            await way.close()
+
+    with pytest.raises(NoAgentError, match="box: it has no container"):
+        asyncio.run(dial(docker_way(target, name="box", is_starting=False)))
+    assert container.running(connected, target, None) is None
+
+    asyncio.run(dial(docker_way(target)))
+    before = container.running(connected, target, None)
+    dockerfile.write_text(f"FROM {IMAGE}\nENV NUMBER=2\n")
+    asyncio.run(dial(docker_way(target, is_renewing=False)))
+    same = container.running(connected, target, None)
+    stop(target)
+    connected.close()
+
+    assert before is not None
+    assert before == same
 
 
 def test_changed_dockerfile_makes_another_container(docker_engine, tmp_path):
@@ -317,7 +346,7 @@ def test_uv_brings_a_python_where_there_is_none(docker_engine, tmp_path):
 
     runner.run(main())
 
-    assert {text.partition(":")[0] for _, text in runner.phases} == {"", "building Dockerfile"}
+    assert {text for _, text in runner.phases} == {""}
 
 
 def test_dockerfile_that_does_not_build(docker_engine, tmp_path):

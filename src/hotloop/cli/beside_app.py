@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config, events
-from hotloop.cli.on import way_for
+from hotloop.cli.on import way_beside
 from hotloop.cli.plain import PlainConsole, log_line
 from hotloop.devloop import command, control, logs
 from hotloop.remote_runner.channels import Channels
@@ -40,7 +40,7 @@ def run_beside(path: Path, on: str | None, arguments: Sequence[str], terminal: T
 async def _run(project: Path, on: str | None, arguments: Sequence[str], terminal: Terminal | None) -> int:
     async with channels_to(project, on) as channels:
         is_here = channels.runner == LocalWay.name
-        environment = dict(os.environ) if is_here else {name: os.environ[name] for name in os.environ if _is_sent(name)}
+        environment = dict(os.environ) if is_here else _sent_from(project)
         return await command.run(channels, control.project_id(project), arguments, environment, terminal)
 
 
@@ -72,6 +72,11 @@ def print_logs(path: Path, on: str | None, since: str, *, is_following: bool, is
     asyncio.run(run())
 
 
+def _sent_from(project: Path) -> dict[str, str]:
+    sent = {name: value for name, value in os.environ.items() if _is_sent(name)}
+    return {**sent, **config.passed_variables(config.load(project))}
+
+
 def _is_sent(name: str) -> bool:
     return name in _SENT or name.startswith("LC_")
 
@@ -83,7 +88,7 @@ async def channels_to(project: Path, on: str | None) -> AsyncGenerator[Channels]
     Raises:
         UsageError: There is no such runner.
     """
-    way = way_for(project, on)
+    way = way_beside(project, on)
     channels = Channels(way)
     try:
         yield channels

@@ -38,7 +38,7 @@ def runner_for(project: Path, on: str | None) -> Runner:
     return runners.find(on or settings.runner or runners.LOCAL, of_project)
 
 
-def way_to(runner: Runner, project: Path | None, *, is_starting: bool = True) -> Way:
+def way_to(runner: Runner, project: Path | None, *, is_starting: bool = True, is_renewing: bool = True) -> Way:
     """Make the way to a runner, which says what it does at the terminal and asks there.
 
     Raises:
@@ -55,12 +55,18 @@ def way_to(runner: Runner, project: Path | None, *, is_starting: bool = True) ->
         report=_Shown(),
         questions=Terminal(),
         is_starting=is_starting,
+        is_renewing=is_renewing,
     )
 
 
 def way_to_onlook(project: Path, on: str | None) -> Way:
     """Choose a runner to look at; no agent is started for that. Raises as `runner_for`."""
     return way_to(runner_for(project, on), project, is_starting=False)
+
+
+def way_beside(project: Path, on: str | None) -> Way:
+    """Choose a runner for a command beside the app, whose session may run: what is there is taken as it is."""
+    return way_to(runner_for(project, on), project, is_renewing=False)
 
 
 async def reach(way: Way) -> None:

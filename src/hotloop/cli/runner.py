@@ -101,14 +101,17 @@ def stop(name: Name) -> None:
     import asyncio
 
     found = _find(name)
+    ended = asyncio.run(_stop(found))  # first: clients bring back a container that is only gone
     if found.is_container:
         from hotloop.remote_runner import runners
         from hotloop.remote_runner.docker.way import stop as stop_container
 
-        was_there = stop_container(runners.container_of(found, Path.cwd()))
-        typer.echo(f"removed the container of {name}" if was_there else f"{name} has no container", err=True)
+        was_there = stop_container(runners.container_of(found, Path.cwd()), project=Path.cwd())
+        typer.echo(
+            f"removed the container of {name}" if was_there else f"{name} has no container of this project", err=True
+        )
         return
-    typer.echo(f"{name}: {asyncio.run(_stop(found))}", err=True)
+    typer.echo(f"{name}: {ended}", err=True)
 
 
 @runner.command()
@@ -141,6 +144,7 @@ async def _stop(runner: Runner) -> str:
     from hotloop.cli.on import way_to
     from hotloop.errors import RunnerError
     from hotloop.remote_runner import onlooker
+    from hotloop.remote_runner.client import who_am_i
     from hotloop.remote_runner.way import NoAgentError
 
     way, projects = way_to(runner, Path.cwd(), is_starting=False), None
@@ -150,7 +154,7 @@ async def _stop(runner: Runner) -> str:
                 try:
                     sessions = (await onlooker.ask(way, "status"))["sessions"]
                     projects = [session["project"] for session in sessions] if projects is None else projects
-                    await onlooker.ask(way, "shutdown")
+                    await onlooker.ask(way, "shutdown", who=who_am_i())
                 except NoAgentError:
                     break
                 except RunnerError:

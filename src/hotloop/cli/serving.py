@@ -121,6 +121,7 @@ def resolve(choice: Choice) -> ServeOptions:
         is_detaching=choice.is_detaching,
         python_version=wanted if is_made and wanted and environments.is_version(wanted) else "",
         idle_timeout_s=settings.idle_timeout_s or 0,
+        passed_variables={} if runner.is_local else config.passed_variables(settings),
     )
 
 
@@ -181,6 +182,7 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
             if not choice.is_json:
                 typed.open()
             try:
+                _say_unset(engine, options)
                 await _say_missing(engine, options)
                 return await engine.run()
             finally:
@@ -274,6 +276,17 @@ async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
         case other:
             msg = f"this dev serve knows no request {other!r}"
             raise UsageError(msg, hint="both terminals need the same version of hotloop")
+
+
+def _say_unset(engine: Engine, options: ServeOptions) -> None:
+    """Name the variables that the app on another machine is to get from here, and that are not set here."""
+    if options.runner == LOCAL:
+        return
+    wanted = config.load(options.project).pass_env or ()
+    unset = [name for name in wanted if name not in options.passed_variables]
+    if unset:
+        hint = f"export {unset[0]}=... in this terminal and start again"
+        engine.notice("variables", f"pass_env names {', '.join(unset)}, not set here: the app goes without", hint)
 
 
 async def _say_missing(engine: Engine, options: ServeOptions) -> None:

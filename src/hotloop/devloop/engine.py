@@ -44,6 +44,7 @@ CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter 
 LOOPBACK = "127.0.0.1"
 PIN_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 45.0  # longer than a runtime may take to drain; a runner that does not answer is left alone
+AWAY_TIMEOUT_S = 3.0  # so is one whose link is away for that long: whoever typed Ctrl-C waits
 LEFT = "left running without a client: dev serve goes on with it, hotloop attach shows it, hotloop stop ends it"
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
 
@@ -69,6 +70,7 @@ class ServeOptions:
         is_taking: Take the session from another client that holds it.
         is_detaching: Leave it running after the first outcome.
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
+        passed_variables: What the app gets of this machine's variables on another; values are secrets.
         python_version: Of an environment that the runner makes; empty to take what the project says.
     """
 
@@ -93,6 +95,7 @@ class ServeOptions:
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
     python_version: str = ""
+    passed_variables: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def runtime_config(self) -> dict[str, Any]:
         """What the runtime is told; the agent adds where the workspace is."""
@@ -106,6 +109,7 @@ class ServeOptions:
             "grpc_port": self.grpc_port,
             "shown_root": str(self.project),
             "environment": dict(os.environ) if self.runner == "local" else None,
+            "passed_variables": self.passed_variables,
             "packages": list(self.packages),
             "weights": self.key_weights,
             "replicas": self.replicas,
@@ -359,12 +363,30 @@ class Engine:
         if self._forward is not None:
             await self._forward.close()
         if is_ours and not self._is_leaving:
-            with contextlib.suppress(HotloopError, TimeoutError):
-                async with asyncio.timeout(END_TIMEOUT_S):
-                    await self._agent.end()
+            self._is_leaving = not await self._end_there()
         self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
         self._folder.close()
+
+    async def _end_there(self) -> bool:
+        """End the session on the runner; False, and said, if that could not be told there."""
+        ending = asyncio.create_task(self._agent.end(), name="end")
+        give_up_at_s = time.monotonic() + END_TIMEOUT_S
+        try:
+            while not ending.done() and time.monotonic() < give_up_at_s and self._agent.away_s < AWAY_TIMEOUT_S:
+                await asyncio.wait({ending}, timeout=0.1)
+        finally:
+            if not ending.done():
+                ending.cancel()
+            (failure,) = await asyncio.gather(ending, return_exceptions=True)
+        if failure is not None and not isinstance(failure, HotloopError | asyncio.CancelledError):
+            raise failure
+        if not isinstance(failure, asyncio.CancelledError):
+            return True
+        runner = self._options.runner
+        hint = f"dev serve goes on with it; hotloop stop --on {runner} ends it, as does its idle time-out"
+        self.notice("left", f"{runner} could not be told: the app serves on there without a client", hint)
+        return False
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -62,7 +62,9 @@ def _packages_of(path: str) -> str:
 
 
 def _of_packages(folder: str, files: Sequence[Put]) -> Finding:
-    return Finding(f"{folder} holds installed packages, and is synced: {_amount(files)}", (_line(folder, is_folder=True),))
+    return Finding(
+        f"{folder} holds installed packages, and is synced: {_amount(files)}", (_line(folder, is_folder=True),)
+    )
 
 
 def _of_large(files: Sequence[Put]) -> Finding:

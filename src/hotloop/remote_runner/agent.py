@@ -152,6 +152,9 @@ class Agent:
                 session.say_ended(fields.get("who", "someone"))
                 return await self.end(session)
             case "shutdown":
+                if not self._over.is_set():  # it is asked again until the agent is gone
+                    for session in self._sessions.values():
+                        session.say_ended(fields.get("who", "someone"))
                 self._over.set()
                 return {}
             case _:

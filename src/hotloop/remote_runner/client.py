@@ -292,6 +292,11 @@ class AgentSession:
         return await self._connection.ping()
 
     @property
+    def away_s(self) -> float:
+        """How long the runner has not been reached, seconds; 0 while it is."""
+        return self._connection.away_s
+
+    @property
     def clock_error_s(self) -> float:
         """How far the times of events and of `Applied` may be off: half the quickest round trip, 0 on this machine."""
         return self._connection.clock_error_s

@@ -95,6 +95,11 @@ class Connection:
         return self._fatal
 
     @property
+    def away_s(self) -> float:
+        """How long the agent has not answered, seconds; 0 while it does."""
+        return 0.0 if self._offline_since_s is None else time.monotonic() - self._offline_since_s
+
+    @property
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._is_closed

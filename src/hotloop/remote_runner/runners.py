@@ -200,6 +200,7 @@ def way_to(
     report: Report = nobody,
     questions: Questions | None = None,
     is_starting: bool = True,
+    is_renewing: bool = True,
 ) -> Way:
     """Make the way to a runner's agent; dialing connects.
 
@@ -210,10 +211,13 @@ def way_to(
         report: Is told what is being done.
         questions: Whoever may accept a host's key or know a passphrase; None for nobody.
         is_starting: Start an agent if none runs; else dialing raises `NoAgentError`.
+        is_renewing: Replace a container whose image changed; else one that runs is taken as it is.
     """
     if runner.is_local:
         return LocalWay(state, is_starting=is_starting)
-    return hosted_way(runner, project=project, report=report, questions=questions, is_starting=is_starting)
+    return hosted_way(
+        runner, project=project, report=report, questions=questions, is_starting=is_starting, is_renewing=is_renewing
+    )
 
 
 def hosted_way(
@@ -223,13 +227,21 @@ def hosted_way(
     report: Report = nobody,
     questions: Questions | None = None,
     is_starting: bool = True,
+    is_renewing: bool = True,
     note: Note | None = None,
 ) -> HostWay:
     """As `way_to`, for a runner that is not this machine; `note` is told of each step of an SSH connection."""
     if runner.is_container:
         from hotloop.remote_runner.docker.way import docker_way
 
-        return docker_way(container_of(runner, project), project=project, report=report, is_starting=is_starting)
+        return docker_way(
+            container_of(runner, project),
+            name=runner.name,
+            project=project,
+            report=report,
+            is_starting=is_starting,
+            is_renewing=is_renewing,
+        )
     from hotloop.remote_runner.ssh.link import not_noted
     from hotloop.remote_runner.ssh.way import ssh_way
 

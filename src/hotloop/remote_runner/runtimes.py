@@ -100,13 +100,14 @@ class RuntimeSupervisor:
         """Start the runtime, or another if the configuration is another.
 
         Args:
-            config: What it is told. An ``environment`` of None stands for the variables of the user's login here.
+            config: What it is told. An ``environment`` of None stands for the variables of the user's login here, and
+                those of ``passed_variables``.
 
         Returns:
             Whether one with this configuration ran already.
         """
         if "environment" in config and config["environment"] is None:
-            config = {**config, "environment": _of_login()}
+            config = {**config, "environment": {**_of_login(), **config.get("passed_variables", {})}}
         if self.is_running and _lasting(config) == _lasting(self._config):
             return True
         await self.stop()

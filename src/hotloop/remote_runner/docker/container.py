@@ -75,6 +75,18 @@ def ensure(engine: Engine, target: DockerTarget, project: Path | None, say: Say)
     return _checked(container, target)
 
 
+def running(engine: Engine, target: DockerTarget, project: Path | None) -> Kept | None:
+    """Find a target's container if it runs, of whatever image; None if it does not.
+
+    Raises:
+        RunnerError: The engine refuses.
+    """
+    name = container_name(target, project)
+    with engine.asked_for(name):
+        container = _find(engine.client, name)
+    return None if container is None or container.status != "running" else Kept(container.id, container.name)
+
+
 def again(engine: Engine, target: DockerTarget, kept: Kept) -> Kept | None:
     """Have a container that was made before run, whatever became of its image; None if it is gone.
 
@@ -166,10 +178,9 @@ def _not_pulled(image: str, why: str) -> RunnerError:
 
 
 def _build(client: DockerClient, dockerfile: Path, say: Say) -> str:
-    """Build an image; the steps are told as they come."""
+    """Build an image; the steps are told as they come, those that are made already are not."""
     said: deque[str] = deque(maxlen=2)
-    image_id = ""
-    say(f"building {dockerfile.name}", 0, 0)
+    image_id = step = ""
     for line in client.api.build(
         fileobj=_context(dockerfile),
         custom_context=True,
@@ -185,8 +196,11 @@ def _build(client: DockerClient, dockerfile: Path, say: Say) -> str:
         text = line.get("stream", "").strip()
         if text:
             said.append(text)
-        if text.startswith("Step "):
-            say(f"building {dockerfile.name}: {text}", 0, 0)
+        is_made = text.startswith("---> Using cache") or (" FROM " in step and text.startswith("--->"))
+        if step and not is_made and (text or "status" in line):
+            say(f"building {dockerfile.name}: {step}", 0, 0)
+        if text or "status" in line:
+            step = text if text.startswith("Step ") else ""
     return image_id
 
 

@@ -12,40 +12,51 @@ from hotloop.remote_runner.docker import container, engine
 from hotloop.remote_runner.docker.host import DockerHost
 from hotloop.remote_runner.docker.target import DockerTarget, container_name
 from hotloop.remote_runner.hosted_way import HostWay
+from hotloop.remote_runner.way import NoAgentError
 
 
 def docker_way(
     target: DockerTarget,
     *,
+    name: str = "",
     project: Path | None = None,
     report: Report = nobody,
     agent_arguments: tuple[str, ...] = (),
     is_starting: bool = True,
+    is_renewing: bool = True,
 ) -> HostWay:
     """Make the way to a container's agent; dialing has the container run.
 
     Args:
         target: Which container.
+        name: What the runner is called; empty for the target.
         project: Whose it is, unless the target names it.
         report: Is told what is being done.
         agent_arguments: More options for an agent that is started now.
-        is_starting: Start an agent in it if none runs; else dialing raises `NoAgentError`.
+        is_starting: Make the container and start an agent in it if there is none; else dialing raises `NoAgentError`.
+        is_renewing: Replace a container whose image changed; else it is taken as it is: a session may run in it.
 
     Raises:
         UsageError: The engine's address can't be used.
     """
     address = engine.address_of(target.host)
-    name = container_name(target, project)
+    shown = name or target.shown
     making = asyncio.Lock()
     kept: list[container.Kept] = []  # the one that this way made or found: a cut is no reason to build anew
 
     def say(text: str, done_bytes: int, total_bytes: int) -> None:
-        report(Progress(target.shown, Phase.INSTALLING, text, done_bytes, total_bytes))
+        report(Progress(shown, Phase.INSTALLING, text, done_bytes, total_bytes))
 
     def ensure() -> tuple[engine.Engine, str]:
         connected = engine.connect(address)
         try:
-            found = container.again(connected, target, kept[-1]) if kept else None
+            if kept:
+                found = container.again(connected, target, kept[-1])
+            else:
+                found = None if is_starting and is_renewing else container.running(connected, target, project)
+            if found is None and not is_starting:
+                msg = f"No agent runs on {shown}: it has no container of this project."
+                raise NoAgentError(msg, hint="dev serve starts one")
             kept.append(found or container.ensure(connected, target, project, say))
         except BaseException:
             connected.close()
@@ -55,17 +66,17 @@ def docker_way(
     async def connect(lane: int) -> DockerHost:
         del lane
         async with making:  # two lanes at once must not make two containers
-            return DockerHost(target.shown, *await asyncio.to_thread(ensure))
+            return DockerHost(shown, *await asyncio.to_thread(ensure))
 
     options = Options(
         python=target.python,
         state=container.STATE,
-        cache=f"{container.CACHE}/hotloop/{name}",  # each image has Pythons of its own, in places of its own
+        cache=f"{container.CACHE}/hotloop/{container_name(target, project)}",  # each image has Pythons of its own, in places of its own
         agent_arguments=agent_arguments,
         is_starting=is_starting,
     )
     num_lanes = 2 if address.startswith("ssh://") else 1
-    return HostWay(target.shown, connect, num_lanes=num_lanes, options=options, report=report)
+    return HostWay(shown, connect, num_lanes=num_lanes, options=options, report=report)
 
 
 def stop(target: DockerTarget, *, project: Path | None = None) -> bool:

@@ -22,7 +22,9 @@ def unreachable(settings: HostSettings, error: OSError) -> RunnerError:
     shown, place = settings.target.shown, settings.place
     if isinstance(error, socket.gaierror):
         msg = f"{settings.host} is no host that this machine knows: {error.strerror}."
-        return RunnerError(msg, hint=f"correct the name, or give it a HostName in ~/.ssh/config ({shown})")
+        return RunnerError(
+            msg, hint=f"correct it, name it with hotloop runner add, or give it a HostName in ~/.ssh/config ({shown})"
+        )
     if isinstance(error, ConnectionRefusedError):
         msg = f"{place} refuses connections: no SSH server listens there."
         return RunnerError(msg, hint="start sshd there, or name its port: ssh://user@host:port")
