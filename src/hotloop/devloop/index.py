@@ -7,6 +7,7 @@ how a path became another kind of thing needs all of it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -43,6 +44,7 @@ READ_ATTEMPTS = 4
 HASHED_BYTES = 1 << 20  # of a large file, at a time
 HASHED_AHEAD_BYTES = 16 << 20  # hashing a larger file takes longer than whoever waits for the index can
 _FORMAT = 1
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # the last: a folder above became a link to itself
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Signature = tuple[int, int, int, int, int]  # size, mtime ns, inode, mode, ctime ns
@@ -453,8 +455,10 @@ class Index:
     def _status(self, path: str) -> os.stat_result | None:
         try:
             return os.lstat(f"{self._prefix}{path}")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
 
     def _has_changed(self, path: str, known: os.stat_result) -> bool:
         status = self._status(path)
