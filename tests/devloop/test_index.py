@@ -145,6 +145,18 @@ def test_a_start_reads_only_what_changed_while_nothing_watched(tmp_path):
     assert index.digest() == index_of(root).digest()
 
 
+def test_a_folder_that_became_a_link_into_itself_took_its_files_with_it(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a.py").write_bytes(b"1")
+    index = index_of(tmp_path)
+    shutil.rmtree(tmp_path / "d")
+    (tmp_path / "d").symlink_to("d/a.py")
+    index.snapshot(index.differences())
+
+    assert index.entries() == index_of(tmp_path).entries()
+    assert "d/a.py" not in index
+
+
 def test_an_unreadable_index_is_as_none(tmp_path):
     (tmp_path / "i.json").write_text('{"format": 1, "entries": [["put"]]')
     index = Index(tmp_path, Ignore(tmp_path))

@@ -113,12 +113,16 @@ def test_a_mode_arrives_as_executable_or_not(tmp_path):
             index = Index(root, Ignore(root))
             index.refresh()
             await session.sync(index)
-            tree = Path((await session.command("status"))["workspace"])
-            modes = {path.name: f"{path.stat().st_mode & 0o7777:o}" for path in tree.iterdir()}
             await session.end()
-            return modes
 
-    assert run(state, main()) == {"4755": "755", "2644": "644", "1777": "755", "600": "644"}
+    run(state, main())
+    tree = state / "sessions" / PROJECT / "tree"
+    assert {path.name: f"{path.stat().st_mode & 0o7777:o}" for path in tree.iterdir()} == {
+        "4755": "755",
+        "2644": "644",
+        "1777": "755",
+        "600": "644",
+    }
 
 
 def test_an_edit_overtakes_a_bulk_transfer_on_the_same_connection(tmp_path):

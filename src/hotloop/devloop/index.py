@@ -7,6 +7,7 @@ how a path became another kind of thing needs all of it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -27,6 +28,7 @@ from hotloop.changes import (
     Put,
     content_digest,
 )
+from hotloop.devloop.spelling import Spelling
 from hotloop.remote_runner.beneath import PathRefusedError, check_link
 from hotloop.remote_runner.tree import Entry, Tree, ancestors
 
@@ -42,6 +44,7 @@ READ_ATTEMPTS = 4
 HASHED_BYTES = 1 << 20  # of a large file, at a time
 HASHED_AHEAD_BYTES = 16 << 20  # hashing a larger file takes longer than whoever waits for the index can
 _FORMAT = 1
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # the last: a folder above became a link to itself
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Signature = tuple[int, int, int, int, int]  # size, mtime ns, inode, mode, ctime ns
@@ -112,12 +115,15 @@ class Index:
         problems: By path, why it is not synced though no rule ignores it.
     """
 
-    def __init__(self, root: Path, ignore: Ignore, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self, root: Path, ignore: Ignore, *, max_file_bytes: int = MAX_FILE_BYTES, spelling: Spelling | None = None
+    ) -> None:
         self.root = root
         self._prefix = f"{root}/"  # a path joined by pathlib takes as long as the call that it is for
         self.problems: dict[str, str] = {}
         self._ignore = ignore
         self._max_file_bytes = max_file_bytes
+        self._spelling = spelling or Spelling(root)
         self._tree = Tree()
         self._signatures: dict[str, Signature | None] = {}
         self._ahead: dict[str, _Reading] = {}  # by path: large files that were hashed before their turn
@@ -152,6 +158,8 @@ class Index:
                 return
             known = [(_entry_from_json(entry), signature) for entry, signature in data["entries"]]
             self._tree = Tree(entry for entry, _ in known)
+            for entry, _ in known:
+                self._spelling.note(entry.path)
             self._signatures = {entry.path: tuple(signature) if signature else None for entry, signature in known}
 
     def save(self, path: Path) -> None:
@@ -297,6 +305,8 @@ class Index:
             self.problems[path.encode("utf-8", "replace").decode()] = "its name is not UTF-8"
             return
         status = self._status(path)
+        if status is not None and not self._takes_name(path, draft):  # before the rules: they know listed names alone
+            return
         if status is None or (path not in self._tree and self._ignore.is_ignored(path)):
             self._drop(path, draft)
         elif stat.S_ISDIR(status.st_mode):
@@ -325,6 +335,8 @@ class Index:
 
     def _look_at(self, path: str, status: os.stat_result, draft: _Draft, *, keep_contents: bool) -> None:
         self.problems.pop(path, None)
+        if not self._takes_name(path, draft):
+            return
         try:
             self._observe(path, status, draft, keep_contents=keep_contents)
         except FileNotFoundError:
@@ -333,6 +345,19 @@ class Index:
             self._refuse(path, "it can't be read", draft)
         except PathRefusedError as error:
             self._refuse(path, error.message, draft)
+
+    def _takes_name(self, path: str, draft: _Draft) -> bool:
+        """Whether a path that is there is called so, or is another one's file in a spelling of its own."""
+        other = self._spelling.other(path)
+        if other is None:
+            return True
+        if self._spelling.is_listed(path):
+            if not self._spelling.is_listed(other):  # it was renamed; else the file system tells these two apart
+                self._drop(other, draft)
+            return True
+        if path not in draft.deleted:
+            self._refuse(path, f"this file system takes it and {other} for one file", draft)
+        return False
 
     def _observe(self, path: str, status: os.stat_result, draft: _Draft, *, keep_contents: bool) -> None:
         if stat.S_ISLNK(status.st_mode):
@@ -378,6 +403,7 @@ class Index:
         draft.before.setdefault(entry.path, old)
         draft.made[entry.path] = entry
         self._tree.put(entry)
+        self._spelling.note(entry.path)
         return True
 
     def _drop(self, path: str, draft: _Draft) -> None:
@@ -404,7 +430,7 @@ class Index:
                 status = self._status(above)
                 if self._tree.has_below(above) or above in self._tree:
                     break
-                if status is None or not stat.S_ISDIR(status.st_mode):
+                if status is None or not stat.S_ISDIR(status.st_mode) or not self._spelling.is_listed(above):
                     draft.deleted.add(above)
                 elif not self._ignore.is_ignored(above):
                     self._make(MakeDirectory(above), None, draft)
@@ -416,10 +442,12 @@ class Index:
 
     def _know(self, entry: Entry, signature: Signature | None) -> None:
         self._tree.put(entry)
+        self._spelling.note(entry.path)
         self._signatures[entry.path] = signature
 
     def _forget(self, path: str) -> None:
         self._tree.discard(path)
+        self._spelling.forget(path)
         self._signatures.pop(path, None)
 
     # --- the disk
@@ -427,8 +455,10 @@ class Index:
     def _status(self, path: str) -> os.stat_result | None:
         try:
             return os.lstat(f"{self._prefix}{path}")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
 
     def _has_changed(self, path: str, known: os.stat_result) -> bool:
         status = self._status(path)

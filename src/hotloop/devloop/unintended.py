@@ -87,7 +87,7 @@ def _amount(files: Sequence[Put]) -> str:
 
 def _size(files: Iterable[Put]) -> str:
     size_mb = sum(file.size_bytes for file in files) / 1e6
-    return f"{size_mb:,.0f} MB" if size_mb < 1000 else f"{size_mb / 1000:,.1f} GB"  # noqa: PLR2004
+    return f"{size_mb:,.0f} MB" if size_mb < 1000 else f"{size_mb / 1000:,.1f} GB"
 
 
 def _line(path: str, *, is_folder: bool = False) -> str:
