@@ -195,7 +195,7 @@ def test_agent_of_another_version_or_of_other_source_retires(machine, tmp_path, 
         environ = {**os.environ, "PYTHONPATH": str(older)}
         agent = await asyncio.to_thread(subprocess.Popen, command, env=environ)
         try:
-            await until(lambda: machine.agent_pid == agent.pid and accepts(places.socket_path(machine.state)))
+            await until(lambda: accepts(places.socket_path(machine.state)) and machine.agent_pid == agent.pid)
             assert (await machine.visit()).version == hotloop.__version__
             await asyncio.to_thread(agent.wait, 10)
             assert machine.agent_pid != agent.pid
