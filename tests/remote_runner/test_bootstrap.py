@@ -178,12 +178,14 @@ def test_bytes_wait_for_a_bridge_that_takes_none(tmp_path):
     ("file", "old", "new"),
     [
         ("__init__.py", f'"{hotloop.__version__}"', '"0.0.1"'),
-        ("clock.py", "import", "# as it was before an edit\nimport"),
+        ("clock.py", "import time\n", "import time\n\n# before an edit\n"),
     ],
 )
 def test_agent_of_another_version_or_of_other_source_retires(machine, tmp_path, file, old, new):
     async def main():
-        await machine.visit()
+        async with connect(machine.way(num_lanes=1)) as session:  # a second lane that comes late starts an agent too
+            await session.open(machine.home, PROJECT)
+            await session.end()
         await until(lambda: not is_alive(machine.agent_pid), "the end of the first agent")
         older = tmp_path / "older"
         shutil.copytree(hotloop.__path__[0], older / "hotloop", ignore=shutil.ignore_patterns("__pycache__"))
@@ -193,7 +195,7 @@ def test_agent_of_another_version_or_of_other_source_retires(machine, tmp_path, 
         environ = {**os.environ, "PYTHONPATH": str(older)}
         agent = await asyncio.to_thread(subprocess.Popen, command, env=environ)
         try:
-            await until(lambda: machine.agent_pid == agent.pid and accepts(places.socket_path(machine.state)))
+            await until(lambda: accepts(places.socket_path(machine.state)) and machine.agent_pid == agent.pid)
             assert (await machine.visit()).version == hotloop.__version__
             await asyncio.to_thread(agent.wait, 10)
             assert machine.agent_pid != agent.pid
