@@ -65,7 +65,7 @@ async def _show(way: Way, project: Path, show: Callable[[Event], None], *, is_js
 
     session = await find(way, project)
     if not is_json:
-        print(head(session), flush=True)
+        print(head(session, way.name), flush=True)
     with contextlib.suppress(NoAgentError):  # it ended with its last session
         async for _, event in onlooker.follow(way, session["project_id"]):
             show(event)
@@ -95,9 +95,8 @@ async def find(way: Way, project: Path) -> dict[str, Any]:
     raise UsageError(msg, hint="start one with: dev serve; see all with: hotloop status")
 
 
-def head(session: dict[str, Any]) -> str:
+def head(session: dict[str, Any], runner: str) -> str:
     """Say in one line what a session is."""
-    from hotloop.cli.status import held
+    from hotloop.cli.status import held, served
 
-    serving = f"generation {session['generation']} at {session['address']}" if session["address"] else "nothing serves"
-    return f"{session['project']}  {serving}, revision {session['revision']}; {held(session)}"
+    return f"{session['project']}  {served(session, runner)}, revision {session['revision']}; {held(session)}"

@@ -47,16 +47,24 @@ def lines(runner: str, answer: dict[str, Any]) -> list[str]:
     if not answer["sessions"]:
         return [f"{runner}: no session is open"]
     head = f"{runner}: hotloop {answer['version']}, agent {answer['pid']}, up {words.duration(answer['up_s'])}"
-    return [head, *(line for session in answer["sessions"] for line in _session(session))]
+    return [head, *(line for session in answer["sessions"] for line in _session(session, runner))]
 
 
-def _session(session: dict[str, Any]) -> list[str]:
+def served(session: dict[str, Any], runner: str) -> str:
+    """Say what serves, and where: only this machine's addresses can be opened here, as `dev serve` forwards others."""
+    if not session["address"]:
+        return "nothing serves"
+    is_here = runner == "local"
+    where = session["address"] if is_here else f"port {session['address'].rpartition(':')[2]} there"
+    return f"generation {session['generation']} at {where}"
+
+
+def _session(session: dict[str, Any], runner: str) -> list[str]:
     from hotloop.cli import words
 
-    serving = f"generation {session['generation']} at {session['address']}" if session["address"] else "nothing serves"
     found = [
         f"{session['project']}",
-        f"  {serving}, revision {session['revision']}",
+        f"  {served(session, runner)}, revision {session['revision']}",
         f"  {held(session)}",
     ]
     for model in session["models"]:

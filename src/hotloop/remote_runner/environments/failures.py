@@ -78,7 +78,8 @@ def _classified(text: str, request: Request, exit_code: int) -> tuple[str, str]:
     if any(each.lower() in text.lower() for each in _NO_NETWORK):
         return (
             "NoRegistry",
-            "the runner can't reach the index: check its network or proxy, or name a mirror with UV_DEFAULT_INDEX",
+            "the runner can't reach the index: check its network or proxy, or name a mirror in ~/.config/uv/uv.toml there"
+            ' ([[index]], url = "https://...", default = true) or in the variable UV_DEFAULT_INDEX of your login there',
         )
     if "401 Unauthorized" in text or "403 Forbidden" in text:
         return (
