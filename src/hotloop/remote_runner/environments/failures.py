@@ -25,6 +25,10 @@ _WARNING = re.compile(r"^\s*(?:warning|DEBUG|TRACE)\s*:", re.IGNORECASE)
 _NAMED = re.compile(r"`([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:[=<>!~@][^`]*)?`")
 
 _OF_A_REQUIREMENT = frozenset({"NotResolvable", "NoWheels", "BuildFailed", "HashMismatch", "BadRequirement"})
+_MIRROR_HINT = (
+    "the runner can't reach the index: check its network or proxy, or name a mirror in ~/.config/uv/uv.toml there "
+    '([[index]], url = "https://...", default = true) or in the variable UV_DEFAULT_INDEX of your login there'
+)
 _NO_NETWORK = (
     "error sending request",
     "dns error",
@@ -76,10 +80,7 @@ def _classified(text: str, request: Request, exit_code: int) -> tuple[str, str]:
     ):
         return "BuildFailed", "install what its build needs on the runner, or ask for a version that has a wheel"
     if any(each.lower() in text.lower() for each in _NO_NETWORK):
-        return (
-            "NoRegistry",
-            "the runner can't reach the index: check its network or proxy, or name a mirror with UV_DEFAULT_INDEX",
-        )
+        return "NoRegistry", _MIRROR_HINT
     if "401 Unauthorized" in text or "403 Forbidden" in text:
         return (
             "NoRegistry",
