@@ -53,7 +53,9 @@ def far(_):
     """The way for `tests.soak --way`."""
     folder = Path(os.environ[FOLDER])
     runner = Runner("far", "gpubox", state=str(folder / "there"), cache=str(folder / "cache"))
-    return Breakable(hosted_way(runner))
+    way = Breakable(hosted_way(runner))
+    way.mend()  # whoever darkened it may have been killed
+    return way
 
 
 def main():
