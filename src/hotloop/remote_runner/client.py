@@ -288,8 +288,13 @@ class AgentSession:
         await self.close()
 
     async def ping(self) -> float:
-        """Measure a round trip to the agent, seconds."""
-        return await self._connection.ping()
+        """Measure a round trip to the agent, seconds; once more if the connection is lost meanwhile."""
+        while True:
+            try:
+                return await self._connection.ping()
+            except LostError:
+                if self._connection.is_closed:
+                    raise
 
     @property
     def away_s(self) -> float:

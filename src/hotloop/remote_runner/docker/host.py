@@ -28,6 +28,7 @@ EXIT_TRIES = 100
 OPEN_TIMEOUT_S = 30.0
 _STDERR = 2
 _NO_COMMAND = 127
+_NOT_BEGUN = 126
 
 
 class DockerHost:
@@ -51,7 +52,7 @@ class DockerHost:
         except Exception as error:
             await asyncio.to_thread(self._explain, error)
             raise
-        process = DockerProcess(*connection, lambda: api.exec_inspect(made["Id"])["ExitCode"])
+        process = DockerProcess(*connection, lambda: api.exec_inspect(made["Id"])["ExitCode"], self._check_running)
         self._processes.add(process)
         return process
 
@@ -63,6 +64,13 @@ class DockerHost:
             await process.closed()
         self._processes.clear()
         await asyncio.to_thread(self._engine.close)
+
+    def _check_running(self) -> None:
+        """Raise why the container has ended, if it has."""
+        with self._engine.asked_for(self.name):
+            state = self._engine.client.api.inspect_container(self._container_id)["State"]
+        if not state["Running"]:
+            raise stopped(self.name, state)
 
     def _explain(self, error: Exception) -> None:
         """Say why no command runs: most often the container is not there any more."""
@@ -89,11 +97,16 @@ class DockerProcess:
     """A command in a container. stdout and stderr come in frames of one stream."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, exit_code: Callable[[], int | None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        exit_code: Callable[[], int | None],
+        check_running: Callable[[], object],
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._exit_code = exit_code
+        self._check_running = check_running
         self._errors = bytearray()
         self._is_over = False
 
@@ -128,7 +141,18 @@ class DockerProcess:
         return bytes(self._errors)
 
     async def wait(self) -> int:
-        """As `host.HostProcess.wait`."""
+        """As `host.HostProcess.wait`.
+
+        Raises:
+            RunnerError: The engine could not begin it, because the container was about to end; says why that did.
+        """
+        code = await self._waited()
+        for _ in range(EXIT_TRIES if code == _NOT_BEGUN else 0):
+            await asyncio.to_thread(self._check_running)
+            await asyncio.sleep(EXIT_POLL_S)
+        return code
+
+    async def _waited(self) -> int:
         while not self._is_over:
             await self.read()
         try:
