@@ -7,7 +7,6 @@ import ctypes
 import os
 from typing import Self
 
-COARSE_S = 0.001
 _CLOCK_MONOTONIC = 1
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 

@@ -92,11 +92,6 @@ def _positions(operations: bytes, wanted: tuple[int, ...]) -> Iterator[int]:
             at = operations.find(operation, at + 1)
 
 
-def has_operation(code: CodeType, wanted: tuple[int, ...]) -> bool:
-    """Whether any of these operations stands in a code object itself."""
-    return next(_positions(code.co_code[0::2], wanted), None) is not None
-
-
 def constant_text(value: Any) -> object:
     """What a constant is, the same in every process: a value whose repr says all about it."""
     if isinstance(value, CodeType):
