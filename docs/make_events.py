@@ -20,11 +20,14 @@ RECORDS = (
     events.EndpointShape,
     events.Problem,
     events.Frame,
+    events.FailedTest,
+    events.EndpointSample,
+    events.GpuSample,
 )
 INTRODUCTION = """\
 # Events: what `dev serve --json` prints
 
-Written by `make docs` from `src/hotloop/events.py`; a test compares the two.
+Written by `make docs` from `src/hotloop/events/`; a test compares the two.
 
 One JSON object a line on stdout, and nothing else there; messages for people are on stderr. Every object has a `kind`.
 Fields are only ever added, so ignore what you don't know. A field without a default is always there. Times called `at_s`

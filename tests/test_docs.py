@@ -24,8 +24,9 @@ def test_every_event_and_record_has_a_section() -> None:
     page = (ROOT / "docs" / "events.md").read_text()
     named = set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE))
     records = {"Iteration", "ModelOutcome", "ProbeReport", "Change", "EndpointShape", "Problem", "Frame"}
+    records |= {"FailedTest", "EndpointSample", "GpuSample"}
 
-    assert named == {*events._EVENT_TYPES, *records}
+    assert named == {*events.EVENT_TYPES, *records}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -493,7 +493,20 @@ def test_a_first_start_that_finds_its_environment_made_is_none_of_those():
         done(1, 1, 9.6, count=0),
     )  # fmt: skip
 
-    assert [iteration.cause for iteration in iterations(actions)] == ["code"]
+    (iteration,) = iterations(actions)
+    assert (iteration.cause, "environment" in iteration.phases_s) == ("cold", False)
+
+
+def test_a_loaded_model_is_the_cause_of_its_time():
+    outcome = events.ModelOutcome("encoder", "loaded", "resident", "load.py:14 changed", 2.0)
+    began = SaveTime(9.0, 1009.0, is_estimated=True)
+    opened = [machine.Opened(began, 9.1, 9.2, 1), started(1, 9.4), ready(1, 1, 9.5), done(1, 1, 9.6, count=0)]
+    fed = [saved(seen=20.0), snapshotted(1, 20.001, 19.99), machine.Acked(1, 2, 20.1), started(2, 20.2)]
+    loaded = replace(ready(2, 2, 22.2).event, models=(outcome,))
+
+    _, actions = play(*opened, *fed, happened(loaded), done(2, 2, 22.3, count=0))
+
+    assert [iteration.cause for iteration in iterations(actions)] == ["cold", "model"]
 
 
 def test_a_step_does_not_change_the_state_it_was_given():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_UNACKED = 8  # beyond this saves gather in one changeset: the latest content is what counts
 
 Outcome = Literal["ok", "failed", "superseded"]
+Cause = Literal["code", "model", "environment", "cold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -558,8 +559,17 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         models=ready.models if ready is not None else (),
         probes=flight.reports,
         problem=problem,
-        cause="environment" if marks.environment_s is not None else "code",
+        cause=_cause(flight),
     )
+
+
+def _cause(flight: Flight) -> Cause:
+    if flight.number == 0:
+        return "cold"
+    if flight.marks.environment_s is not None:
+        return "environment"
+    is_loaded = flight.ready is not None and any(model.action == "loaded" for model in flight.ready.models)
+    return "model" if is_loaded else "code"
 
 
 def _of_revision(state: State, revision: int) -> Flight | None:
