@@ -1,0 +1,114 @@
+"""What the dashboard shows, as data: `reduce` makes it from events, the panels draw it. Knows no Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from hotloop import events
+
+Status = Literal["cold", "ready", "reloading", "live", "failed", "offline", "paused", "ended"]
+Outcome = Literal["running", "ok", "failed", "superseded"]
+
+MAX_ITERATIONS = 200
+MAX_SAMPLES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of an iteration.
+
+    Attributes:
+        took_s: None if it has not ended: it runs (`is_live`) or is to come.
+        expected_s: Median of the last 20 iterations of the same cause; None if there are none.
+        note: What was done in it, a few words.
+    """
+
+    name: str
+    took_s: float | None
+    expected_s: float | None = None
+    is_live: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """An iteration as it is shown, while it runs and afterwards.
+
+    Attributes:
+        began_s: When it was saved, monotonic seconds.
+        feedback_s: To the first output or to the error; None while it runs.
+        expected_s: What it should take; None if nothing is known.
+        models: What was kept or loaded, and why.
+        why: One sentence: what made it cost what it cost.
+        generation: What it became; None if it did not.
+    """
+
+    number: int
+    outcome: Outcome
+    cause: str
+    began_s: float
+    paths: tuple[str, ...] = ()
+    size_bytes: int = 0
+    phases: tuple[Phase, ...] = ()
+    feedback_s: float | None = None
+    expected_s: float | None = None
+    models: tuple[events.ModelOutcome, ...] = ()
+    why: str = ""
+    problem: events.Problem | None = None
+    probes: tuple[events.ProbeReport, ...] = ()
+    tests: events.TestsFinished | None = None
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that is shown, but for the log lines, which have a buffer of their own.
+
+    Attributes:
+        status: What the header says. ``failed`` while the newest iteration failed, whatever serves.
+        serving: The iteration that serves; None if nothing does.
+        trips: Those of this session, oldest first, the running one last.
+        selected: The number of the iteration that is looked at; None for the newest.
+        probes: The newest report of each probe, in the order they were first seen.
+        samples: The last minute.
+        queued: Saves that wait: offline or paused.
+        degraded: A phrase such as ``KV pool at 96 %``; empty if all is well.
+    """
+
+    app: str = ""
+    project: str = ""
+    runner: str = "local"
+    address: str = ""
+    python: str = ""
+    num_files: int = 0
+    began_s: float = 0.0
+    status: Status = "cold"
+    serving: int | None = None
+    trips: tuple[Trip, ...] = ()
+    selected: int | None = None
+    models: tuple[events.ModelOutcome, ...] = ()
+    endpoints: tuple[events.EndpointShape, ...] = ()
+    probes: tuple[events.ProbeReport, ...] = ()
+    samples: tuple[events.RuntimeSampled, ...] = ()
+    sampled_at_s: float | None = None
+    cost: events.CostReported | None = None
+    link: events.LinkMeasured | None = None
+    loading: events.ModelProgress | None = None
+    environment: events.EnvironmentProgress | None = None
+    tests: events.TestsFinished | None = None
+    bench: events.BenchFinished | None = None
+    hold: events.Held | None = None
+    offline: events.Offline | None = None
+    offline_since_s: float | None = None
+    queued: int = 0
+    degraded: str = ""
+    notices: tuple[events.Notice, ...] = field(default=())
+
+    @property
+    def trip(self) -> Trip | None:
+        """The iteration that is looked at."""
+        if self.selected is None:
+            return self.trips[-1] if self.trips else None
+        return next((trip for trip in self.trips if trip.number == self.selected), None)
