@@ -75,7 +75,7 @@ def curl(endpoints: Sequence[EndpointShape], address: str) -> str:
     shows_stream = "-N " if endpoint.is_stream else ""
     if "POST" in endpoint.methods:
         return f"curl {shows_stream}{url} -d {shlex.quote(json.dumps(values))}"
-    query = f"?{urlencode(values)}" if values else ""
+    query = "?" + urlencode(values, errors="replace") if values else ""
     method = "" if "GET" in endpoint.methods or not endpoint.methods else f"-X {endpoint.methods[0]} "
     return f"curl {shows_stream}{method}{shlex.quote(url + query)}"
 
