@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MIN_FOR_TREND = 4  # answers: fewer say nothing of a direction
 CLEAR_RATIO = 0.1
-_LABEL, _CELL = 20, 12
+_LABEL, _CELL = 20, 13
 _AIR, _FELT, _DAYS, _PHASES, _MORE = 9, 5, 4, 6, 3
 
 
