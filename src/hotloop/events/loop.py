@@ -33,11 +33,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class IterationStarted:
-    """A save was seen and sent."""
+    """A save was seen and sent.
+
+    Attributes:
+        saved_s: When it was saved, on the clock of `at_s`; 0 if that is not known.
+    """
 
     at_s: float
     number: int
     paths: tuple[str, ...]
+    saved_s: float = 0.0
     kind: Literal["iteration_started"] = "iteration_started"
 
 
