@@ -1,7 +1,6 @@
-"""What NVIDIA's driver says of its GPUs: asked of its management library by ctypes, without a package and without a CUDA
-context, which would cost the GPU some hundred MB.
+"""What NVIDIA's driver says of its GPUs: asked of its management library by ctypes, without a package.
 
-The library is the driver's own, so it is there wherever a GPU is. What a driver or a GPU does not say is None: each
+No CUDA context is made, which would cost the GPU some hundred MB. The library is the driver's own, so it is there wherever a GPU is. What a driver or a GPU does not say is None: each
 question may fail by itself. SM activity needs two samples and a GPU of the Hopper generation or newer.
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from hotloop.events import Event, ModelProgress
 from hotloop.gpu_runtime import memory
@@ -33,7 +33,7 @@ class _Loader:
     """A loader that runs.
 
     Attributes:
-        pids: The processes that may do it now: a hosted model's begins later than its worker.
+        pids: The processes that may do it now: a hosted model's begins later than its worker. None: it is over.
         last: What each had taken when it was looked at last.
     """
 
@@ -84,7 +84,11 @@ class Progress:
         loader = self._loader
         if loader is None:
             return
-        for pid in loader.pids():
+        pids = loader.pids()
+        if not pids:
+            self.over()
+            return
+        for pid in pids:
             now, before = self._taken(pid), loader.last.get(pid, Taken(0, 0))
             loader.done_bytes += max(0, now.read_bytes - before.read_bytes)
             loader.done_bytes += max(0, now.mapped_bytes - before.mapped_bytes)
@@ -93,8 +97,3 @@ class Progress:
             loader.told_bytes = loader.done_bytes
             self._emit(ModelProgress(time.monotonic(), loader.revision, loader.model, loader.done_bytes))
         self._timer = self._later(INTERVAL_S, self._look)
-
-
-def timer_of(loop: Any) -> Callable[[float, Callable[[], None]], Timer]:
-    """Make an event loop's timers what `Progress` asks for."""
-    return lambda delay_s, call: loop.call_later(delay_s, call)
