@@ -58,7 +58,14 @@ def path(tmp_path):
 
 def test_the_backlog_keeps_the_newest_of_a_fact_and_many_lines():
     backlog = Backlog()
-    told = [events.LinkMeasured(1.0, 0.1), log(1), events.LinkMeasured(2.0, 0.2), log(2), report("a", 1), report("b", 1)]
+    told = [
+        events.LinkMeasured(1.0, 0.1),
+        log(1),
+        events.LinkMeasured(2.0, 0.2),
+        log(2),
+        report("a", 1),
+        report("b", 1),
+    ]
     for event in [*told, report("a", 2)]:
         backlog.add(event)
 

@@ -124,10 +124,8 @@ async def attached(path: Path) -> AsyncGenerator[SessionFeed]:
         raise _gone() from error
     if "watching" not in greeting:
         writer.close()
-        raise RunnerError(
-            f"the running dev serve can't be watched: {greeting.get('error', 'it is of another version')}",
-            hint="start it again with this version of hotloop",
-        )
+        msg = f"the running dev serve can't be watched: {greeting.get('error', 'it is of another version')}"
+        raise RunnerError(msg, hint="start it again with this version of hotloop")
     feed = SessionFeed(reader, writer)
     try:
         yield feed

@@ -13,7 +13,7 @@ import os
 import time
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hotloop.devloop.backlog import Backlog
 from hotloop.devloop.control import answered
@@ -85,8 +85,8 @@ class Broadcast:
             async with asyncio.TaskGroup() as group:
                 under_way: set[asyncio.Task[None]] = set()
                 while line := await reader.readline():
-                    request = json.loads(line)
-                    number = request.pop("id", None) if isinstance(request, dict) else None
+                    request: Any = json.loads(line)
+                    number: Any = cast("dict[str, Any]", request).pop("id", None) if isinstance(request, dict) else None
                     if len(under_way) >= MAX_ASKED:
                         watcher.tell({"id": number, "error": f"{MAX_ASKED} requests are under way", "hint": ""})
                         continue
@@ -94,7 +94,7 @@ class Broadcast:
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
 
-    async def _ask(self, watcher: _Watcher, number: object, request: Any) -> None:
+    async def _ask(self, watcher: _Watcher, number: Any, request: Any) -> None:
         watcher.tell({"id": number, **await answered(self._answer, request)})
 
 
