@@ -12,7 +12,9 @@ from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from hotloop import clock
+from hotloop.devloop import words
 from hotloop.tui.log import elsewhere, painting
+from hotloop.tui.log.attic import Attic
 from hotloop.tui.log.buffer import Buffer, Record
 from hotloop.tui.log.filter import LEVELS, Filter, Search
 from hotloop.tui.log.listing import LogList
@@ -37,6 +39,10 @@ class LogPane(Vertical):
     `add` takes every event of the feed; nothing runs while there are none. `palette` may be set at any time.
     `show_iteration` scrolls to where an iteration ended. The keys are bindings of the pane, so they work while it or a
     part of it has the focus; an app that wants them everywhere binds them to the actions, such as ``filter``.
+
+    Attributes:
+        buffer: What is kept.
+        lines: The rows; what should have the focus.
     """
 
     DEFAULT_CSS = """
@@ -70,17 +76,19 @@ class LogPane(Vertical):
         Binding("pageup", "page(-1)", "Page up", id="log.page_up", show=False),
     ]
 
-    def __init__(self, palette: Palette, *, buffer: Buffer | None = None, id: str | None = None) -> None:  # noqa: A002  as Textual's
+    def __init__(self, palette: Palette, *, id: str | None = None) -> None:  # noqa: A002  as Textual's
         """Show nothing yet.
 
         Args:
             palette: Its colours; more may follow.
-            buffer: Where the lines are kept; None for one of the usual size.
             id: As Textual's.
         """
         super().__init__(id=id)
-        self.buffer = Buffer() if buffer is None else buffer
+        self._attic = Attic()
+        self.buffer = Buffer(self._attic.keep)
         self._palette = palette
+        self._title = Static()
+        self.lines = LogList(palette, self.buffer, self._say)
         self._teller = Teller()
         self._events: list[Event] = []
         self._is_waiting = False
@@ -90,19 +98,10 @@ class LogPane(Vertical):
 
     def compose(self) -> ComposeResult:
         """Title, lines, and the two rows that are there when they are asked for."""
-        yield Static(id="log-title")
-        yield LogList(self._palette, self.buffer, id="log-lines")
+        yield self._title
+        yield self.lines
         yield Input(placeholder="text or pattern, ! for lines without it", compact=True, select_on_focus=False)
         yield SourceRow()
-
-    def on_mount(self) -> None:
-        """Say that there is nothing."""
-        self._say()
-
-    @property
-    def lines(self) -> LogList:
-        """The rows."""
-        return self.query_one(LogList)
 
     @property
     def palette(self) -> Palette:
@@ -135,24 +134,20 @@ class LogPane(Vertical):
 
     # --- the title --------------------------------------------------------------------------------------------------
 
-    def on_log_list_changed(self) -> None:
-        """Say how much is shown, and whether it follows."""
-        self._say()
-
     def on_resize(self, _event: textual_events.Resize) -> None:
         """Say as much as there is room for."""
         self._say()
 
     def _say(self) -> None:
-        self.query_one("#log-title", Static).update(self.title_text(self.size.width))
+        self._title.update(self.title_text(self.size.width), layout=False)
 
     def title_text(self, width: int) -> Text:
         """Lay out the title in so many cells; what matters least goes first."""
         colors, counts = self._palette, self.buffer.counts
         left = Text.assemble(("Logs", colors.strong), (f"  {self._scope()}", colors.muted), no_wrap=True)
         parts = [
-            Text(f"{counts['E']:,} errors", colors.bad if counts["E"] else colors.muted),
-            Text(f"{counts['W']:,} warnings", colors.warning if counts["W"] else colors.muted),
+            Text(words.count(counts["E"], "error"), colors.bad if counts["E"] else colors.muted),
+            Text(words.count(counts["W"], "warning"), colors.warning if counts["W"] else colors.muted),
             Text(self._amount(), colors.muted),
             self._place(),
         ]
@@ -174,13 +169,14 @@ class LogPane(Vertical):
 
     def _amount(self) -> str:
         shown, kept = len(self.lines.view), len(self.buffer.records)
-        return f"{kept:,} lines" if shown == kept else f"{shown:,} of {kept:,} lines"
+        return words.count(kept, "line") if shown == kept else f"{shown:,} of {words.count(kept, 'line')}"
 
     def _place(self) -> Text:
         colors, lines = self._palette, self.lines
         if lines.following:
             return Text(f"{'v' if colors.is_ascii else '▼'} following", colors.good)
-        return Text(f"{'|' if colors.is_ascii else '‖'} paused · {lines.num_below:,} below · End", colors.warning)
+        below = f" · {lines.num_below:,} below" if lines.num_below else ""
+        return Text(f"{'|' if colors.is_ascii else '‖'} paused{below} · End", colors.warning)
 
     # --- filtering --------------------------------------------------------------------------------------------------
 
@@ -206,6 +202,11 @@ class LogPane(Vertical):
         """Keep looking for it, with the keys back at the lines."""
         event.stop()
         self._leave_rows()
+
+    def on_log_list_too_slow(self) -> None:
+        """Look for the text that was typed instead."""
+        self.notify("This pattern takes too long; looking for it as a text.", severity="warning")
+        self._look_for(replace(self._search, is_text=True))
 
     def _look_for(self, search: Search) -> None:
         self._search, self._is_in_context = search, False
@@ -248,7 +249,7 @@ class LogPane(Vertical):
             return
         row = view.row_of(at) + step
         while 0 <= row < len(view):
-            if self._search.finds(records[view[row]].text):
+            if self._search.finds(records[view[row]]):
                 self.lines.go_to(view[row])
                 return
             row += step
@@ -341,7 +342,7 @@ class LogPane(Vertical):
 
     def action_pager(self) -> None:
         """Read everything that is kept in the user's own pager."""
-        elsewhere.page(self, self.buffer)
+        elsewhere.page(self, self.buffer, self._attic)
 
 
 def _is_end(record: Record) -> bool:
