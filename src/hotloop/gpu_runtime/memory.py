@@ -40,7 +40,7 @@ def with_descendants(roots: Iterable[int]) -> list[int]:
 def pss_bytes(pids: Iterable[int]) -> int:
     """Sum the proportional set sizes of processes: a page that several of them map is counted once.
 
-    Blocks: the kernel walks the page tables, 10 to 25 ms for each GB of small pages, and holds the process's lock on its
+    Blocks: the kernel walks the page tables, 5 ms of a core for each GB of small pages, and holds the process's lock on its
     memory map meanwhile, save when somebody waits for it.
     """
     return sum(_field(f"/proc/{pid}/smaps_rollup", _PSS) * 1024 for pid in pids)
