@@ -245,7 +245,8 @@ def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
     if not line:
         mark()
     elif line in keys.KEYS:
-        engine.do(requests.answer(engine, {"name": keys.KEYS[line]}))
+        name = keys.KEYS[line]
+        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))
     else:
         print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 

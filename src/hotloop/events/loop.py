@@ -33,11 +33,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class IterationStarted:
-    """A save was seen and sent."""
+    """A save was seen and sent.
+
+    Attributes:
+        paths: What changed; none of a reload that was asked for.
+        asked: What the user asked for, if no save began it.
+    """
 
     at_s: float
     number: int
     paths: tuple[str, ...]
+    asked: Literal["", "reload", "restart", "undo"] = ""
     kind: Literal["iteration_started"] = "iteration_started"
 
 
