@@ -22,6 +22,7 @@ from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.painting import Painting
 from hotloop.devloop.safety import doubt_about_deletion
+from hotloop.devloop.undo import Undo
 from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError, UsageError
@@ -158,6 +159,7 @@ class Engine:
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
         self._sequence = 0
+        self._undo = Undo()
         self._snapshots: dict[int, Snapshot] = {}
         self._pushes: set[asyncio.Task[None]] = set()
         self._problems_said: set[str] = set()
@@ -234,8 +236,15 @@ class Engine:
         task.add_done_callback(self._pushes.discard)
 
     def confirm(self) -> bool:
-        """Make the deletion that the loop waits with; gives whether it does."""
+        """Make the deletion that the loop waits with; gives whether it does.
+
+        Raises:
+            UsageError: Syncing is paused.
+        """
         was_held = bool(self._state.hold)
+        if was_held and self._state.is_paused:
+            msg = "nothing is sent while syncing is paused"
+            raise UsageError(msg, hint="resume first; it asks again")
         self.feed(machine.Confirmed())
         self.flush()
         return was_held
@@ -246,7 +255,47 @@ class Engine:
         Raises:
             RunnerError: Nothing runs there.
         """
+        asked = clock.read_pair()
         await self._agent.command("reload", model=model, is_cold=is_cold)
+        self.feed(machine.Asked(clock.SaveTime(asked.monotonic_s, asked.wall_s, is_estimated=False), is_cold))
+        self.flush()
+
+    def pause(self) -> int:
+        """Keep saves back until `resume`; gives how many wait."""
+        self.feed(machine.Paused(time.monotonic()))
+        self.flush()
+        return self._state.num_dirty
+
+    def resume(self) -> None:
+        """Send what was kept back, as one changeset."""
+        self.feed(machine.Resumed(time.monotonic()))
+        self.flush()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether saves are kept back."""
+        return self._state.is_paused
+
+    def undo(self) -> tuple[int, tuple[str, ...]]:
+        """Take the newest edit back on the runner; the next time the one before it. The files here stay as they are.
+
+        Returns:
+            The number of the edit's iteration, and its paths.
+
+        Raises:
+            HotloopError: There is none, or it can't be.
+        """
+        if self._state.is_offline:
+            msg = f"{self._options.runner} does not answer, so no edit can be taken back there"
+            raise RunnerError(msg, hint="try again when it does")
+        number, snapshot = self._undo.take_back(self._index)
+        now = clock.read_pair()
+        self._sequence += 1
+        self._snapshots[self._sequence] = snapshot
+        began = clock.SaveTime(now.monotonic_s, now.wall_s, is_estimated=False)
+        self.feed(machine.Undone(self._sequence, began, snapshot.paths, snapshot.size_bytes, number))
+        self.flush()
+        return number, snapshot.paths
 
     async def probe(self, name: str = "") -> None:
         """Run all probes now, or one.
@@ -335,6 +384,10 @@ class Engine:
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
         self._applied = applied
+        if options.is_watching:
+            entries = self._index.entries()
+            reading = asyncio.to_thread(self._undo.contents.read, options.project, entries)
+            tasks.append(self._spawn(reading, "read what edits replace"))
         if self._forward is not None:
             self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
         if options.python is not None:
@@ -450,6 +503,8 @@ class Engine:
             case machine.Snapshot():
                 self._incoming.append(self._take_snapshot(action))
             case machine.Send():
+                flight = next(flight for flight in self._state.flights if flight.sequence == action.sequence)
+                self._undo.sent(flight.number, self._snapshots[action.sequence])
                 task = self._spawn(self._push(action.sequence), f"push {action.sequence}")
                 self._pushes.add(task)
                 task.add_done_callback(self._pushes.discard)
@@ -487,7 +542,8 @@ class Engine:
             return machine.Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
         self._sequence += 1
         self._snapshots[self._sequence] = snapshot
-        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=snapshot.is_estimated)
+        is_estimated = snapshot.is_estimated or save.resumed_s is not None
+        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=is_estimated)
         return machine.Snapshotted(now.monotonic_s, self._sequence, saved, snapshot.paths, snapshot.size_bytes)
 
     async def _push(self, sequence: int) -> None:
@@ -496,9 +552,11 @@ class Engine:
             applied = await self._agent.push(snapshot.changeset)
         except RefusedError as error:
             self._index.revert(snapshot)
+            self._undo.refused(snapshot)
             problem = events.Problem("SyncRefused", error.message, hint=error.hint)
             self.feed(machine.Refused(time.monotonic(), sequence, problem))
         else:
+            self._undo.applied(snapshot)
             self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s))
         self.flush()
 
