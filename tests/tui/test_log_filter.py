@@ -22,22 +22,20 @@ RECORDS = st.builds(
     text=TEXTS,
 )
 SEARCHES = st.builds(Search, st.text("!abA.*é", max_size=4), st.booleans())
-FILTERS = st.builds(
-    Filter, SEARCHES, st.sampled_from(LEVELS), st.frozensets(st.sampled_from(["app", "loop", "http"]))
-)
+FILTERS = st.builds(Filter, SEARCHES, st.sampled_from(LEVELS), st.frozensets(st.sampled_from(["app", "loop", "http"])))
 STEPS = st.lists(st.one_of(st.lists(RECORDS, max_size=15), FILTERS, st.integers(0, 6)), max_size=15)
 
 
 def naive_finds(search: Search, text: str) -> bool:
-    needle = search.typed[1:] if search.typed.startswith("!") else search.typed
+    needle = search.typed.removeprefix("!")
     if not needle:
         return True
     is_sensitive = any(character.isupper() for character in needle)
     try:
         is_pattern = not search.is_text and any(character in ".*" for character in needle)
-        pattern = re.compile(needle if is_pattern else re.escape(needle), 0 if is_sensitive else re.I)
+        pattern = re.compile(needle if is_pattern else re.escape(needle), 0 if is_sensitive else re.IGNORECASE)
     except re.error:
-        pattern = re.compile(re.escape(needle), 0 if is_sensitive else re.I)
+        pattern = re.compile(re.escape(needle), 0 if is_sensitive else re.IGNORECASE)
     return bool(pattern.search(text)) != search.typed.startswith("!")
 
 
