@@ -131,6 +131,11 @@ class LogPane(Vertical):
             self._is_waiting = True
             self.set_timer(max(self._flushed_s + FLUSH_S - time.monotonic(), 0.001), self._flush)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether lines are yet to be shown, or looked at by a search."""
+        return self._is_waiting or self.lines.is_searching
+
     def _flush(self) -> None:
         now = clock.read_pair()
         taken, self._events = self._events, []
