@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotloop.tui.log.attic import Attic
 from hotloop.tui.log.buffer import MAX_SHOWN, MAX_WHOLE, MAX_WHOLE_BYTES, Buffer, Record, clean
 
 MAX_LINES, TRIM_LINES, MAX_BYTES = 20, 5, 400
@@ -19,17 +16,15 @@ def record(text: str, level: str = "I", source: str = "app", iteration: int = 0)
 
 
 @given(st.lists(st.lists(st.text(max_size=60), max_size=30), max_size=20))
-def test_the_newest_lines_are_kept_and_every_other_is_given_away(batches: list[list[str]]) -> None:
-    given_away: list[Record] = []
-    buffer = Buffer(given_away.extend, max_lines=MAX_LINES, trim_lines=TRIM_LINES, max_bytes=MAX_BYTES)
+def test_the_newest_lines_are_kept_and_their_numbers_stay(batches: list[list[str]]) -> None:
+    buffer = Buffer(max_lines=MAX_LINES, trim_lines=TRIM_LINES, max_bytes=MAX_BYTES)
     added: list[str] = []
     for batch in batches:
         trimmed = buffer.append([record(text) for text in batch])
         added += batch
         kept = [each.text for each in buffer.records]
 
-        assert [each.text for each in given_away] + kept == added
-        assert buffer.first == len(given_away)
+        assert kept == added[buffer.first :]
         assert buffer.end == len(added)
         assert buffer.counts["I"] == len(kept)
         assert len(kept) < MAX_LINES + TRIM_LINES
@@ -102,19 +97,3 @@ def test_what_is_cleaned_is_printable_and_stays_as_it_is(text: str) -> None:
     assert cleaned.isprintable()
     assert clean(cleaned) == cleaned
     cleaned.encode()
-
-
-def test_the_attic_has_a_bound_and_says_what_is_missing(tmp_path) -> None:
-    attic = Attic(max_bytes=100)
-    attic.keep(record(f"line {number}") for number in range(10))
-    path = tmp_path / "log"
-
-    for _ in itertools.repeat(None, 2):  # reading it does not move where it is written
-        with path.open("wb") as file:
-            attic.copy_to(file)
-
-    lines = path.read_text().splitlines()
-    assert attic.count == len(lines) - 1 == 3
-    assert attic.num_lost == 7
-    assert lines[0].endswith("app g1   line 0")
-    assert lines[-1] == "7 lines were here that there was no room for"

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 Level = Literal["D", "I", "W", "E", "-"]
 
@@ -75,7 +75,6 @@ class Buffer:
 
     def __init__(
         self,
-        keep: Callable[[Iterable[Record]], None] | None = None,
         *,
         max_lines: int = MAX_LINES,
         trim_lines: int = TRIM_LINES,
@@ -84,12 +83,10 @@ class Buffer:
         """Prepare for at least `max_lines` lines, and up to `trim_lines` more, unless they are long ones.
 
         Args:
-            keep: Takes lines that are about to be forgotten, oldest first.
             max_lines: How many are kept.
             trim_lines: How many are forgotten at a time.
             max_bytes: Of text, whatever the number of lines.
         """
-        self._keep = keep
         self.first = 0
         self.records: list[Record] = []
         self.counts: Counter[str] = Counter()
@@ -143,12 +140,7 @@ class Buffer:
             while count < len(self.records) - 1 and self._size_bytes - freed > allowed:
                 freed += _bytes_of(self.records[count].text)
                 count += 1
-        if not count:
-            return 0
-        gone = self.records[:count]
-        if self._keep is not None:
-            self._keep(record._replace(text=self.whole(number)) for number, record in enumerate(gone, self.first))
-        self.counts.subtract(record.level for record in gone)
+        self.counts.subtract(record.level for record in self.records[:count])
         del self.records[:count]
         self._size_bytes -= freed
         self.first += count

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from textual.screen import Screen
     from textual.widget import Widget
 
-    from hotloop.tui.log.attic import Attic
     from hotloop.tui.log.buffer import Buffer
 
 
@@ -32,15 +31,23 @@ def open_screen(widget: Widget, screen: Screen[Any]) -> None:
     _app(widget).push_screen(screen)
 
 
-def page(widget: Widget, buffer: Buffer, attic: Attic) -> None:
-    """Show a session's lines in ``$PAGER``; what is wrong with that is told as a notification."""
+def page(widget: Widget, buffer: Buffer, log: Path | None) -> None:
+    """Show a session's lines in ``$PAGER``; what is wrong with that is told as a notification.
+
+    Args:
+        widget: Part of the app that gives the terminal away.
+        buffer: Written to a file if there is none.
+        log: The session's whole log.
+    """
     command = shlex.split(os.environ.get("PAGER") or "less") or ["less"]
     with tempfile.TemporaryDirectory(prefix="hotloop-log-") as folder:
         path = Path(folder) / "hotloop.log"
         try:
-            write(buffer, attic, path)
+            if log is None or not log.exists():
+                write(buffer, path)
+                log = path
             with _app(widget).suspend():
-                subprocess.run([*command, str(path)], check=False)
+                subprocess.run([*command, str(log)], check=False)
         except SuspendNotSupported:
             widget.notify("There is no pager in a browser: dev logs in a terminal prints what the app wrote.")
         except FileNotFoundError:
@@ -49,16 +56,15 @@ def page(widget: Widget, buffer: Buffer, attic: Attic) -> None:
             widget.notify(f"The log can't be shown in {command[0]}: {error}", severity="error")
 
 
-def write(buffer: Buffer, attic: Attic, path: Path) -> None:
-    """Write a session's lines to a file, oldest first, each whole.
+def write(buffer: Buffer, path: Path) -> None:
+    """Write all that is kept to a file, oldest first, each line whole.
 
     Raises:
         OSError: It can't be written.
     """
-    with path.open("wb") as file:
-        attic.copy_to(file)
+    with path.open("w", encoding="utf-8", errors="replace") as file:
         for number, record in enumerate(buffer.records, buffer.first):
-            file.write(f"{painting.written(record._replace(text=buffer.whole(number)))}\n".encode(errors="replace"))
+            file.write(f"{painting.written(record._replace(text=buffer.whole(number)))}\n")
 
 
 def _app(widget: Widget) -> App[Any]:

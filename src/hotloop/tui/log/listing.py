@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
 from textual.geometry import Size
 from textual.message import Message
@@ -33,7 +34,7 @@ SLICE_LINES = 2_000  # of a search by pattern: 5 ms, so that keys are answered i
 LIMIT_S = 0.25  # of such a slice: fifty times what it takes
 
 
-class LogList(ScrollView, can_focus=True):
+class LogList(ScrollView, can_focus=True, inherit_bindings=False):
     """The lines of a buffer that a filter wants.
 
     Attributes:
@@ -44,12 +45,17 @@ class LogList(ScrollView, can_focus=True):
     LogList { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "shift(-1)", "Left", show=False),
+        Binding("right", "shift(1)", "Right", show=False),
+    ]
+
     following: reactive[bool] = reactive(True, repaint=False)
 
     class TooSlow(Message):
         """A pattern takes so long that it is given up."""
 
-    def __init__(self, palette: Palette, buffer: Buffer, on_change: Callable[[], None]) -> None:
+    def __init__(self, palette: Palette, buffer: Buffer, on_change: Callable[[], None], where_older: str = "") -> None:
         """Show a buffer.
 
         Args:
@@ -57,9 +63,11 @@ class LogList(ScrollView, can_focus=True):
             buffer: Its lines.
             on_change: Called when how much is shown of how much, or whether it follows, has changed. No message, which
                 would be read after the lines are painted: the title would be painted apart, at half the cost of them.
+            where_older: Says where lines are that the buffer has forgotten.
         """
         super().__init__()
         self._on_change = on_change
+        self._where_older = where_older
         self.buffer = buffer
         self.view = View(buffer)
         self._look = painting.Look(palette, 0, Search())
@@ -92,7 +100,7 @@ class LogList(ScrollView, can_focus=True):
         added = list(records)
         self.buffer.append(added)
         self._widest = max([self._widest, *(len(record.text) for record in added)])
-        self._settle(self._catch_up(0 if self._is_searching else None))
+        self._settle(self._catch_up(0 if self.is_searching else None))
 
     def narrow(self, wanted: Filter) -> None:
         """Show other lines: at once, or little by little where that takes time."""
@@ -100,7 +108,7 @@ class LogList(ScrollView, can_focus=True):
         self.view.wanted = wanted
         if wanted.search.pattern is None:
             self._catch_up(None)
-        elif not self._is_searching:
+        elif not self.is_searching:
             self._searching = asyncio.get_running_loop().create_task(self._search())
         self._settle(0)
         if not self.following and at is not None:
@@ -123,7 +131,8 @@ class LogList(ScrollView, can_focus=True):
             return self.view.catch_up()
 
     @property
-    def _is_searching(self) -> bool:
+    def is_searching(self) -> bool:
+        """Whether lines are yet to be looked at."""
         return self._searching is not None and not self._searching.done()
 
     def _settle(self, gone: int) -> None:
@@ -184,6 +193,10 @@ class LogList(ScrollView, can_focus=True):
         self._is_placing = False
         self.refresh()
         self._on_change()
+
+    def action_shift(self, steps: int) -> None:
+        """See more of what is left or right of the lines in sight, a quarter of the width a step."""
+        self.scroll_to(x=max(self.scroll_offset.x + steps * max(self.size.width // 4, 1), 0), animate=False, force=True)
 
     def move(self, rows: int, *, is_extending: bool = False) -> None:
         """Go up or down; down from the last line is to follow."""
@@ -271,7 +284,7 @@ class LogList(ScrollView, can_focus=True):
 
     def _pieces(self, number: int) -> list[Segment]:
         if number == self.buffer.first and number:
-            older = f"{words.count(number, 'older line')} not in memory: o shows them with all others, in $PAGER"
+            older = f"{words.count(number, 'older line')} not here: {self._where_older}"
             return [Segment(older, self._look.styles["muted"])]
         if self._look.search.pattern is None:
             return painting.segments(self.buffer[number], self._look)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from hotloop import clock
 from hotloop.devloop import words
 from hotloop.tui.log import elsewhere, painting
-from hotloop.tui.log.attic import Attic
 from hotloop.tui.log.buffer import Buffer, Record
 from hotloop.tui.log.filter import LEVELS, Filter, Search
 from hotloop.tui.log.listing import LogList
@@ -23,6 +22,8 @@ from hotloop.tui.log.telling import SOURCES, Teller
 from hotloop.tui.log.whole import WholeLine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from textual import events as textual_events
     from textual.app import ComposeResult
 
@@ -48,9 +49,11 @@ class LogPane(Vertical):
     DEFAULT_CSS = """
     LogPane { height: 1fr; }
     LogPane > Static { height: 1; }
-    LogPane > Input { height: 1; border: none; padding: 0; background: transparent; display: none; }
-    LogPane > Input.-shown, LogPane > SourceRow.-shown { display: block; }
+    LogPane > Horizontal { height: 1; display: none; }
+    LogPane > Horizontal > Static { width: 2; }
+    LogPane Input { width: 1fr; background: transparent; &:focus { background: transparent; } }
     LogPane > SourceRow { display: none; }
+    LogPane > .-shown { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", id="log.filter"),
@@ -76,19 +79,22 @@ class LogPane(Vertical):
         Binding("pageup", "page(-1)", "Page up", id="log.page_up", show=False),
     ]
 
-    def __init__(self, palette: Palette, *, id: str | None = None) -> None:  # noqa: A002  as Textual's
+    def __init__(self, palette: Palette, *, log: Path | None = None, id: str | None = None) -> None:  # noqa: A002  as Textual's
         """Show nothing yet.
 
         Args:
             palette: Its colours; more may follow.
+            log: The file with the whole log of the session, for the pager; None if there is none here.
             id: As Textual's.
         """
         super().__init__(id=id)
-        self._attic = Attic()
-        self.buffer = Buffer(self._attic.keep)
+        self._log_file = log
+        self.buffer = Buffer()
         self._palette = palette
         self._title = Static()
-        self.lines = LogList(palette, self.buffer, self._say)
+        self.lines = LogList(
+            palette, self.buffer, self._say, f"o shows {log}" if log is not None else "they are forgotten"
+        )
         self._teller = Teller()
         self._events: list[Event] = []
         self._is_waiting = False
@@ -100,7 +106,9 @@ class LogPane(Vertical):
         """Title, lines, and the two rows that are there when they are asked for."""
         yield self._title
         yield self.lines
-        yield Input(placeholder="text or pattern, ! for lines without it", compact=True, select_on_focus=False)
+        with Horizontal():
+            yield Static("/ ", markup=False)
+            yield Input(placeholder="text or pattern, ! for lines without it", compact=True, select_on_focus=False)
         yield SourceRow()
 
     @property
@@ -122,6 +130,11 @@ class LogPane(Vertical):
         if not self._is_waiting:
             self._is_waiting = True
             self.set_timer(max(self._flushed_s + FLUSH_S - time.monotonic(), 0.001), self._flush)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether lines are yet to be shown, or looked at by a search."""
+        return self._is_waiting or self.lines.is_searching
 
     def _flush(self) -> None:
         now = clock.read_pair()
@@ -189,9 +202,9 @@ class LogPane(Vertical):
 
     def action_filter(self) -> None:
         """Ask what to look for."""
-        row = self.query_one(Input)
-        row.add_class("-shown")
-        row.focus()
+        self._leave_rows()
+        self.query_one(Horizontal).add_class("-shown")
+        self.query_one(Input).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Look for it while it is typed."""
@@ -215,15 +228,14 @@ class LogPane(Vertical):
 
     def action_clear_filter(self) -> None:
         """Look for nothing, and show every line."""
-        row = self.query_one(Input)
-        row.value = ""
+        self.query_one(Input).value = ""
         self._leave_rows()
         if self._search or self._wanted:
             self._look_for(Search())
             self._narrow(level="D", hidden=frozenset[str]())
 
     def _leave_rows(self) -> None:
-        self.query_one(Input).remove_class("-shown")
+        self.query_one(Horizontal).remove_class("-shown")
         self.query_one(SourceRow).remove_class("-shown")
         self.lines.focus()
 
@@ -262,6 +274,7 @@ class LogPane(Vertical):
 
     def action_sources(self) -> None:
         """Ask which sources to show."""
+        self._leave_rows()
         row = self.query_one(SourceRow)
         row.hidden = self._wanted.hidden
         row.show(self._palette)
@@ -342,7 +355,7 @@ class LogPane(Vertical):
 
     def action_pager(self) -> None:
         """Read everything that is kept in the user's own pager."""
-        elsewhere.page(self, self.buffer, self._attic)
+        elsewhere.page(self, self.buffer, self._log_file)
 
 
 def _is_end(record: Record) -> bool:
