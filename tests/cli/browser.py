@@ -11,6 +11,7 @@ import subprocess
 from contextlib import asynccontextmanager
 
 import aiohttp
+import pytest
 
 DEADLINE_S = 30.0
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -40,7 +41,7 @@ class Page:
                 if said.get("id") == number:
                     assert "error" not in said, said
                     return said["result"]
-        raise AssertionError(f"the browser went away during {method}")
+        pytest.fail(f"the browser went away during {method}")
 
     def _note(self, method, about):
         if method == "Network.requestWillBeSent":
@@ -62,7 +63,7 @@ class Page:
     async def until(self, expression):
         """Wait until an expression is true; gives its value."""
         async with asyncio.timeout(DEADLINE_S):
-            while not (value := await self.evaluate(expression)):
+            while not (value := await self.evaluate(expression)):  # noqa: ASYNC110  it tells of nothing
                 await asyncio.sleep(0.05)
         return value
 
@@ -72,7 +73,7 @@ class Page:
         try:
             return await self.until(f"(t => t.includes({wanted!r}) ? t : '')({rows})")
         except TimeoutError:
-            raise AssertionError(f"the page does not show {wanted!r}, but: {await self.evaluate(rows)}") from None
+            pytest.fail(f"the page does not show {wanted!r}, but: {await self.evaluate(rows)}")
 
     async def type(self, text):
         await self.call("Input.insertText", text=text)
@@ -84,9 +85,18 @@ class Page:
 @asynccontextmanager
 async def browser(profile):
     """Open a browser with one empty tab; without WebGL the terminal in it writes its text as text."""
-    command = [find(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-3d-apis", "--disable-dev-shm-usage"]
+    command = [
+        find(),
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-3d-apis",
+        "--disable-dev-shm-usage",
+    ]
     command += ["--window-size=1100,700", "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(  # noqa: ASYNC220
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         port = await _port(profile / "DevToolsActivePort")
         async with aiohttp.ClientSession() as client:
@@ -104,6 +114,6 @@ async def browser(profile):
 
 async def _port(file):
     async with asyncio.timeout(DEADLINE_S):
-        while not (file.exists() and (lines := file.read_text().splitlines())):
+        while not (file.exists() and (lines := file.read_text().splitlines())):  # noqa: ASYNC110  a file
             await asyncio.sleep(0.05)
     return int(lines[0])

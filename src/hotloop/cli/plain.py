@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LABEL_WIDTH = 9
-REPEATED_NOTICES = frozenset({"pin", "packages"})  # answers to what the user did, not findings
+REPEATED_NOTICES = frozenset({"asked", "pin", "packages"})  # answers to what the user did, not findings
 
 
 def wall_clock() -> str:

@@ -16,7 +16,7 @@ from hotloop.cli import keys
 from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.showing import Showing
 from hotloop.cli.ui import Ui, chosen
-from hotloop.devloop import control, environments
+from hotloop.devloop import control, environments, requests
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.forward import forward_for
@@ -175,7 +175,7 @@ async def _serve(options: ServeOptions, choice: Choice, ui: Ui) -> int:
         await reach(way)
 
         async def answer(request: Any) -> dict[str, Any]:
-            return await _answer(engine, request)
+            return await requests.answer(engine, request)
 
         broadcast = Broadcast(answer)
         showing = Showing(options.project, ui, is_watching=options.is_watching)
@@ -232,47 +232,10 @@ class _Signals:
 
 
 def _typed(engine: Engine, line: str) -> None:
-    match line:
-        case "q":
-            engine.stop("", 0)
-        case "d":
-            engine.leave(0)
-        case "p":
-            engine.do(engine.pin())
-        case "r":
-            engine.do(engine.command("reload", model=None))
-        case "y":
-            engine.do(engine.command("confirm"))
-        case _:
-            print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
-
-
-async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what another terminal asks."""
-    match request.get("name"):
-        case "status":
-            return {"pid": os.getpid(), "address": engine.address, **engine.serves()}
-        case "pins":
-            return {"pins": (await engine.command("status"))["pins"]}
-        case "pin":
-            return {"pinned": await engine.pin(request.get("pin", ""))}
-        case "unpin":
-            await engine.command("unpin", name=request["pin"])
-            return {}
-        case "confirm":
-            return await engine.command("confirm")
-        case "shown":
-            engine.painting.painted(request["generation"], request["probe"], request.get("at_s"))
-            return {}
-        case "stop":
-            engine.stop("", 0)
-            return {}
-        case "detach":
-            engine.leave(0)
-            return {}
-        case other:
-            msg = f"this dev serve knows no request {other!r}"
-            raise UsageError(msg, hint="both terminals need the same version of hotloop")
+    if line in keys.KEYS:
+        engine.do(requests.answer(engine, {"name": keys.KEYS[line]}))
+    else:
+        print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 
 
 def _say_unset(engine: Engine, options: ServeOptions) -> None:
