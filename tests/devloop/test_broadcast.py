@@ -194,7 +194,7 @@ asyncio.run(main())
 def test_a_watcher_that_is_stopped_or_killed_does_not_touch_the_session(path, number):
     async def main():
         async with session(path, max_waiting=100) as broadcast:
-            process = subprocess.Popen([sys.executable, "-c", WATCHER, str(path)], stdout=subprocess.PIPE)  # noqa: ASYNC220  starts at once
+            process = subprocess.Popen([sys.executable, "-c", WATCHER, str(path)], stdout=subprocess.PIPE)  # noqa: ASYNC220
             try:
                 broadcast(log(0))
                 await asyncio.to_thread(process.stdout.readline)

@@ -16,6 +16,7 @@ from hotloop.cli.screen import Screen
 from hotloop.cli.session_log import SessionLog
 from hotloop.cli.summary import Tally
 from hotloop.cli.ui import Ui
+from hotloop.cli.web import WebServer, tab_command
 from hotloop.devloop import control
 from hotloop.tui.exits import Exit
 
@@ -51,6 +52,7 @@ class Showing:
         self._json = JsonLines(sys.stdout) if wanted is Ui.JSON else None
         self._plain = Plain(PlainConsole(sys.stdout), project, tips=self._tips(is_watching=is_watching))
         self._screen = Screen(self._plain, self._log.fd)
+        self._web = WebServer()
         self._can_open = is_watching and ui.look().is_there
         self._engine: Engine | None = None
         self._socket: Path | None = None
@@ -81,8 +83,11 @@ class Showing:
         self._keys = keys.Keys(lambda line: self._typed(line, typed))
         if self._wanted is Ui.TUI:
             await self._open(engine, socket)
-        else:
-            self._keys.open()
+            return
+        self._keys.open()
+        if self._wanted is Ui.WEB:
+            url = await self._web.open(tab_command(self._project, None), f"hotloop {self._project.name}")
+            print(f"dashboard {url}", flush=True)
 
     async def finish(self) -> None:
         """Have the terminal back, and say how it went."""
@@ -91,6 +96,7 @@ class Showing:
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
         await self._screen.close()
+        await self._web.close()
         if self._json is not None:
             await asyncio.to_thread(self._json.close)
         self._log.close()

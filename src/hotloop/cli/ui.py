@@ -59,8 +59,15 @@ class Terminal:
         return self.is_there and is_large and self.kind not in {"", "dumb"} and not self.is_ci
 
 
+def is_in_browser() -> bool:
+    """Whether this process's dashboard is drawn in a browser's tab: textual-serve says so."""
+    return "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
+
+
 def look() -> Terminal:
     """Look at this process's terminal."""
+    if is_in_browser():
+        return Terminal(True, "xterm-256color", 80, 24, is_ci=False)
     try:
         is_there = sys.stdin.isatty() and sys.stdout.isatty()
         columns, rows = os.get_terminal_size(sys.stdout.fileno()) if is_there else (0, 0)

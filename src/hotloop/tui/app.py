@@ -44,7 +44,12 @@ class Dashboard(App[int]):
 
     def on_mount(self) -> None:
         """Begin to read."""
+        self.app_resume_signal.subscribe(self, self._redraw)  # pyright: ignore[reportUnknownMemberType]
         self.run_worker(self._read(), exclusive=True)
+
+    def _redraw(self, _: object) -> None:
+        """Draw all of it on the terminal that was away: Textual draws only what changes."""
+        self.refresh(layout=True)
 
     async def _read(self) -> None:
         lines = self.query_one("#lines", RichLog)
