@@ -145,9 +145,8 @@ def due_s(state: State) -> float | None:
     wait_s = min(TOLD_EVERY_S, max(TOLD_AT_MOST_EVERY_S, next_cent_s))
     due = [state.told.at_s + wait_s]
     if state.budget is not None:
-        for share in (WARN_SHARE, 1.0):
-            if share > state.warned_share:
-                due.append(state.began_s + state.budget.limit * share / state.price.per_hour * HOUR_S)
+        shares = [share for share in (WARN_SHARE, 1.0) if share > state.warned_share]
+        due += [state.began_s + state.budget.limit * share / state.price.per_hour * HOUR_S for share in shares]
     return max(state.now_s, min(due))
 
 

@@ -138,12 +138,12 @@ class Iteration:
             waited for one, last ``other`` if there is time that nothing explains.
         cause: What its time was spent for: ``code`` (every model was kept), ``model`` (one was loaded), ``environment``
             (it waited for another environment), ``cold`` (a start from nothing: the first, or one that was asked for).
-        imports: The slowest of the modules that the new worker imported.
-        import_bytes: What it read from files meanwhile.
         expected_s: Median of the last 20 good ones of the same cause, of earlier sessions too; None if there are none.
         why_code: What made it cost what it cost, in a word: ``code``, ``no_standby``, ``loader``; docs/experience.md has all.
         why: The same in a sentence.
         fix: What would avoid that; empty if nothing is known to.
+        imports: The slowest of the modules that the new worker imported.
+        import_bytes: What it read from files meanwhile.
     """
 
     number: int
@@ -162,12 +162,12 @@ class Iteration:
     probes: tuple[ProbeReport, ...] = ()
     problem: Problem | None = None
     cause: Literal["code", "model", "environment", "cold"] = "code"
-    imports: tuple[ImportTime, ...] = ()
-    import_bytes: int = 0
     expected_s: float | None = None
     why_code: str = ""
     why: str = ""
     fix: str = ""
+    imports: tuple[ImportTime, ...] = ()
+    import_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
