@@ -560,6 +560,8 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         probes=flight.reports,
         problem=problem,
         cause=_cause(flight),
+        imports=ready.imports if ready is not None else (),
+        import_bytes=ready.import_bytes if ready is not None else 0,
     )
 
 

@@ -76,6 +76,21 @@ class ModelOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportTime:
+    """How long a module took to be imported.
+
+    Attributes:
+        name: A library's module, such as ``torch``, or a file of the project, such as ``app.py``.
+        took_s: A library's with all that it imports; a project's file without what it imports.
+        is_project: Whether it is the project's own.
+    """
+
+    name: str
+    took_s: float
+    is_project: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointShape:
     """What an endpoint is called and takes, for people and for clients."""
 
@@ -122,6 +137,8 @@ class Iteration:
         phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output.
         cause: What its time was spent for: ``code`` (every model was kept), ``model`` (one was loaded), ``environment``
             (it waited for another environment), ``cold`` (a start from nothing: the first, or one that was asked for).
+        imports: The slowest of the modules that the new worker imported.
+        import_bytes: What it read from files meanwhile.
     """
 
     number: int
@@ -140,6 +157,8 @@ class Iteration:
     probes: tuple[ProbeReport, ...] = ()
     problem: Problem | None = None
     cause: Literal["code", "model", "environment", "cold"] = "code"
+    imports: tuple[ImportTime, ...] = ()
+    import_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
