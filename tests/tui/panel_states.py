@@ -338,3 +338,22 @@ STATES = {
     "live": live, "working": working, "failed": failed, "offline": offline, "cold": cold, "empty": empty,
     "nothing": State,
 }  # fmt: skip
+
+
+def out_of_memory() -> State:
+    """The newest save asked for more memory than there was."""
+    return dataclasses.replace(failed(OUT_OF_MEMORY), serving=None)
+
+
+def building() -> State:
+    """The first start makes an environment."""
+    first = Trip(
+        0, "running", "cold", NOW_S - 12.0, phases=phases({"detect": 0.0, "sync": 1.9}, live="environment"),
+    )  # fmt: skip
+    progress = events.EnvironmentProgress(
+        NOW_S, 1, "requirements.txt", "download", 2, 7, 2_400_000_000, ("torch", "nvidia-cudnn-cu12")
+    )
+    return dataclasses.replace(cold(), trips=(first,), loading=None, environment=progress)
+
+
+STATES |= {"oom": out_of_memory, "building": building}

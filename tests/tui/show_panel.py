@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
-
 from tests.tui import panel_states
+
 from hotloop.tui.panels.lines import background
 
 

@@ -60,7 +60,7 @@ def mark_of(trip: Trip, palette: Palette) -> tuple[str, str]:
 
 def change(took_s: float, usual_s: float | None) -> float | None:
     """Say by how much a time differs from the usual one, as a ratio; None if not clearly."""
-    if not usual_s or abs(took_s - usual_s) < CLEAR_S:
+    if not usual_s or not took_s or abs(took_s - usual_s) < CLEAR_S:
         return None
     ratio = took_s / usual_s - 1
     return ratio if abs(ratio) > CLEAR_RATIO else None

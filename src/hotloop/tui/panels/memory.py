@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hotloop.tui.state import State
 
 
+FREE = "free"
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """What holds memory."""
@@ -99,7 +102,7 @@ def holder_rows(held: MemoryMap, width: int, palette: Palette) -> list[Text]:
         for index, holder in enumerate(held.holders)
     ]
     if held.total_bytes:
-        named = [*named, ("free", held.free_bytes, palette.track)]
+        named = [*named, (FREE, held.free_bytes, palette.track)]
     name_cells = min(max((len(name) for name, _, _ in named), default=0) + 1, max(width // 2, 8))
     bar = max(width - name_cells - 18, 0)
     return [
@@ -107,11 +110,15 @@ def holder_rows(held: MemoryMap, width: int, palette: Palette) -> list[Text]:
             ("■ ", style),
             padded(line((name, palette.text)), name_cells),
             padded(line((words.size(size), f"bold {palette.strong}")), 8, is_right=True),
-            (f"{size / whole:>5.0%}  ", palette.muted),
-            meter(size / whole, bar, style, palette),
+            (f"{_share(size, whole):>5}  ", palette.muted),
+            meter(size / whole, bar, style, palette) if name != FREE else "",
         )
         for name, size, style in named
     ]
+
+
+def _share(size: int, whole: int) -> str:
+    return "<1%" if 0 < size < 0.005 * whole else f"{size / whole:.0%}"
 
 
 def loading_rows(state: State, width: int, palette: Palette, *, speed_s: float | None = None) -> list[Text]:

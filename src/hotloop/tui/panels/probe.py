@@ -33,7 +33,7 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
     rows = [Row(_title(looked_at, state, width, palette)), blank(_TIME + 1)]
     rows += _body(looked_at, width, palette)
     rows += [blank(_TIME + 1), Row(_timing(looked_at, width, palette), _LINE if others else 0)]
-    room = max(height - 6, 0) if len(others) else 0
+    room = max(height - 6, 0) if others else 0
     told = others[: max(room, 0)] if len(others) <= room else others[: max(room - 1, 0)]
     rows += [Row(_one_line(report, width, palette)) for report in told]
     if others and len(told) < len(others) and height > 4:
@@ -50,11 +50,10 @@ def reports_of(state: State) -> tuple[ProbeReport, ...]:
 
 def chosen(reports: Sequence[ProbeReport], name: str) -> ProbeReport:
     """Give the one that is looked at: the one of that name, else the first that failed, that changed, the first."""
-    for is_meant in (lambda r: r.name == name, lambda r: not r.is_ok, lambda r: r.is_changed):
-        found = next(filter(is_meant, reports), None)
-        if found is not None:
-            return found
-    return reports[0]
+    named = [report for report in reports if report.name == name]
+    failed = [report for report in reports if not report.is_ok]
+    changed = [report for report in reports if report.is_changed]
+    return (named or failed or changed or list(reports))[0]
 
 
 def _none_yet(state: State, width: int, height: int, palette: Palette) -> list[Text]:
@@ -135,7 +134,7 @@ def diff_lines(lines: Sequence[str], width: int, palette: Palette) -> list[Text]
             sign, style = ("−", palette.bad) if text[0] == "-" else ("+", palette.good)
             made += _signed(sign, [line((text[2:], palette.muted if sign == "−" else palette.text))], width, style)
         else:
-            made += _signed(" ", [line((text[2:] if text.startswith("  ") else text, palette.muted))], width, "")
+            made += _signed(" ", [line((text.removeprefix("  "), palette.muted))], width, "")
     return made
 
 

@@ -25,8 +25,8 @@ MAX_BATCH_COLUMNS = 24
 
 def draw(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
     """Draw the runtime's last second, and its last minute as a line."""
-    palette = _greyed(palette) if is_stale(state) else palette
-    head = spread(_name(state, palette), _age(state, now_s, palette), width)
+    palette = shade(state, palette)
+    head = spread(name_of(state, palette), age(state, now_s, palette), width)
     load = load_of(state, now_s)
     if load is None:
         return finished([head, *_nothing(state, width, height, palette)], width, height, palette)
@@ -37,7 +37,7 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
 
 def draw_strip(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
     """Draw the same in two rows, for narrow screens: as many figures as fit, the first are the most important."""
-    palette = _greyed(palette) if is_stale(state) else palette
+    palette = shade(state, palette)
     load = load_of(state, now_s)
     if load is None:
         return finished(_nothing(state, width, 2, palette)[:2], width, height, palette)
@@ -64,9 +64,9 @@ def draw_strip(state: State, width: int, height: int, palette: Palette, now_s: f
     cost = _cost(state.cost)
     if cost is not None:
         space.append(line((f"{cost[1]} ", palette.muted), (cost[0], f"bold {palette.strong}")))
-    age = _age(state, now_s, palette) if is_stale(state) else line()
-    first = fitting(speed, max(width - age.cell_len - 2, 1)) if age.cell_len else fitting(speed, width)
-    return finished([spread(first, age, width), fitting(space, width)], width, height, palette)
+    old = age(state, now_s, palette) if is_stale(state) else line()
+    first = fitting(speed, max(width - old.cell_len - 2, 1)) if old.cell_len else fitting(speed, width)
+    return finished([spread(first, old, width), fitting(space, width)], width, height, palette)
 
 
 def is_stale(state: State) -> bool:
@@ -74,19 +74,24 @@ def is_stale(state: State) -> bool:
     return state.offline is not None or state.status == "offline"
 
 
-def _greyed(palette: Palette) -> Palette:
+def shade(state: State, palette: Palette) -> Palette:
+    """Give the palette to draw with: all grey if the figures are stale."""
+    if not is_stale(state):
+        return palette
     grey = palette.muted
     return dataclasses.replace(
         palette, text=grey, strong=grey, good=grey, bad=grey, code=grey, model=grey, environment=grey, cold=grey
     )
 
 
-def _name(state: State, palette: Palette) -> Text:
+def name_of(state: State, palette: Palette) -> Text:
+    """Say whose figures these are."""
     models = ", ".join(model.name for model in state.models) or state.runner
     return line(("Runtime", f"bold {palette.strong}"), (f"  {models}", palette.muted))
 
 
-def _age(state: State, now_s: float, palette: Palette) -> Text:
+def age(state: State, now_s: float, palette: Palette) -> Text:
+    """Say how old the figures are."""
     if state.sampled_at_s is None:
         return line()
     age_s = max(now_s - state.sampled_at_s, 0.0)

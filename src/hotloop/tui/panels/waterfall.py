@@ -59,7 +59,7 @@ def steps_of(trip: Trip, now_s: float) -> tuple[Step, ...]:
             so_far_s = max(elapsed_s(trip, now_s) - done_s, 0.0)
             steps.append(Step(phase, so_far_s, max((phase.expected_s or 0.0) - so_far_s, 0.0)))
         else:
-            steps.append(Step(phase, phase.expected_s or 0.0))
+            steps.append(Step(phase, (phase.expected_s or 0.0) if trip.feedback_s is None else 0.0))
     return tuple(steps)
 
 
@@ -134,7 +134,7 @@ def _row(step: Step, bar: Text, columns: _Columns, whole_s: float, palette: Pale
 def _took(step: Step) -> str:
     if step.is_ahead:
         return f"~{words.duration(step.lasts_s)}" if step.lasts_s else ""
-    return words.duration(step.lasts_s)
+    return words.duration(step.lasts_s) if step.lasts_s else "0 ms"
 
 
 def _note(step: Step) -> str:
