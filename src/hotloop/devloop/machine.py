@@ -343,7 +343,10 @@ def _snapshotted(state: State, event: Snapshotted) -> Step:
     marks = Marks(event.saved.monotonic_s, save.seen_s)
     flight = Flight(number, event.sequence, event.saved, marks, event.paths, event.size_bytes)
     state = replace(state, number=number, flights=(*state.flights, flight))
-    sent = (Send(event.sequence), Emit(events.IterationStarted(event.at_s, number, event.paths, event.saved.monotonic_s)))
+    sent = (
+        Send(event.sequence),
+        Emit(events.IterationStarted(event.at_s, number, event.paths, event.saved.monotonic_s)),
+    )
     return _chain((state, sent), _take(state))
 
 
