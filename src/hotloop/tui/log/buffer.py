@@ -73,8 +73,20 @@ class Buffer:
         counts: How many of them by level.
     """
 
-    def __init__(self, max_lines: int = MAX_LINES, trim_lines: int = TRIM_LINES, max_bytes: int = MAX_BYTES) -> None:
-        """Prepare for at least `max_lines` lines, and `trim_lines` more now and then, unless they are long ones."""
+    def __init__(
+        self,
+        *,
+        max_lines: int = MAX_LINES,
+        trim_lines: int = TRIM_LINES,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        """Prepare for at least `max_lines` lines, and up to `trim_lines` more, unless they are long ones.
+
+        Args:
+            max_lines: How many are kept.
+            trim_lines: How many are forgotten at a time.
+            max_bytes: Of text, whatever the number of lines.
+        """
         self.first = 0
         self.records: list[Record] = []
         self.counts: Counter[str] = Counter()

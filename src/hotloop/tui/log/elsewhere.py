@@ -31,24 +31,37 @@ def open_screen(widget: Widget, screen: Screen[Any]) -> None:
     _app(widget).push_screen(screen)
 
 
-def page(widget: Widget, buffer: Buffer) -> None:
-    """Show all that a buffer keeps in ``$PAGER``; what is wrong with that is told as a notification."""
+def page(widget: Widget, buffer: Buffer, log: Path | None) -> None:
+    """Show a session's lines in ``$PAGER``; what is wrong with that is told as a notification.
+
+    Args:
+        widget: Part of the app that gives the terminal away.
+        buffer: Written to a file if there is none.
+        log: The session's whole log.
+    """
+    command = shlex.split(os.environ.get("PAGER") or "less") or ["less"]
     with tempfile.TemporaryDirectory(prefix="hotloop-log-") as folder:
         path = Path(folder) / "hotloop.log"
-        write(buffer, path)
-        command = shlex.split(os.environ.get("PAGER") or "less")
         try:
+            if log is None or not log.exists():
+                write(buffer, path)
+                log = path
             with _app(widget).suspend():
-                subprocess.run([*command, str(path)], check=False)
+                subprocess.run([*command, str(log)], check=False)
         except SuspendNotSupported:
             widget.notify("There is no pager in a browser: dev logs in a terminal prints what the app wrote.")
-        except (OSError, IndexError) as error:
-            name = command[0] if command else "PAGER"
-            widget.notify(f"{name} can't be run ({error}): set PAGER to a program that shows files.", severity="error")
+        except FileNotFoundError:
+            widget.notify(f"{command[0]} is not there: set PAGER to a program that shows files.", severity="error")
+        except OSError as error:
+            widget.notify(f"The log can't be shown in {command[0]}: {error}", severity="error")
 
 
 def write(buffer: Buffer, path: Path) -> None:
-    """Write all that a buffer keeps to a file, each line whole."""
+    """Write all that is kept to a file, oldest first, each line whole.
+
+    Raises:
+        OSError: It can't be written.
+    """
     with path.open("w", encoding="utf-8", errors="replace") as file:
         for number, record in enumerate(buffer.records, buffer.first):
             file.write(f"{painting.written(record._replace(text=buffer.whole(number)))}\n")

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hotloop.tui.log.buffer import Buffer, Level, Record
 
 LEVELS: tuple[Level, ...] = ("D", "I", "W", "E")
@@ -22,9 +24,14 @@ class Search:
 
     A pattern if it has characters special in one and is valid, else a text. Upper and lower case differ only if there
     is an upper-case letter in it. ``!`` in front looks for lines without it.
+
+    Attributes:
+        typed: As it was.
+        is_text: It is none, even if it could be a pattern.
     """
 
     typed: str = ""
+    is_text: bool = False
 
     @property
     def is_inverse(self) -> bool:
@@ -44,7 +51,7 @@ class Search:
     @cached_property
     def pattern(self) -> re.Pattern[str] | None:
         """None if it is a text."""
-        if not _SPECIAL.search(self.needle):
+        if self.is_text or not _SPECIAL.search(self.needle):
             return None
         try:
             return re.compile(self.needle, 0 if self.is_case_sensitive else re.IGNORECASE)
@@ -54,11 +61,21 @@ class Search:
     def __bool__(self) -> bool:
         return bool(self.needle)
 
-    def finds(self, text: str) -> bool:
+    def finds(self, record: Record) -> bool:
         """Whether a line is wanted."""
+        return bool(self.pick([(0, record)]))
+
+    def pick(self, numbered: Iterable[tuple[int, Record]]) -> list[int]:
+        """Give the numbers of those that are wanted: all, if nothing is looked for."""
+        needle, is_found = self.needle, not self.is_inverse
+        if not needle:
+            return [number for number, _ in numbered]
         if self.pattern is not None:
-            return (self.pattern.search(text) is not None) != self.is_inverse
-        return (self.needle in (text if self.is_case_sensitive else text.lower())) != self.is_inverse
+            search = self.pattern.search
+            return [number for number, record in numbered if (search(record.text) is not None) is is_found]
+        if self.is_case_sensitive:
+            return [number for number, record in numbered if (needle in record.text) is is_found]
+        return [number for number, record in numbered if (needle in record.text.lower()) is is_found]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Say where in a line it is, from and to."""
@@ -89,28 +106,22 @@ class Filter:
         """Those that are wanted."""
         return frozenset(LEVELS[LEVELS.index(self.level) :])
 
-    def wants(self, record: Record) -> bool:
-        """Whether a line is shown."""
-        return self._is_in_scope(record) and (not self.search or self.search.finds(record.text))
-
-    def _is_in_scope(self, record: Record) -> bool:
-        return record.level == "-" or (record.level in self.levels and record.source not in self.hidden)
-
-    def pick(self, records: list[Record], first: int) -> list[int]:
-        """Give the numbers of the records that are wanted.
+    def pick(self, records: Iterable[Record], first: int) -> list[int]:
+        """Give the numbers of the records that are wanted. One loop a case, as there may be 100,000.
 
         Args:
             records: Some that follow one another.
             first: The first one's number.
         """
-        search = self.search
-        is_scoped = self.level != "D" or bool(self.hidden)
-        if not search or search.pattern is not None or search.is_inverse or is_scoped:
-            return [first + at for at, record in enumerate(records) if self.wants(record)]
-        needle = search.needle  # the common case, ten times as fast
-        if search.is_case_sensitive:
-            return [first + at for at, record in enumerate(records) if needle in record.text]
-        return [first + at for at, record in enumerate(records) if needle in record.text.lower()]
+        numbered: Iterable[tuple[int, Record]] = enumerate(records, first)
+        if self.level != "D" or self.hidden:
+            levels, hidden = frozenset(LEVELS[LEVELS.index(self.level) :]), self.hidden
+            numbered = [
+                (number, record)
+                for number, record in numbered
+                if record.level == "-" or (record.level in levels and record.source not in hidden)
+            ]
+        return self.search.pick(numbered)
 
 
 class View:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
+from rich.segment import Segment
 from rich.style import Style
+from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
 from textual.geometry import Size
 from textual.message import Message
@@ -13,11 +16,12 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from hotloop.tui.log import painting
+from hotloop.devloop import words
+from hotloop.tui.log import limit, painting
 from hotloop.tui.log.filter import Filter, Search, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from textual import events
     from textual.selection import Selection
@@ -27,9 +31,10 @@ if TYPE_CHECKING:
 
 MARGIN = 24  # cells in front of a line's text, at most
 SLICE_LINES = 2_000  # of a search by pattern: 5 ms, so that keys are answered in between
+LIMIT_S = 0.25  # of such a slice: fifty times what it takes
 
 
-class LogList(ScrollView, can_focus=True):
+class LogList(ScrollView, can_focus=True, inherit_bindings=False):
     """The lines of a buffer that a filter wants.
 
     Attributes:
@@ -40,20 +45,36 @@ class LogList(ScrollView, can_focus=True):
     LogList { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "shift(-1)", "Left", show=False),
+        Binding("right", "shift(1)", "Right", show=False),
+    ]
+
     following: reactive[bool] = reactive(True, repaint=False)
 
-    class Changed(Message):
-        """How much is shown of how much, or whether it follows, has changed."""
+    class TooSlow(Message):
+        """A pattern takes so long that it is given up."""
 
-    def __init__(self, palette: Palette, buffer: Buffer, *, id: str | None = None) -> None:  # noqa: A002  as Textual's
-        """Show a buffer, empty or not."""
-        super().__init__(id=id)
+    def __init__(self, palette: Palette, buffer: Buffer, on_change: Callable[[], None], where_older: str = "") -> None:
+        """Show a buffer.
+
+        Args:
+            palette: Its colours.
+            buffer: Its lines.
+            on_change: Called when how much is shown of how much, or whether it follows, has changed. No message, which
+                would be read after the lines are painted: the title would be painted apart, at half the cost of them.
+            where_older: Says where lines are that the buffer has forgotten.
+        """
+        super().__init__()
+        self._on_change = on_change
+        self._where_older = where_older
         self.buffer = buffer
         self.view = View(buffer)
         self._look = painting.Look(palette, 0, Search())
         self._cursor: int | None = None  # the number of the line that the keys are at; None while none is
         self._anchor: int | None = None  # where a choice of several lines began
         self._strips: LRUCache[tuple[int, int], Strip] = LRUCache(1024)
+        self._style: Style | None = None
         self._widest = 0
         self._is_placing = False
         self._searching: asyncio.Task[None] | None = None
@@ -79,15 +100,15 @@ class LogList(ScrollView, can_focus=True):
         added = list(records)
         self.buffer.append(added)
         self._widest = max([self._widest, *(len(record.text) for record in added)])
-        self._settle(self.view.catch_up(0 if self._is_searching else None))
+        self._settle(self._catch_up(0 if self.is_searching else None))
 
     def narrow(self, wanted: Filter) -> None:
         """Show other lines: at once, or little by little where that takes time."""
         at = self.at
         self.view.wanted = wanted
         if wanted.search.pattern is None:
-            self.view.catch_up()
-        elif not self._is_searching:
+            self._catch_up(None)
+        elif not self.is_searching:
             self._searching = asyncio.get_running_loop().create_task(self._search())
         self._settle(0)
         if not self.following and at is not None:
@@ -95,11 +116,23 @@ class LogList(ScrollView, can_focus=True):
 
     async def _search(self) -> None:
         while self.view.is_behind:
-            self._settle(self.view.catch_up(SLICE_LINES))
+            self._settle(self._catch_up(SLICE_LINES))
             await asyncio.sleep(0)  # keys and painting come first
 
+    def _catch_up(self, max_lines: int | None) -> int:
+        if self.view.wanted.search.pattern is None:
+            return self.view.catch_up(max_lines)
+        try:
+            with limit.within(LIMIT_S):
+                return self.view.catch_up(max_lines)
+        except limit.TooSlowError:
+            self.view.wanted = replace(self.view.wanted, search=Search())
+            self.post_message(self.TooSlow())
+            return self.view.catch_up()
+
     @property
-    def _is_searching(self) -> bool:
+    def is_searching(self) -> bool:
+        """Whether lines are yet to be looked at."""
         return self._searching is not None and not self._searching.done()
 
     def _settle(self, gone: int) -> None:
@@ -115,7 +148,7 @@ class LogList(ScrollView, can_focus=True):
                 self.screen.clear_selection()  # it is by rows, and these moved
         self._is_placing = False
         self.refresh()
-        self.post_message(self.Changed())
+        self._on_change()
 
     # --- where it is ------------------------------------------------------------------------------------------------
 
@@ -159,7 +192,11 @@ class LogList(ScrollView, can_focus=True):
         self.scroll_to(y=wanted, animate=False)
         self._is_placing = False
         self.refresh()
-        self.post_message(self.Changed())
+        self._on_change()
+
+    def action_shift(self, steps: int) -> None:
+        """See more of what is left or right of the lines in sight, a quarter of the width a step."""
+        self.scroll_to(x=max(self.scroll_offset.x + steps * max(self.size.width // 4, 1), 0), animate=False, force=True)
 
     def move(self, rows: int, *, is_extending: bool = False) -> None:
         """Go up or down; down from the last line is to follow."""
@@ -191,7 +228,7 @@ class LogList(ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if not self._is_placing:
             self.following = round(new_value) >= self.max_scroll_y
-            self.post_message(self.Changed())
+            self._on_change()
 
     def watch_following(self) -> None:
         """Drop the keys' place: the end is it."""
@@ -206,7 +243,15 @@ class LogList(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         """Draw the lines on another background."""
         super().notify_style_update()
+        self._style = None
         self._strips.clear()
+
+    @property
+    def _base(self) -> Style:
+        """The widget's own style, kept: it takes as long to find as a line to lay out."""
+        if self._style is None:
+            self._style = self.rich_style
+        return self._style
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -215,7 +260,7 @@ class LogList(ScrollView, can_focus=True):
         left, top = self.scroll_offset
         row, width = top + y, self.size.width
         if row >= len(self.view):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._base)
         number = self.view[row]
         selection = self.text_selection
         span = None if selection is None else selection.get_span(row)
@@ -228,14 +273,26 @@ class LogList(ScrollView, can_focus=True):
         return strip.apply_offsets(left, row)
 
     def _strip(self, number: int, left: int, width: int, span: tuple[int, int] | None, *, is_chosen: bool) -> Strip:
-        pieces = painting.segments(self.buffer[number], self._look)
+        pieces = self._pieces(number)
         if span is not None:
             marked = self.screen.get_component_rich_style("screen--selection")
             pieces = painting.restyled(pieces, *span, marked)
-        base = self.rich_style
+        base = self._base
         if is_chosen:
             base += Style.parse(f"on {self._look.palette.strip}") + Style(bold=True)
         return Strip(pieces).apply_style(base).crop_extend(left, left + width, base)
+
+    def _pieces(self, number: int) -> list[Segment]:
+        if number == self.buffer.first and number:
+            older = f"{words.count(number, 'older line')} not here: {self._where_older}"
+            return [Segment(older, self._look.styles["muted"])]
+        if self._look.search.pattern is None:
+            return painting.segments(self.buffer[number], self._look)
+        try:
+            with limit.within(LIMIT_S):
+                return painting.segments(self.buffer[number], self._look)
+        except limit.TooSlowError:
+            return painting.segments(self.buffer[number], replace(self._look, search=Search()))
 
     def _is_chosen(self, number: int) -> bool:
         if self._cursor is None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from hotloop import clock
+from hotloop.devloop import words
 from hotloop.tui.log import elsewhere, painting
 from hotloop.tui.log.buffer import Buffer, Record
 from hotloop.tui.log.filter import LEVELS, Filter, Search
@@ -21,6 +22,8 @@ from hotloop.tui.log.telling import SOURCES, Teller
 from hotloop.tui.log.whole import WholeLine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from textual import events as textual_events
     from textual.app import ComposeResult
 
@@ -37,14 +40,20 @@ class LogPane(Vertical):
     `add` takes every event of the feed; nothing runs while there are none. `palette` may be set at any time.
     `show_iteration` scrolls to where an iteration ended. The keys are bindings of the pane, so they work while it or a
     part of it has the focus; an app that wants them everywhere binds them to the actions, such as ``filter``.
+
+    Attributes:
+        buffer: What is kept.
+        lines: The rows; what should have the focus.
     """
 
     DEFAULT_CSS = """
     LogPane { height: 1fr; }
     LogPane > Static { height: 1; }
-    LogPane > Input { height: 1; border: none; padding: 0; background: transparent; display: none; }
-    LogPane > Input.-shown, LogPane > SourceRow.-shown { display: block; }
+    LogPane > Horizontal { height: 1; display: none; }
+    LogPane > Horizontal > Static { width: 2; }
+    LogPane Input { width: 1fr; background: transparent; &:focus { background: transparent; } }
     LogPane > SourceRow { display: none; }
+    LogPane > .-shown { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", id="log.filter"),
@@ -70,17 +79,22 @@ class LogPane(Vertical):
         Binding("pageup", "page(-1)", "Page up", id="log.page_up", show=False),
     ]
 
-    def __init__(self, palette: Palette, *, buffer: Buffer | None = None, id: str | None = None) -> None:  # noqa: A002  as Textual's
+    def __init__(self, palette: Palette, *, log: Path | None = None, id: str | None = None) -> None:  # noqa: A002  as Textual's
         """Show nothing yet.
 
         Args:
             palette: Its colours; more may follow.
-            buffer: Where the lines are kept; None for one of the usual size.
+            log: The file with the whole log of the session, for the pager; None if there is none here.
             id: As Textual's.
         """
         super().__init__(id=id)
-        self.buffer = Buffer() if buffer is None else buffer
+        self._log_file = log
+        self.buffer = Buffer()
         self._palette = palette
+        self._title = Static()
+        self.lines = LogList(
+            palette, self.buffer, self._say, f"o shows {log}" if log is not None else "they are forgotten"
+        )
         self._teller = Teller()
         self._events: list[Event] = []
         self._is_waiting = False
@@ -90,19 +104,12 @@ class LogPane(Vertical):
 
     def compose(self) -> ComposeResult:
         """Title, lines, and the two rows that are there when they are asked for."""
-        yield Static(id="log-title")
-        yield LogList(self._palette, self.buffer, id="log-lines")
-        yield Input(placeholder="text or pattern, ! for lines without it", compact=True, select_on_focus=False)
+        yield self._title
+        yield self.lines
+        with Horizontal():
+            yield Static("/ ", markup=False)
+            yield Input(placeholder="text or pattern, ! for lines without it", compact=True, select_on_focus=False)
         yield SourceRow()
-
-    def on_mount(self) -> None:
-        """Say that there is nothing."""
-        self._say()
-
-    @property
-    def lines(self) -> LogList:
-        """The rows."""
-        return self.query_one(LogList)
 
     @property
     def palette(self) -> Palette:
@@ -124,6 +131,11 @@ class LogPane(Vertical):
             self._is_waiting = True
             self.set_timer(max(self._flushed_s + FLUSH_S - time.monotonic(), 0.001), self._flush)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether lines are yet to be shown, or looked at by a search."""
+        return self._is_waiting or self.lines.is_searching
+
     def _flush(self) -> None:
         now = clock.read_pair()
         taken, self._events = self._events, []
@@ -135,24 +147,20 @@ class LogPane(Vertical):
 
     # --- the title --------------------------------------------------------------------------------------------------
 
-    def on_log_list_changed(self) -> None:
-        """Say how much is shown, and whether it follows."""
-        self._say()
-
     def on_resize(self, _event: textual_events.Resize) -> None:
         """Say as much as there is room for."""
         self._say()
 
     def _say(self) -> None:
-        self.query_one("#log-title", Static).update(self.title_text(self.size.width))
+        self._title.update(self.title_text(self.size.width), layout=False)
 
     def title_text(self, width: int) -> Text:
         """Lay out the title in so many cells; what matters least goes first."""
         colors, counts = self._palette, self.buffer.counts
         left = Text.assemble(("Logs", colors.strong), (f"  {self._scope()}", colors.muted), no_wrap=True)
         parts = [
-            Text(f"{counts['E']:,} errors", colors.bad if counts["E"] else colors.muted),
-            Text(f"{counts['W']:,} warnings", colors.warning if counts["W"] else colors.muted),
+            Text(words.count(counts["E"], "error"), colors.bad if counts["E"] else colors.muted),
+            Text(words.count(counts["W"], "warning"), colors.warning if counts["W"] else colors.muted),
             Text(self._amount(), colors.muted),
             self._place(),
         ]
@@ -174,13 +182,14 @@ class LogPane(Vertical):
 
     def _amount(self) -> str:
         shown, kept = len(self.lines.view), len(self.buffer.records)
-        return f"{kept:,} lines" if shown == kept else f"{shown:,} of {kept:,} lines"
+        return words.count(kept, "line") if shown == kept else f"{shown:,} of {words.count(kept, 'line')}"
 
     def _place(self) -> Text:
         colors, lines = self._palette, self.lines
         if lines.following:
             return Text(f"{'v' if colors.is_ascii else '▼'} following", colors.good)
-        return Text(f"{'|' if colors.is_ascii else '‖'} paused · {lines.num_below:,} below · End", colors.warning)
+        below = f" · {lines.num_below:,} below" if lines.num_below else ""
+        return Text(f"{'|' if colors.is_ascii else '‖'} paused{below} · End", colors.warning)
 
     # --- filtering --------------------------------------------------------------------------------------------------
 
@@ -193,9 +202,9 @@ class LogPane(Vertical):
 
     def action_filter(self) -> None:
         """Ask what to look for."""
-        row = self.query_one(Input)
-        row.add_class("-shown")
-        row.focus()
+        self._leave_rows()
+        self.query_one(Horizontal).add_class("-shown")
+        self.query_one(Input).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Look for it while it is typed."""
@@ -207,6 +216,11 @@ class LogPane(Vertical):
         event.stop()
         self._leave_rows()
 
+    def on_log_list_too_slow(self) -> None:
+        """Look for the text that was typed instead."""
+        self.notify("This pattern takes too long; looking for it as a text.", severity="warning")
+        self._look_for(replace(self._search, is_text=True))
+
     def _look_for(self, search: Search) -> None:
         self._search, self._is_in_context = search, False
         self.lines.show_as(search=search)
@@ -214,15 +228,14 @@ class LogPane(Vertical):
 
     def action_clear_filter(self) -> None:
         """Look for nothing, and show every line."""
-        row = self.query_one(Input)
-        row.value = ""
+        self.query_one(Input).value = ""
         self._leave_rows()
         if self._search or self._wanted:
             self._look_for(Search())
             self._narrow(level="D", hidden=frozenset[str]())
 
     def _leave_rows(self) -> None:
-        self.query_one(Input).remove_class("-shown")
+        self.query_one(Horizontal).remove_class("-shown")
         self.query_one(SourceRow).remove_class("-shown")
         self.lines.focus()
 
@@ -248,7 +261,7 @@ class LogPane(Vertical):
             return
         row = view.row_of(at) + step
         while 0 <= row < len(view):
-            if self._search.finds(records[view[row]].text):
+            if self._search.finds(records[view[row]]):
                 self.lines.go_to(view[row])
                 return
             row += step
@@ -261,6 +274,7 @@ class LogPane(Vertical):
 
     def action_sources(self) -> None:
         """Ask which sources to show."""
+        self._leave_rows()
         row = self.query_one(SourceRow)
         row.hidden = self._wanted.hidden
         row.show(self._palette)
@@ -341,7 +355,7 @@ class LogPane(Vertical):
 
     def action_pager(self) -> None:
         """Read everything that is kept in the user's own pager."""
-        elsewhere.page(self, self.buffer)
+        elsewhere.page(self, self.buffer, self._log_file)
 
 
 def _is_end(record: Record) -> bool:

@@ -10,6 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from hotloop.devloop import words
 from hotloop.tui.log import elsewhere, painting
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ class WholeLine(ModalScreen[None]):
 
     DEFAULT_CSS = """
     WholeLine { align: center bottom; }
-    WholeLine > VerticalScroll { height: auto; max-height: 80%; background: $panel; padding: 1 2; }
-    WholeLine Static { height: auto; }
+    WholeLine > Static { height: 1; padding: 0 1; background: $panel; }
+    WholeLine > VerticalScroll { height: auto; max-height: 80%; padding: 0 1; background: $surface; }
+    WholeLine > VerticalScroll > Static { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,escape,q", "dismiss", "Close"),
@@ -34,14 +36,15 @@ class WholeLine(ModalScreen[None]):
     def __init__(self, record: Record, text: str) -> None:
         """Show a record with all of its text."""
         super().__init__()
-        self._written = painting.written(record._replace(text=text))
+        self._record = record
         self._text = text
 
     def compose(self) -> ComposeResult:
         """The line, which can be scrolled."""
+        about = f"{painting.written(self._record._replace(text=''))}  {words.count(len(self._text), 'character')}"
+        yield Static(Text(f"{about}  ·  y copy  ·  enter close", style="dim", no_wrap=True, overflow="ellipsis"))
         with VerticalScroll():
-            yield Static(Text(self._written, overflow="fold"), markup=False)
-            yield Static(Text(f"{len(self._text):,} characters · y copies · enter closes", style="dim"))
+            yield Static(Text(self._text, overflow="fold"))
 
     def action_copy(self) -> None:
         """Copy the line's text alone."""
