@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, environments, machine, ports
+from hotloop.devloop import bench, environments, machine, ports, timeline
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
@@ -159,9 +159,10 @@ class Engine:
         self._snapshots: dict[int, Snapshot] = {}
         self._pushes: set[asyncio.Task[None]] = set()
         self._problems_said: set[str] = set()
+        self._is_other_said = False
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
-        self._folder = Folder(options.project, self.notice)
+        self._folder = Folder(options.project, options.runner, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
         self._catching_up = CatchingUp()
         self._is_leaving = False
@@ -179,6 +180,10 @@ class Engine:
         """As `stop`, but the session is left running."""
         self._is_leaving = True
         self.stop(LEFT, exit_code)
+
+    def touched(self) -> None:
+        """Note that the user is there: a key was pressed, here or in a dashboard."""
+        self._folder.touched(time.time(), "key")
 
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
@@ -251,7 +256,7 @@ class Engine:
     async def run(self) -> int:
         """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
         reason, code, is_ours = "", 1, True
-        self._folder.open()
+        self._state = replace(self._state, past=self._folder.open(self._began.wall_s))
         watcher = make_watcher(self._options.project, self._ignore) if self._options.is_watching else None
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -291,7 +296,7 @@ class Engine:
         self._say_problems()
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
-        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
+        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
         self._applied = applied
         if self._forward is not None:
             self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
@@ -366,7 +371,7 @@ class Engine:
             self._is_leaving = not await self._end_there()
         self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
-        self._folder.close()
+        self._folder.close(time.time())
 
     async def _end_there(self) -> bool:
         """End the session on the runner; False, and said, if that could not be told there."""
@@ -456,7 +461,7 @@ class Engine:
             problem = events.Problem("SyncRefused", error.message, hint=error.hint)
             self.feed(machine.Refused(time.monotonic(), sequence, problem))
         else:
-            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s))
+            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s))
         self.flush()
 
     # --- what comes in
@@ -545,9 +550,8 @@ class Engine:
             if isinstance(event, events.ProbeReported):
                 self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
             elif isinstance(event, events.IterationFinished):
-                self._record(event.iteration)
-            elif isinstance(event, events.BenchFinished):
-                self._folder.record_bench(event)
+                self._finished(event.iteration)
+            self._record(event)
 
     def _write(self, event: events.Event) -> None:
         for sink in list(self._sinks):
@@ -557,12 +561,21 @@ class Engine:
                 self._sinks.remove(sink)
                 self.stop("", 1)
 
-    def _record(self, iteration: events.Iteration) -> None:
+    def _record(self, event: events.Event) -> None:
+        if isinstance(event, events.RequestFinished) and self._state.bench.is_running:
+            return  # nobody sent it
+        self._folder.heard(event, time.time(), self._agent.clock_offset_s, self._agent.clock_error_s)
+
+    def _finished(self, iteration: events.Iteration) -> None:
         if self._options.is_once:
             self.stop("", 0 if iteration.outcome == "ok" else 1)
         if self._options.is_detaching:
             self.leave(0 if iteration.outcome == "ok" else 1)
-        self._folder.record(iteration)
+        ratio = timeline.other_ratio(iteration.phases_s)
+        if iteration.number and ratio > timeline.MAX_OTHER_RATIO and not self._is_other_said:
+            self._is_other_said = True
+            text = f"nothing explains {ratio:.0%} of the time that #{iteration.number} took: a message of the runner's is missing"
+            self.notice("timeline", text, "please report it, with what dev explain --json prints")
 
     # --- findings
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
-from hotloop.devloop import bench, diff, timeline
+from hotloop.devloop import bench, diff, expected, timeline, why
 from hotloop.devloop.timeline import Marks
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class State:
         hold: Why nothing is sent; empty if it is.
         is_offline: The runner does not answer: saves gather, since of each file only the latest content counts.
         bench: What is known about benches.
+        past: Times to feedback of the last good iterations by cause, of earlier sessions too.
     """
 
     number: int = 0
@@ -103,6 +104,7 @@ class State:
     hold: str = ""
     is_offline: bool = False
     bench: bench.State = field(default_factory=bench.State)
+    past: expected.Past = field(default_factory=expected.Past)
 
     @property
     def is_quiet(self) -> bool:
@@ -121,6 +123,7 @@ class Opened:
     seen_s: float
     applied_s: float
     revision: int
+    clock_error_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +165,12 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """A changeset was applied; ``applied_s`` is on the runner's clock, which is this machine's."""
+    """A changeset was applied; ``applied_s`` is translated from the runner's clock, within ``clock_error_s``."""
 
     sequence: int
     revision: int
     applied_s: float
+    clock_error_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +309,7 @@ def _chain(first: Step, then: Step) -> Step:
 
 
 def _opened(state: State, event: Opened) -> Step:
-    marks = Marks(event.began.monotonic_s, event.seen_s, applied_s=event.applied_s)
+    marks = Marks(event.began.monotonic_s, event.seen_s, applied_s=event.applied_s, clock_error_s=event.clock_error_s)
     flight = Flight(0, 0, event.began, marks, revision=event.revision)
     return replace(state, flights=(*state.flights, flight)), ()
 
@@ -372,7 +376,7 @@ def _acked(state: State, event: Acked) -> Step:
     flight = next((f for f in state.flights if f.sequence == event.sequence and f.revision is None), None)
     if flight is None:
         return _take(state)
-    marks = replace(flight.marks, applied_s=event.applied_s)
+    marks = replace(flight.marks, applied_s=event.applied_s, clock_error_s=event.clock_error_s)
     acked = replace(flight, revision=event.revision, marks=marks)
     result = _replay(_with(state, acked))
     return _chain(result, _take(result[0]))
@@ -541,6 +545,13 @@ def _finish(
 ) -> Step:
     state = replace(state, flights=tuple(f for f in state.flights if f.number != flight.number))
     iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
+    reason = why.of_iteration(iteration)
+    expected_s = expected.feedback_s(state.past, iteration.cause)
+    iteration = replace(
+        iteration, expected_s=expected_s, why_code=reason.code, why=reason.text, fix=why.fix(reason.code)
+    )
+    if outcome == "ok":
+        state = replace(state, past=expected.learned(state.past, iteration.cause, iteration.feedback_s))
     return state, (Emit(events.IterationFinished(end_s, iteration)),)
 
 

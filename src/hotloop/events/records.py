@@ -134,9 +134,14 @@ class Iteration:
         feedback_s: Save to first probe result on the screen; to `ready` if the app has no probe; to the error if
             failed.
         ready_s: Save to new code ready; None if it never was.
-        phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output.
+        phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output; after sync ``environment`` if it
+            waited for one, last ``other`` if there is time that nothing explains.
         cause: What its time was spent for: ``code`` (every model was kept), ``model`` (one was loaded), ``environment``
             (it waited for another environment), ``cold`` (a start from nothing: the first, or one that was asked for).
+        expected_s: Median of the last 20 good ones of the same cause, of earlier sessions too; None if there are none.
+        why_code: What made it cost what it cost, in a word: ``code``, ``no_standby``, ``loader``; docs/experience.md has all.
+        why: The same in a sentence.
+        fix: What would avoid that; empty if nothing is known to.
         imports: The slowest of the modules that the new worker imported.
         import_bytes: What it read from files meanwhile.
     """
@@ -157,6 +162,10 @@ class Iteration:
     probes: tuple[ProbeReport, ...] = ()
     problem: Problem | None = None
     cause: Literal["code", "model", "environment", "cold"] = "code"
+    expected_s: float | None = None
+    why_code: str = ""
+    why: str = ""
+    fix: str = ""
     imports: tuple[ImportTime, ...] = ()
     import_bytes: int = 0
 
