@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LABEL_WIDTH = 9
-REPEATED_NOTICES = frozenset({"pin", "packages"})  # answers to what the user did, not findings
+REPEATED_NOTICES = frozenset({"asked", "pin", "packages"})  # answers to what the user did, not findings
 
 
 def wall_clock() -> str:
@@ -139,6 +139,12 @@ class Plain:
                 return [_offline(event)]
             case events.Online():
                 return [_online(event)]
+            case events.SyncPaused():
+                return [_paused(event)]
+            case events.SyncResumed():
+                return [Text("resumed: saves are sent again", style="green")]
+            case events.EditUndone():
+                return [_undone(event)]
             case events.SessionResumed():
                 return [_resumed(event)]
             case events.SessionTimedOut():
@@ -155,8 +161,9 @@ class Plain:
                 return []
 
     def _header(self, event: events.IterationStarted) -> Text:
+        what = {"reload": "load all models again", "restart": "start from nothing"}.get(event.asked, "")
         return Text.assemble(
-            (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {words.paths(event.paths)}"
+            (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {what or words.paths(event.paths)}"
         )
 
     def _progress(self, event: events.EnvironmentProgress) -> list[Text]:
@@ -380,6 +387,16 @@ def _offline(event: events.Offline) -> Text:
 
 def _online(event: events.Online) -> Text:
     return Text.assemble(("online ", "green"), (f"again after {words.duration(event.offline_s)}", "dim"))
+
+
+def _paused(event: events.SyncPaused) -> Text:
+    queued = f"{words.count(event.queued, 'save')} kept back" if event.queued else "saves are kept back"
+    return Text.assemble(("‖ ", "bold yellow"), f"paused, {queued}", ("  space and Enter: send them", "dim"))
+
+
+def _undone(event: events.EditUndone) -> Text:
+    about = "  the files here stay as they are; saving one sends it again"
+    return Text.assemble(("undone ", "cyan"), f"#{event.undone} on the runner", (about, "dim"))
 
 
 def _resumed(event: events.SessionResumed) -> Text:

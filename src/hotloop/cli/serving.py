@@ -16,7 +16,7 @@ from hotloop.cli import keys
 from hotloop.cli.json_lines import JsonLines
 from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
-from hotloop.devloop import control, environments
+from hotloop.devloop import control, environments, requests
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
@@ -173,8 +173,8 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
         signals = _Signals(engine)
         typed = keys.Keys(lambda line: _typed(engine, line, mark))
 
-        async def answer(request: dict[str, Any]) -> dict[str, Any]:
-            return await _answer(engine, request)
+        async def answer(request: object) -> dict[str, Any]:
+            return await requests.answer(engine, request)
 
         socket = control.control_path(state, options.session_id)
         async with control.listening(socket, answer, is_taking=choice.is_taking):
@@ -242,40 +242,13 @@ class _Signals:
 
 
 def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
-    match line:
-        case "":
-            mark()
-        case "q":
-            engine.stop("", 0)
-        case "d":
-            engine.leave(0)
-        case "p":
-            engine.do(engine.pin())
-        case "r":
-            engine.do(engine.command("reload", model=None))
-        case "y":
-            engine.do(engine.command("confirm"))
-        case _:
-            print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
-
-
-async def _answer(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what another terminal asks."""
-    match request.get("name"):
-        case "status":
-            return {"pid": os.getpid(), "address": engine.address, **engine.serves()}
-        case "pins":
-            return {"pins": (await engine.command("status"))["pins"]}
-        case "pin":
-            return {"pinned": await engine.pin(request.get("pin", ""))}
-        case "unpin":
-            await engine.command("unpin", name=request["pin"])
-            return {}
-        case "confirm":
-            return await engine.command("confirm")
-        case other:
-            msg = f"this dev serve knows no request {other!r}"
-            raise UsageError(msg, hint="both terminals need the same version of hotloop")
+    if not line:
+        mark()
+    elif line in keys.KEYS:
+        name = keys.KEYS[line]
+        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))
+    else:
+        print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 
 
 def _say_unset(engine: Engine, options: ServeOptions) -> None:

@@ -46,7 +46,7 @@ def control_path(state: Path, session_id: str) -> Path:
 
 @asynccontextmanager
 async def listening(
-    path: Path, answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], *, is_taking: bool = False
+    path: Path, answer: Callable[[object], Awaitable[dict[str, Any]]], *, is_taking: bool = False
 ) -> AsyncGenerator[None]:
     """Answer requests while the block runs; the socket is gone afterwards.
 
@@ -95,9 +95,7 @@ def _inode(path: Path) -> int:
         return 0
 
 
-async def _answered(
-    answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], request: dict[str, Any]
-) -> dict[str, Any]:
+async def _answered(answer: Callable[[object], Awaitable[dict[str, Any]]], request: object) -> dict[str, Any]:
     try:
         return await answer(request)
     except HotloopError as error:

@@ -36,12 +36,15 @@ class IterationStarted:
     """A save was seen and sent.
 
     Attributes:
+        paths: What changed; none of a reload that was asked for.
+        asked: What the user asked for, if no save began it.
         saved_s: When it was saved, on the clock of `at_s`; 0 if that is not known.
     """
 
     at_s: float
     number: int
     paths: tuple[str, ...]
+    asked: Literal["", "reload", "restart", "undo"] = ""
     saved_s: float = 0.0
     kind: Literal["iteration_started"] = "iteration_started"
 
