@@ -16,8 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hotloop.tui.looks import Looks
 from tests.tui import scenes
+
+from hotloop.tui.looks import Looks
 
 SIZES = ((120, 36), (80, 24), (56, 20), (40, 10))
 LOOKS = {
@@ -91,7 +92,9 @@ def png(picture: Path, out: Path) -> None:
 
 def browser() -> str:
     """Find Chromium."""
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
     if found is None:
         sys.exit("pictures are drawn by Chromium, which is not here: apt install chromium")
     return found

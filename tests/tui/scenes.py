@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.tui import panel_states as known
+
 from hotloop import events
 from hotloop.clock import ClockPair
 from hotloop.devloop.history import History, make_folder
 from hotloop.devloop.timeline import PHASES
 from hotloop.tui.app import Dashboard
 from hotloop.tui.looks import Looks
-from tests.tui import panel_states as known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -118,7 +119,9 @@ def started(runner: str = "gpu-01", took_s: float = 38.0) -> list[events.Event]:
     return [
         *session(runner),
         events.Ready(ready_s, 1, 1, BEGAN_S + 7, "zygote", models, ENDPOINTS, ("refund-policy", "greeting")),
-        events.ProbeReported(ready_s + 0.6, 0, 1, replace(known.REFUND, is_changed=False, diff=(), previous_took_s=None)),
+        events.ProbeReported(
+            ready_s + 0.6, 0, 1, replace(known.REFUND, is_changed=False, diff=(), previous_took_s=None)
+        ),
         events.IterationFinished(ready_s + 0.6, first),
         events.StandbyReady(ready_s + 1),
     ]
@@ -163,7 +166,14 @@ def iteration(
 def past(count: int = 40, seed: int = 5, until_s: float = BEGAN_S - 600) -> list[events.Iteration]:
     """Iterations of this morning."""
     chance = random.Random(seed)
-    made = [iteration(0, phases_s={"sync": 2.0, "reload": 4.0, "warmup": 31.0, "first_output": 1.0}, at_s=until_s - 9000, cause="cold")]
+    made = [
+        iteration(
+            0,
+            phases_s={"sync": 2.0, "reload": 4.0, "warmup": 31.0, "first_output": 1.0},
+            at_s=until_s - 9000,
+            cause="cold",
+        )
+    ]
     for number in range(1, count):
         made.append(_any(number, until_s - (count - number) * 80, chance))
     return made
@@ -174,12 +184,20 @@ def _any(number: int, at_s: float, chance: random.Random) -> events.Iteration:
     factor = chance.uniform(0.6, 1.4) * {"code": 0.7, "model": 4.0, "environment": 9.0}[cause]
     phases = {name: took_s * factor for name, took_s in zip(PHASES, USUAL_S, strict=True)}
     if cause == "environment":
-        phases = {**{n: phases[n] for n in PHASES[:2]}, "environment": 6.1 * chance.uniform(0.7, 1.5), **{n: phases[n] for n in PHASES[2:]}}
+        phases = {
+            **{n: phases[n] for n in PHASES[:2]},
+            "environment": 6.1 * chance.uniform(0.7, 1.5),
+            **{n: phases[n] for n in PHASES[2:]},
+        }
     loaded = (ENCODER, replace(CHAT, action="loaded", why="load.py:14 changed", took_s=2.9))
     if chance.random() < 0.12:
         short = {name: phases[name] for name in PHASES[:4]}
-        return iteration(number, phases_s=short, at_s=at_s, outcome="failed", problem=known.KEY_ERROR, paths=("chat/render.py",))
-    return iteration(number, phases_s=phases, at_s=at_s, cause=cause, models=loaded if cause == "model" else (ENCODER, CHAT))
+        return iteration(
+            number, phases_s=short, at_s=at_s, outcome="failed", problem=known.KEY_ERROR, paths=("chat/render.py",)
+        )
+    return iteration(
+        number, phases_s=phases, at_s=at_s, cause=cause, models=loaded if cause == "model" else (ENCODER, CHAT)
+    )
 
 
 def edits(until: int = 42, seed: int = 11) -> list[events.Event]:
@@ -192,7 +210,18 @@ def edits(until: int = 42, seed: int = 11) -> list[events.Event]:
         end_s = at_s + each.feedback_s
         made.append(events.IterationStarted(at_s + 0.02, number, each.paths, saved_s=at_s))
         if each.generation is not None:
-            made.append(events.Ready(end_s - 0.5, each.revision, each.generation, end_s - 0.7, "standby", each.models, ENDPOINTS, ("refund-policy", "greeting")))
+            made.append(
+                events.Ready(
+                    end_s - 0.5,
+                    each.revision,
+                    each.generation,
+                    end_s - 0.7,
+                    "standby",
+                    each.models,
+                    ENDPOINTS,
+                    ("refund-policy", "greeting"),
+                )
+            )
         else:
             made.append(events.ReloadFailed(end_s, each.revision, known.KEY_ERROR, 1))
         made.append(events.IterationFinished(end_s, each))
@@ -204,7 +233,14 @@ def lines(at_s: float, count: int, chance: random.Random) -> list[events.Event]:
     made: list[events.Event] = []
     for number in range(count):
         took_s = chance.uniform(0.18, 0.9)
-        made.append(events.Log(at_s + number, 42, "stdout", f"step batch={chance.randint(6, 18)} prefill=2 decode=9 {chance.uniform(1.5, 2):.1f}k tok/s"))
+        made.append(
+            events.Log(
+                at_s + number,
+                42,
+                "stdout",
+                f"step batch={chance.randint(6, 18)} prefill=2 decode=9 {chance.uniform(1.5, 2):.1f}k tok/s",
+            )
+        )
         made.append(events.RequestFinished(at_s + number + 0.4, 42, "POST", "/v1/chat", 200, took_s))
     return made
 
@@ -244,7 +280,16 @@ def good(number: int = 42, at_s: float = SAVED_S) -> list[events.Event]:
     return [
         events.IterationStarted(at_s + 0.02, number, ("prompts.py",), saved_s=at_s),
         events.ReloadStarted(at_s + 0.113, each.revision, "standby"),
-        events.Ready(at_s + 0.84, each.revision, number + 1, at_s + 0.3, "standby", each.models, ENDPOINTS, ("refund-policy", "greeting")),
+        events.Ready(
+            at_s + 0.84,
+            each.revision,
+            number + 1,
+            at_s + 0.3,
+            "standby",
+            each.models,
+            ENDPOINTS,
+            ("refund-policy", "greeting"),
+        ),
         events.ProbeReported(at_s + whole_s, number, number + 1, known.REFUND),
         events.ProbeReported(at_s + whole_s, number, number + 1, known.GREETING),
         events.IterationFinished(at_s + whole_s, each),
@@ -353,7 +398,8 @@ def dashboard(scene: Scene, folder: Path, looks: Looks = Looks(), **more: Any) -
     """Make the dashboard of a scene; play it with `play`."""
     project = project_of(scene, folder / "chat-demo")
     script = [
-        replace(event, project=str(project)) if isinstance(event, events.SessionStarted) else event for event in scene.script
+        replace(event, project=str(project)) if isinstance(event, events.SessionStarted) else event
+        for event in scene.script
     ]
     return Dashboard(ScriptedFeed(script), project=project, chosen=looks, read_clock=Clock(scene.now_s), **more)
 

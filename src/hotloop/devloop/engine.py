@@ -20,6 +20,7 @@ from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
+from hotloop.devloop.painting import Painting
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.undo import Undo
 from hotloop.devloop.unintended import unintended
@@ -122,6 +123,7 @@ class Engine:
 
     Attributes:
         address: Where the app is served, a URL; empty until it is.
+        painting: Knows when a probe's result was on the screen.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class Engine:
         self._is_other_said = False
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
+        self.painting = Painting(self._loop, self.feed)
         self._folder = Folder(options.project, options.runner, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
         self._probes: tuple[str, ...] = ()  # of the app, by name
@@ -178,6 +181,11 @@ class Engine:
         """End the session, then have `run` return the exit code. The first reason counts."""
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the session is about to end, or has ended."""
+        return self._stopped.done()
 
     def leave(self, exit_code: int) -> None:
         """As `stop`, but the session is left running."""
@@ -445,6 +453,7 @@ class Engine:
         for task in [*tasks, *self._pushes]:
             task.cancel()
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
+        self.painting.give_up()
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
         if self._forward is not None:
@@ -605,8 +614,17 @@ class Engine:
                 self._probes = event.probes
             case _:
                 pass
-        self.feed(machine.Happened(time.monotonic(), event))
-        self.flush()
+        self._pass_on(event)
+
+    def _pass_on(self, event: events.Event) -> None:
+        def happened() -> None:
+            self.feed(machine.Happened(time.monotonic(), event))
+            self.flush()
+
+        if isinstance(event, events.ProbesFinished):  # what ends an iteration waits until its results are on the screen
+            self.painting.after(event.generation, happened)
+        else:
+            happened()
 
     def _answer_pin(self, answer: events.Pinned | events.Notice) -> bool:
         """Tell whoever waits for it; gives whether somebody did."""
@@ -640,7 +658,7 @@ class Engine:
             event = self._outgoing.popleft()
             self._write(event)
             if isinstance(event, events.ProbeReported):
-                self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
+                self.painting.told(event)
             elif isinstance(event, events.IterationFinished):
                 self._finished(event.iteration)
             self._record(event)

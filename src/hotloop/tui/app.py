@@ -244,7 +244,9 @@ class Dashboard(Doing, App[int]):
         if self._clock is not None:
             self._clock.stop()
         row = self.look.row
-        wait_s = pace.next_s(self.state, self.read_clock().monotonic_s, row_until_s=row.until_s if row is not None else None)
+        wait_s = pace.next_s(
+            self.state, self.read_clock().monotonic_s, row_until_s=row.until_s if row is not None else None
+        )
         self._clock = self.set_timer(wait_s, self._ticked)
 
     def _ticked(self) -> None:

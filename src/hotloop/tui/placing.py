@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual.geometry import Size
+
     from hotloop.tui.arrangement import Box
 
 _NO_MARGIN = Spacing()
