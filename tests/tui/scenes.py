@@ -208,7 +208,7 @@ def edits(until: int = 42, seed: int = 11) -> list[events.Event]:
         at_s = BEGAN_S + 60 + number * 88
         each = _any(number, at_s, chance)
         end_s = at_s + each.feedback_s
-        made.append(events.IterationStarted(at_s + 0.02, number, each.paths, at_s))
+        made.append(events.IterationStarted(at_s + 0.02, number, each.paths, saved_s=at_s))
         if each.generation is not None:
             made.append(
                 events.Ready(
@@ -278,7 +278,7 @@ def good(number: int = 42, at_s: float = SAVED_S) -> list[events.Event]:
     whole_s = sum(WARMUP_S.values())
     each = iteration(number, phases_s=WARMUP_S, at_s=at_s)
     return [
-        events.IterationStarted(at_s + 0.02, number, ("prompts.py",), at_s),
+        events.IterationStarted(at_s + 0.02, number, ("prompts.py",), saved_s=at_s),
         events.ReloadStarted(at_s + 0.113, each.revision, "standby"),
         events.Ready(
             at_s + 0.84,
@@ -302,7 +302,7 @@ def failed(problem: events.Problem, *, serving: int | None = 43, number: int = 4
     phases = dict(zip(PHASES[:4], (0.018, 0.064, 0.031, 0.297), strict=True))
     each = iteration(number, phases_s=phases, at_s=at_s, outcome="failed", problem=problem, paths=("chat/render.py",))
     return [
-        events.IterationStarted(at_s + 0.02, number, each.paths, at_s),
+        events.IterationStarted(at_s + 0.02, number, each.paths, saved_s=at_s),
         events.ReloadStarted(at_s + 0.113, each.revision, "standby"),
         events.ReloadFailed(at_s + 0.41, each.revision, problem, serving),
         events.IterationFinished(at_s + 0.41, each),

@@ -454,7 +454,7 @@ def _snapshotted(state: State, event: Snapshotted) -> Step:
     state = replace(state, number=number, flights=(*state.flights, flight))
     sent = (
         Send(event.sequence),
-        Emit(events.IterationStarted(event.at_s, number, event.paths, event.saved.monotonic_s)),
+        Emit(events.IterationStarted(event.at_s, number, event.paths, saved_s=event.saved.monotonic_s)),
     )
     return _chain((state, sent), _take(state))
 
