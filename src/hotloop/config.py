@@ -209,12 +209,7 @@ def _example_of(key: str) -> str:
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
         "runner": '"gpu1"', "runners": '{ gpu1 = { target = "user@host" } }', "environment": '"managed"',
         "replicas": "2", "key_weights": '"../keys.toml"', "idle_timeout_s": "1800",
-<<<<<<< HEAD
         "pass_env": '["HF_TOKEN"]', "ui": '"plain"', "theme": '"night"', "ascii": "true", "keys": '{ restart = "ctrl+r" }',
-=======
-        "pass_env": '["HF_TOKEN"]', "ui": '"plain"', "theme": '"night"', "ascii": "true",
-        "keys": '{ restart = "ctrl+r" }',
->>>>>>> faafd394e217698b33c9d3f5217d6cdf422f485e
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

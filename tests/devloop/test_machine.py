@@ -84,11 +84,7 @@ def test_a_save_is_read_sent_and_announced_in_that_order():
     _, actions = play(saved("app.py"), snapshotted(1))
 
     assert [type(action) for action in actions] == [Snapshot, Send, Emit]
-<<<<<<< HEAD
     assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",), 9.99)]
-=======
-    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",), saved_s=10.0)]
->>>>>>> faafd394e217698b33c9d3f5217d6cdf422f485e
 
 
 def test_a_good_iteration_has_each_phase_between_its_marks():
