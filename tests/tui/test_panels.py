@@ -42,7 +42,7 @@ def experience() -> Experience:
         return [
             metrics.Trip(
                 "a", number, "failed" if number % 7 == 3 else "ok", start_s + number * 60.0, seconds * (1 + number % 5 / 4),
-                phases_s={"detect": 0.01, "sync": 0.02, "reload": 0.1, "warmup": 0.3}, num_kept=2,
+                phases_s={"detect": 0.01, "sync": 0.02, "reload": 0.1, "warmup": 0.3}, models=(metrics.Model("encoder", "kept", "resident", 0.01, 1),) * 2,
             )
             for number in range(1, count)
         ]  # fmt: skip
@@ -82,7 +82,7 @@ SEEN = {
     "compare-76x16": lambda: grid(compare.draw, given.live(), 76, 16, compared=40),
     "explain-76x34": lambda: grid(explain.draw, given.live(), 76, 34),
     "machine-116x30": lambda: grid(machine.draw, given.live(), 116, 30),
-    "dx-100x30": lambda: grid(dx.draw, given.live(), 100, 30, experience=experience()),
+    "dx-100x36": lambda: grid(dx.draw, given.live(), 100, 36, experience=experience()),
 }
 
 
@@ -345,3 +345,16 @@ def test_explain_scrolls_and_says_what_is_below():
     assert "more lines" in top
     assert top.splitlines()[0] == down.splitlines()[0]
     assert "reranker" in down
+
+
+def test_an_iteration_says_which_probe_failed_and_how_the_tests_went():
+    failing = events.FailedTest(
+        "tests/test_app.py::test_embed", "tests/test_app.py", 14, "AssertionError", "assert 3 == 4"
+    )
+    tests = events.TestsFinished(NOW_S, 45, "pytest -q tests", "failed", 1.2, 1, 11, 1, (failing,))
+    trip = dataclasses.replace(given.LIVE_TRIP, probes=(given.REFUND, given.BROKEN_PROBE), tests=tests)
+    seen = grid(iteration.draw, dataclasses.replace(given.live(), trips=(trip,)), 100, 10)
+
+    assert "✗ 1.35 s  to a probe that failed" in seen
+    assert "✗ similar AssertionError: the nearest of 'a cat' is 'a train'" in seen
+    assert "✗ 1 failed, 11 passed  1.20 s  tests/test_app.py::test_embed" in seen
