@@ -47,7 +47,7 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
 
 
 def _steps(state: State) -> tuple[tuple[str, str], ...]:
-    watched = f"{words.count(state.num_files, 'file')} of {state.app or 'the project'} are watched"
+    watched = f"{words.count(state.num_files, 'file')} {'is' if state.num_files == 1 else 'are'} watched"
     request = curl(state.endpoints, state.address) or "write an @app.endpoint first"
     return (
         ("Save a file", watched),
