@@ -237,7 +237,8 @@ class _Signals:
 
 def _typed(engine: Engine, line: str) -> None:
     if line in keys.KEYS:
-        engine.do(requests.answer(engine, {"name": keys.KEYS[line]}))
+        name = keys.KEYS[line]
+        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))
     else:
         print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 
