@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # read when Textual is imported
 
 from textual.app import App, ComposeResult, SystemCommand
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
 from hotloop.clock import ClockPair, read_pair
@@ -215,6 +215,8 @@ class Dashboard(Doing, App[int]):
 
     def _paint(self) -> None:
         self._is_painting = False
+        if not self.is_running:
+            return
         if self._later is not None:
             self._later.stop()
             self._later = None
@@ -250,6 +252,8 @@ class Dashboard(Doing, App[int]):
         self._clock = self.set_timer(wait_s, self._ticked)
 
     def _ticked(self) -> None:
+        if not self.is_running:
+            return
         now_s = self.read_clock().monotonic_s
         self.state = tick(self.state, now_s)
         row = self.look.row
@@ -306,5 +310,10 @@ def theme_of(palette: Palette) -> Theme:
         foreground=color(palette.text),
         dark=palette.name != "paper",
         ansi=is_ansi,
-        variables={"track": color(palette.ghost), "ghost": color(palette.ghost), "muted": color(palette.muted)},
+        variables={
+            **(BUILTIN_THEMES["ansi-dark"].variables if is_ansi else {}),
+            "track": color(palette.ghost),
+            "ghost": color(palette.ghost),
+            "muted": color(palette.muted),
+        },
     )
