@@ -63,8 +63,7 @@ def _phases(old: Trip, new: Trip, width: int, palette: Palette, now_s: float) ->
     )
     rows = [line(" " * _NAME, *(padded(head, _TIME, is_right=True) for head in heads))]
     longest = max([*olds.values(), *news.values(), 1e-9])
-    names = [name for name in _merged(olds, news)]
-    rows += [_row(name, olds.get(name), news.get(name), longest, width, palette) for name in names]
+    rows += [_row(name, olds.get(name), news.get(name), longest, width, palette) for name in _merged(olds, news)]
     total = (waterfall.elapsed_s(old, now_s), waterfall.elapsed_s(new, now_s))
     return [*rows, _line("to feedback", total[0], total[1], palette.strong, palette)]
 

@@ -35,14 +35,14 @@ _ASCII = str.maketrans(
         **dict.fromkeys("●◐", "*"),
         **dict.fromkeys("○◔", "o"),
         **dict.fromkeys("▸→", ">"),
-        **dict.fromkeys("▲▴", "^"),
+        **dict.fromkeys("▲▴↑", "^"),
         **dict.fromkeys("│‖", "|"),
-        **dict.fromkeys("·─−–", "-"),
+        **dict.fromkeys("·─−–—", "-"),
         **dict.fromkeys("…┄", "."),
         **dict.fromkeys("━", "="),
         **dict.fromkeys("■", "#"),
-        **dict.fromkeys("±", "~"),
-        **dict.fromkeys("▼", "v"),
+        **dict.fromkeys("±≈", "~"),
+        **dict.fromkeys("▼↓", "v"),
     }
 )
 

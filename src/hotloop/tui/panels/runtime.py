@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hotloop.devloop import words
 from hotloop.tui.panels import memory
@@ -14,7 +14,7 @@ from hotloop.tui.panels.load import Load, load_of
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from hotloop.events import CostReported, GpuSample
+    from hotloop.events import CostReported
     from hotloop.tui.palette import Palette
     from hotloop.tui.state import State
 
@@ -31,7 +31,7 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
     if load is None:
         return finished([head, *_nothing(state, width, height, palette)], width, height, palette)
     rows = [Row(head), blank(9)]
-    rows += [Row(row.text, row.rank) for row in _rows(state, load, width, palette)]
+    rows += _rows(state, load, width, palette)
     return finished(kept(rows, height), width, height, palette)
 
 
@@ -58,9 +58,9 @@ def draw_strip(state: State, width: int, height: int, palette: Palette, now_s: f
         )
         stack = memory.stack(held, 8, palette) if held.total_bytes else None
         space.append(_figure("mem", used or words.size(held.used_bytes), palette, stack))
-    space += [
-        _figure(name, value, palette, meter(ratio, 8, palette.good, palette)) for name, value, ratio in _gpu(state)
-    ]
+    use = gpu_use(state)
+    if use is not None:
+        space.append(_figure(use.name, use.value, palette, meter(use.ratio, 8, palette.good, palette)))
     cost = _cost(state.cost)
     if cost is not None:
         space.append(line((f"{cost[1]} ", palette.muted), (cost[0], f"bold {palette.strong}")))
@@ -134,10 +134,9 @@ def _rows(state: State, load: Load, width: int, palette: Palette) -> list[Row]:
         p95 = line((f"p95 {words.duration(load.p95_s)}  {load.busiest}", palette.muted))
         rows.append(_row("p50", words.duration(load.p50_s), p95, palette, 5))
     rows += _memory_rows(state, room, palette)
-    rows += [
-        _row(name, value, _metered(ratio, unit, room, palette), palette, 2)
-        for (name, value, ratio), unit in zip(_gpu(state), _gpu_units(state), strict=True)
-    ]
+    use = gpu_use(state)
+    if use is not None:
+        rows.append(_row(use.name, use.value, _metered(use.ratio, use.about, room, palette), palette, 2))
     cost = _cost(state.cost)
     if cost is not None:
         rows.append(_row("cost", cost[0], line((cost[1], palette.muted)), palette, 6))
@@ -181,33 +180,35 @@ def _memory_rows(state: State, room: int, palette: Palette) -> list[Row]:
     return [_row("memory", value, line(bar, (total, palette.muted)), palette, 2)]
 
 
-def _gpus(state: State) -> tuple[GpuSample, ...]:
-    return state.samples[-1].gpus if state.samples else ()
+class Use(NamedTuple):
+    """How much the GPUs are used: what says it, how it is written, its share of what there is, of what that is."""
+
+    name: str
+    value: str
+    ratio: float
+    about: str
 
 
-def _gpu(state: State) -> list[tuple[str, str, float]]:
-    """Give name, value and ratio of what says how much a GPU is used: multiprocessors, else power.
+def gpu_use(state: State) -> Use | None:
+    """Say how much the GPUs are used: their multiprocessors, else their power; None if the driver says neither.
 
-    That any kernel ran (`busy_ratio`) is not among it: one tiny kernel reads as 100 %.
+    That any kernel ran (`busy_ratio`) is no measure of use: one tiny kernel reads as 100 %.
     """
-    gpus = _gpus(state)
+    gpus = state.samples[-1].gpus if state.samples else ()
     active = [gpu.sm_ratio for gpu in gpus if gpu.sm_ratio is not None]
     if active:
         mean = sum(active) / len(active)
-        return [("SM", f"{mean:.0%}", mean)]
+        return Use("SM", f"{mean:.0%}", mean, "active")
     drawn = [gpu.power_w for gpu in gpus if gpu.power_w is not None]
     if not drawn:
-        return []
+        return None
     limit_w = sum(gpu.power_limit_w or 0.0 for gpu in gpus if gpu.power_w is not None)
-    return [("power", f"{sum(drawn):.0f} W", sum(drawn) / limit_w if limit_w else 0.0)]
-
-
-def _gpu_units(state: State) -> list[str]:
-    gpus = _gpus(state)
-    if any(gpu.sm_ratio is not None for gpu in gpus):
-        return ["active"]
-    limit_w = sum(gpu.power_limit_w or 0.0 for gpu in gpus if gpu.power_w is not None)
-    return [f"of {limit_w:.0f} W" if limit_w else ""]
+    return Use(
+        "power",
+        f"{sum(drawn):.0f} W",
+        sum(drawn) / limit_w if limit_w else 0.0,
+        f"of {limit_w:.0f} W" if limit_w else "",
+    )
 
 
 def _cost(cost: CostReported | None) -> tuple[str, str] | None:
