@@ -69,7 +69,10 @@ def serve(choice: Choice) -> int:
         HotloopError: It can't be served.
     """
     options = resolve(choice)
-    return asyncio.run(_serve(options, choice, _ui(choice, options.project)))
+    ui = _ui(choice, options.project)
+    if ui is Ui.TUI:  # a second or two pass before it opens
+        print(f"hotloop: starting {options.project.name}", file=sys.stderr, flush=True)
+    return asyncio.run(_serve(options, choice, ui))
 
 
 def _ui(choice: Choice, project: Path) -> Ui:
@@ -214,7 +217,8 @@ class _Signals:
             self._loop.remove_signal_handler(number)
 
     def _take(self, number: signal.Signals) -> None:
-        is_second, self._is_stopping = self._is_stopping, True
+        # A terminal that goes away says so twice, by its shell and by the kernel: nobody there is in a hurry.
+        is_second, self._is_stopping = self._is_stopping and number != signal.SIGHUP, True
         self._engine.stop("", 128 + number)
         if is_second:
             self._showing.take_back()
