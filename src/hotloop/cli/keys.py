@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+KEYS = {  # what is typed, and the request that it is
+    "p": "pin",
+    "n": "probe",
+    "r": "reload",
+    "R": "restart",
+    "y": "confirm",
+    "d": "detach",
+    "q": "stop",
+}
 TIP = (
-    "p Enter: pin the last request as a probe · r Enter: load all models again · "
-    "d Enter: leave it running · q Enter: quit · Enter: a marker line"
+    "p Enter: pin the last request as a probe · n: probe now · r: load all models again · R: start from nothing · "
+    "d: leave it running · q: quit · Enter alone: a marker line"
 )
-
-
 FOREGROUND_CHECK_S = 0.5
 
 

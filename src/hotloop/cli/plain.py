@@ -15,14 +15,14 @@ from hotloop import events
 from hotloop.cli import environments
 from hotloop.cli.problems import hint_line, problem_lines
 from hotloop.cli.updating import UpdatingLine
-from hotloop.devloop import diff, history, metrics, wording, words
+from hotloop.devloop import diff, wording, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 LABEL_WIDTH = 9
-REPEATED_NOTICES = frozenset({"pin", "packages"})  # answers to what the user did, not findings
+REPEATED_NOTICES = frozenset({"asked", "pin", "packages"})  # answers to what the user did, not findings
 
 
 def wall_clock() -> str:
@@ -68,7 +68,6 @@ class Plain:
         self._tips = tips
         self._is_waiting = is_starting  # for the outcome of an iteration
         self._said: set[tuple[str, str]] = set()
-        self._trips: list[metrics.Trip] = []
         self._is_noise_told = False
         self._generation: int | None = None
         self._phase = ""
@@ -78,16 +77,18 @@ class Plain:
         """Print what an event says, if anything."""
         if isinstance(event, events.EnvironmentProgress) and self._updating.show(environments.progress_line(event)):
             return
-        for line in self.lines(event):
+        self.write(self.lines(event))
+
+    def write(self, lines: list[Text]) -> None:
+        """Print lines."""
+        for line in lines:
             self._updating.clear()
             self._console.print(line, soft_wrap=True)
         self._console.file.flush()  # a pipe has a buffer
 
     def mark(self) -> None:
         """Print a line to find again."""
-        self._updating.clear()
-        self._console.print(Text(f"{self._clock()} {'─' * 40}", style="dim"), soft_wrap=True)
-        self._console.file.flush()
+        self.write([Text(f"{self._clock()} {'─' * 40}", style="dim")])
 
     def lines(self, event: events.Event) -> list[Text]:  # noqa: C901, PLR0912  one line a case
         """Say what an event is about."""
@@ -150,7 +151,7 @@ class Plain:
             case events.RuntimeStopped(problem=events.Problem() as problem):
                 return problem_lines(problem, self._project)
             case events.SessionEnded():
-                return self._ended(event)
+                return [Text(event.reason, style="dim")] if event.reason else []
             case _:
                 return []
 
@@ -183,7 +184,6 @@ class Plain:
 
     def _finished(self, iteration: events.Iteration) -> list[Text]:
         self._is_waiting = False
-        self._trips.append(history.trip_of("", iteration))
         lines = [iteration_line(iteration)]
         if iteration.number == 0:
             lines += [Text(tip, style="dim") for tip in self._tips]
@@ -202,22 +202,6 @@ class Plain:
         self._said.add((event.key, event.text))
         lines = [Text.assemble(("! ", "bold yellow"), event.text)]
         return lines + ([hint_line(event.hint)] if event.hint else [])
-
-    def _ended(self, event: events.SessionEnded) -> list[Text]:
-        summary = metrics.summarize(self._trips)
-        lines = [Text(event.reason, style="dim")] if event.reason else []
-        return lines + ([Text(summary_line(summary))] if summary.feedback or summary.error else [])
-
-
-def summary_line(summary: metrics.Summary) -> str:
-    """Say how a session went, in one line."""
-    parts = [f"{words.count(summary.num_ok + summary.num_failed, 'edit')}, {summary.num_ok} ok."]
-    if summary.feedback is not None:
-        high = "max" if summary.feedback.is_max else "p95"
-        p50, top = words.duration(summary.feedback.p50_s), words.duration(summary.feedback.high_s)
-        parts.append(f"Feedback p50 {p50}, {high} {top}.")
-    parts.append(f"Waited {words.duration(summary.waited_s)}.")
-    return " ".join(parts)
 
 
 def iteration_line(iteration: events.Iteration) -> Text:

@@ -20,10 +20,11 @@ from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
+from hotloop.devloop.painting import Painting
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
-from hotloop.errors import HotloopError, RunnerError
+from hotloop.errors import HotloopError, RunnerError, UsageError
 from hotloop.remote_runner.client import RefusedError
 from hotloop.remote_runner.stream import SessionTakenError
 
@@ -121,6 +122,7 @@ class Engine:
 
     Attributes:
         address: Where the app is served, a URL; empty until it is.
+        painting: Knows when a probe's result was on the screen.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class Engine:
         self._sinks = sinks
         self._began = clock.read_pair()
         self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s))
-        self._bencher = Bencher(options.bench_data, self._pinned)
+        self._bencher = Bencher(options.bench_data, self.pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
@@ -161,8 +163,10 @@ class Engine:
         self._problems_said: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
+        self.painting = Painting(self._loop, self.feed)
         self._folder = Folder(options.project, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
+        self._probes: tuple[str, ...] = ()  # of the app, by name
         self._catching_up = CatchingUp()
         self._is_leaving = False
         self._applied: Applied | None = None  # the first sync
@@ -174,6 +178,11 @@ class Engine:
         """End the session, then have `run` return the exit code. The first reason counts."""
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the session is about to end, or has ended."""
+        return self._stopped.done()
 
     def leave(self, exit_code: int) -> None:
         """As `stop`, but the session is left running."""
@@ -214,19 +223,47 @@ class Engine:
             try:
                 await work
             except (HotloopError, TimeoutError) as error:
-                self.notice("pin", str(error) or "no answer in time", getattr(error, "hint", ""))
+                self.notice("asked", str(error) or "no answer in time", getattr(error, "hint", ""))
 
         self._pushes.add(task := self._spawn(done(), "typed"))
         task.add_done_callback(self._pushes.discard)
 
-    async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
-        """Have the runner do something, or confirm what the loop waits for."""
-        if name == "confirm":
-            was_held = bool(self._state.hold)
-            self.feed(machine.Confirmed())
-            self.flush()
-            return {"was_held": was_held}
-        return await self._agent.command(name, **fields)
+    def confirm(self) -> bool:
+        """Make the deletion that the loop waits with; gives whether it does."""
+        was_held = bool(self._state.hold)
+        self.feed(machine.Confirmed())
+        self.flush()
+        return was_held
+
+    async def reload(self, model: str = "", *, is_cold: bool = False) -> None:
+        """Load a model again, or all; from a new zygote if asked, as a first start would.
+
+        Raises:
+            RunnerError: Nothing runs there.
+        """
+        await self._agent.command("reload", model=model, is_cold=is_cold)
+
+    async def probe(self, name: str = "") -> None:
+        """Run all probes now, or one.
+
+        Raises:
+            UsageError: None is called so.
+            RunnerError: Nothing runs there.
+        """
+        if name:
+            known = (*self._probes, *(request["name"] for request in await self.pinned()))
+            if name not in known:
+                msg = f"no probe is called {name!r}"
+                raise UsageError(msg, hint=f"there are {', '.join(known)}" if known else "write one: @app.probe")
+        await self._agent.command("probe", probe=name)
+
+    async def unpin(self, name: str) -> None:
+        """Forget a pinned request."""
+        await self._agent.command("unpin", name=name)
+
+    async def pinned(self) -> list[dict[str, Any]]:
+        """Give the pinned requests."""
+        return (await self._agent.command("status"))["pins"]
 
     async def pin(self, name: str = "") -> str:
         """Make the last request a probe, and run it once so that the next reload has an output to compare with.
@@ -358,6 +395,7 @@ class Engine:
         for task in [*tasks, *self._pushes]:
             task.cancel()
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
+        self.painting.give_up()
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
         if self._forward is not None:
@@ -486,7 +524,7 @@ class Engine:
             if self._catching_up.takes(number, event):
                 self._take_event(event)
 
-    def _take_event(self, event: events.Event) -> None:
+    def _take_event(self, event: events.Event) -> None:  # noqa: C901  one line a case
         match event:
             case events.RuntimeStarted():
                 event = self._forward.started(event) if self._forward is not None else event
@@ -507,16 +545,30 @@ class Engine:
             case events.Pinned():
                 self._answer_pin(event)
                 self._spawn(self._keep_pins(), "keep pins")
-            case events.Notice(key="pin"):
-                self._answer_pin(event)
+            case events.Notice(key="pin") if self._answer_pin(event):
+                return  # whoever asked says it
+            case events.Ready():
+                self._probes = event.probes
             case _:
                 pass
-        self.feed(machine.Happened(time.monotonic(), event))
-        self.flush()
+        self._pass_on(event)
 
-    def _answer_pin(self, answer: events.Pinned | events.Notice) -> None:
-        if self._pin_answer is not None and not self._pin_answer.done():
-            self._pin_answer.set_result(answer)
+    def _pass_on(self, event: events.Event) -> None:
+        def happened() -> None:
+            self.feed(machine.Happened(time.monotonic(), event))
+            self.flush()
+
+        if isinstance(event, events.ProbesFinished):  # what ends an iteration waits until its results are on the screen
+            self.painting.after(event.generation, happened)
+        else:
+            happened()
+
+    def _answer_pin(self, answer: events.Pinned | events.Notice) -> bool:
+        """Tell whoever waits for it; gives whether somebody did."""
+        if self._pin_answer is None or self._pin_answer.done():
+            return False
+        self._pin_answer.set_result(answer)
+        return True
 
     def _compare_ports(self, event: events.RuntimeStarted) -> None:
         wanted = {event.address: self._options.port, f"//{event.grpc_address}": self._options.grpc_port}
@@ -543,7 +595,7 @@ class Engine:
             event = self._outgoing.popleft()
             self._write(event)
             if isinstance(event, events.ProbeReported):
-                self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
+                self.painting.told(event)
             elif isinstance(event, events.IterationFinished):
                 self._record(event.iteration)
             elif isinstance(event, events.BenchFinished):
@@ -586,13 +638,10 @@ class Engine:
 
     async def _pin_again(self) -> None:
         wanted = self._folder.pinned()
-        known = {request["name"] for request in await self._pinned()} if wanted else set[str]()
+        known = {request["name"] for request in await self.pinned()} if wanted else set[str]()
         for request in wanted:
             if request["name"] not in known:
                 await self._agent.command("pin", request=request)
 
     async def _keep_pins(self) -> None:
-        self._folder.keep_pins(await self._pinned())
-
-    async def _pinned(self) -> list[dict[str, Any]]:
-        return (await self._agent.command("status"))["pins"]
+        self._folder.keep_pins(await self.pinned())
