@@ -88,7 +88,9 @@ def test_what_can_not_be_is_said_with_what_to_do():
         choose(Ui.TUI, False, "", None, PIPE)
     with pytest.raises(UsageError, match="HOTLOOP_UI is 'gui', one of auto, tui"):
         choose(None, False, "gui", None, LARGE)
-    with pytest.raises(UsageError, match="tool.hotloop.ui is 'gui', one of auto, tui, plain, json, web was expected"):
+    with pytest.raises(
+        UsageError, match=r"tool\.hotloop\.ui is 'gui', one of auto, tui, plain, json, web was expected"
+    ):
         config.check({"ui": "gui"})
 
 
