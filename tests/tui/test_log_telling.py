@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
+import typing
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +33,26 @@ def told(*made: events.Event) -> list[str]:
     ]
 
 
-@given(st.sampled_from(sorted(EVENT_TYPES)).flatmap(lambda kind: st.builds(EVENT_TYPES[kind])))
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of a field's type that an event may have."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        parts = [values(each) for each in arguments if each is not Ellipsis]
+        return st.lists(parts[0], max_size=8).map(tuple) if len(parts) < len(arguments) else st.tuples(*parts)
+    if dataclasses.is_dataclass(hint):
+        return records(hint)
+    if typing.get_origin(hint) is types.UnionType:
+        return st.one_of(*map(values, arguments))
+    return st.floats(0, 1e6) if hint is float else st.integers(0, 10**6) if hint is int else st.from_type(hint)
+
+
+def records(kind: Any) -> st.SearchStrategy[Any]:
+    hints = typing.get_type_hints(kind)
+    named = {"statuses": st.dictionaries(st.sampled_from(["200", "404", "503"]), st.integers(0))}
+    return st.builds(kind, **{name: named.get(name, values(hint)) for name, hint in hints.items() if name != "kind"})
+
+
+@given(st.sampled_from(sorted(EVENT_TYPES)).flatmap(lambda kind: records(EVENT_TYPES[kind])))
 def test_every_event_comes_to_clean_lines_or_to_none_on_purpose(event: events.Event) -> None:
     records = Teller().records_of(event, NOW)
 
