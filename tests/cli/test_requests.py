@@ -169,3 +169,92 @@ def test_a_session_is_stopped_when_asked(served):
 
     assert loop.close() == 0
     assert loop.told[-1]["kind"] == "session_ended"
+
+
+def save(loop, text):
+    (loop.project / "app.py").write_text(text)
+
+
+def test_a_restart_begins_from_nothing_while_the_old_generation_serves(served):
+    loop = served()
+    at = loop.until("standby_ready", loop.until("iteration_finished")[1])[1]
+
+    loop.ask("restart")
+    started, at = loop.until("iteration_started", at)
+    ready, at = loop.until("ready", at)
+    finished, at = loop.until("iteration_finished", at)
+    loop.ask("reload")
+    again, at = loop.until("iteration_finished", at)
+
+    assert started["asked"] == "restart"
+    assert (ready["generation"], ready["start"], ready["models"][0]["action"]) == (2, "zygote", "loaded")
+    assert (finished["iteration"]["cause"], finished["iteration"]["outcome"]) == ("cold", "ok")
+    assert (again["iteration"]["cause"], again["iteration"]["number"]) == ("model", 2)
+    assert loop.post(name="Eve") == "hello Eve!"
+
+
+def test_saves_while_paused_are_kept_back_and_go_as_one(served):
+    loop = served()
+    at = loop.until("standby_ready", loop.until("iteration_finished")[1])[1]
+
+    assert loop.ask("pause") == {"queued": 0}
+    save(loop, APP.replace("hello", "hey"))
+    at = loop.until("sync_paused", at, queued=1)[1]
+    save(loop, APP.replace("hello", "bye"))
+    at = loop.until("sync_paused", at, queued=2)[1]
+    before = (loop.ask("status")["is_paused"], loop.post(name="Eve"))
+    loop.ask("resume")
+    finished, at = loop.until("iteration_finished", at)
+
+    assert before == (True, "hello Eve!")
+    assert (finished["iteration"]["number"], finished["iteration"]["outcome"]) == (1, "ok")
+    assert finished["iteration"]["feedback_s"] < 20
+    assert loop.post(name="Eve") == "bye Eve!"
+
+
+def test_what_was_kept_back_when_the_session_ended_is_found_by_the_next(served):
+    loop = served()
+    loop.until("iteration_finished")
+    loop.ask("pause")
+    save(loop, APP.replace("hello", "hey"))
+    loop.until("sync_paused", queued=1)
+    loop.ask("stop")
+    loop.close()
+
+    again = served()
+    again.until("iteration_finished")
+
+    assert again.post(name="Eve") == "hey Eve!"
+
+
+def test_edits_are_taken_back_on_the_runner_alone_and_the_next_session_has_them_again(served):
+    loop = served()
+    at = loop.until("standby_ready", loop.until("iteration_finished")[1])[1]
+    for greeting in ("hey", "bye"):
+        save(loop, APP.replace("hello", greeting))
+        at = loop.until("iteration_finished", at)[1]
+
+    told = [loop.ask("undo")]
+    undone, at = loop.until("edit_undone", at)
+    at = loop.until("iteration_finished", at)[1]
+    served_then = [loop.post(name="Eve")]
+    told.append(loop.ask("undo"))
+    at = loop.until("iteration_finished", at)[1]
+    served_then.append(loop.post(name="Eve"))
+    refusal = refused(loop, "undo")
+    (loop.project / "app.py").touch()  # saved as it is
+    finished, at = loop.until("iteration_finished", at)
+    served_then.append(loop.post(name="Eve"))
+    loop.ask("undo")
+    loop.until("iteration_finished", at)
+    loop.ask("stop")
+    loop.close()
+    again = served()
+    again.until("iteration_finished")
+
+    assert told == [{"undone": 2, "paths": ["app.py"]}, {"undone": 1, "paths": ["app.py"]}]
+    assert (undone["number"], undone["undone"], undone["paths"]) == (3, 2, ["app.py"])
+    assert served_then == ["hey Eve!", "hello Eve!", "bye Eve!"]
+    assert refusal[0] == "there is no edit to take back"
+    assert finished["iteration"]["outcome"] == "ok"
+    assert (again.post(name="Eve"), "bye" in (loop.project / "app.py").read_text()) == ("bye Eve!", True)

@@ -140,6 +140,12 @@ class Plain:
                 return [_offline(event)]
             case events.Online():
                 return [_online(event)]
+            case events.SyncPaused():
+                return [_paused(event)]
+            case events.SyncResumed():
+                return [Text("resumed: saves are sent again", style="green")]
+            case events.EditUndone():
+                return [_undone(event)]
             case events.SessionResumed():
                 return [_resumed(event)]
             case events.SessionTimedOut():
@@ -156,8 +162,9 @@ class Plain:
                 return []
 
     def _header(self, event: events.IterationStarted) -> Text:
+        what = {"reload": "load all models again", "restart": "start from nothing"}.get(event.asked, "")
         return Text.assemble(
-            (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {words.paths(event.paths)}"
+            (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {what or words.paths(event.paths)}"
         )
 
     def _progress(self, event: events.EnvironmentProgress) -> list[Text]:
@@ -364,6 +371,16 @@ def _offline(event: events.Offline) -> Text:
 
 def _online(event: events.Online) -> Text:
     return Text.assemble(("online ", "green"), (f"again after {words.duration(event.offline_s)}", "dim"))
+
+
+def _paused(event: events.SyncPaused) -> Text:
+    queued = f"{words.count(event.queued, 'save')} kept back" if event.queued else "saves are kept back"
+    return Text.assemble(("‖ ", "bold yellow"), f"paused, {queued}", ("  space and Enter: send them", "dim"))
+
+
+def _undone(event: events.EditUndone) -> Text:
+    about = "  the files here stay as they are; saving one sends it again"
+    return Text.assemble(("undone ", "cyan"), f"#{event.undone} on the runner", (about, "dim"))
 
 
 def _resumed(event: events.SessionResumed) -> Text:

@@ -174,7 +174,7 @@ async def _serve(options: ServeOptions, choice: Choice, ui: Ui) -> int:
     async with connect(way) as agent:
         await reach(way)
 
-        async def answer(request: Any) -> dict[str, Any]:
+        async def answer(request: object) -> dict[str, Any]:
             return await requests.answer(engine, request)
 
         broadcast = Broadcast(answer)
@@ -233,7 +233,8 @@ class _Signals:
 
 def _typed(engine: Engine, line: str) -> None:
     if line in keys.KEYS:
-        engine.do(requests.answer(engine, {"name": keys.KEYS[line]}))
+        name = keys.KEYS[line]
+        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))
     else:
         print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, environments, machine, ports
+from hotloop.devloop import bench, environments, machine, ports, timeline
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.painting import Painting
 from hotloop.devloop.safety import doubt_about_deletion
+from hotloop.devloop.undo import Undo
 from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError, UsageError
@@ -158,13 +159,15 @@ class Engine:
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
         self._sequence = 0
+        self._undo = Undo()
         self._snapshots: dict[int, Snapshot] = {}
         self._pushes: set[asyncio.Task[None]] = set()
         self._problems_said: set[str] = set()
+        self._is_other_said = False
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
         self.painting = Painting(self._loop, self.feed)
-        self._folder = Folder(options.project, self.notice)
+        self._folder = Folder(options.project, options.runner, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
         self._probes: tuple[str, ...] = ()  # of the app, by name
         self._catching_up = CatchingUp()
@@ -188,6 +191,10 @@ class Engine:
         """As `stop`, but the session is left running."""
         self._is_leaving = True
         self.stop(LEFT, exit_code)
+
+    def touched(self) -> None:
+        """Note that the user is there: a key was pressed, here or in a dashboard."""
+        self._folder.touched(time.time(), "key")
 
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
@@ -229,8 +236,15 @@ class Engine:
         task.add_done_callback(self._pushes.discard)
 
     def confirm(self) -> bool:
-        """Make the deletion that the loop waits with; gives whether it does."""
+        """Make the deletion that the loop waits with; gives whether it does.
+
+        Raises:
+            UsageError: Syncing is paused.
+        """
         was_held = bool(self._state.hold)
+        if was_held and self._state.is_paused:
+            msg = "nothing is sent while syncing is paused"
+            raise UsageError(msg, hint="resume first; it asks again")
         self.feed(machine.Confirmed())
         self.flush()
         return was_held
@@ -241,7 +255,47 @@ class Engine:
         Raises:
             RunnerError: Nothing runs there.
         """
+        asked = clock.read_pair()
         await self._agent.command("reload", model=model, is_cold=is_cold)
+        self.feed(machine.Asked(clock.SaveTime(asked.monotonic_s, asked.wall_s, is_estimated=False), is_cold))
+        self.flush()
+
+    def pause(self) -> int:
+        """Keep saves back until `resume`; gives how many wait."""
+        self.feed(machine.Paused(time.monotonic()))
+        self.flush()
+        return self._state.num_dirty
+
+    def resume(self) -> None:
+        """Send what was kept back, as one changeset."""
+        self.feed(machine.Resumed(time.monotonic()))
+        self.flush()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether saves are kept back."""
+        return self._state.is_paused
+
+    def undo(self) -> tuple[int, tuple[str, ...]]:
+        """Take the newest edit back on the runner; the next time the one before it. The files here stay as they are.
+
+        Returns:
+            The number of the edit's iteration, and its paths.
+
+        Raises:
+            HotloopError: There is none, or it can't be.
+        """
+        if self._state.is_offline:
+            msg = f"{self._options.runner} does not answer, so no edit can be taken back there"
+            raise RunnerError(msg, hint="try again when it does")
+        number, snapshot = self._undo.take_back(self._index)
+        now = clock.read_pair()
+        self._sequence += 1
+        self._snapshots[self._sequence] = snapshot
+        began = clock.SaveTime(now.monotonic_s, now.wall_s, is_estimated=False)
+        self.feed(machine.Undone(self._sequence, began, snapshot.paths, snapshot.size_bytes, number))
+        self.flush()
+        return number, snapshot.paths
 
     async def probe(self, name: str = "") -> None:
         """Run all probes now, or one.
@@ -288,7 +342,7 @@ class Engine:
     async def run(self) -> int:
         """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
         reason, code, is_ours = "", 1, True
-        self._folder.open()
+        self._state = replace(self._state, past=self._folder.open(self._began.wall_s))
         watcher = make_watcher(self._options.project, self._ignore) if self._options.is_watching else None
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -328,8 +382,12 @@ class Engine:
         self._say_problems()
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
-        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
+        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
         self._applied = applied
+        if options.is_watching:
+            entries = self._index.entries()
+            reading = asyncio.to_thread(self._undo.contents.read, options.project, entries)
+            tasks.append(self._spawn(reading, "read what edits replace"))
         if self._forward is not None:
             self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
         if options.python is not None:
@@ -404,7 +462,7 @@ class Engine:
             self._is_leaving = not await self._end_there()
         self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
-        self._folder.close()
+        self._folder.close(time.time())
 
     async def _end_there(self) -> bool:
         """End the session on the runner; False, and said, if that could not be told there."""
@@ -445,6 +503,8 @@ class Engine:
             case machine.Snapshot():
                 self._incoming.append(self._take_snapshot(action))
             case machine.Send():
+                flight = next(flight for flight in self._state.flights if flight.sequence == action.sequence)
+                self._undo.sent(flight.number, self._snapshots[action.sequence])
                 task = self._spawn(self._push(action.sequence), f"push {action.sequence}")
                 self._pushes.add(task)
                 task.add_done_callback(self._pushes.discard)
@@ -482,7 +542,8 @@ class Engine:
             return machine.Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
         self._sequence += 1
         self._snapshots[self._sequence] = snapshot
-        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=snapshot.is_estimated)
+        is_estimated = snapshot.is_estimated or save.resumed_s is not None
+        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=is_estimated)
         return machine.Snapshotted(now.monotonic_s, self._sequence, saved, snapshot.paths, snapshot.size_bytes)
 
     async def _push(self, sequence: int) -> None:
@@ -491,10 +552,12 @@ class Engine:
             applied = await self._agent.push(snapshot.changeset)
         except RefusedError as error:
             self._index.revert(snapshot)
+            self._undo.refused(snapshot)
             problem = events.Problem("SyncRefused", error.message, hint=error.hint)
             self.feed(machine.Refused(time.monotonic(), sequence, problem))
         else:
-            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s))
+            self._undo.applied(snapshot)
+            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s))
         self.flush()
 
     # --- what comes in
@@ -597,9 +660,8 @@ class Engine:
             if isinstance(event, events.ProbeReported):
                 self.painting.told(event)
             elif isinstance(event, events.IterationFinished):
-                self._record(event.iteration)
-            elif isinstance(event, events.BenchFinished):
-                self._folder.record_bench(event)
+                self._finished(event.iteration)
+            self._record(event)
 
     def _write(self, event: events.Event) -> None:
         for sink in list(self._sinks):
@@ -609,12 +671,21 @@ class Engine:
                 self._sinks.remove(sink)
                 self.stop("", 1)
 
-    def _record(self, iteration: events.Iteration) -> None:
+    def _record(self, event: events.Event) -> None:
+        if isinstance(event, events.RequestFinished) and self._state.bench.is_running:
+            return  # nobody sent it
+        self._folder.heard(event, time.time(), self._agent.clock_offset_s, self._agent.clock_error_s)
+
+    def _finished(self, iteration: events.Iteration) -> None:
         if self._options.is_once:
             self.stop("", 0 if iteration.outcome == "ok" else 1)
         if self._options.is_detaching:
             self.leave(0 if iteration.outcome == "ok" else 1)
-        self._folder.record(iteration)
+        ratio = timeline.other_ratio(iteration.phases_s)
+        if iteration.number and ratio > timeline.MAX_OTHER_RATIO and not self._is_other_said:
+            self._is_other_said = True
+            text = f"nothing explains {ratio:.0%} of the time that #{iteration.number} took: a message of the runner's is missing"
+            self.notice("timeline", text, "please report it, with what dev explain --json prints")
 
     # --- findings
 

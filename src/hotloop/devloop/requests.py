@@ -76,7 +76,7 @@ def _check(name: Any, request: Request, fields: Fields) -> None:
 
 
 async def _status(engine: Engine, _: Fields) -> Fields:
-    return {"pid": os.getpid(), "address": engine.address, **engine.serves()}
+    return {"pid": os.getpid(), "address": engine.address, "is_paused": engine.is_paused, **engine.serves()}
 
 
 async def _reload(engine: Engine, fields: Fields) -> Fields:
@@ -87,6 +87,20 @@ async def _reload(engine: Engine, fields: Fields) -> Fields:
 async def _restart(engine: Engine, _: Fields) -> Fields:
     await engine.reload(is_cold=True)
     return {}
+
+
+async def _pause(engine: Engine, _: Fields) -> Fields:
+    return {"queued": engine.pause()}
+
+
+async def _resume(engine: Engine, _: Fields) -> Fields:
+    engine.resume()
+    return {}
+
+
+async def _undo(engine: Engine, _: Fields) -> Fields:
+    number, paths = engine.undo()
+    return {"undone": number, "paths": list(paths)}
 
 
 async def _probe(engine: Engine, fields: Fields) -> Fields:
@@ -130,6 +144,9 @@ REQUESTS: dict[str, Request] = {
     "status": Request(_status, "say what runs"),
     "reload": Request(_reload, "load all models again, or the one that is named", allowed={"model": str}),
     "restart": Request(_restart, "start again from nothing: import every module and load every model anew"),
+    "pause": Request(_pause, "keep saves back"),
+    "resume": Request(_resume, "send the saves that were kept back, as one"),
+    "undo": Request(_undo, "take the newest edit back on the runner; the files here stay as they are"),
     "probe": Request(_probe, "run all probes now, or the one that is named", allowed={"probe": str}),
     "pin": Request(_pin, "make the last request a probe", allowed={"pin": str}),
     "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),
