@@ -242,6 +242,7 @@ class _Signals:
 
 
 def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
+    engine.touched()
     match line:
         case "":
             mark()
