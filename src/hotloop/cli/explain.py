@@ -51,7 +51,7 @@ def lines(found: Explained) -> list[str]:
 
     trip = found.trip
     said = [_head(trip), _labelled("why", trip.why)]
-    if trip.expected_s:
+    if trip.expected_s and trip.outcome == "ok":
         off = (trip.feedback_s - trip.expected_s) / trip.expected_s
         said.append(_labelled("expected", f"{words.duration(trip.expected_s)}: it took {_off(off)}"))
     said += _phases(found)
