@@ -44,7 +44,11 @@ def test_each_file_and_table_says_what_it_is(kept, folder):
 
     assert files["history.db"].size_bytes > 10_000  # its journal is part of it
     assert all(each.holds for each in [*files.values(), *tables.values()])
-    assert (tables["iteration"].num_rows, tables["iteration"].oldest_s, tables["iteration"].newest_s) == (2, 1000.0, 2000.0)
+    assert (tables["iteration"].num_rows, tables["iteration"].oldest_s, tables["iteration"].newest_s) == (
+        2,
+        1000.0,
+        2000.0,
+    )
     assert tables["bench"].oldest_s is None
 
 

@@ -85,7 +85,9 @@ def test_environments_that_were_made_found_and_failed_are_told_apart(kept):
 
 
 def test_a_run_of_the_tests_is_kept_without_names_and_messages_and_belongs_to_its_iteration(kept, tmp_path):
-    failed = events.FailedTest("tests/test_app.py::test_it[secret]", "tests/test_app.py", 14, "AssertionError", "secret")
+    failed = events.FailedTest(
+        "tests/test_app.py::test_it[secret]", "tests/test_app.py", 14, "AssertionError", "secret"
+    )
     run = events.TestsFinished(0.0, 1, "pytest -q secret", "failed", 2.5, 1, 10, 1, (failed,))
     heard(kept, (1001.0, finished(1)), (1003.0, run))
 
@@ -99,7 +101,9 @@ def test_a_run_of_the_tests_is_kept_without_names_and_messages_and_belongs_to_it
 def test_first_use_is_noted_once(kept):
     ready = events.Ready(0.0, 1, 1, 0.0, "zygote", (), (), ())
     started = events.SessionStarted(0.0, "app", "/p", "local", "3.11", 3)
-    heard(kept, (102.0, started), (108.0, ready), (109.0, finished(0, saved_at_s=100.0, feedback_s=9.0)), began_at_s=100.0)
+    heard(
+        kept, (102.0, started), (108.0, ready), (109.0, finished(0, saved_at_s=100.0, feedback_s=9.0)), began_at_s=100.0
+    )
     heard_again = Recorder(kept, Session("t", 500.0, "local"))
     heard_again.heard(ready, 503.0, 0.0, 0.0)
 
