@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -160,7 +161,7 @@ def test_iterations_and_waiting_are_put_beside_active_time():
 def test_active_time_is_the_union_of_short_gaps(values):
     seconds = sorted(round(value) for value in values)
     covered = set()
-    for earlier, later in zip(seconds, seconds[1:], strict=False):
+    for earlier, later in itertools.pairwise(seconds):
         if later - earlier <= attention.IDLE_S:
             covered |= set(range(earlier, later))
 
