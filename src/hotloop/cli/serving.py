@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config
-from hotloop.cli import keys
+from hotloop.cli import costing, keys
 from hotloop.cli.json_lines import JsonLines
 from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.plain import Plain, PlainConsole
@@ -23,6 +23,7 @@ from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.devloop.load.job import DURATION_S
+from hotloop.devloop.meter import Meter
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
@@ -61,6 +62,7 @@ class Choice:
     is_port_strict: bool = False
     is_taking: bool = False
     is_detaching: bool = False
+    budget: float | None = None
 
 
 def serve(choice: Choice) -> int:
@@ -121,6 +123,7 @@ def resolve(choice: Choice) -> ServeOptions:
         is_detaching=choice.is_detaching,
         python_version=wanted if is_made and wanted and environments.is_version(wanted) else "",
         idle_timeout_s=settings.idle_timeout_s or 0,
+        terms=costing.terms(settings, runner, choice.budget),
         passed_variables={} if runner.is_local else config.passed_variables(settings),
     )
 
@@ -167,7 +170,9 @@ async def _serve(options: ServeOptions, choice: Choice) -> int:
     way = way_for(options.project, choice.on)
     async with connect(way) as agent:
         await reach(way)
-        engine = Engine(options, agent, index, ignore, [sink], forward_for(way, options.session_id))
+        sinks: list[Callable[[Event], None]] = [sink]
+        engine = Engine(options, agent, index, ignore, sinks, forward_for(way, options.session_id))
+        sinks.append(Meter(options.terms, engine.say, engine.stop).take)
         if isinstance(sink, JsonLines):
             sink.on_gone = _stopper(engine)
         signals = _Signals(engine)

@@ -145,9 +145,8 @@ def due_s(state: State) -> float | None:
     wait_s = min(TOLD_EVERY_S, max(TOLD_AT_MOST_EVERY_S, next_cent_s))
     due = [state.told.at_s + wait_s]
     if state.budget is not None:
-        for share in (WARN_SHARE, 1.0):
-            if share > state.warned_share:
-                due.append(state.began_s + state.budget.limit * share / state.price.per_hour * HOUR_S)
+        whole_s = state.budget.limit / state.price.per_hour * HOUR_S
+        due += [state.began_s + whole_s * share for share in (WARN_SHARE, 1.0) if share > state.warned_share]
     return max(state.now_s, min(due))
 
 
@@ -258,7 +257,7 @@ def _warn(state: State) -> Step:
         return state, (events.Notice(state.now_s, "budget", text, "dev serve --budget gives another"),)
     text = f"the budget of {dollars(budget.limit)} is spent: {so_far}"
     if budget.is_end:
-        return state, (events.Notice(state.now_s, "budget spent", text, "the session ends here and there"), End(text))
+        return state, (End(text),)
     hint = "Ctrl-C ends the session; budget_stops = true in [tool.hotloop] would have"
     return state, (events.Notice(state.now_s, "budget spent", text, hint),)
 
