@@ -107,7 +107,7 @@ def test_who_waits_until_something_is_due_has_something_to_say_and_hears_each_ce
 
 
 def test_time_is_idle_a_minute_after_the_last_request_or_iteration():
-    (*_, state), _ = told_by(begin(0.0, PRICE), [(30, answered()), (90, None), (10, None)], now_s=0.0)
+    (*_, state), _ = told_by(begin(0.0, PRICE), [(0, finished(0)), (30, answered()), (90, None), (10, None)], now_s=0.0)
     assert (state.held_s, state.idle_s) == (130.0, 40.0)
 
     (*_, state), _ = told_by(state, [(600, started(1)), (600, None), (20, finished(1)), (60, None)], now_s=130.0)
@@ -115,6 +115,14 @@ def test_time_is_idle_a_minute_after_the_last_request_or_iteration():
 
     (*_, state), _ = told_by(state, [(0, sampled(running=1)), (900, sampled()), (70, None)], now_s=1410.0)
     assert state.idle_s == 650.0
+
+
+def test_a_first_start_is_not_idle_however_long_it_takes():
+    (*_, state), _ = told_by(begin(0.0, PRICE), [(500, None), (100, finished(0)), (90, None)], now_s=0.0)
+    assert state.idle_s == 30.0
+
+    (*_, state), _ = told_by(begin(0.0, PRICE), [(500, events.RuntimeStopped(0.0)), (90, None)], now_s=0.0)
+    assert state.idle_s == 30.0
 
 
 def test_the_window_forgets_and_says_nothing_of_too_few():
@@ -151,8 +159,8 @@ def test_without_a_price_nothing_is_said_and_nothing_is_due_and_a_price_counts_f
 
 
 def test_a_budget_ends_the_session_at_the_moment_it_is_spent():
-    state, said = begin(0.0, PRICE, Budget(0.5, is_end=True)), []
-    while not said or not isinstance(said[-1], End):
+    (*_, state), said = told_by(begin(0.0, PRICE, Budget(0.5, is_end=True)), [(0, finished(0))], now_s=0.0)
+    while not isinstance(said[-1], End):
         state, more = step(state, None, due_s(state))
         said += more
 
