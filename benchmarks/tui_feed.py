@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotloop.devloop.broadcast import Broadcast
-
 from hotloop import events
 from hotloop.devloop import control
+from hotloop.devloop.broadcast import Broadcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
