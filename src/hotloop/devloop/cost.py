@@ -214,7 +214,7 @@ def _tell(state: State) -> Step:
     if state.price is None or state.price.per_hour <= 0:
         return state, ()
     state, warned = _warn(state)
-    report = _report(state, state.price)
+    report = _report(state, state.price)  # pyright: ignore[reportArgumentType]  there is a price: a state without one reports nothing
     if warned or state.told is None or _is_news(state.told, report):
         return replace(state, told=report), (report, *warned)
     return state, ()
