@@ -211,10 +211,11 @@ def _did(state: State, num_requests: int = 0, num_items: float = 0.0) -> State:
 
 
 def _tell(state: State) -> Step:
-    if state.price is None or state.price.per_hour <= 0:
+    price = state.price
+    if price is None or price.per_hour <= 0:
         return state, ()
     state, warned = _warn(state)
-    report = _report(state, state.price)
+    report = _report(state, price)
     if warned or state.told is None or _is_news(state.told, report):
         return replace(state, told=report), (report, *warned)
     return state, ()
