@@ -33,11 +33,19 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class IterationStarted:
-    """A save was seen and sent."""
+    """A save was seen and sent.
+
+    Attributes:
+        saved_s: When it was saved, on the clock of `at_s`; 0 if that is not known.
+        paths: What changed; none of a reload that was asked for.
+        asked: What the user asked for, if no save began it.
+    """
 
     at_s: float
     number: int
     paths: tuple[str, ...]
+    saved_s: float = 0.0
+    asked: Literal["", "reload", "restart", "undo"] = ""
     kind: Literal["iteration_started"] = "iteration_started"
 
 

@@ -109,12 +109,9 @@ class Runtime:
             case "environment":
                 self._change_environment(header["python"])
             case "reload":
-                self._run_held()
-                self._forced |= {header["model"]} if header.get("model") else {h.about["model"] for h in self._holdings}
-                self._forced |= set() if header.get("model") else self._hosts.names()
-                self._feed(decide.Asked())
+                self._reload(header.get("model", ""), is_cold=bool(header.get("is_cold")))
             case "probe":
-                self._run_probes(self._state.generation)
+                self._run_probes(self._state.generation, only=header.get("probe", ""))
             case "pin":
                 self._pin(header)
             case "unpin":
@@ -164,6 +161,12 @@ class Runtime:
         revision, self._held = max(self._held, self._state.revision), 0
         self._learner.watch(python)
         self._feed(decide.EnvironmentChanged(revision))
+
+    def _reload(self, model: str, *, is_cold: bool) -> None:
+        """Load a model again, or all, and if asked in a worker of a new zygote."""
+        self._run_held()
+        self._forced |= {model} if model else {h.about["model"] for h in self._holdings} | self._hosts.names()
+        self._feed(decide.Asked(is_cold))
 
     def _run_held(self) -> None:
         """Run a revision that waits for an environment in the one there is: the user asked for a reload."""
@@ -573,11 +576,11 @@ class Runtime:
 
     # --- probes and learning ------------------------------------------------------------------------------------
 
-    def _run_probes(self, generation: int) -> None:
+    def _run_probes(self, generation: int, *, only: str = "") -> None:
         serving = self._state.serving
         if serving and serving[0].generation == generation:
             self._grow_in(GROW_WITHIN_S, generation)
-            self._probing.start(self._fleet[serving[0].number], generation, serving[0].revision)
+            self._probing.start(self._fleet[serving[0].number], generation, serving[0].revision, only=only)
 
     def _probes_done(self, generation: int) -> None:
         self._grow_in(QUIET_S, generation)

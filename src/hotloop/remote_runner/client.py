@@ -302,6 +302,11 @@ class AgentSession:
         return self._connection.away_s
 
     @property
+    def clock_offset_s(self) -> float:
+        """The runner's monotonic clock minus this machine's, as far as that is known."""
+        return self._connection.clock_offset_s
+
+    @property
     def clock_error_s(self) -> float:
         """How far the times of events and of `Applied` may be off: half the quickest round trip, 0 on this machine."""
         return self._connection.clock_error_s

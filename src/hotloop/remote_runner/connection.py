@@ -154,6 +154,11 @@ class Connection:
         return self._heart.offset.here(there_s, time.monotonic())
 
     @property
+    def clock_offset_s(self) -> float:
+        """The runner's CLOCK_MONOTONIC minus this machine's."""
+        return self._heart.offset.offset_s(time.monotonic())
+
+    @property
     def clock_error_s(self) -> float:
         """How far `here` may be off."""
         return self._heart.offset.error_s(time.monotonic())
