@@ -174,8 +174,7 @@ def past(count: int = 40, seed: int = 5, until_s: float = BEGAN_S - 600) -> list
             cause="cold",
         )
     ]
-    for number in range(1, count):
-        made.append(_any(number, until_s - (count - number) * 80, chance))
+    made += [_any(number, until_s - (count - number) * 80, chance) for number in range(1, count)]
     return made
 
 
