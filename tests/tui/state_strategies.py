@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from hotloop import events
+from hotloop.devloop import metrics
 from hotloop.devloop.timeline import PHASES
 from hotloop.tui.panels.dx import Day, Experience, Felt
-from hotloop.devloop import metrics
 from hotloop.tui.state import Phase, State, Trip
 
 NASTY = st.one_of(

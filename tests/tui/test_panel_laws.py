@@ -10,14 +10,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from tests.tui.panel_states import ASCII, NIGHT, NOW_S, PAPER, STATES
+from tests.tui.state_strategies import EXPERIENCES, NASTY, states, trips
 
 from hotloop.tui.panels import (
-    cold, compare, dx, empty, error, explain, history, iteration, machine, oom, probe, runtime, table, waterfall,
+    cold,
+    compare,
+    dx,
+    empty,
+    error,
+    explain,
+    history,
+    iteration,
+    machine,
+    oom,
+    probe,
+    runtime,
+    table,
+    waterfall,
 )  # fmt: skip
 from hotloop.tui.panels.bars import boundaries
 from hotloop.tui.panels.lines import clean
-from tests.tui.panel_states import ASCII, NIGHT, NOW_S, PAPER, STATES
-from tests.tui.state_strategies import EXPERIENCES, NASTY, states, trips
 
 if TYPE_CHECKING:
     from collections.abc import Callable
