@@ -64,6 +64,7 @@ PIPE = Terminal(False, "xterm-256color", 0, 0, is_ci=False)
         (None, "", None, Terminal(True, "xterm", 40, 10, is_ci=False), Ui.TUI),
         (None, "", None, Terminal(True, "xterm", 39, 10, is_ci=False), Ui.PLAIN),
         (None, "", None, Terminal(True, "xterm", 40, 9, is_ci=False), Ui.PLAIN),
+        (None, "", None, Terminal(True, "xterm", 120, 36, is_ci=False, is_in_front=False), Ui.PLAIN),
         (Ui.PLAIN, "tui", "tui", LARGE, Ui.PLAIN),
         (None, "plain", "tui", LARGE, Ui.PLAIN),
         (None, "", "plain", LARGE, Ui.PLAIN),

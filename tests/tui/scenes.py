@@ -174,8 +174,7 @@ def past(count: int = 40, seed: int = 5, until_s: float = BEGAN_S - 600) -> list
             cause="cold",
         )
     ]
-    made += [_any(number, until_s - (count - number) * 80, chance) for number in range(1, count)]
-    return made
+    return made + [_any(number, until_s - (count - number) * 80, chance) for number in range(1, count)]
 
 
 def _any(number: int, at_s: float, chance: random.Random) -> events.Iteration:

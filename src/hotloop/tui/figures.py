@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hotloop.devloop.metrics import Spread, Trip
 
 DAY_S = 86400.0
+MIN_ACTIVE_S = 300.0  # below, a rate says nothing
 REST_S = 900.0  # a longer gap between saves is no work on this project
 
 
@@ -54,9 +55,9 @@ def figures_of(trips: Sequence[Trip]) -> Figures:
         feedback=summary.feedback,
         under_1_s_ratio=summary.under_1_s_ratio,
         repair_s=repair.p50_s if repair is not None else None,
-        iterations_per_h=count / active_s * 3600 if active_s >= 60 else None,
+        iterations_per_h=count / active_s * 3600 if active_s >= MIN_ACTIVE_S else None,
         waited_s=summary.waited_s,
-        waited_ratio=min(summary.waited_s / active_s, 1.0) if active_s >= 60 else None,
+        waited_ratio=min(summary.waited_s / active_s, 1.0) if active_s >= MIN_ACTIVE_S else None,
         success_ratio=summary.success_ratio,
         first_start_s=summary.cold.p50_s if summary.cold is not None else None,
     )
