@@ -72,12 +72,17 @@ class _Engine:
         self.stops.append((reason, code))
 
 
+class _Showing:
+    def dismiss(self):
+        """There is no dashboard."""
+
+
 def test_a_signal_stops_the_session_also_when_nothing_can_be_told(monkeypatch):
     monkeypatch.setattr("sys.stderr", _Gone())
     engine = _Engine()
 
     async def main():
-        serving._Signals(engine)._take(signal.SIGHUP)
+        serving._Signals(engine, _Showing())._take(signal.SIGHUP)
 
     asyncio.run(main())
 

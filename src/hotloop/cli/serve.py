@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hotloop.cli.on import On
+from hotloop.cli.ui import Wanted
 
 Project = Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")]
 App = Annotated[
@@ -48,6 +49,7 @@ def serve(
     strict_port: StrictPort = False,
     replicas: Replicas = None,
     on: On = None,
+    ui: Wanted = None,
     json: Json = False,
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
@@ -82,6 +84,7 @@ def serve(
         port,
         grpc_port=grpc_port,
         is_json=json,
+        ui=ui,
         is_once=once,
         is_taking=take,
         is_detaching=detach,

@@ -14,7 +14,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotloop.devloop import schema, why
-from hotloop.devloop.metrics import Build, LinkLoss, Model, Moment, Probe, Records, Session, TestRun, Trip
+from hotloop.devloop.metrics import Build, Import, LinkLoss, Model, Moment, Probe, Records, Session, TestRun, Trip
 from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
@@ -267,6 +267,8 @@ def _row(session: str, iteration: Iteration, clock: ClockReading) -> dict[str, A
         "offset_s": clock.offset_s,
         "offset_error_s": clock.error_s,
         "drift_s": clock.drift_s,
+        "imports": json.dumps([astuple(each) for each in iteration.imports]),
+        "import_bytes": iteration.import_bytes,
     }
 
 
@@ -279,6 +281,7 @@ def _trip(row: dict[str, Any]) -> Trip:
     values["phases_s"] = json.loads(row["phases_s"])
     values["models"] = tuple(Model(*model) for model in json.loads(row["models"]))
     values["probes"] = tuple(Probe(*probe) for probe in json.loads(row["probes"]))
+    values["imports"] = tuple(Import(*each) for each in json.loads(row["imports"]))
     return Trip(**values)
 
 

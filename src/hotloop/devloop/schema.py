@@ -74,6 +74,8 @@ _COLUMNS_OF_3 = (
     "offset_s REAL NOT NULL DEFAULT 0",  # the runner's clock minus this one's
     "offset_error_s REAL NOT NULL DEFAULT 0",
     "drift_s REAL NOT NULL DEFAULT 0",
+    "imports TEXT NOT NULL DEFAULT '[]'",
+    "import_bytes INTEGER NOT NULL DEFAULT 0",
 )
 _OTHERS = (
     "CREATE INDEX IF NOT EXISTS iteration_saved ON iteration (saved_at_s)",

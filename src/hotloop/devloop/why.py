@@ -35,6 +35,12 @@ _REASONS: tuple[tuple[str, str], ...] = (  # the code, and how the reason of a m
     ("file", r"[^;:(]+ (?:changed|kept changing while it was read)"),
 )
 
+# Why a result can't outlive its process, where that names only things of the project and no value.
+_CANNOT_STAY = (
+    r"its loader also changed [\w.]+|its loader changed the model '\w+' that it was given"
+    r"|its loader put the project's code into [\w.]+|its loader \(or something it calls\) replaced the profiler"
+)
+
 _FIXES = {
     "import": "move what runs on import and is not needed for loading out of that file",
     "loader": "keep the loader in a file that is not edited often, apart from the endpoints",
@@ -70,8 +76,19 @@ def of_model(model: events.ModelOutcome) -> Reason:
     """Say why a model was kept or loaded."""
     if model.action == "kept":
         return Reason("kept", "in memory" if model.why == "in memory" else "fingerprint equal")
+    reason = _of_load(model.why)
+    stays = re.search(rf"; it can't stay resident: (?:{_CANNOT_STAY})", model.why)
+    return Reason(reason.code, reason.text + stays[0]) if stays else reason
+
+
+def code_of(text: str) -> str:
+    """Name the reason of a load in one word."""
+    return _of_load(text).code
+
+
+def _of_load(text: str) -> Reason:
     for code, pattern in _REASONS:
-        if found := re.match(rf"(?:{pattern})(?=$|[ ;(])", model.why):
+        if found := re.match(rf"(?:{pattern})(?=$|[ ;(])", text):
             return Reason(code, found[0])
     return Reason("unknown", "for a reason that is not kept")
 

@@ -76,6 +76,21 @@ class ModelOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportTime:
+    """How long a module took to be imported.
+
+    Attributes:
+        name: A library's module, such as ``torch``, or a file of the project, such as ``app.py``.
+        took_s: A library's with all that it imports; a project's file without what it imports.
+        is_project: Whether it is the project's own.
+    """
+
+    name: str
+    took_s: float
+    is_project: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointShape:
     """What an endpoint is called and takes, for people and for clients."""
 
@@ -127,6 +142,8 @@ class Iteration:
         why_code: What made it cost what it cost, in a word: ``code``, ``no_standby``, ``loader``; docs/experience.md has all.
         why: The same in a sentence.
         fix: What would avoid that; empty if nothing is known to.
+        imports: The slowest of the modules that the new worker imported.
+        import_bytes: What it read from files meanwhile.
     """
 
     number: int
@@ -149,6 +166,8 @@ class Iteration:
     why_code: str = ""
     why: str = ""
     fix: str = ""
+    imports: tuple[ImportTime, ...] = ()
+    import_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +241,7 @@ class GpuSample:
         sm_ratio: How much of its multiprocessors' time was used, where profiling is allowed.
         power_w: What it draws.
         power_limit_w: What it may draw.
+        app_bytes: What this app's processes hold of the memory.
     """
 
     name: str
@@ -231,3 +251,4 @@ class GpuSample:
     sm_ratio: float | None = None
     power_w: float | None = None
     power_limit_w: float | None = None
+    app_bytes: int | None = None

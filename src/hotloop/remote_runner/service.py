@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.workspace import Workspace
 
 MAX_ENTRIES = 1_000_000
+MAX_UNDONE = 1024  # messages that wait for those before them; a client that sends more is not read meanwhile
 SILENT_S = 20.0  # clients ping every 5 s at least: one that does not say anything for so long is gone
 
 
@@ -56,10 +57,12 @@ class Stream:
         self._pending_tree: Tree | None = None  # the last manifest's, with the changesets since
         self._received = Received()
         self._commands: set[asyncio.Task[None]] = set()
+        self._undone: asyncio.Queue[pb.Up] = asyncio.Queue(MAX_UNDONE)
 
     async def run(self, requests: AsyncIterator[pb.Up]) -> AsyncIterator[pb.Down]:
         """Give what goes down until the client is gone."""
         reader = asyncio.create_task(self._read(requests), name="stream reader")
+        doer = asyncio.create_task(self._do_all(), name="stream doer")
         try:
             while not (self._is_over and not self._out):
                 while self._out:
@@ -73,7 +76,8 @@ class Stream:
                         await self._wake.wait()
         finally:
             reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            doer.cancel()
+            await asyncio.gather(reader, doer, return_exceptions=True)
             if self._session is not None:
                 self._session.leave(self)
             self._agent.stream_ended(self)
@@ -147,19 +151,36 @@ class Stream:
             async for message in requests:
                 if self._is_over:
                     return
-                await self._take(message)
+                self._heard_at_s = time.monotonic()
+                if message.HasField(
+                    "ping"
+                ):  # answered at once: comparing a large tree takes seconds, and the link lives
+                    self._pong(message.ping)
+                else:
+                    await self._undone.put(message)
+            await self._undone.join()
         except grpc.RpcError:
             pass  # the client is gone, which is what the end of the stream says too
         finally:
             self._end()
 
+    def _pong(self, ping: pb.Ping) -> None:
+        self._seen_event = max(self._seen_event, ping.last_event)
+        self._send(pb.Down(pong=pb.Pong(number=ping.number, at_s=time.monotonic())))
+
+    async def _do_all(self) -> None:
+        """Do what came, in order."""
+        try:
+            while not self._is_over:
+                message = await self._undone.get()
+                await self._take(message)
+                self._undone.task_done()
+        finally:
+            self._end()
+
     async def _take(self, message: pb.Up) -> None:
-        self._heard_at_s = time.monotonic()
         kind = message.WhichOneof("body")
-        if kind == "ping":
-            self._seen_event = max(self._seen_event, message.ping.last_event)
-            self._send(pb.Down(pong=pb.Pong(number=message.ping.number, at_s=time.monotonic())))
-        elif kind == "hello":
+        if kind == "hello":
             await self._hello(message.hello)
         elif self._session is None or not self._session.is_held_by(self):
             self._refuse(pb.Refused.HELLO, "The first message of a stream must be a Hello.")

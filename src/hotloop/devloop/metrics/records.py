@@ -35,6 +35,19 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """A module that took long to be imported: a library with all that it imports, a file of the project without.
+
+    Attributes:
+        name: A library's module, or a file of the project.
+    """
+
+    name: str
+    took_s: float
+    is_project: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Trip:
     """What the metrics need of one iteration.
 
@@ -53,6 +66,8 @@ class Trip:
         drift_s: How far the runner's clock moved against this one's since the iteration before; 0 up to 5 ms.
         tests: How the tests of `--test` ended for it: ``ok``, ``failed``, ``broken``, ``superseded``; empty without.
         tested_at_s: When that was, seconds since 1970.
+        imports: The slowest of the modules that the new worker imported.
+        import_bytes: What it read from files meanwhile.
     """
 
     session: str
@@ -81,6 +96,8 @@ class Trip:
     drift_s: float = 0.0
     tests: str = ""
     tested_at_s: float | None = None
+    imports: tuple[Import, ...] = ()
+    import_bytes: int = 0
 
     @property
     def is_of_environment(self) -> bool:

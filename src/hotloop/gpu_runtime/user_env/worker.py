@@ -177,6 +177,7 @@ class Worker:
             "endpoints": [_endpoint_header(endpoint) for endpoint in plan.endpoints],
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
             "replicas": imported.app.replicas,
+            "imports": imported.times.slowest(), "import_bytes": imported.times.read_bytes,
         })  # fmt: skip
         # What comes from here on is done while the first request is on its way.
         self._link.lender = Lender()
@@ -204,7 +205,7 @@ class Worker:
     def _control(self, message: wire.Message) -> bool:
         """Do what the runtime asks beside calls; returns False to end the process."""
         if message.kind == "probe" and self._probes is not None:
-            self._probes.start()
+            self._probes.start(message.header.get("only", ""))
         elif message.kind == "hosted":
             proxy = self._models.proxies().get(message.header["model"])
             if proxy is not None:
