@@ -73,17 +73,21 @@ class _Engine:
 
 
 class _Showing:
+    def __init__(self):
+        self.is_dismissed = False
+
     def dismiss(self):
-        """There is no dashboard."""
+        self.is_dismissed = True
 
 
 def test_a_signal_stops_the_session_also_when_nothing_can_be_told(monkeypatch):
     monkeypatch.setattr("sys.stderr", _Gone())
-    engine = _Engine()
+    engine, showing = _Engine(), _Showing()
 
     async def main():
-        serving._Signals(engine, _Showing())._take(signal.SIGHUP)
+        serving._Signals(engine, showing)._take(signal.SIGHUP)
 
     asyncio.run(main())
 
     assert engine.stops == [("", 129)]
+    assert showing.is_dismissed

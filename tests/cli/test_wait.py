@@ -29,7 +29,9 @@ def project(tmp_path):
     """A project that is served; when it is given, its first outcome has yet to come."""
     (tmp_path / "app.py").write_text(APP)
     command = [sys.executable, "-m", "hotloop.cli.main", "serve", "--json", "--port", "0", "--python", BARE_PYTHON]
-    loop = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ})
+    loop = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}
+    )
     try:
         assert loop.stdout.readline()
         yield tmp_path
