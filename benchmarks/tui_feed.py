@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotloop.devloop.broadcast import Broadcast
-
 from hotloop import events
 from hotloop.devloop import control
+from hotloop.devloop.broadcast import Broadcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +108,7 @@ async def main(path: Path) -> None:
         await session.obey()
         writing.cancel()
         await broadcast.close()
+        await asyncio.sleep(0.1)  # the dashboard is gone: its connection ends by itself
 
 
 if __name__ == "__main__":

@@ -24,8 +24,3 @@ class Logs(LogPane, inherit_bindings=False):
     def focus_lines(self) -> None:
         """Have the keys move in it."""
         self.lines.focus()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether lines are yet to be shown."""
-        return self._is_waiting
