@@ -54,7 +54,7 @@ ACTIONS = (
     Action("view.loop", "1", "view('loop')", "", "the loop"),
     Action("view.logs", "2", "view('logs')", "", "the logs"),
     Action("view.runtime", "3", "view('runtime')", "", "the runtime: endpoints, batches, memory"),
-    Action("view.iterations", "4", "view('iterations')", "", "all iterations; Enter says why, space marks two"),
+    Action("view.iterations", "4", "view('iterations')", "", "all iterations: Enter says why, c and c compare two"),
     Action("view.metrics", "5", "view('metrics')", "", "today's figures"),
     Action("log.filter", "slash", "", "filter", "filter the log; n and N go to the next and the one before"),
     Action("log.level", "l", "", "level", "leave out debug, info, warnings"),

@@ -10,13 +10,14 @@ import asyncio
 import datetime as dt
 import os
 import time
+import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # read when Textual is imported
 
 from textual.app import App, ComposeResult, SystemCommand
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
 from hotloop.clock import ClockPair, read_pair
@@ -30,6 +31,7 @@ from hotloop.tui.doing import Doing
 from hotloop.tui.drawing import Look
 from hotloop.tui.exits import Exit
 from hotloop.tui.logs import Logs
+from hotloop.tui.panels.lines import finished, line, wrapped
 from hotloop.tui.placing import Panels
 from hotloop.tui.reduce import reduce, tick
 from hotloop.tui.state import State
@@ -65,6 +67,7 @@ class Dashboard(Doing, App[int]):
     Attributes:
         state: What is known of the session.
         look: What is looked at.
+        undrawn: What went wrong when a panel was drawn, by its name.
         is_visiting: Another process holds the session, which goes on when this dashboard is closed.
     """
 
@@ -112,6 +115,7 @@ class Dashboard(Doing, App[int]):
         self.state = State(recent=expectation.seeded(self.past))
         self.look = Look(keys=actions.shown_keys(self.chosen.keys))
         self.asking = Asking(project, state_folder())
+        self.undrawn: dict[str, Exception] = {}
         self._shown: list[events.ProbeReported] = []
         self._is_painting = False
         self._later: Timer | None = None
@@ -131,9 +135,21 @@ class Dashboard(Doing, App[int]):
 
     def _drawer(self, name: str) -> drawing.Drawer:
         def draw(width: int, height: int) -> list[Text]:
-            return drawing.draw(name, self.state, self.look, width, height, self.palette, self.read_clock().monotonic_s)
+            now_s = self.read_clock().monotonic_s
+            try:
+                return drawing.draw(name, self.state, self.look, width, height, self.palette, now_s)
+            except Exception as error:  # noqa: BLE001  one panel's fault must not take the others away
+                return self._undrawn(name, error, width, height)
 
         return draw
+
+    def _undrawn(self, name: str, error: Exception, width: int, height: int) -> list[Text]:
+        """Say in a panel's place that it can't be drawn; how, once, where crashes of the dashboard are kept."""
+        if name not in self.undrawn:
+            self.undrawn[name] = error
+            self.error_console.print("".join(traceback.format_exception(error)), markup=False)
+        about = f"The panel {name} can't be drawn ({type(error).__name__}: {error}). Please report this."
+        return finished(wrapped(line((about, self.palette.bad)), width), width, height, self.palette)
 
     def arranged(self, width: int, height: int) -> dict[str, Box]:
         """Give each panel its place."""
@@ -215,6 +231,8 @@ class Dashboard(Doing, App[int]):
 
     def _paint(self) -> None:
         self._is_painting = False
+        if not self.is_running:
+            return
         if self._later is not None:
             self._later.stop()
             self._later = None
@@ -250,6 +268,8 @@ class Dashboard(Doing, App[int]):
         self._clock = self.set_timer(wait_s, self._ticked)
 
     def _ticked(self) -> None:
+        if not self.is_running:
+            return
         now_s = self.read_clock().monotonic_s
         self.state = tick(self.state, now_s)
         row = self.look.row
@@ -306,5 +326,10 @@ def theme_of(palette: Palette) -> Theme:
         foreground=color(palette.text),
         dark=palette.name != "paper",
         ansi=is_ansi,
-        variables={"track": color(palette.ghost), "ghost": color(palette.ghost), "muted": color(palette.muted)},
+        variables={
+            **(BUILTIN_THEMES["ansi-dark"].variables if is_ansi else {}),
+            "track": color(palette.ghost),
+            "ghost": color(palette.ghost),
+            "muted": color(palette.muted),
+        },
     )

@@ -257,7 +257,7 @@ class Doing:
         """Lay out again, with the focus on something that is shown."""
         app = self._app
         boxes = app.arranged(*app.size)
-        app.main.query_one(Panels).refresh(layout=True)
+        app.main.query_one(Panels).arrange_again()
         if self.focused_panel not in boxes:
             shown = next((name for name in boxes if name in FOCUSED_FIRST), "")
             if shown:

@@ -71,7 +71,8 @@ def draw(panel: str, state: State, look: Look, width: int, height: int, palette:
         case "strip":
             return rows.draw(look.row, width, palette) if look.row else frame.draw_figures(look.figures, width, palette)
         case "keys":
-            return frame.draw_keys(frame.keys_for(state, look.keys), width, palette)
+            is_away = look.view != "loop" or bool(look.zoomed)
+            return frame.draw_keys(frame.keys_for(state, look.keys, is_away=is_away), width, palette)
         case "too_small":
             return _too_small(width, height, palette, look.keys)
         case "help":

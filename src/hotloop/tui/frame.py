@@ -191,13 +191,20 @@ class Key(NamedTuple):
     label: str
 
 
-def keys_for(state: State, keys: Mapping[str, str]) -> list[Key]:
-    """Say which keys matter now, the most important first; help and quit are always the last two."""
+def keys_for(state: State, keys: Mapping[str, str], *, is_away: bool = False) -> list[Key]:
+    """Say which keys matter now, the most important first; help and quit are always the last two.
+
+    Args:
+        state: What goes on.
+        keys: What to press, by action.
+        is_away: Something else than the loop is looked at.
+    """
     ids = {"failed": FAILED, "paused": PAUSED, "offline": OFFLINE, "ended": ENDED}.get(state.status, LIVE)
     labels = {**_LABELS, "pause": "resume"} if state.is_paused else dict(_LABELS)
     if state.status == "failed":
         labels["reload"] = "retry"
-    return [Key(_written(name, keys), labels[name]) for name in (*ids, *LAST)]
+    back = [Key("Esc", "back")] if is_away else []
+    return back + [Key(_written(name, keys), labels[name]) for name in (*ids, *LAST)]
 
 
 def _written(name: str, keys: Mapping[str, str]) -> str:

@@ -38,6 +38,10 @@ class Panels(Widget):
         """Textual has no other way to a layout of one's own."""
         return self._by_arrangement
 
+    def arrange_again(self) -> None:
+        """Give every panel its place anew; a child's wish for it is what makes Textual forget the old places."""
+        self.children[0].refresh(layout=True)
+
 
 class ByArrangement(Layout):
     """Gives each child the box that has its id; children without one are not shown."""
