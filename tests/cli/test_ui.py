@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,7 +90,9 @@ def test_what_can_not_be_is_said_with_what_to_do():
         choose(Ui.TUI, False, "", None, PIPE)
     with pytest.raises(UsageError, match="HOTLOOP_UI is 'gui', one of auto, tui"):
         choose(None, False, "gui", None, LARGE)
-    with pytest.raises(UsageError, match="tool.hotloop.ui is 'gui', one of auto, tui, plain, json, web was expected"):
+    with pytest.raises(
+        UsageError, match=r"tool\.hotloop\.ui is 'gui', one of auto, tui, plain, json, web was expected"
+    ):
         config.check({"ui": "gui"})
 
 
@@ -265,6 +269,23 @@ def test_a_dashboard_that_crashes_says_where_its_traceback_is(shell, project, tm
     assert "Traceback" not in shown
     terminal.keys("q", "Enter")
     terminal.until(r"\[exit 0\]")
+
+
+def test_a_terminal_that_goes_away_ends_the_session_and_the_dashboard(shell, project):
+    terminal = shell()
+    terminal.run(*SERVE)
+    terminal.until_drawn("greeting by hello")
+    pid = serve_pid(project)
+
+    terminal.close()
+
+    deadline = time.monotonic() + DEADLINE_S
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+    assert children(project) == []
+    status = subprocess.run([*DEV, "status"], capture_output=True, text=True, check=False)
+    assert "tiny" not in status.stdout
 
 
 def test_a_first_start_that_fails_is_told_on_the_normal_screen(shell, project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -39,29 +40,31 @@ def ada(client):
 pytestmark = pytest.mark.timeout(150)
 
 
-@pytest.fixture
-def served(tmp_path):
-    """A project that is served with `--ui web`, its address, and the process."""
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A project that is served with `--ui web`, its address, the process, and the variables to reach it with."""
     if find() is None:
         pytest.skip("no Chromium is installed: apt-get install chromium")
-    folder = tmp_path / "tiny"
-    folder.mkdir()
+    folder, state = tmp_path_factory.mktemp("tiny"), tmp_path_factory.mktemp("state")
     (folder / "app.py").write_text(APP)
+    environment = {**os.environ, "HOTLOOP_STATE_DIR": str(state)}
     command = [*DEV, "serve", "--ui", "web", "--port", "0", "--python", BARE_PYTHON]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    )
     try:
         said = iter(process.stdout.readline, "")
         found = next(
             filter(None, (re.search(r"dashboard (http://127\.0\.0\.1:\d+/\?token=\S+)", line) for line in said))
         )
         assert any("✓ started" in line for line in said)
-        yield folder, found[1], process
+        yield folder, found[1], process, environment
     finally:
         process.send_signal(signal.SIGINT)
         process.stdout.read()
         process.wait(DEADLINE_S)
         process.stdout.close()
-        assert web_processes(folder) == []
+    assert web_processes(folder) == []
 
 
 def web_processes(folder):
@@ -90,7 +93,7 @@ async def answer(url, **options):
 
 
 def test_a_tab_shows_the_dashboard_and_closing_it_leaves_the_loop_running(served, tmp_path):
-    folder, url, process = served
+    folder, url, process, environment = served
 
     async def main():
         async with browser(tmp_path / "profile") as page:
@@ -114,12 +117,13 @@ def test_a_tab_shows_the_dashboard_and_closing_it_leaves_the_loop_running(served
     assert elsewhere == []
     assert set(statuses.values()) == {200}
     assert process.poll() is None
-    status = control.ask(control.control_path(control.state_folder(), control.project_id(folder)), {"name": "status"})
+    socket = control.control_path(Path(environment["HOTLOOP_STATE_DIR"]), control.project_id(folder))
+    status = control.ask(socket, {"name": "status"})
     assert status["pid"] == process.pid
 
 
 def test_nothing_is_given_without_the_token_nor_to_pages_from_elsewhere(served):
-    folder, url, _ = served
+    folder, url, *_ = served
     base, _, token = url.partition("?token=")
     port = base.rstrip("/").rpartition(":")[2]
 
@@ -160,16 +164,16 @@ def test_nothing_is_given_without_the_token_nor_to_pages_from_elsewhere(served):
 
 
 def test_attach_serves_a_session_in_a_browser_and_leaves_it(served, tmp_path):
-    folder, _, process = served
+    folder, _, process, environment = served
     command = [*DEV, "attach", "--ui", "web"]
-    other = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         url = re.fullmatch(r"dashboard (\S+)\n", other.stdout.readline())[1]
 
         async def main():
             async with browser(tmp_path / "profile") as page:
                 await page.open(url)
-                await page.text_until("greeting by hello")
+                await page.text_until("greeting by ")
 
         asyncio.run(main())
     finally:

@@ -84,7 +84,7 @@ def test_a_save_is_read_sent_and_announced_in_that_order():
     _, actions = play(saved("app.py"), snapshotted(1))
 
     assert [type(action) for action in actions] == [Snapshot, Send, Emit]
-    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",), saved_s=10.0)]
+    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",), 9.99)]
 
 
 def test_a_good_iteration_has_each_phase_between_its_marks():
@@ -343,7 +343,7 @@ def test_a_reload_that_was_asked_for_is_an_iteration_from_then_on():
         probed(1, 2, 22.2), machine.Shown(22.3, 2, "p"), done(1, 2, 22.4), state=state,
     )  # fmt: skip
 
-    assert emitted(actions, "iteration_started") == [events.IterationStarted(20.0, 2, (), "restart")]
+    assert emitted(actions, "iteration_started") == [events.IterationStarted(20.0, 2, (), 20.0, "restart")]
     (iteration,) = iterations(actions)
     assert (iteration.number, iteration.outcome, iteration.cause) == (2, "ok", "cold")
     assert iteration.feedback_s == pytest.approx(2.3)
@@ -373,7 +373,7 @@ def test_an_edit_that_is_taken_back_is_an_iteration_too():
     _, actions = play(undone, *trip(2, 20.0)[2:], state=state)
 
     assert actions[:3] == [
-        Send(2), Emit(events.IterationStarted(20.0, 2, ("app.py",), "undo")), Emit(events.EditUndone(20.0, 2, 1, ("app.py",))),
+        Send(2), Emit(events.IterationStarted(20.0, 2, ("app.py",), 20.0, "undo")), Emit(events.EditUndone(20.0, 2, 1, ("app.py",))),
     ]  # fmt: skip
     assert [(i.number, i.outcome, i.paths) for i in iterations(actions)] == [(2, "ok", ("app.py",))]
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from hotloop import events
 from hotloop.cli import environments
 from hotloop.cli.problems import hint_line, problem_lines
+from hotloop.cli.spending import Spending
 from hotloop.cli.updating import UpdatingLine
 from hotloop.devloop import diff, wording, words
 
@@ -71,6 +72,7 @@ class Plain:
         self._is_noise_told = False
         self._generation: int | None = None
         self._phase = ""
+        self._spending = Spending()
         self._updating = UpdatingLine(console.file, is_terminal=console.is_terminal)
 
     def __call__(self, event: events.Event) -> None:
@@ -156,8 +158,11 @@ class Plain:
                 return [_pinned(event)]
             case events.RuntimeStopped(problem=events.Problem() as problem):
                 return problem_lines(problem, self._project)
+            case events.CostReported():
+                return self._spending.lines(event)
             case events.SessionEnded():
-                return [Text(event.reason, style="dim")] if event.reason else []
+                ended = [Text(event.reason, style="dim")] if event.reason else []
+                return [*ended, *self._spending.last_lines(is_left_running=event.is_left_running)]
             case _:
                 return []
 

@@ -72,6 +72,12 @@ def serve(
     bench_duration: Annotated[
         float, typer.Option("--bench-duration", metavar="S", help="How long that load takes, seconds.")
     ] = 2.0,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", metavar="DOLLARS", help="What the session may cost: it warns, or ends by budget_stops."
+        ),
+    ] = None,
 ) -> None:
     """Serve the app and reload it after each save, with the models kept in memory."""
     from hotloop.cli.serving import Choice, serve
@@ -94,5 +100,6 @@ def serve(
         replicas=replicas,
         on=on,
         is_port_strict=strict_port,
+        budget=budget,
     )
     raise typer.Exit(serve(choice))

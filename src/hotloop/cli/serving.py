@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config
-from hotloop.cli import keys
+from hotloop.cli import costing, keys
 from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.showing import Showing
 from hotloop.cli.ui import Ui, chosen
@@ -24,6 +24,7 @@ from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.devloop.load.job import DURATION_S
+from hotloop.devloop.meter import Meter
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
@@ -31,6 +32,9 @@ from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.runners import LOCAL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hotloop.events import Event
     from hotloop.remote_runner.environment import UserPython
     from hotloop.remote_runner.runners import Runner
 
@@ -60,6 +64,7 @@ class Choice:
     is_taking: bool = False
     is_detaching: bool = False
     ui: Ui | None = None
+    budget: float | None = None
 
 
 def serve(choice: Choice) -> int:
@@ -69,7 +74,10 @@ def serve(choice: Choice) -> int:
         HotloopError: It can't be served.
     """
     options = resolve(choice)
-    return asyncio.run(_serve(options, choice, _ui(choice, options.project)))
+    ui = _ui(choice, options.project)
+    if ui is Ui.TUI:  # a second or two pass before it opens
+        print(f"hotloop: starting {options.project.name}", file=sys.stderr, flush=True)
+    return asyncio.run(_serve(options, choice, ui))
 
 
 def _ui(choice: Choice, project: Path) -> Ui:
@@ -128,6 +136,7 @@ def resolve(choice: Choice) -> ServeOptions:
         is_detaching=choice.is_detaching,
         python_version=wanted if is_made and wanted and environments.is_version(wanted) else "",
         idle_timeout_s=settings.idle_timeout_s or 0,
+        terms=costing.terms(settings, runner, choice.budget),
         passed_variables={} if runner.is_local else config.passed_variables(settings),
     )
 
@@ -174,13 +183,14 @@ async def _serve(options: ServeOptions, choice: Choice, ui: Ui) -> int:
     async with connect(way) as agent:
         await reach(way)
 
-        async def answer(request: Any) -> dict[str, Any]:
+        async def answer(request: object) -> dict[str, Any]:
             return await requests.answer(engine, request)
 
         broadcast = Broadcast(answer)
         showing = Showing(options.project, ui, is_watching=options.is_watching)
-        sinks = [broadcast, *showing.sinks]
+        sinks: list[Callable[[Event], None]] = [broadcast, *showing.sinks]
         engine = Engine(options, agent, index, ignore, sinks, forward_for(way, options.session_id))
+        sinks.append(Meter(options.terms, engine.say, engine.stop).take)
         signals = _Signals(engine, showing)
         socket = control.control_path(state, options.session_id)
         async with control.listening(socket, answer, broadcast.watch, is_taking=choice.is_taking):
@@ -214,7 +224,8 @@ class _Signals:
             self._loop.remove_signal_handler(number)
 
     def _take(self, number: signal.Signals) -> None:
-        is_second, self._is_stopping = self._is_stopping, True
+        # A terminal that goes away says so twice, by its shell and by the kernel: nobody there is in a hurry.
+        is_second, self._is_stopping = self._is_stopping and number != signal.SIGHUP, True
         self._engine.stop("", 128 + number)
         if is_second:
             self._showing.take_back()
@@ -232,6 +243,7 @@ class _Signals:
 
 
 def _typed(engine: Engine, line: str) -> None:
+    engine.touched()
     if line in keys.KEYS:
         name = keys.KEYS[line]
         engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))

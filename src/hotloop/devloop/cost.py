@@ -112,8 +112,8 @@ Step = tuple[State, tuple[Action, ...]]
 
 
 def begin(now_s: float, price: Price | None = None, budget: Budget | None = None) -> State:
-    """Begin to count; what begins has something to do."""
-    return State(began_s=now_s, now_s=now_s, price=price, budget=budget, used_s=now_s)
+    """Begin to count. The first start has no event of its own that says that it began, and the number 0."""
+    return State(now_s, now_s, price, budget, used_s=now_s, running=frozenset({0}))
 
 
 def priced(state: State, price: Price) -> State:
@@ -145,9 +145,8 @@ def due_s(state: State) -> float | None:
     wait_s = min(TOLD_EVERY_S, max(TOLD_AT_MOST_EVERY_S, next_cent_s))
     due = [state.told.at_s + wait_s]
     if state.budget is not None:
-        for share in (WARN_SHARE, 1.0):
-            if share > state.warned_share:
-                due.append(state.began_s + state.budget.limit * share / state.price.per_hour * HOUR_S)
+        whole_s = state.budget.limit / state.price.per_hour * HOUR_S
+        due += [state.began_s + whole_s * share for share in (WARN_SHARE, 1.0) if share > state.warned_share]
     return max(state.now_s, min(due))
 
 
@@ -177,7 +176,9 @@ def _heard(state: State, event: events.Event) -> State:
             return _did(state, num_requests=sum(n for status, n in statuses if int(status) <= LARGEST_GOOD_STATUS))
         case events.RuntimeSampled():
             return _sampled(state, event)
-        case events.RuntimeStopped() | events.Offline():
+        case events.RuntimeStopped():
+            return replace(state, is_serving=False, running=frozenset())
+        case events.Offline():
             return replace(state, is_serving=False)  # nobody tells any more
         case _:
             return state
@@ -210,13 +211,14 @@ def _did(state: State, num_requests: int = 0, num_items: float = 0.0) -> State:
 
 
 def _tell(state: State) -> Step:
-    if state.price is None or state.price.per_hour <= 0:
+    price = state.price
+    if price is None or price.per_hour <= 0:
         return state, ()
-    report, said = _report(state, state.price), ()
-    if state.told is None or _is_news(state.told, report):
-        state, said = replace(state, told=report), (report,)
     state, warned = _warn(state)
-    return state, (*said, *warned)
+    report = _report(state, price)
+    if warned or state.told is None or _is_news(state.told, report):
+        return replace(state, told=report), (report, *warned)
+    return state, ()
 
 
 def _is_news(told: events.CostReported, now: events.CostReported) -> bool:
@@ -252,13 +254,13 @@ def _warn(state: State) -> Step:
     if reached <= state.warned_share:
         return state, ()
     state = replace(state, warned_share=reached)
-    so_far = f"{dollars(spent)}, of it idle {dollars(state.dollars(state.idle_s))}"
+    so_far = _amounts(spent, state.dollars(state.idle_s))
     if reached < 1:
         text = f"{reached:.0%} of the budget of {dollars(budget.limit)} is spent: {so_far}"
         return state, (events.Notice(state.now_s, "budget", text, "dev serve --budget gives another"),)
     text = f"the budget of {dollars(budget.limit)} is spent: {so_far}"
     if budget.is_end:
-        return state, (events.Notice(state.now_s, "budget spent", text, "the session ends here and there"), End(text))
+        return state, (End(text),)
     hint = "Ctrl-C ends the session; budget_stops = true in [tool.hotloop] would have"
     return state, (events.Notice(state.now_s, "budget spent", text, hint),)
 
@@ -270,6 +272,9 @@ def dollars(amount: float) -> str:
 
 def line(report: events.CostReported, *, when: Literal["so far", "in all"]) -> str:
     """Say in a line what a session costs: ``cost $2.57, of it idle $0.48``."""
-    idle = f", of it idle {dollars(report.idle)}" if report.idle >= CENT / 2 else ""
     so_far = " so far" if when == "so far" else ""
-    return f"cost{so_far} {dollars(report.session)}{idle}  ({dollars(report.per_hour)}/h, {report.source})"
+    return f"cost{so_far} {_amounts(report.session, report.idle)}  ({dollars(report.per_hour)}/h, {report.source})"
+
+
+def _amounts(session: float, idle: float) -> str:
+    return dollars(session) + (f", of it idle {dollars(idle)}" if idle >= CENT / 2 else "")

@@ -22,6 +22,7 @@ from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.painting import Painting
 from hotloop.devloop.safety import doubt_about_deletion
+from hotloop.devloop.tariff import Terms
 from hotloop.devloop.undo import Undo
 from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
@@ -74,6 +75,7 @@ class ServeOptions:
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
         passed_variables: What the app gets of this machine's variables on another; values are secrets.
         python_version: Of an environment that the runner makes; empty to take what the project says.
+        terms: What the runner costs, as far as that is known, and what the session may.
     """
 
     project: Path
@@ -97,6 +99,7 @@ class ServeOptions:
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
     python_version: str = ""
+    terms: Terms = field(default_factory=Terms)
     passed_variables: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def runtime_config(self) -> dict[str, Any]:

@@ -413,7 +413,7 @@ def _asked(state: State, event: Asked) -> Step:
     )
     state = replace(state, number=number, flights=(*state.flights, flight))
     asked: Literal["reload", "restart"] = "restart" if event.is_cold else "reload"
-    return state, (*ended, Emit(events.IterationStarted(at_s, number, (), asked)))
+    return state, (*ended, Emit(events.IterationStarted(at_s, number, (), at_s, asked)))
 
 
 def _undone(state: State, event: Undone) -> Step:
@@ -422,7 +422,7 @@ def _undone(state: State, event: Undone) -> Step:
     state = replace(state, number=number, flights=(*state.flights, flight))
     return state, (
         Send(event.sequence),
-        Emit(events.IterationStarted(at_s, number, event.paths, "undo")),
+        Emit(events.IterationStarted(at_s, number, event.paths, at_s, "undo")),
         Emit(events.EditUndone(at_s, number, event.undone, event.paths)),
     )
 

@@ -36,16 +36,16 @@ class IterationStarted:
     """A save was seen and sent.
 
     Attributes:
+        saved_s: When it was saved, on the clock of `at_s`; 0 if that is not known.
         paths: What changed; none of a reload that was asked for.
         asked: What the user asked for, if no save began it.
-        saved_s: When it was saved, on the clock of `at_s`; 0 if that is not known.
     """
 
     at_s: float
     number: int
     paths: tuple[str, ...]
-    asked: Literal["", "reload", "restart", "undo"] = ""
     saved_s: float = 0.0
+    asked: Literal["", "reload", "restart", "undo"] = ""
     kind: Literal["iteration_started"] = "iteration_started"
 
 

@@ -225,8 +225,10 @@ class Sampler:
         told = self._told
         if sample.endpoints or told is None:
             return bool(sample.endpoints or sample.memory_bytes or sample.gpus)
+        if len(sample.gpus) != len(told.gpus):
+            return True
         held = [(gpu.memory_used_bytes for gpu in each.gpus) for each in (sample, told)]
-        pairs = [(sample.memory_bytes, told.memory_bytes), *zip(*held, strict=False)]
+        pairs = [(sample.memory_bytes, told.memory_bytes), *zip(*held, strict=True)]
         return any(not math.isclose(one, other, rel_tol=NEWS_SHARE) for one, other in pairs)
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 SOURCE_WIDTH = 8
 FULL_TIME_FROM = 100  # columns; below, the milliseconds go first, then the time
 TIME_FROM = 60
-_CAUSE = re.compile(r"(?<= )(code|model|environment|cold)(?=  |$)")
+# How an iteration ended, as `telling` writes it: ``#42 ✓ 1.35 s  code  app.py``.
+_END = re.compile(
+    r"(?P<name>#\d+ |started )(?P<outcome>[✓✗·])(?P<took> .*?  )(?P<cause>code|model|environment|cold)(?P<paths>|  .*)"
+)
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,16 @@ def written(record: Record) -> str:
 
 def _separator(record: Record, look: Look) -> list[Segment]:
     styles, bar = look.styles, "=" if look.palette.is_ascii else "━"
-    cause = match[1] if (match := _CAUSE.search(record.text)) else "track"
-    pieces = [Segment(f"{bar * 2} ", styles[cause]), *_marked(record.text, styles["strong"], look.search)]
+    match = _END.fullmatch(record.text)
+    cause = match["cause"] if match else "track"
+    pieces = [Segment(f"{bar * 2} ", styles[cause])]
+    if match is None or look.search.spans(record.text):
+        pieces += _marked(record.text, styles["strong"], look.search)
+    else:
+        outcome = styles[{"✓": "good", "✗": "bad"}.get(match["outcome"], "muted")]
+        pieces += [Segment(match["name"], styles["strong"]), Segment(match["outcome"], outcome)]
+        pieces += [Segment(match["took"], styles["strong"]), Segment(match["cause"], styles[cause])]
+        pieces.append(Segment(match["paths"], styles["muted"]))
     width = sum(cell_len(piece.text) for piece in pieces)
     return [*pieces, Segment(f" {bar * max(look.width - width - 2, 2)}", styles["track"])]
 

@@ -108,7 +108,11 @@ class LogPane(Vertical):
         yield self.lines
         with Horizontal():
             yield Static("/ ", markup=False)
-            yield Input(placeholder="text or pattern, ! for lines without it", compact=True, select_on_focus=False)
+            yield Input(
+                placeholder="text or pattern, ! for lines without it",
+                compact=True,
+                select_on_focus=False,
+            )
         yield SourceRow()
 
     @property
