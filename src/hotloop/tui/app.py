@@ -138,7 +138,7 @@ class Dashboard(Doing, App[int]):
             for name, (can_focus, ground) in PANELS.items()
         ]
         strip = RowSurface(self._drawer("strip"), self.palette, self.row_key)
-        yield Panels(*surfaces, Logs(self.palette, id="logs"), strip, arrange=self.arranged)
+        yield Panels(*surfaces, Logs(self.palette, log=self.log_file, id="logs"), strip, arrange=self.arranged)
 
     def _drawer(self, name: str) -> drawing.Drawer:
         def draw(width: int, height: int) -> list[Text]:
