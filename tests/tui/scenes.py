@@ -174,7 +174,8 @@ def past(count: int = 40, seed: int = 5, until_s: float = BEGAN_S - 600) -> list
             cause="cold",
         )
     ]
-    return made + [_any(number, until_s - (count - number) * 80, chance) for number in range(1, count)]
+    made += [_any(number, until_s - (count - number) * 80, chance) for number in range(1, count)]
+    return made
 
 
 def _any(number: int, at_s: float, chance: random.Random) -> events.Iteration:

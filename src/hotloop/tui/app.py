@@ -24,7 +24,7 @@ from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
 from hotloop.clock import ClockPair, read_pair
-from hotloop.devloop import history
+from hotloop.devloop import history, pulse
 from hotloop.devloop.control import state_folder
 from hotloop.errors import HotloopError
 from hotloop.tui import actions, drawing, expectation, figures, looks, pace, rows, themes
@@ -137,7 +137,7 @@ class Dashboard(Doing, App[int]):
             Surface(self._drawer(name), self.palette, name=name, ground=ground, can_focus=can_focus)
             for name, (can_focus, ground) in PANELS.items()
         ]
-        strip = RowSurface(self._drawer("strip"), self.palette, name="strip", ground="strip")
+        strip = RowSurface(self._drawer("strip"), self.palette, self.row_key)
         yield Panels(*surfaces, Logs(self.palette, log=self.log_file, id="logs"), strip, arrange=self.arranged)
 
     def _drawer(self, name: str) -> drawing.Drawer:
@@ -283,7 +283,7 @@ class Dashboard(Doing, App[int]):
         if row is not None and row.until_s is not None and row.until_s <= now_s:
             self.close_row()
         elif row is None and (asked := self.asking.due()) is not None:
-            self.open_row(rows.question(asked, self.asking.until_s))
+            self.open_row(rows.question(asked, now_s + pulse.SHOWN_S))
         self._paint()
 
     def restyle(self, palette: Palette) -> None:
