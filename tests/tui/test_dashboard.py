@@ -423,7 +423,7 @@ def test_the_question_is_a_row_that_a_digit_answers(tmp_path: Path):
     app = driven(tmp_path, "live", body)
 
     with sqlite3.connect(app.project_folder / ".hotloop" / "history.db") as database:
-        assert "4" in str(database.execute("SELECT * FROM answer").fetchall())
+        assert "4" in str(database.execute("SELECT * FROM pulse").fetchall())
 
 
 def test_another_key_is_no_answer_and_does_what_it_always_does(tmp_path: Path):
