@@ -175,9 +175,8 @@ def _active(summary: Summary) -> str:
 
 def _waited(summary: Summary) -> str:
     share = f", {_share(summary.waited_ratio)} of active time" if summary.waited_ratio is not None else ""
-    return (
-        f"{words.duration(summary.waited_s)}{share}; {words.duration(summary.waited_beyond_1_s)} beyond a second each"
-    )
+    beyond = f"; {words.duration(summary.waited_beyond_1_s)} beyond a second each" if summary.waited_beyond_1_s else ""
+    return f"{words.duration(summary.waited_s)}{share}{beyond}"
 
 
 def _drift(summary: Summary) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hotloop import events
 from hotloop.devloop.history import MINUTE_S, Bench, ClockReading
-from hotloop.devloop.metrics import Build, LinkLoss, Session, TestRun
+from hotloop.devloop.metrics import RESUMED, Build, LinkLoss, Session, TestRun
 
 if TYPE_CHECKING:
     from hotloop.devloop.history import History
@@ -84,7 +84,7 @@ class Recorder:
             case events.SessionStarted():
                 self._reach("connected", now_s)
             case events.SessionResumed():
-                self._start = "resumed"
+                self._start = RESUMED
             case events.Ready():
                 self._reach("ready", now_s)
             case events.RuntimeStopped(problem=events.Problem()):
