@@ -19,6 +19,7 @@ from hotloop.cli.logs import logs
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.pulse import pulse
+from hotloop.cli.report import report
 from hotloop.cli.run import run
 from hotloop.cli.runner import runner
 from hotloop.cli.serve import serve
@@ -44,7 +45,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
 )
-for command in (new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, pulse, sync, demo, version):
+for command in (
+    new,
+    serve,
+    run,
+    attach,
+    status,
+    stop,
+    logs,
+    shell,
+    pin,
+    bench,
+    stats,
+    report,
+    pulse,
+    sync,
+    demo,
+    version,
+):
     app.command()(command)
 app.add_typer(runner, name="runner")
 app.add_typer(env, name="env")

@@ -72,14 +72,16 @@ def columns(points: Sequence[Point]) -> tuple[Column, ...]:
 def hours(points: Sequence[Point]) -> tuple[str, str]:
     """The time of day of the first and the last edit, as the columns of days run from one to the other."""
     times = sorted(datetime.fromtimestamp(point.saved_at_s).astimezone().time() for point in points)
-    return f"{times[0]:%H:%M}", f"{times[-1]:%H:%M}"
+    is_short = times[-1].hour * 60 + times[-1].minute - times[0].hour * 60 - times[0].minute < 10
+    form = "%H:%M:%S" if is_short else "%H:%M"
+    return times[0].strftime(form), times[-1].strftime(form)
 
 
 def _by_day(moments: Sequence[tuple[Point, datetime]]) -> tuple[Column, ...]:
     """Days run from the earliest time of day that has an edit to the latest."""
     of_day = [_of_day(moment) for _, moment in moments]
     low, high = min(of_day), max(of_day)
-    span = max(high - low, 60 / DAY_S)
+    span = max(high - low, 1 / DAY_S)
     return _grouped(moments, lambda moment: f"{moment:%a} {moment.day}", lambda moment: (_of_day(moment) - low) / span)
 
 

@@ -106,7 +106,7 @@ def _column(column: Column, left: float, step: float, scale: LogAxis, height: in
 
 def within(current: Sequence[float], previous: Sequence[float], width: int, height: int = 170) -> str:
     """The share of edits that came back within a time; both are given sorted."""
-    scale = axes.log_axis([*current, *previous], 10.0)
+    scale = axes.log_axis([*current, *previous, 0.5], 10.0)
     across = width - LEFT - RIGHT
     body: list[str] = []
     for percent in (0, 25, 50, 75, 100):
@@ -114,11 +114,12 @@ def within(current: Sequence[float], previous: Sequence[float], width: int, heig
         body.append(_line(LEFT, y, width - RIGHT, y, "grid") + _text(LEFT - 6, y + 4, f"{percent} %", "end"))
     ticks = scale.ticks_s
     every = max(1, -(-MIN_LABEL_WIDTH * len(ticks) // across))
+    shift = ticks.index(axes.THRESHOLDS_S[0])  # that one has a label at any width
     for number, tick_s in enumerate(ticks):
         x = LEFT + scale.at(tick_s) * across
         kind = "rule" if tick_s in axes.THRESHOLDS_S else "grid"
         body.append(_line(x, TOP, x, TOP + height, kind))
-        if number % every == 0:
+        if (number - shift) % every == 0:
             body.append(_text(x, TOP + height + 16, axis_text(tick_s)))
     for values, kind in ((previous, "before"), (current, "now")):
         if values:
@@ -150,7 +151,13 @@ def felt(answers: Sequence[Answer], width: int, height: int = 170, *, has_trend:
     for score in range(1, 6):
         y = _score_y(score, height)
         body.append(_line(LEFT, y, width - RIGHT, y, "grid") + _text(LEFT - 6, y + 4, str(score), "end"))
-    body += [_text(LEFT + (1 - scale.at(t)) * across, TOP + height + 16, axis_text(t)) for t in scale.ticks_s]
+    every = max(1, -(-MIN_LABEL_WIDTH * len(scale.ticks_s) // across))
+    shift = scale.ticks_s.index(axes.THRESHOLDS_S[0])
+    body += [
+        _text(LEFT + (1 - scale.at(tick_s)) * across, TOP + height + 16, axis_text(tick_s))
+        for number, tick_s in enumerate(scale.ticks_s)
+        if (number - shift) % every == 0
+    ]
     places = [(LEFT + (1 - scale.at(p50_s)) * across, _score_y(answer.score, height)) for answer, p50_s in known]
     if has_trend and len(places) > 1:
         body.append(f'<polyline class="before" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>')
