@@ -70,6 +70,7 @@ def _kept(project: Path, begin_s: float, now_s: float) -> Kept:
     from hotloop.devloop.answers import Answers
     from hotloop.devloop.control import state_folder
     from hotloop.devloop.history import FILE, History
+    from hotloop.devloop.pulse import WEEK_S
     from hotloop.devloop.report.data import Kept
     from hotloop.errors import HotloopError
 
@@ -79,7 +80,9 @@ def _kept(project: Path, begin_s: float, now_s: float) -> Kept:
     from_s = max(begin_s - (now_s - begin_s), 0.0)
     try:
         with contextlib.closing(History(file)) as history, contextlib.closing(Answers(file, state_folder())) as answers:
-            return Kept(project.name, begin_s, tuple(history.trips(from_s)), history.records(from_s), answers.asked())
+            asked = answers.asked()
+            first_s = min([from_s, *(each.at_s - WEEK_S for each in asked[:1])])
+            return Kept(project.name, begin_s, tuple(history.trips(first_s)), history.records(from_s), asked)
     except (sqlite3.Error, OSError) as error:
         msg = f"{file} can't be read: {error}"
         raise HotloopError(msg, hint="move the file away; the next dev serve begins a new one") from error

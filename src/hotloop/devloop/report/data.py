@@ -64,8 +64,8 @@ class Kept:
     Attributes:
         project: Its name.
         begin_s: The period's begin, seconds since 1970; 0 for all that is kept.
-        trips: From twice as far back.
-        records: Likewise.
+        trips: From twice as far back, and from the week of the first answer on.
+        records: From twice as far back.
         asked: Every question that was put.
         costs: Of the sessions of the period.
     """

@@ -61,12 +61,12 @@ _COMMAND = re.compile(r"\bdev (?:data|pulse|report|serve)\b(?: (?:show|delete|\d
 
 
 def prose(text: str) -> str:
-    """Escape a text, with our own commands in it set as code."""
-    return _COMMAND.sub(r"<code>\g<0></code>", escape(text))
+    """Escape a text, with our own commands in it set as code, and counts kept on one line."""
+    return _COMMAND.sub(r"<code>\g<0></code>", escape(text)).replace("(n ", "(n\u00a0")
 
 
 def _tile(tile: Tile) -> str:
-    change = f'<p class="change {tile.tone}">{escape(tile.change)}</p>' if tile.change else ""
+    change = f'<p class="change {tile.tone}">{prose(tile.change)}</p>' if tile.change else ""
     return (
         f'<section class="card"><h2>{escape(tile.name)}</h2><p class="figure">{escape(tile.figure)}</p>'
         f'<p class="small">{prose(tile.about)}</p>{change}</section>'
@@ -212,7 +212,7 @@ def _felt(report: Report) -> str:
     if not felt.answers:
         return _card(title, "No answer yet: dev pulse 4 says how it feels, dev pulse --on has it ask now and then.", "")
     chart = ""
-    if any(answer.p50_s is not None for answer in felt.answers):
+    if any(answer.p50_s for answer in felt.answers):
         wide = svg.felt(felt.answers, HALF, has_trend=felt.has_trend)
         chart = f"<figure>{_both(wide, svg.felt(felt.answers, NARROW, has_trend=felt.has_trend))}</figure>"
     about = "Answers from 1 (no) to 5 (yes) against the median time to feedback of their week."

@@ -69,7 +69,8 @@ def effectiveness(summary: Summary, current: Figures, previous: Figures | None) 
     was = previous.waited_ratio if previous is not None else None
     if was is None or previous is None:
         return Tile("Effectiveness", figure, about)
-    tone = "good" if summary.waited_ratio < 0.95 * was else "warning" if summary.waited_ratio > 1.05 * was else ""
+    is_same = figure == share(was)
+    tone = "" if is_same else "good" if summary.waited_ratio < was else "warning"
     return Tile("Effectiveness", figure, about, f"was {share(was)} (n {previous.num_edits})", tone)
 
 
