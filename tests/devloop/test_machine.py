@@ -84,7 +84,7 @@ def test_a_save_is_read_sent_and_announced_in_that_order():
     _, actions = play(saved("app.py"), snapshotted(1))
 
     assert [type(action) for action in actions] == [Snapshot, Send, Emit]
-    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",))]
+    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",), 9.99)]
 
 
 def test_a_good_iteration_has_each_phase_between_its_marks():
@@ -277,6 +277,107 @@ def test_the_first_start_is_iteration_zero():
     assert (iteration.number, iteration.feedback_s, iteration.is_save_estimated) == (0, 4.0, True)
 
 
+# --- paused
+
+
+def test_saves_are_kept_back_while_paused_and_go_as_one_changeset_timed_from_the_resume():
+    state, actions = play(machine.Paused(9.0), machine.Paused(9.5), saved("a.py", seen=10.0), saved("b.py", seen=11.0))
+    assert actions == [
+        Emit(events.SyncPaused(9.0, 0)),
+        Emit(events.SyncPaused(10.0, 1)),
+        Emit(events.SyncPaused(11.0, 2)),
+    ]
+
+    state, actions = play(machine.Resumed(60.0), machine.Resumed(61.0), state=state)
+    assert actions == [
+        Emit(events.SyncResumed(60.0)), Snapshot(Save(frozenset(["a.py", "b.py"]), 60.0, resumed_s=60.0)),
+    ]  # fmt: skip
+    assert not state.is_paused
+
+
+def test_what_is_on_its_way_goes_on_while_paused():
+    fed = trip(1, 10.0)
+
+    _, actions = play(*fed[:2], machine.Paused(10.0015), *fed[2:])
+
+    assert [i.outcome for i in iterations(actions)] == ["ok"]
+
+
+def test_a_pause_outlasts_a_cut_and_is_told_again_behind_it():
+    state, actions = play(
+        machine.Paused(9.0), saved(seen=9.5), happened(events.Offline(10.0, 0)), saved(seen=11.0),
+        happened(events.Online(12.0, 2.0)),
+    )  # fmt: skip
+
+    assert [(event.kind, getattr(event, "queued", None)) for event in emitted(actions)] == [
+        ("sync_paused", 0), ("sync_paused", 1), ("offline", 1), ("offline", 2), ("online", None), ("sync_paused", 2),
+    ]  # fmt: skip
+    assert not any(isinstance(action, Snapshot) for action in actions)
+
+    _, actions = play(happened(events.Offline(13.0, 0)), machine.Resumed(14.0), state=state)
+    assert emitted(actions)[1:] == [events.SyncResumed(14.0), events.Offline(14.0, 2)]
+    assert not any(isinstance(action, Snapshot) for action in actions)
+
+
+def test_a_deletion_that_is_waited_for_waits_on_while_paused_and_is_asked_about_again():
+    dangerous = machine.Dangerous(10.0, "most is gone", "")
+    state, actions = play(saved("a"), dangerous, machine.Paused(11.0), machine.Confirmed(), saved("b", seen=12.0))
+    assert [type(action) for action in actions if not isinstance(action, Emit)] == [Snapshot]
+
+    _, actions = play(machine.Resumed(13.0), dangerous, state=state)
+    assert [event.kind for event in emitted(actions)] == ["sync_resumed", "held"]
+
+
+# --- asked for
+
+
+def asked(at, *, is_cold=False):
+    return machine.Asked(SaveTime(at, 1000 + at, is_estimated=False), is_cold)
+
+
+def test_a_reload_that_was_asked_for_is_an_iteration_from_then_on():
+    state, _ = play(*trip(1, 10.0))
+
+    _, actions = play(
+        asked(20.0, is_cold=True), probed(1, 1, 20.1), done(1, 1, 20.2), started(1, 21.0), ready(1, 2, 22.0),
+        probed(1, 2, 22.2), machine.Shown(22.3, 2, "p"), done(1, 2, 22.4), state=state,
+    )  # fmt: skip
+
+    assert emitted(actions, "iteration_started") == [events.IterationStarted(20.0, 2, (), 20.0, "restart")]
+    (iteration,) = iterations(actions)
+    assert (iteration.number, iteration.outcome, iteration.cause) == (2, "ok", "cold")
+    assert iteration.feedback_s == pytest.approx(2.3)
+    assert [report.output for report in iteration.probes] == ["1"]
+
+
+def test_a_reload_that_was_asked_for_amid_another_begins_that_one_again():
+    fed = trip(1, 10.0)
+
+    _, actions = play(*fed[:3], asked(10.004), *fed[3:])
+
+    assert [i.number for i in iterations(actions)] == [1]
+
+
+def test_a_reload_that_was_asked_for_can_fail():
+    state, _ = play(*trip(1, 10.0))
+
+    _, actions = play(asked(20.0), happened(events.ReloadFailed(20.5, 1, PROBLEM, 1)), state=state)
+
+    assert [(i.outcome, i.feedback_s) for i in iterations(actions)] == [("failed", 0.5)]
+
+
+def test_an_edit_that_is_taken_back_is_an_iteration_too():
+    state, _ = play(*trip(1, 10.0))
+    undone = machine.Undone(2, SaveTime(20.0, 1020.0, is_estimated=False), ("app.py",), 90, 1)
+
+    _, actions = play(undone, *trip(2, 20.0)[2:], state=state)
+
+    assert actions[:3] == [
+        Send(2), Emit(events.IterationStarted(20.0, 2, ("app.py",), 20.0, "undo")), Emit(events.EditUndone(20.0, 2, 1, ("app.py",))),
+    ]  # fmt: skip
+    assert [(i.number, i.outcome, i.paths) for i in iterations(actions)] == [(2, "ok", ("app.py",))]
+
+
 # --- laws: a runner that answers in any order it may, and a user who saves at any time
 
 
@@ -294,6 +395,9 @@ class World:
         self.done = 0
         self.saves = 0
         self.sent = []
+        self.saved = set()
+        self.unchanged = set()
+        self.started = 0
         self.iterations = []
 
     def tick(self):
@@ -310,6 +414,8 @@ class World:
             self.snapshot(action)
         elif isinstance(action, Send):
             self.waiting.append(action.sequence)
+        elif action.event.kind == "iteration_started":
+            self.started += 1
         elif action.event.kind == "iteration_finished":
             self.iterations.append(action.event.iteration)
         elif action.event.kind == "probe_reported" and self.choose(st.booleans()):
@@ -320,6 +426,7 @@ class World:
         if kind == "dangerous" and not action.is_confirmed:
             self.feed(machine.Dangerous(self.tick(), "most is gone", ""))
         elif kind == "unchanged":
+            self.unchanged |= action.save.paths
             self.feed(machine.Unchanged())
         else:
             self.sequence += 1
@@ -331,6 +438,7 @@ class World:
 
     def save(self):
         self.saves += 1
+        self.saved.add(f"f{self.saves}")
         self.feed(machine.Saved(Save(frozenset([f"f{self.saves}"]), self.tick())))
 
     def cut(self):
@@ -338,6 +446,23 @@ class World:
 
     def mend(self):
         self.feed(happened(events.Online(self.tick(), 1.0)))
+
+    def pause(self):
+        self.feed(machine.Paused(self.tick()))
+
+    def resume(self):
+        self.feed(machine.Resumed(self.tick()))
+
+    def ask(self):
+        if self.revision:
+            at = self.tick()
+            self.feed(machine.Asked(SaveTime(at, at, is_estimated=False), self.choose(st.booleans())))
+
+    def undo(self):
+        if not self.state.is_offline:
+            self.sequence += 1
+            at = self.tick()
+            self.feed(machine.Undone(self.sequence, SaveTime(at, at, is_estimated=False), ("undone",), 1, 1))
 
     def acknowledge(self):
         if self.waiting:
@@ -371,6 +496,7 @@ class World:
 
     def finish(self):
         self.mend()
+        self.resume()
         while self.waiting or self.state.dirty is not None:
             self.feed(machine.Confirmed())
             self.acknowledge()
@@ -383,19 +509,22 @@ class World:
 @given(st.data())
 def test_no_save_is_lost_and_each_iteration_ends_once_with_phases_that_sum(data):
     world = World(data.draw)
-    steps = data.draw(st.lists(st.sampled_from(["save", "save", "acknowledge", "reload", "cut", "mend"]), max_size=25))
+    names = ["save", "save", "acknowledge", "reload", "cut", "mend", "pause", "resume", "ask", "undo"]
+    steps = data.draw(st.lists(st.sampled_from(names), max_size=25))
 
     for name in steps:
         getattr(world, name)()
         held = [state_save.paths for state_save in (world.state.dirty, world.state.taken) if state_save is not None]
         assert all(flight.number not in {i.number for i in world.iterations} for flight in world.state.flights)
-        assert len(world.state.flights) + len(world.iterations) == world.sequence
+        assert len(world.state.flights) + len(world.iterations) == world.started
+        assert world.saved == world.unchanged.union(*world.sent, *held)  # no save is lost
         assert all(paths for paths in held)
     world.finish()
 
     numbers = [iteration.number for iteration in world.iterations]
-    assert sorted(numbers) == list(range(1, world.sequence + 1))
-    assert {path for i in world.iterations for path in i.paths} == {path for paths in world.sent for path in paths}
+    assert sorted(numbers) == list(range(1, world.started + 1))
+    sent = {path for paths in world.sent for path in paths}
+    assert {path for i in world.iterations for path in i.paths} - {"undone"} == sent
     for iteration in world.iterations:
         assert sum(iteration.phases_s.values()) == pytest.approx(iteration.feedback_s, abs=1e-3)
         assert all(seconds >= 0 for seconds in iteration.phases_s.values())

@@ -243,6 +243,15 @@ def test_asked_reload_restarts_one_under_way():
     assert machine.feed(c.Asked()) == (c.Kill(2), c.Fork(3, 1), c.Go(3, 2, "fork"))
 
 
+def test_a_cold_restart_serves_on_until_a_new_zygotes_worker_is_ready():
+    machine = Machine()
+    machine.start()
+
+    assert machine.feed(c.Asked(is_cold=True)) == (c.Kill(2), c.StopZygote(1), c.StartZygote(2))
+    assert machine.feed(c.ZygoteUp(2)) == (c.Fork(3, 2), c.Go(3, 1, "zygote"))
+    assert machine.feed(c.BecameReady(3)) == (c.Activate(3, 2), c.Drain(1), c.RunProbes(2))
+
+
 def test_nothing_happens_after_stop():
     machine = Machine()
     machine.start()
@@ -386,7 +395,7 @@ def test_an_app_may_want_another_number_of_workers_after_a_save(wanted, num_fork
 
 CHOICES = st.lists(
     st.tuples(st.sampled_from(["save", "warm", "ready", "fail", "move", "die", "drain", "probe", "grow", "zygote", "kill zygote",
-                               "environment", "held save"]),
+                               "environment", "held save", "ask"]),
               st.integers(0, 5)),
     max_size=60,
 )  # fmt: skip
@@ -450,6 +459,8 @@ def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float
         machine.lose_zygote(sorted(machine.zygotes)[index % len(machine.zygotes)], now_s)
     elif what == "environment":
         machine.change_environment(revision)
+    elif what == "ask":
+        machine.feed(c.Asked(is_cold=index % 2 == 1))
     elif what == "held save":
         machine.change_environment(revision + 1)
         return revision + 1

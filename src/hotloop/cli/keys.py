@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+KEYS = {  # what is typed, and the request that it is; that of a space is the other one if syncing is paused
+    " ": "pause",
+    "u": "undo",
+    "p": "pin",
+    "n": "probe",
+    "r": "reload",
+    "R": "restart",
+    "y": "confirm",
+    "d": "detach",
+    "q": "stop",
+}
 TIP = (
-    "p Enter: pin the last request as a probe · r Enter: load all models again · "
-    "d Enter: leave it running · q Enter: quit · Enter: a marker line"
+    "p Enter: pin the last request as a probe · n: probe now · u: take the last edit back there · space: pause · "
+    "r: load all models again · R: start from nothing · d: leave it running · q: quit · Enter alone: a marker line"
 )
-
-
 FOREGROUND_CHECK_S = 0.5
 
 
@@ -52,7 +61,7 @@ class Keys:
             self.close()
             return
         for line in data.decode(errors="replace").splitlines():
-            self._take(line.strip())
+            self._take(line.strip() or line[:1])
 
     def _wait_for_foreground(self) -> None:
         """Look again later: reading would stop this process, and a line that is not read would be told of without end."""

@@ -20,10 +20,13 @@ from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
+from hotloop.devloop.painting import Painting
 from hotloop.devloop.safety import doubt_about_deletion
+from hotloop.devloop.tariff import Terms
+from hotloop.devloop.undo import Undo
 from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
-from hotloop.errors import HotloopError, RunnerError
+from hotloop.errors import HotloopError, RunnerError, UsageError
 from hotloop.remote_runner.client import RefusedError
 from hotloop.remote_runner.stream import SessionTakenError
 
@@ -72,6 +75,7 @@ class ServeOptions:
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
         passed_variables: What the app gets of this machine's variables on another; values are secrets.
         python_version: Of an environment that the runner makes; empty to take what the project says.
+        terms: What the runner costs, as far as that is known, and what the session may.
     """
 
     project: Path
@@ -95,6 +99,7 @@ class ServeOptions:
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
     python_version: str = ""
+    terms: Terms = field(default_factory=Terms)
     passed_variables: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def runtime_config(self) -> dict[str, Any]:
@@ -121,6 +126,7 @@ class Engine:
 
     Attributes:
         address: Where the app is served, a URL; empty until it is.
+        painting: Knows when a probe's result was on the screen.
     """
 
     def __init__(
@@ -151,19 +157,22 @@ class Engine:
         self._sinks = sinks
         self._began = clock.read_pair()
         self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s))
-        self._bencher = Bencher(options.bench_data, self._pinned)
+        self._bencher = Bencher(options.bench_data, self.pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
         self._sequence = 0
+        self._undo = Undo()
         self._snapshots: dict[int, Snapshot] = {}
         self._pushes: set[asyncio.Task[None]] = set()
         self._problems_said: set[str] = set()
         self._is_other_said = False
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
+        self.painting = Painting(self._loop, self.feed)
         self._folder = Folder(options.project, options.runner, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
+        self._probes: tuple[str, ...] = ()  # of the app, by name
         self._catching_up = CatchingUp()
         self._is_leaving = False
         self._applied: Applied | None = None  # the first sync
@@ -175,6 +184,11 @@ class Engine:
         """End the session, then have `run` return the exit code. The first reason counts."""
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the session is about to end, or has ended."""
+        return self._stopped.done()
 
     def leave(self, exit_code: int) -> None:
         """As `stop`, but the session is left running."""
@@ -219,19 +233,94 @@ class Engine:
             try:
                 await work
             except (HotloopError, TimeoutError) as error:
-                self.notice("pin", str(error) or "no answer in time", getattr(error, "hint", ""))
+                self.notice("asked", str(error) or "no answer in time", getattr(error, "hint", ""))
 
         self._pushes.add(task := self._spawn(done(), "typed"))
         task.add_done_callback(self._pushes.discard)
 
-    async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
-        """Have the runner do something, or confirm what the loop waits for."""
-        if name == "confirm":
-            was_held = bool(self._state.hold)
-            self.feed(machine.Confirmed())
-            self.flush()
-            return {"was_held": was_held}
-        return await self._agent.command(name, **fields)
+    def confirm(self) -> bool:
+        """Make the deletion that the loop waits with; gives whether it does.
+
+        Raises:
+            UsageError: Syncing is paused.
+        """
+        was_held = bool(self._state.hold)
+        if was_held and self._state.is_paused:
+            msg = "nothing is sent while syncing is paused"
+            raise UsageError(msg, hint="resume first; it asks again")
+        self.feed(machine.Confirmed())
+        self.flush()
+        return was_held
+
+    async def reload(self, model: str = "", *, is_cold: bool = False) -> None:
+        """Load a model again, or all; from a new zygote if asked, as a first start would.
+
+        Raises:
+            RunnerError: Nothing runs there.
+        """
+        asked = clock.read_pair()
+        await self._agent.command("reload", model=model, is_cold=is_cold)
+        self.feed(machine.Asked(clock.SaveTime(asked.monotonic_s, asked.wall_s, is_estimated=False), is_cold))
+        self.flush()
+
+    def pause(self) -> int:
+        """Keep saves back until `resume`; gives how many wait."""
+        self.feed(machine.Paused(time.monotonic()))
+        self.flush()
+        return self._state.num_dirty
+
+    def resume(self) -> None:
+        """Send what was kept back, as one changeset."""
+        self.feed(machine.Resumed(time.monotonic()))
+        self.flush()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether saves are kept back."""
+        return self._state.is_paused
+
+    def undo(self) -> tuple[int, tuple[str, ...]]:
+        """Take the newest edit back on the runner; the next time the one before it. The files here stay as they are.
+
+        Returns:
+            The number of the edit's iteration, and its paths.
+
+        Raises:
+            HotloopError: There is none, or it can't be.
+        """
+        if self._state.is_offline:
+            msg = f"{self._options.runner} does not answer, so no edit can be taken back there"
+            raise RunnerError(msg, hint="try again when it does")
+        number, snapshot = self._undo.take_back(self._index)
+        now = clock.read_pair()
+        self._sequence += 1
+        self._snapshots[self._sequence] = snapshot
+        began = clock.SaveTime(now.monotonic_s, now.wall_s, is_estimated=False)
+        self.feed(machine.Undone(self._sequence, began, snapshot.paths, snapshot.size_bytes, number))
+        self.flush()
+        return number, snapshot.paths
+
+    async def probe(self, name: str = "") -> None:
+        """Run all probes now, or one.
+
+        Raises:
+            UsageError: None is called so.
+            RunnerError: Nothing runs there.
+        """
+        if name:
+            known = (*self._probes, *(request["name"] for request in await self.pinned()))
+            if name not in known:
+                msg = f"no probe is called {name!r}"
+                raise UsageError(msg, hint=f"there are {', '.join(known)}" if known else "write one: @app.probe")
+        await self._agent.command("probe", probe=name)
+
+    async def unpin(self, name: str) -> None:
+        """Forget a pinned request."""
+        await self._agent.command("unpin", name=name)
+
+    async def pinned(self) -> list[dict[str, Any]]:
+        """Give the pinned requests."""
+        return (await self._agent.command("status"))["pins"]
 
     async def pin(self, name: str = "") -> str:
         """Make the last request a probe, and run it once so that the next reload has an output to compare with.
@@ -298,6 +387,10 @@ class Engine:
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
         self._applied = applied
+        if options.is_watching:
+            entries = self._index.entries()
+            reading = asyncio.to_thread(self._undo.contents.read, options.project, entries)
+            tasks.append(self._spawn(reading, "read what edits replace"))
         if self._forward is not None:
             self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
         if options.python is not None:
@@ -363,6 +456,7 @@ class Engine:
         for task in [*tasks, *self._pushes]:
             task.cancel()
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
+        self.painting.give_up()
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
         if self._forward is not None:
@@ -412,6 +506,8 @@ class Engine:
             case machine.Snapshot():
                 self._incoming.append(self._take_snapshot(action))
             case machine.Send():
+                flight = next(flight for flight in self._state.flights if flight.sequence == action.sequence)
+                self._undo.sent(flight.number, self._snapshots[action.sequence])
                 task = self._spawn(self._push(action.sequence), f"push {action.sequence}")
                 self._pushes.add(task)
                 task.add_done_callback(self._pushes.discard)
@@ -449,7 +545,8 @@ class Engine:
             return machine.Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
         self._sequence += 1
         self._snapshots[self._sequence] = snapshot
-        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=snapshot.is_estimated)
+        is_estimated = snapshot.is_estimated or save.resumed_s is not None
+        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=is_estimated)
         return machine.Snapshotted(now.monotonic_s, self._sequence, saved, snapshot.paths, snapshot.size_bytes)
 
     async def _push(self, sequence: int) -> None:
@@ -458,9 +555,11 @@ class Engine:
             applied = await self._agent.push(snapshot.changeset)
         except RefusedError as error:
             self._index.revert(snapshot)
+            self._undo.refused(snapshot)
             problem = events.Problem("SyncRefused", error.message, hint=error.hint)
             self.feed(machine.Refused(time.monotonic(), sequence, problem))
         else:
+            self._undo.applied(snapshot)
             self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s))
         self.flush()
 
@@ -491,7 +590,7 @@ class Engine:
             if self._catching_up.takes(number, event):
                 self._take_event(event)
 
-    def _take_event(self, event: events.Event) -> None:
+    def _take_event(self, event: events.Event) -> None:  # noqa: C901  one line a case
         match event:
             case events.RuntimeStarted():
                 event = self._forward.started(event) if self._forward is not None else event
@@ -512,16 +611,30 @@ class Engine:
             case events.Pinned():
                 self._answer_pin(event)
                 self._spawn(self._keep_pins(), "keep pins")
-            case events.Notice(key="pin"):
-                self._answer_pin(event)
+            case events.Notice(key="pin") if self._answer_pin(event):
+                return  # whoever asked says it
+            case events.Ready():
+                self._probes = event.probes
             case _:
                 pass
-        self.feed(machine.Happened(time.monotonic(), event))
-        self.flush()
+        self._pass_on(event)
 
-    def _answer_pin(self, answer: events.Pinned | events.Notice) -> None:
-        if self._pin_answer is not None and not self._pin_answer.done():
-            self._pin_answer.set_result(answer)
+    def _pass_on(self, event: events.Event) -> None:
+        def happened() -> None:
+            self.feed(machine.Happened(time.monotonic(), event))
+            self.flush()
+
+        if isinstance(event, events.ProbesFinished):  # what ends an iteration waits until its results are on the screen
+            self.painting.after(event.generation, happened)
+        else:
+            happened()
+
+    def _answer_pin(self, answer: events.Pinned | events.Notice) -> bool:
+        """Tell whoever waits for it; gives whether somebody did."""
+        if self._pin_answer is None or self._pin_answer.done():
+            return False
+        self._pin_answer.set_result(answer)
+        return True
 
     def _compare_ports(self, event: events.RuntimeStarted) -> None:
         wanted = {event.address: self._options.port, f"//{event.grpc_address}": self._options.grpc_port}
@@ -548,7 +661,7 @@ class Engine:
             event = self._outgoing.popleft()
             self._write(event)
             if isinstance(event, events.ProbeReported):
-                self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
+                self.painting.told(event)
             elif isinstance(event, events.IterationFinished):
                 self._finished(event.iteration)
             self._record(event)
@@ -599,13 +712,10 @@ class Engine:
 
     async def _pin_again(self) -> None:
         wanted = self._folder.pinned()
-        known = {request["name"] for request in await self._pinned()} if wanted else set[str]()
+        known = {request["name"] for request in await self.pinned()} if wanted else set[str]()
         for request in wanted:
             if request["name"] not in known:
                 await self._agent.command("pin", request=request)
 
     async def _keep_pins(self) -> None:
-        self._folder.keep_pins(await self._pinned())
-
-    async def _pinned(self) -> list[dict[str, Any]]:
-        return (await self._agent.command("status"))["pins"]
+        self._folder.keep_pins(await self.pinned())

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotloop.devloop import schema, why
 from hotloop.devloop.metrics import Build, Import, LinkLoss, Model, Moment, Probe, Records, Session, TestRun, Trip
+from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from hotloop.events import Iteration
@@ -197,6 +198,25 @@ class History:
         """Let go of the file."""
         with contextlib.suppress(sqlite3.Error):
             self.connection.close()
+
+
+@contextlib.contextmanager
+def reading(project: Path) -> Generator[History | None]:
+    """Give a project's history while the block runs; None if it has none.
+
+    Raises:
+        HotloopError: It can't be read.
+    """
+    file = project / ".hotloop" / FILE
+    if not file.exists():
+        yield None
+        return
+    try:
+        with contextlib.closing(History(file)) as history:
+            yield history
+    except (sqlite3.Error, OSError) as error:
+        msg = f"{file} can't be read: {error}"
+        raise HotloopError(msg, hint="move the file away; the next dev serve begins a new one") from error
 
 
 def note_first_use(project: Path, at_s: float) -> None:

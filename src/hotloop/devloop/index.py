@@ -30,10 +30,10 @@ from hotloop.changes import (
 )
 from hotloop.devloop.spelling import Spelling
 from hotloop.remote_runner.beneath import PathRefusedError, check_link
-from hotloop.remote_runner.tree import Entry, Tree, ancestors
+from hotloop.remote_runner.tree import Entry, Tree, ancestors, changes_between
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from hotloop.devloop.ignore import Ignore
 
@@ -127,6 +127,7 @@ class Index:
         self._tree = Tree()
         self._signatures: dict[str, Signature | None] = {}
         self._ahead: dict[str, _Reading] = {}  # by path: large files that were hashed before their turn
+        self._set_back: dict[str, Signature | None] = {}  # by path: how it was here, not in the workspace; None: not
 
     def __contains__(self, path: str) -> bool:
         """Whether a path, or something inside it, is known."""
@@ -184,7 +185,7 @@ class Index:
             seen.add(path)
             if self._stat_differs(path):
                 found.add(path)
-        found.update(path for path in self._tree.below("") if path not in seen)
+        found.update(path for path in self._tree.below("") if path not in seen and not self._is_set_back(path, None))
         return sorted(found)
 
     def refresh(self) -> list[str]:
@@ -200,10 +201,12 @@ class Index:
 
     def _stat_differs(self, path: str) -> bool:
         status = self._status(path)
+        if path in self._set_back:
+            return not self._is_set_back(path, status)
         if status is None:
             return True
         if stat.S_ISDIR(status.st_mode):
-            return not isinstance(self._tree.get(path), MakeDirectory)
+            return not isinstance(self._tree.get(path), MakeDirectory) and not self._tree.has_below(path)
         return self._signatures.get(path) != _signature(status) and path not in self.problems
 
     # --- contents for the first sync
@@ -213,6 +216,7 @@ class Index:
         reading = self._read_stable(put.path)
         if reading is not None and reading.digest == put.digest:
             return reading.content
+        self._set_back.pop(put.path, None)
         self._collect([put.path], keep_contents=False)
         return None
 
@@ -229,6 +233,7 @@ class Index:
                     os.close(fd)
             except OSError:
                 pass
+        self._set_back.pop(put.path, None)
         self._collect([put.path], keep_contents=False)
         return None
 
@@ -293,6 +298,52 @@ class Index:
             if known is not None:
                 self._know(known.entry, known.signature)
 
+    # --- what the workspace has otherwise than this disk
+
+    def has_content(self, digest: str) -> bool:
+        """Whether the workspace has a file with this content."""
+        return any(isinstance(entry, Put) and entry.digest == digest for entry in self._tree)
+
+    def set_back(self, target: Mapping[str, Entry | None], contents: dict[str, bytes]) -> Snapshot:
+        """Make a changeset that gives paths of the workspace another content than they have here.
+
+        Only a newer save of such a path is sent, never what it holds here already; the next run starts from the disk.
+        The index takes the changes over, as in `snapshot`.
+
+        Args:
+            target: What each path is to be; None for nothing.
+            contents: By digest: those that the workspace does not have.
+        """
+        old, num_known = Tree(self._tree), self.num_files
+        before = {path: self._known(path) for path in target}
+        here = {
+            path: self._set_back.get(path, self._signatures.get(path))
+            for path in target
+            if not any(isinstance(entry, MakeDirectory) for entry in (self._tree.get(path), target[path]))
+        }
+        for path in target:
+            self._forget(path)
+        for entry in target.values():
+            if entry is not None:
+                self._know(entry, None)
+        self._set_back.update(here)
+        operations = tuple(changes_between(old, self._tree))
+        return Snapshot(
+            changeset=Changeset(0, operations, contents, time.time()),
+            saved_at_s=time.time(),
+            is_estimated=True,
+            paths=tuple(sorted({operation.path for operation in operations})),
+            size_bytes=sum({item.digest: item.size_bytes for item in operations if isinstance(item, Put)}.values()),
+            num_deleted=sum(isinstance(operation, Delete) for operation in operations),
+            num_known=num_known,
+            before=before,
+        )
+
+    def _is_set_back(self, path: str, status: os.stat_result | None) -> bool:
+        """Whether the workspace has a path otherwise on purpose: nobody saved it since."""
+        is_same = self._set_back.get(path) == (_signature(status) if status is not None else None)
+        return path in self._set_back and is_same
+
     def _collect(self, paths: Iterable[str], *, keep_contents: bool) -> _Draft:
         draft = _Draft()
         for path in sorted(set(paths)):
@@ -323,19 +374,24 @@ class Index:
             self._delete(path, draft)
         files = _leaves(self._ignore.walk(path))
         for below in set(self._tree.below(path)) - set(files):
-            self._delete(below, draft)
+            if not self._is_set_back(below, self._status(below)):
+                self._delete(below, draft)
         for below in files:
             status = self._status(below)
             if status is not None and stat.S_ISDIR(status.st_mode):
-                self._make(MakeDirectory(below), None, draft)
+                self._look_at_empty(below, draft)
             elif status is not None:
                 self._look_at(below, status, draft, keep_contents=keep_contents)
         if not files and path:
+            self._look_at_empty(path, draft)
+
+    def _look_at_empty(self, path: str, draft: _Draft) -> None:
+        if not self._tree.has_below(path):  # else what is in it was deleted here, and put back in the workspace
             self._make(MakeDirectory(path), None, draft)
 
     def _look_at(self, path: str, status: os.stat_result, draft: _Draft, *, keep_contents: bool) -> None:
         self.problems.pop(path, None)
-        if not self._takes_name(path, draft):
+        if self._is_set_back(path, status) or not self._takes_name(path, draft):
             return
         try:
             self._observe(path, status, draft, keep_contents=keep_contents)
@@ -395,6 +451,7 @@ class Index:
         """Know an entry; returns whether it is another than before."""
         old = self._known(entry.path)
         self._signatures[entry.path] = _signature(status) if status is not None else None
+        self._set_back.pop(entry.path, None)
         if old is not None and old.entry == entry and entry.path not in draft.deleted:
             return False
         for above in ancestors(entry.path):
@@ -410,11 +467,11 @@ class Index:
         """A path is gone, with all that was inside."""
         self.problems.pop(path, None)
         inside = self._tree.below(path)
-        for below in inside:
-            self._delete(below, draft)
-        if inside:
+        for below in (*inside, path):
+            if not self._is_set_back(below, self._status(below)):
+                self._delete(below, draft)
+        if inside and not self._tree.has_below(path):
             draft.deleted.add(path)
-        self._delete(path, draft)
 
     def _delete(self, path: str, draft: _Draft) -> None:
         if path in self._tree:
@@ -449,6 +506,7 @@ class Index:
         self._tree.discard(path)
         self._spelling.forget(path)
         self._signatures.pop(path, None)
+        self._set_back.pop(path, None)
 
     # --- the disk
 

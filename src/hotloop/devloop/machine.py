@@ -35,19 +35,21 @@ class Save:
         seen_s: When, seconds on the monotonic clock.
         is_full: Everything may have changed.
         is_vcs: A checkout made the changes.
+        resumed_s: When the user let it go on, if it was kept back: feedback is waited for from then on.
     """
 
     paths: frozenset[str]
     seen_s: float
     is_full: bool = False
     is_vcs: bool = False
+    resumed_s: float | None = None
 
     def merged(self, newer: Save | None) -> Save:
         """Add a newer save; its time holds, since the newest write is what the user waits for."""
         if newer is None:
             return self
         paths, is_full = self.paths | newer.paths, self.is_full or newer.is_full
-        return Save(paths, newer.seen_s, is_full=is_full, is_vcs=self.is_vcs and newer.is_vcs)
+        return replace(newer, paths=paths, is_full=is_full, is_vcs=self.is_vcs and newer.is_vcs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,13 @@ class Flight:
     """A save on its way to feedback.
 
     Attributes:
-        sequence: The changeset's number; 0 for the first start.
+        sequence: The changeset's number; 0 for the first start, and for a reload that was asked for.
         saved: The newest write among its files.
         revision: What the changeset became on the runner; None until it is known.
         reports: The probes that ran so far.
         shown_s: When the first result was on the screen.
+        is_cold: Whether it starts from nothing.
+        after: Generations up to this one are not its own, whatever revision they ran.
     """
 
     number: int
@@ -74,6 +78,8 @@ class Flight:
     reports: tuple[events.ProbeReport, ...] = ()
     shown_s: float | None = None
     failed_shown_s: float | None = None
+    is_cold: bool = False
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ class State:
         previous: The newest result of each probe that was good.
         hold: Why nothing is sent; empty if it is.
         is_offline: The runner does not answer: saves gather, since of each file only the latest content counts.
+        is_paused: The user wants saves kept back: they gather likewise.
+        revision: The newest that was acknowledged.
         bench: What is known about benches.
         past: Times to feedback of the last good iterations by cause, of earlier sessions too.
     """
@@ -103,13 +111,15 @@ class State:
     serving: int | None = None
     hold: str = ""
     is_offline: bool = False
+    is_paused: bool = False
+    revision: int = 0
     bench: bench.State = field(default_factory=bench.State)
     past: expected.Past = field(default_factory=expected.Past)
 
     @property
     def is_quiet(self) -> bool:
         """Whether no save is on its way."""
-        return self.dirty is None and self.taken is None and not self.flights
+        return (self.dirty is None or self.is_paused) and self.taken is None and not self.flights
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -164,6 +174,39 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The user wants saves kept back."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The user wants them sent again."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The runner was asked to run its revision again, with models loaded anew; ``is_cold``: from nothing."""
+
+    began: SaveTime
+    is_cold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A changeset was made that takes an iteration's edit back on the runner."""
+
+    sequence: int
+    began: SaveTime
+    paths: tuple[str, ...]
+    size_bytes: int
+    undone: int
+
+
+@dataclass(frozen=True, slots=True)
 class Acked:
     """A changeset was applied; ``applied_s`` is translated from the runner's clock, within ``clock_error_s``."""
 
@@ -213,6 +256,10 @@ Event = (
     | Unchanged
     | Dangerous
     | Confirmed
+    | Paused
+    | Resumed
+    | Asked
+    | Undone
     | Acked
     | Refused
     | Happened
@@ -259,7 +306,7 @@ def step(state: State, event: Event) -> Step:
     return replace(state, bench=benched), (*stops, *actions, *begins)  # a save has the machine for itself at once
 
 
-def _step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
+def _step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a case
     match event:
         case Opened():
             return _opened(state, event)
@@ -273,6 +320,14 @@ def _step(state: State, event: Event) -> Step:  # noqa: C901  one line a case
             return _dangerous(state, event)
         case Confirmed():
             return _confirmed(state)
+        case Paused():
+            return _paused(state, event.at_s)
+        case Resumed():
+            return _resumed(state, event.at_s)
+        case Asked():
+            return _asked(state, event)
+        case Undone():
+            return _undone(state, event)
         case Acked():
             return _acked(state, event)
         case Refused():
@@ -294,7 +349,9 @@ def _passed_on(state: State, event: Happened) -> Step:
         state = replace(state, is_offline=True)
         return state, (Emit(replace(event.event, queued=_num_queued(state))),)
     if isinstance(event.event, events.Online):
-        return _chain((state, (Emit(event.event),)), _take(replace(state, is_offline=False)))
+        state = replace(state, is_offline=False)
+        still = (Emit(events.SyncPaused(event.at_s, state.num_dirty)),) if state.is_paused else ()
+        return _chain((state, (Emit(event.event), *still)), _take(state))
     benched, said = bench.heard(state.bench, event.event)
     told = (Emit(event.event), *(Emit(each) for each in said))
     state = replace(state, bench=benched)
@@ -311,7 +368,7 @@ def _chain(first: Step, then: Step) -> Step:
 def _opened(state: State, event: Opened) -> Step:
     marks = Marks(event.began.monotonic_s, event.seen_s, applied_s=event.applied_s, clock_error_s=event.clock_error_s)
     flight = Flight(0, 0, event.began, marks, revision=event.revision)
-    return replace(state, flights=(*state.flights, flight)), ()
+    return replace(state, flights=(*state.flights, flight), revision=event.revision), ()
 
 
 def _saved(state: State, save: Save) -> Step:
@@ -319,7 +376,55 @@ def _saved(state: State, save: Save) -> Step:
     state = replace(state, dirty=dirty, num_dirty=state.num_dirty + 1)
     if state.is_offline:
         return state, (Emit(events.Offline(save.seen_s, _num_queued(state))),)
+    if state.is_paused:
+        return state, (Emit(events.SyncPaused(save.seen_s, state.num_dirty)),)
     return _take(state)
+
+
+def _paused(state: State, at_s: float) -> Step:
+    if state.is_paused:
+        return state, ()
+    return replace(state, is_paused=True), (Emit(events.SyncPaused(at_s, state.num_dirty)),)
+
+
+def _resumed(state: State, at_s: float) -> Step:
+    """Send what was kept back as one changeset. A deletion that is waited for is asked about again."""
+    if not state.is_paused:
+        return state, ()
+    dirty = replace(state.dirty, seen_s=at_s, resumed_s=at_s) if state.dirty is not None else None
+    state = replace(state, is_paused=False, dirty=dirty, hold="")
+    said: tuple[Action, ...] = (Emit(events.SyncResumed(at_s)),)
+    if state.is_offline:
+        said += (Emit(events.Offline(at_s, _num_queued(state))),)
+    return _chain((state, said), _take(state))
+
+
+def _asked(state: State, event: Asked) -> Step:
+    """A reload that no save caused is an iteration of its own, unless one is under way, which then begins again."""
+    newest = state.flights[-1] if state.flights else None
+    if newest is not None and newest.ready is None:
+        return _with(state, replace(newest, is_cold=newest.is_cold or event.is_cold)), ()
+    at_s = event.began.monotonic_s
+    state, ended = _settle_before(state, len(state.flights), at_s)
+    number = state.number + 1
+    marks = Marks(at_s, at_s, applied_s=at_s)
+    flight = Flight(
+        number, 0, event.began, marks, revision=state.revision, is_cold=event.is_cold, after=state.serving or 0
+    )
+    state = replace(state, number=number, flights=(*state.flights, flight))
+    asked: Literal["reload", "restart"] = "restart" if event.is_cold else "reload"
+    return state, (*ended, Emit(events.IterationStarted(at_s, number, (), at_s, asked)))
+
+
+def _undone(state: State, event: Undone) -> Step:
+    number, at_s = state.number + 1, event.began.monotonic_s
+    flight = Flight(number, event.sequence, event.began, Marks(at_s, at_s), event.paths, event.size_bytes)
+    state = replace(state, number=number, flights=(*state.flights, flight))
+    return state, (
+        Send(event.sequence),
+        Emit(events.IterationStarted(at_s, number, event.paths, at_s, "undo")),
+        Emit(events.EditUndone(at_s, number, event.undone, event.paths)),
+    )
 
 
 def _num_queued(state: State) -> int:
@@ -333,8 +438,8 @@ def _num_unacked(state: State) -> int:
 
 def _take(state: State) -> Step:
     """Read what is dirty, unless a snapshot is under way, too much is unacknowledged or nothing can be sent."""
-    is_busy = state.taken is not None or _num_unacked(state) >= MAX_UNACKED or state.is_offline
-    if state.dirty is None or is_busy:
+    is_busy = state.taken is not None or _num_unacked(state) >= MAX_UNACKED
+    if state.dirty is None or is_busy or state.is_offline or state.is_paused:
         return state, ()
     return replace(state, dirty=None, num_dirty=0, taken=state.dirty), (Snapshot(state.dirty),)
 
@@ -347,7 +452,10 @@ def _snapshotted(state: State, event: Snapshotted) -> Step:
     marks = Marks(event.saved.monotonic_s, save.seen_s)
     flight = Flight(number, event.sequence, event.saved, marks, event.paths, event.size_bytes)
     state = replace(state, number=number, flights=(*state.flights, flight))
-    sent = (Send(event.sequence), Emit(events.IterationStarted(event.at_s, number, event.paths)))
+    sent = (
+        Send(event.sequence),
+        Emit(events.IterationStarted(event.at_s, number, event.paths, saved_s=event.saved.monotonic_s)),
+    )
     return _chain((state, sent), _take(state))
 
 
@@ -363,7 +471,7 @@ def _dangerous(state: State, event: Dangerous) -> Step:
 
 
 def _confirmed(state: State) -> Step:
-    if state.dirty is None or state.taken is not None or not state.hold:
+    if state.dirty is None or state.taken is not None or not state.hold or state.is_paused:
         return state, ()
     taken = state.dirty
     return replace(state, dirty=None, num_dirty=0, taken=taken), (Snapshot(taken, is_confirmed=True),)
@@ -375,7 +483,7 @@ def _acked(state: State, event: Acked) -> Step:
         return _take(state)
     marks = replace(flight.marks, applied_s=event.applied_s, clock_error_s=event.clock_error_s)
     acked = replace(flight, revision=event.revision, marks=marks)
-    result = _replay(_with(state, acked))
+    result = _replay(_with(replace(state, revision=max(state.revision, event.revision)), acked))
     return _chain(result, _take(result[0]))
 
 
@@ -407,7 +515,7 @@ def _happened(state: State, event: events.Event, at_s: float) -> Step:
         case events.ProbeFinished():
             return _probe_finished(state, event, at_s)
         case events.ProbesFinished():
-            flight = _of_revision(state, event.revision)
+            flight = _of_generation(state, event)
             return _probes_finished(state, flight, at_s) if flight is not None else _early(state, event)
         case events.EnvironmentProgress() | events.EnvironmentReady() | events.EnvironmentFailed():
             return _environment(state, event, at_s)
@@ -463,7 +571,7 @@ def _early(state: State, event: events.Event) -> Step:
 
 
 def _probe_finished(state: State, event: events.ProbeFinished, at_s: float) -> Step:
-    flight = _of_revision(state, event.revision)
+    flight = _of_generation(state, event)
     if flight is None and any(f.revision is None for f in state.flights):
         return _early(state, event)
     report = _report(event, state.previous.get(event.name))
@@ -577,7 +685,7 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
 
 
 def _cause(flight: Flight) -> Cause:
-    if flight.number == 0:
+    if flight.number == 0 or flight.is_cold:
         return "cold"
     if flight.marks.environment_s is not None:
         return "environment"
@@ -587,6 +695,12 @@ def _cause(flight: Flight) -> Cause:
 
 def _of_revision(state: State, revision: int) -> Flight | None:
     return next((flight for flight in state.flights if flight.revision == revision), None)
+
+
+def _of_generation(state: State, event: events.ProbeFinished | events.ProbesFinished) -> Flight | None:
+    """The flight whose generation it is, not one that has yet to run the same revision again."""
+    flight = _of_revision(state, event.revision)
+    return flight if flight is not None and event.generation > flight.after else None
 
 
 def _with(state: State, flight: Flight) -> State:

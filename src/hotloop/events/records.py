@@ -241,6 +241,7 @@ class GpuSample:
         sm_ratio: How much of its multiprocessors' time was used, where profiling is allowed.
         power_w: What it draws.
         power_limit_w: What it may draw.
+        app_bytes: What this app's processes hold of the memory.
     """
 
     name: str
@@ -250,3 +251,4 @@ class GpuSample:
     sm_ratio: float | None = None
     power_w: float | None = None
     power_limit_w: float | None = None
+    app_bytes: int | None = None

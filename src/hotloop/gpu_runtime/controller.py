@@ -118,7 +118,13 @@ class EnvironmentChanged:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The user asked to run the newest revision again (with some models loaded anew)."""
+    """The user asked to run the newest revision again, with some models loaded anew.
+
+    Attributes:
+        is_cold: From a new zygote, as a first start would.
+    """
+
+    is_cold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +417,7 @@ def step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a
         case EnvironmentChanged():
             return _environment_changed(state, event)
         case Asked():
-            return _asked(state)
+            return _asked(state, event)
         case ZygoteUp():
             return _zygote_up(state, event)
         case ZygoteDown():
@@ -485,8 +491,11 @@ def _switch(state: State) -> Step:
     return state, actions
 
 
-def _asked(state: State) -> Step:
+def _asked(state: State, event: Asked) -> Step:
     abandoned = _abandon(replace(state, is_settled=state.revision == 0))
+    if event.is_cold:
+        fresh = replace(abandoned[0], crashes_s=(), zygote_crashes_s=())
+        return _chain((fresh, abandoned[1]), _replace_zygote(fresh))
     return _chain(abandoned, _reload(abandoned[0]))
 
 

@@ -48,9 +48,11 @@ class Pins:
         """Forget a pinned request."""
         self._requests.pop(name, None)
 
-    async def try_all(self, revision: int, generation: int) -> AsyncIterator[events.ProbeFinished]:
-        """Send every pinned request again, one after the other."""
+    async def try_all(self, revision: int, generation: int, *, only: str = "") -> AsyncIterator[events.ProbeFinished]:
+        """Send every pinned request again, one after the other, or the one of a name."""
         for name, request in list(self._requests.items()):
+            if only not in {"", name}:
+                continue
             answer = await self._dispatcher.submit(
                 request["method"], request["path"], request["headers"], base64.b64decode(request["body"])
             )

@@ -18,6 +18,7 @@ class _Run:
     worker: WorkerProcess
     generation: int
     revision: int
+    only: str = ""  # the one that is run; empty: all
 
 
 class Probing:
@@ -41,13 +42,14 @@ class Probing:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, worker: WorkerProcess, generation: int, revision: int) -> None:
-        """Run all probes against an active worker."""
+    def start(self, worker: WorkerProcess, generation: int, revision: int, *, only: str = "") -> None:
+        """Run all probes against an active worker, or one by its name; all if a run is under way that this one ends."""
+        only = "" if self._run is not None else only
         self.cancel()
-        self._run = _Run(worker, generation, revision)
+        self._run = _Run(worker, generation, revision, only)
         self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._finish)
-        if worker.ready["probes"]:
-            worker.link.send({"kind": "probe"})
+        if only in worker.ready["probes"] if only else worker.ready["probes"]:
+            worker.link.send({"kind": "probe", "only": only})
         else:
             self.functions_done(worker)
 
@@ -90,7 +92,7 @@ class Probing:
             self._task = asyncio.get_running_loop().create_task(self._try_pins(self._run))
 
     async def _try_pins(self, run: _Run) -> None:
-        async for result in self._pins.try_all(run.revision, run.generation):
+        async for result in self._pins.try_all(run.revision, run.generation, only=run.only):
             self._emit(result)
         self._finish()
 
@@ -99,6 +101,6 @@ class Probing:
         if self._timer is not None:
             self._timer.cancel()
         if run is not None:
-            count = len(run.worker.ready["probes"]) + len(self._pins)
+            count = 1 if run.only else len(run.worker.ready["probes"]) + len(self._pins)
             self._emit(ProbesFinished(time.monotonic(), run.revision, run.generation, count))
             self._done(run.generation)

@@ -572,6 +572,10 @@ class AgentSession:
         """As `connection.Listener.came_online`."""
         self._say(0, events.Online(time.monotonic(), offline_s))
 
+    def measured(self, link: events.LinkMeasured) -> None:
+        """As `connection.Listener.measured`."""
+        self._say(0, link)
+
     def died(self, error: HotloopError) -> None:
         """As `connection.Listener.died`."""
         self._event_came.set()

@@ -70,7 +70,7 @@ class ProbeRunner:
         self._tell = tell
         self._describe = describe
         self._catalog = Catalog([Endpoint(e.spec.name, e.spec.path, chosen(e.methods)) for e in plan.endpoints])
-        self._first: queue.SimpleQueue[None] | None = None
+        self._first: queue.SimpleQueue[str] | None = None
 
     def prepare(self) -> None:
         """Have a thread and a connection ready for the first run, which follows at once."""
@@ -78,28 +78,29 @@ class ProbeRunner:
             self._first = queue.SimpleQueue()
             threading.Thread(target=self._wait, args=(self._first,), name="probes", daemon=True).start()
 
-    def start(self) -> None:
-        """Begin to run the probes."""
+    def start(self, only: str = "") -> None:
+        """Begin to run the probes, or the one of a name."""
         first, self._first = self._first, None
         if first is not None:
-            first.put(None)
+            first.put(only)
             return
-        threading.Thread(target=lambda: self.run(self._pool()), name="probes", daemon=True).start()
+        threading.Thread(target=lambda: self.run(self._pool(), only), name="probes", daemon=True).start()
 
-    def _wait(self, told: queue.SimpleQueue[None]) -> None:
+    def _wait(self, told: queue.SimpleQueue[str]) -> None:
         pool = self._pool()
         with suppress(ClientError):  # the request tries again, and has a place to say it
             pool.open_one()
-        told.get()
-        self.run(pool)
+        only = told.get()
+        self.run(pool, only)
 
     def _pool(self) -> Pool:
         return Pool(address.parse(self._address))
 
-    def run(self, pool: Pool) -> None:
-        """Run the probes in this thread, then close the connections."""
+    def run(self, pool: Pool, only: str = "") -> None:
+        """Run the probes in this thread, or the one of a name, then close the connections."""
         for probe in self._plan.probes:
-            self._tell(self._try(probe.spec, pool))
+            if only in {"", probe.spec.name}:
+                self._tell(self._try(probe.spec, pool))
         self._tell({"kind": "probes_done"})
         pool.close()
 

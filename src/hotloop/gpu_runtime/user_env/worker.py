@@ -205,7 +205,7 @@ class Worker:
     def _control(self, message: wire.Message) -> bool:
         """Do what the runtime asks beside calls; returns False to end the process."""
         if message.kind == "probe" and self._probes is not None:
-            self._probes.start()
+            self._probes.start(message.header.get("only", ""))
         elif message.kind == "hosted":
             proxy = self._models.proxies().get(message.header["model"])
             if proxy is not None:

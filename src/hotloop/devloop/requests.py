@@ -1,0 +1,163 @@
+"""What a running session can be asked, by a key, by another terminal or by a dashboard: one table for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hotloop.errors import UsageError
+
+if TYPE_CHECKING:
+    from hotloop.devloop.engine import Engine
+
+Fields = dict[str, Any]
+_TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something that a session can be asked.
+
+    Attributes:
+        do: Does it, and gives the answer.
+        about: What it does, as help says it.
+        needed: The fields that it must have, with their types.
+        allowed: Those that it may have.
+    """
+
+    do: Callable[[Engine, Fields], Awaitable[Fields]]
+    about: str
+    needed: dict[str, type] = field(default_factory=dict[str, type])
+    allowed: dict[str, type] = field(default_factory=dict[str, type])
+
+
+async def answer(engine: Engine, request: object) -> Fields:
+    """Do what is asked.
+
+    Args:
+        engine: The session.
+        request: ``{"name": ..., FIELD: ...}``, from JSON: anything may be in it.
+
+    Raises:
+        UsageError: There is no such request, or its fields are wrong.
+        HotloopError: It can't be done.
+    """
+    if not isinstance(request, dict):
+        msg = f"a request is a JSON object with a name, this is {request!r:.40}"
+        raise UsageError(msg, hint='such as {"name": "status"}')
+    fields: Fields = {**request}
+    name = fields.pop("name", None)
+    known = REQUESTS.get(name) if isinstance(name, str) else None
+    if known is None:
+        msg = f"this dev serve knows no request {name!r}"
+        raise UsageError(msg, hint=f"it knows {', '.join(REQUESTS)}; both terminals need the same version of hotloop")
+    _check(name, known, fields)
+    return await known.do(engine, fields)
+
+
+def _check(name: Any, request: Request, fields: Fields) -> None:
+    takes = {**request.needed, **request.allowed}
+    hint = f"{name} takes {', '.join(takes)}" if takes else f"{name} takes no fields"
+    for key in request.needed:
+        if key not in fields:
+            msg = f"the request {name!r} needs {key!r}"
+            raise UsageError(msg, hint=hint)
+    for key, value in fields.items():
+        if key not in takes:
+            msg = f"the request {name!r} takes no {key!r}"
+            raise UsageError(msg, hint=hint)
+        wanted = takes[key]
+        is_right = type(value) is wanted or (wanted is float and type(value) is int)
+        if not is_right:
+            msg = f"{key!r} of the request {name!r} is {value!r:.40}, {_TYPE_NAMES[wanted]} was expected"
+            raise UsageError(msg, hint=hint)
+
+
+async def _status(engine: Engine, _: Fields) -> Fields:
+    return {"pid": os.getpid(), "address": engine.address, "is_paused": engine.is_paused, **engine.serves()}
+
+
+async def _reload(engine: Engine, fields: Fields) -> Fields:
+    await engine.reload(fields.get("model", ""))
+    return {}
+
+
+async def _restart(engine: Engine, _: Fields) -> Fields:
+    await engine.reload(is_cold=True)
+    return {}
+
+
+async def _pause(engine: Engine, _: Fields) -> Fields:
+    return {"queued": engine.pause()}
+
+
+async def _resume(engine: Engine, _: Fields) -> Fields:
+    engine.resume()
+    return {}
+
+
+async def _undo(engine: Engine, _: Fields) -> Fields:
+    number, paths = engine.undo()
+    return {"undone": number, "paths": list(paths)}
+
+
+async def _probe(engine: Engine, fields: Fields) -> Fields:
+    await engine.probe(fields.get("probe", ""))
+    return {}
+
+
+async def _pin(engine: Engine, fields: Fields) -> Fields:
+    return {"pinned": await engine.pin(fields.get("pin", ""))}
+
+
+async def _unpin(engine: Engine, fields: Fields) -> Fields:
+    await engine.unpin(fields["pin"])
+    return {}
+
+
+async def _pins(engine: Engine, _: Fields) -> Fields:
+    return {"pins": await engine.pinned()}
+
+
+async def _confirm(engine: Engine, _: Fields) -> Fields:
+    return {"was_held": engine.confirm()}
+
+
+async def _stop(engine: Engine, _: Fields) -> Fields:
+    engine.stop("", 0)
+    return {}
+
+
+async def _detach(engine: Engine, _: Fields) -> Fields:
+    engine.leave(0)
+    return {}
+
+
+async def _shown(engine: Engine, fields: Fields) -> Fields:
+    engine.painting.painted(fields["generation"], fields["probe"], fields.get("at_s"))
+    return {}
+
+
+REQUESTS: dict[str, Request] = {
+    "status": Request(_status, "say what runs"),
+    "reload": Request(_reload, "load all models again, or the one that is named", allowed={"model": str}),
+    "restart": Request(_restart, "start again from nothing: import every module and load every model anew"),
+    "pause": Request(_pause, "keep saves back"),
+    "resume": Request(_resume, "send the saves that were kept back, as one"),
+    "undo": Request(_undo, "take the newest edit back on the runner; the files here stay as they are"),
+    "probe": Request(_probe, "run all probes now, or the one that is named", allowed={"probe": str}),
+    "pin": Request(_pin, "make the last request a probe", allowed={"pin": str}),
+    "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),
+    "pins": Request(_pins, "list the pinned requests"),
+    "confirm": Request(_confirm, "make the large deletion that is waited for"),
+    "stop": Request(_stop, "end the session"),
+    "detach": Request(_detach, "leave the session running without a client"),
+    "shown": Request(
+        _shown,
+        "note that a probe's result is on a screen",
+        needed={"generation": int, "probe": str},
+        allowed={"at_s": float},  # on this machine's monotonic clock
+    ),
+}
