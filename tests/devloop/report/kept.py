@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import random
 
-from hotloop.devloop.metrics import Model, Moment, Probe, Records, Session, Trip
+from hotloop.devloop.metrics import Cost, Model, Moment, Probe, Records, Session, Trip
 from hotloop.devloop.pulse import DAY_S, Asked
-from hotloop.devloop.report.data import Cost, Kept
+from hotloop.devloop.report.data import Kept
 
 NOW_S = 1_795_651_200.0  # a Thursday in November 2026
 
@@ -49,8 +49,11 @@ def week(seed=4, *, num_weeks=2, num_answers=6):
         Asked(NOW_S - (7 * n + 1) * DAY_S, item, chance.randint(2, 5))
         for n, item in zip(range(num_answers, 0, -1), ("feedback", "load", "focus", "satisfaction") * 3, strict=False)
     )
-    costs = (Cost("table of 2026-11", 3.2, 0.9, 0.047), Cost("table of 2026-11", 1.7, 0.2))
-    return Kept("search", NOW_S - 7 * DAY_S, tuple(trips), Records(sessions, moments), asked, costs)
+    costs = (
+        Cost("d1", NOW_S - DAY_S, "table of 2026-11", 3.2, 0.9, 0.047),
+        Cost("d2", NOW_S - 2 * DAY_S, "table of 2026-11", 1.7, 0.2),
+    )
+    return Kept("search", NOW_S - 7 * DAY_S, tuple(trips), Records(sessions, moments, costs=costs), asked)
 
 
 def _edit(chance, at_s, session, number, slower):

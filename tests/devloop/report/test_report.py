@@ -161,7 +161,7 @@ def test_it_says_that_nothing_was_deployed_and_what_it_cost():
 
     assert "No deploys are recorded" in text
     assert "$4.90 in 2 sessions" in text
-    assert "What it cost" not in shown(made(replace(week(), costs=())))
+    assert "What it cost" not in shown(made(replace(week(), records=Records())))
 
 
 def test_the_json_is_one_document_that_another_report_compares_with(tmp_path):
