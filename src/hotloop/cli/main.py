@@ -21,6 +21,7 @@ from hotloop.cli.logs import logs
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.pulse import pulse
+from hotloop.cli.report import report
 from hotloop.cli.run import run
 from hotloop.cli.runner import runner
 from hotloop.cli.serve import serve
@@ -48,7 +49,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted; dev wait has more.",
 )
 for command in (
-    new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, explain, pulse, sync, wait, demo, version,
+    new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, explain, report, pulse, sync, wait, demo,
+    version,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(runner, name="runner")

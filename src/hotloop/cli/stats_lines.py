@@ -218,3 +218,10 @@ def _link(summary: Summary) -> str:
     if not summary.num_losses:
         return ""
     return f"lost {words.count(summary.num_losses, 'time')}, {words.duration(summary.offline_s)} in all"
+
+
+def advice(trips: Sequence[Trip]) -> list[str]:
+    """Say what would save most waiting, in one line; nothing if nothing is known to."""
+    from hotloop.devloop import advice as rules
+
+    return [f"advice            {rules.sentence(each)}" for each in rules.advise(trips)[:1]]

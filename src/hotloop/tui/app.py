@@ -119,6 +119,7 @@ class Dashboard(Doing, App[int]):
         self.theme = theme_name(self.palette)
         self.set_keymap(dict(self.chosen.keys))
         self.past: list[PastTrip] = figures.read(project)
+        self.felt = figures.read_felt(project)
         self.state = State(recent=expectation.seeded(self.past))
         self.look = Look(keys=actions.shown_keys(self.chosen.keys))
         self.asking = Asking(project, state_folder())
@@ -221,7 +222,7 @@ class Dashboard(Doing, App[int]):
         today = figures.figures_of([trip for trip in self.past if trip.saved_at_s >= today_s])
         is_looked_at = self.look.view == "metrics"
         self.look = replace(
-            self.look, figures=today, experience=figures.experience(self.past, now) if is_looked_at else None
+            self.look, figures=today, experience=figures.experience(self.past, now, self.felt) if is_looked_at else None
         )
 
     # --- painting -----------------------------------------------------------------------------------------------------

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from hotloop.devloop import metrics
+from hotloop.devloop import advice, answers, metrics, pulse
+from hotloop.devloop.control import state_folder
 from hotloop.devloop.history import History
 from hotloop.tui.panels import dx
 
@@ -88,7 +90,23 @@ def read(project: Path) -> list[Trip]:
         return []
 
 
-def experience(trips: Sequence[Trip], now: dt.datetime) -> dx.Experience:
+def read_felt(project: Path) -> tuple[dx.Felt, ...]:
+    """Read what was answered to the question; nothing if that can't be read."""
+    file = project / ".hotloop" / "history.db"
+    if not file.exists():
+        return ()
+    try:
+        with closing(answers.Answers(file, state_folder())) as kept:
+            return tuple(
+                dx.Felt(answers.week_of(each.at_s)[-3:].lower(), pulse.TEXTS[each.item], each.answer)
+                for each in kept.asked()
+                if each.answer is not None
+            )
+    except (sqlite3.Error, OSError):
+        return ()
+
+
+def experience(trips: Sequence[Trip], now: dt.datetime, felt: tuple[dx.Felt, ...] = ()) -> dx.Experience:
     """Put together what the view of the figures shows."""
     day_s = start_of_day_s(now)
     week_s, before_s = day_s - 6 * DAY_S, day_s - 13 * DAY_S
@@ -99,6 +117,8 @@ def experience(trips: Sequence[Trip], now: dt.datetime) -> dx.Experience:
         week=metrics.summarize(since),
         before=metrics.summarize(earlier) if earlier else None,
         days=tuple(_day(trips, week_s + number * DAY_S) for number in range(7)),
+        felt=felt,
+        advice=next((advice.sentence(each) for each in advice.advise(since)), ""),
     )
 
 

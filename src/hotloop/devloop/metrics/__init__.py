@@ -7,6 +7,7 @@ from hotloop.devloop.metrics.attention import Drift, Focus
 from hotloop.devloop.metrics.first import FirstResult
 from hotloop.devloop.metrics.records import (
     Build,
+    Cost,
     Import,
     LinkLoss,
     Model,
@@ -28,6 +29,7 @@ __all__ = [
     "Avoided",
     "Build",
     "Causes",
+    "Cost",
     "Drift",
     "FirstResult",
     "Focus",

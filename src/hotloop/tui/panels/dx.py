@@ -53,6 +53,7 @@ class Experience:
         before: The seven days before those; None if nothing was kept.
         days: Oldest first.
         felt: The answers, oldest first.
+        advice: What would save most waiting, with its evidence; empty if nothing is known to.
     """
 
     today: Summary
@@ -60,6 +61,7 @@ class Experience:
     before: Summary | None = None
     days: tuple[Day, ...] = ()
     felt: tuple[Felt, ...] = ()
+    advice: str = ""
 
 
 def draw(
@@ -78,6 +80,7 @@ def draw(
     rows = [Row(head), blank(_AIR), *_table(experience, width, palette)]
     rows += [blank(_AIR), *_days(experience.days, width, palette)] if experience.days else []
     rows += [blank(_AIR), *_phases(experience.week, width, palette)]
+    rows += _advice(experience.advice, width, palette)
     rows += [blank(_AIR), *_felt(experience.felt, width, palette)]
     return finished(kept(rows, height), width, height, palette)
 
@@ -223,6 +226,13 @@ def _phases(week: Summary, width: int, palette: Palette) -> list[Row]:
         )
         rows.append(Row(fitted(row, width), _PHASES))
     return rows
+
+
+def _advice(advice: str, width: int, palette: Palette) -> list[Row]:
+    if not advice:
+        return []
+    told = wrapped(line(("advice  ", palette.muted), (advice, palette.good)), width)
+    return [blank(_AIR), *(Row(text, _FELT) for text in told)]
 
 
 def _felt(felt: Sequence[Felt], width: int, palette: Palette) -> list[Row]:
