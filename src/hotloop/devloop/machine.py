@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
-from hotloop.devloop import bench, diff, timeline
+from hotloop.devloop import bench, diff, tests_on_save, timeline
 from hotloop.devloop.timeline import Marks
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class State:
         is_paused: The user wants saves kept back: they gather likewise.
         revision: The newest that was acknowledged.
         bench: What is known about benches.
+        tests: What is known about tests.
     """
 
     number: int = 0
@@ -113,6 +114,7 @@ class State:
     is_paused: bool = False
     revision: int = 0
     bench: bench.State = field(default_factory=bench.State)
+    tests: tests_on_save.State = field(default_factory=tests_on_save.State)
 
     @property
     def is_quiet(self) -> bool:
@@ -261,6 +263,8 @@ Event = (
     | Happened
     | Shown
     | bench.Benched
+    | tests_on_save.Tested
+    | tests_on_save.Wanted
     | Ended
 )
 
@@ -289,17 +293,24 @@ class Emit:
     event: events.Event
 
 
-Action = Snapshot | Send | Emit | bench.Begin | bench.Stop
+Action = Snapshot | Send | Emit | bench.Action | tests_on_save.Action
 Step = tuple[State, tuple[Action, ...]]
 
 
 def step(state: State, event: Event) -> Step:
     """Decide what follows from an event."""
     state, actions = _step(state, event)
-    benched, more = bench.decide(state.bench, is_quiet=state.is_quiet)
-    stops = tuple(action for action in more if isinstance(action, bench.Stop))
-    begins = tuple(action for action in more if isinstance(action, bench.Begin))
-    return replace(state, bench=benched), (*stops, *actions, *begins)  # a save has the machine for itself at once
+    tested, runs = tests_on_save.decide(
+        state.tests,
+        has_flights=bool(state.flights),
+        has_standby=state.bench.has_standby,
+        is_offline=state.is_offline,
+    )
+    benched, benches = bench.decide(state.bench, is_quiet=state.is_quiet and tested.is_over)
+    stops = tuple(action for action in (*benches, *runs) if isinstance(action, bench.Stop | tests_on_save.Stop))
+    begins = tuple(action for action in (*runs, *benches) if isinstance(action, bench.Begin | tests_on_save.Begin))
+    state = replace(state, bench=benched, tests=tested)
+    return state, (*stops, *actions, *begins)  # a save has the machine for itself at once
 
 
 def _step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a case
@@ -335,6 +346,11 @@ def _step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line 
         case bench.Benched():
             benched, said = bench.over(state.bench, event)
             return replace(state, bench=benched), tuple(Emit(each) for each in said)
+        case tests_on_save.Tested():
+            tested, told = tests_on_save.over(state.tests, event)
+            return replace(state, tests=tested), tuple(Emit(each) for each in told)
+        case tests_on_save.Wanted():
+            return replace(state, tests=tests_on_save.wanted(state.tests, state.number)), ()
         case Ended():
             state = replace(state, bench=replace(state.bench, has_passed=False))
             return _settle_before(state, len(state.flights), event.at_s)
@@ -642,6 +658,9 @@ def _finish(
     state: State, flight: Flight, outcome: Outcome, end_s: float, problem: events.Problem | None = None
 ) -> Step:
     state = replace(state, flights=tuple(f for f in state.flights if f.number != flight.number))
+    if outcome == "ok":
+        is_resumed = flight.marks.started_s is None
+        state = replace(state, tests=tests_on_save.iteration_ended(state.tests, flight.number, is_resumed=is_resumed))
     iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
     return state, (Emit(events.IterationFinished(end_s, iteration)),)
 
