@@ -196,7 +196,8 @@ class Plain:
 
     def _finished(self, iteration: events.Iteration) -> list[Text]:
         self._is_waiting = False
-        self._trips.append(history.trip_of("", iteration))
+        if not iteration.asked:
+            self._trips.append(history.trip_of("", iteration))
         lines = [iteration_line(iteration)]
         if iteration.number == 0:
             lines += [Text(tip, style="dim") for tip in self._tips]

@@ -25,6 +25,7 @@ MAX_UNACKED = 8  # beyond this saves gather in one changeset: the latest content
 
 Outcome = Literal["ok", "failed", "superseded"]
 Cause = Literal["code", "model", "environment", "cold"]
+Asking = Literal["", "reload", "restart", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Flight:
         shown_s: When the first result was on the screen.
         is_cold: Whether it starts from nothing.
         after: Generations up to this one are not its own, whatever revision they ran.
+        asked: What the user asked for; empty: a save began it.
     """
 
     number: int
@@ -80,6 +82,7 @@ class Flight:
     failed_shown_s: float | None = None
     is_cold: bool = False
     after: int = 0
+    asked: Asking = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,17 +423,15 @@ def _asked(state: State, event: Asked) -> Step:
     state, ended = _settle_before(state, len(state.flights), at_s)
     number = state.number + 1
     marks = Marks(at_s, at_s, applied_s=at_s)
-    flight = Flight(
-        number, 0, event.began, marks, revision=state.revision, is_cold=event.is_cold, after=state.serving or 0
-    )
-    state = replace(state, number=number, flights=(*state.flights, flight))
-    asked: Literal["reload", "restart"] = "restart" if event.is_cold else "reload"
+    asked: Asking = "restart" if event.is_cold else "reload"
+    flight = Flight(number, 0, event.began, marks, revision=state.revision, after=state.serving or 0, asked=asked)
+    state = replace(state, number=number, flights=(*state.flights, replace(flight, is_cold=event.is_cold)))
     return state, (*ended, Emit(events.IterationStarted(at_s, number, (), asked)))
 
 
 def _undone(state: State, event: Undone) -> Step:
     number, at_s = state.number + 1, event.began.monotonic_s
-    flight = Flight(number, event.sequence, event.began, Marks(at_s, at_s), event.paths, event.size_bytes)
+    flight = Flight(number, event.sequence, event.began, Marks(at_s, at_s), event.paths, event.size_bytes, asked="undo")
     state = replace(state, number=number, flights=(*state.flights, flight))
     return state, (
         Send(event.sequence),
@@ -684,6 +685,7 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         probes=flight.reports,
         problem=problem,
         cause=_cause(flight),
+        asked=flight.asked,
     )
 
 

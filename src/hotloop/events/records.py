@@ -122,6 +122,7 @@ class Iteration:
         phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output.
         cause: What its time was spent for: ``code`` (every model was kept), ``model`` (one was loaded), ``environment``
             (it waited for another environment), ``cold`` (a start from nothing: the first, or one that was asked for).
+        asked: What the user asked for, if no save began it: then it is no trip of an edit.
     """
 
     number: int
@@ -140,6 +141,7 @@ class Iteration:
     probes: tuple[ProbeReport, ...] = ()
     problem: Problem | None = None
     cause: Literal["code", "model", "environment", "cold"] = "code"
+    asked: Literal["", "reload", "restart", "undo"] = ""
 
 
 @dataclass(frozen=True, slots=True)
