@@ -396,7 +396,7 @@ def test_what_tests_write_is_shown_if_they_fail(shown):
     started = events.TestsStarted(1.0, 3, "pytest -q")
     written = events.Log(1.5, 0, "stdout", "E   KeyError: 'x'", "tests")
 
-    assert shown(started, written, over()) == shown(tests_over())
+    assert shown(started, written, over()) == shown(over())
     assert shown(started, written, over(outcome="superseded")) == ""
     assert shown(started, written, over(outcome="failed", exit_code=1)).splitlines()[0] == "tests │ E   KeyError: 'x'"
 
