@@ -61,7 +61,9 @@ test: .venv/.ready .venvs/http-corpus/.ready $(USER_ENVIRONMENT)
 soak: export HOTLOOP_DIFFERENTIAL_SEQUENCES := 60
 soak: export HOTLOOP_SLOW_CLIENTS_S := 40
 soak: export HOTLOOP_DESCRIBED_EXAMPLES := 100
+soak: export HOTLOOP_ITERATIONS := 200
 soak: export PYTEST_ARGS += $(addprefix tests/gpu_runtime/,test_differential.py test_slow_clients.py test_described.py)
+soak: export PYTEST_ARGS += tests/cli/test_iterations.py
 soak: test
 
 check: .venv/.ready

@@ -15,6 +15,7 @@ TARGET = Path(__file__).parent / "events.md"
 RECORDS = (
     events.Iteration,
     events.ModelOutcome,
+    events.ImportTime,
     events.ProbeReport,
     events.Change,
     events.EndpointShape,

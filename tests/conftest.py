@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("HOTLOOP_UI", "plain")  # terminals that tests open have the dashboard only where it is asked for
+
 # Why a test may be skipped where CI runs. Anything else means that the set-up broke, so CI fails instead.
 EXPECTED_SKIPS = (
     "no CUDA device",

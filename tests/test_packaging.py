@@ -18,7 +18,7 @@ from hotloop.remote_runner.environment import declared_packages, requirement_nam
 ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "src"
 TEMPLATES = SOURCES / "hotloop" / "templates"
-_DEPENDENCY = re.compile(r'^\s+"(?P<name>[a-z][a-z0-9-]*)(?:\[[a-z]+\])?>=[^"]+",(?P<comment>\s+# \S.*)?$')
+_DEPENDENCY = re.compile(r'^\s+"(?P<name>[a-z][a-z0-9-]*)(?:\[[a-z]+\])?[>=]=[^"]+",(?P<comment>\s+# \S.*)?$')
 
 
 def requirement_lines() -> dict[str, bool]:

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_UNSEEN_S = 10.0  # a save is seen within milliseconds, on a network's file system within seconds
+
 
 @dataclass(frozen=True, slots=True)
 class ClockPair:
@@ -56,8 +58,10 @@ def save_time(stamp_s: float, seen_s: float, now: ClockPair, *, is_estimated: bo
         stamp_s: The newest modification time, seconds since 1970.
         seen_s: When the watcher saw the save, on the monotonic clock.
         now: Both clocks, read together.
-        is_estimated: The stamp is known to be no save's; `seen_s` stands for it.
+        is_estimated: The stamp is known to be no save's; `seen_s` stands for it, as for one that lies in the future or
+            more than 10 s before it was seen: a file that was moved here or unpacked, or another machine's clock.
     """
-    if is_estimated or stamp_s > now.wall_s:
-        return SaveTime(seen_s, now.wall_s - (now.monotonic_s - seen_s), is_estimated=True)
+    seen_wall_s = now.wall_s - (now.monotonic_s - seen_s)
+    if is_estimated or stamp_s > now.wall_s or seen_wall_s - stamp_s > MAX_UNSEEN_S:
+        return SaveTime(seen_s, seen_wall_s, is_estimated=True)
     return SaveTime(now.monotonic_s - (now.wall_s - stamp_s), stamp_s, is_estimated=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import re
 import tomllib
@@ -15,6 +16,7 @@ from hotloop.errors import UsageError
 DEFAULT_PORT = 8000
 MAX_SCANNED_FILES = 2000
 ENVIRONMENTS = ("project", "managed")
+UIS = ("auto", "tui", "plain", "json", "web")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OF_A_MACHINE = frozenset({"PATH", "HOME"})
 
@@ -57,6 +59,13 @@ class Settings:
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
         test: A command that `dev serve` runs after each reload that went well, such as ``pytest -q tests``.
         pass_env: Names of variables that the app gets from this machine wherever it runs. On this one it gets all.
+        ui: What `dev serve` shows a session with, one of `UIS`.
+        theme: The dashboard's: night, paper, ansi or colorblind.
+        ascii: Whether the dashboard draws with ASCII alone; None for what the terminal's locale says.
+        keys: The dashboard's keys by action, where they are not the usual ones.
+        price_per_hour: What the runner costs, US dollars, unless its own settings say so.
+        budget: What a session may cost, US dollars.
+        budget_stops: Whether a session that cost as much is ended.
     """
 
     app: str | None = None
@@ -72,14 +81,25 @@ class Settings:
     idle_timeout_s: int | None = None
     test: str | None = None
     pass_env: list[str] | None = None
+    ui: str | None = None
+    theme: str | None = None
+    ascii: bool | None = None
+    keys: dict[str, str] | None = None
+    price_per_hour: float | None = None
+    budget: float | None = None
+    budget_stops: bool | None = None
 
 
 _TYPES: dict[str, type] = {
     "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "runners": dict,
     "environment": str, "replicas": int, "key_weights": str, "idle_timeout_s": int,
-    "test": str, "pass_env": list,
+    "test": str, "pass_env": list, "ui": str, "theme": str, "ascii": bool, "keys": dict, "price_per_hour": float,
+    "budget": float, "budget_stops": bool,
 }  # fmt: skip
-_TYPE_NAMES = {str: "a string", int: "a whole number", dict: "a table", list: "a list"}
+_CHOICES = {"environment": ENVIRONMENTS, "ui": UIS}
+_TYPE_NAMES = {
+    str: "a string", int: "a whole number", dict: "a table", list: "a list", float: "a number", bool: "true or false",
+}  # fmt: skip
 
 
 def passed_variables(settings: Settings) -> dict[str, str]:
@@ -141,7 +161,7 @@ def _check_one(key: str, value: Any) -> None:
     if wanted is None:
         msg = f"pyproject.toml: tool.hotloop.{key} is not a setting"
         raise UsageError(msg, hint=f"the settings are: {', '.join(_TYPES)}")
-    if type(value) is not wanted:
+    if type(value) is not wanted and not (wanted is float and type(value) is int):
         msg = f"pyproject.toml: tool.hotloop.{key} is {value!r}, {_TYPE_NAMES[wanted]} was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}")
     if key in {"port", "grpc_port"}:
@@ -149,11 +169,36 @@ def _check_one(key: str, value: Any) -> None:
     if key == "idle_timeout_s" and value < 1:
         msg = f"pyproject.toml: tool.hotloop.idle_timeout_s is {value}, a number of seconds above 0 was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}")
-    if key == "environment" and value not in ENVIRONMENTS:
-        msg = f"pyproject.toml: tool.hotloop.environment is {value!r}, one of {', '.join(ENVIRONMENTS)} was expected"
+    if value not in _CHOICES.get(key, (value,)):
+        msg = f"pyproject.toml: tool.hotloop.{key} is {value!r}, one of {', '.join(_CHOICES[key])} was expected"
         raise UsageError(msg, hint=f"write it as {_example_of(key)}, or leave it out")
     if key == "pass_env":
         _check_names(cast("list[Any]", value))
+    if key == "keys":
+        check_keys(cast("dict[str, Any]", value), "pyproject.toml: tool.hotloop.keys")
+    if wanted is float:
+        _check_amount(key, float(value))
+
+
+def _check_amount(key: str, amount: float) -> None:
+    least = math.ulp(0) if key == "budget" else 0.0
+    if not least <= amount < math.inf:
+        msg = f"pyproject.toml: tool.hotloop.{key} is {amount:g}, US dollars were expected"
+        raise UsageError(msg, hint=f"write it as {_example_of(key)}")
+
+
+def check_keys(keys: dict[str, Any], where: str) -> None:
+    """Refuse a map of keys whose values are not keys' names; which actions there are, the dashboard knows.
+
+    Raises:
+        UsageError: One is something else.
+    """
+    for name, value in keys.items():
+        if not isinstance(value, str):
+            msg = f"{where}.{name} is {value!r}, a string was expected"
+            raise UsageError(
+                msg, hint=f'write it as {name} = "x"; an action\'s name with a dot is quoted: "log.filter"'
+            )
 
 
 def _check_names(names: list[Any]) -> None:
@@ -185,7 +230,8 @@ def _example_of(key: str) -> str:
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
         "runner": '"gpu1"', "runners": '{ gpu1 = { target = "user@host" } }', "environment": '"managed"',
         "replicas": "2", "key_weights": '"../keys.toml"', "idle_timeout_s": "1800",
-        "test": '"pytest -q tests"', "pass_env": '["HF_TOKEN"]',
+        "test": '"pytest -q tests"', "pass_env": '["HF_TOKEN"]', "ui": '"plain"', "theme": '"night"', "ascii": "true",
+        "keys": '{ restart = "ctrl+r" }', "price_per_hour": "2.69", "budget": "5.0", "budget_stops": "true",
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

@@ -73,16 +73,25 @@ class _Engine:
         self.stops.append((reason, code))
 
 
+class _Showing:
+    def __init__(self):
+        self.is_dismissed = False
+
+    def dismiss(self):
+        self.is_dismissed = True
+
+
 def test_a_signal_stops_the_session_also_when_nothing_can_be_told(monkeypatch):
     monkeypatch.setattr("sys.stderr", _Gone())
-    engine = _Engine()
+    engine, showing = _Engine(), _Showing()
 
     async def main():
-        serving._Signals(engine)._take(signal.SIGHUP)
+        serving._Signals(engine, showing)._take(signal.SIGHUP)
 
     asyncio.run(main())
 
     assert engine.stops == [("", 129)]
+    assert showing.is_dismissed
 
 
 def test_each_key_is_a_request_and_named_in_the_tip():

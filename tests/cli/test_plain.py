@@ -222,16 +222,6 @@ def test_a_generation_that_no_save_caused_says_that_it_serves(shown):
     assert shown(events.IterationFinished(0, iteration()), again).endswith("generation 2 serves\n")
 
 
-def test_the_end_sums_the_session_up(shown):
-    text = shown(
-        events.IterationFinished(0, iteration()),
-        events.IterationFinished(0, iteration(number=13, outcome="failed", feedback_s=0.02)),
-        events.SessionEnded(0, ""),
-    )
-
-    assert text.splitlines()[-1] == "2 edits, 1 ok. Feedback p50 84 ms, max 84 ms. Waited 104 ms."
-
-
 def test_no_colour_is_written_when_none_is_wanted(shown, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
 

@@ -226,7 +226,7 @@ def test_saves_errors_pins_and_keys_in_a_terminal(terminal, project, own_state_d
     loop.type("\x03")
 
     assert loop.end() == 130
-    assert "3 edits, 2 ok." in loop.text
+    assert "3 edits, 2 green." in loop.text
     assert wait_until(lambda: not processes_of(own_state_directory))
     assert not [path for path in own_state_directory.rglob("*") if path.is_socket()]
     port = int(address(loop).rpartition(":")[2])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from hotloop import events
-from hotloop.devloop import history
+from hotloop.devloop import history, metrics, schema
 
+DATA = Path(__file__).parent.parent / "data"
 FRAME = events.Frame("app.py", 7, "answer", "secret_code()", is_project=True)
 
 
@@ -91,7 +94,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 def test_a_file_of_a_newer_format_is_left_alone(tmp_path):
     connection = sqlite3.connect(tmp_path / "history.db")
-    connection.execute(f"PRAGMA user_version = {history.SCHEMA + 1}")
+    connection.execute(f"PRAGMA user_version = {schema.SCHEMA + 1}")
     connection.close()
 
     with pytest.raises(sqlite3.DatabaseError, match="newer hotloop"):
@@ -115,14 +118,52 @@ def test_benches_are_kept_beside_the_iterations(tmp_path):
     assert kept.trips() == []
 
 
-def test_a_file_of_the_first_format_gets_what_it_lacks_and_keeps_what_it_has(tmp_path):
-    kept = history.History(tmp_path / "history.db")
-    kept.add("s1", iteration())
-    kept.close()
-    connection = sqlite3.connect(tmp_path / "history.db")
-    connection.executescript("DROP TABLE bench; PRAGMA user_version = 1;")
+def written_by_format_2(path, *, version=2):
+    connection = sqlite3.connect(path)
+    connection.executescript((DATA / "history_2.sql").read_text())
+    if version == 1:
+        connection.executescript("DROP TABLE bench; PRAGMA user_version = 1;")
     connection.close()
+    return path
 
-    again = history.History(tmp_path / "history.db")
 
-    assert (len(again.trips()), again.benches()) == (1, [])
+@pytest.mark.parametrize(("version", "num_benches"), [(1, 0), (2, 1)])
+def test_a_file_of_an_older_format_gets_what_it_lacks_and_keeps_what_it_has(tmp_path, version, num_benches):
+    kept = history.History(written_by_format_2(tmp_path / "history.db", version=version))
+
+    trips = kept.trips()
+    assert [(trip.number, trip.outcome, trip.cause) for trip in trips] == [
+        (0, "ok", "cold"), (1, "ok", "code"), (2, "failed", "code"), (3, "ok", "model"), (4, "ok", "environment"),
+    ]  # fmt: skip
+    assert (trips[2].error_type, trips[2].error_line) == ("KeyError", 7)
+    assert trips[3].models == (metrics.Model("m", "loaded", "resident", 0.3, 5),)
+    assert len(kept.benches()) == num_benches
+    kept.add("s2", iteration())
+    assert len(kept.trips()) == 6
+
+
+def test_a_project_that_was_used_before_first_use_was_noted_has_none(tmp_path):
+    kept = history.History(written_by_format_2(tmp_path / "history.db"))
+
+    kept.reach("began", 5000.0)
+
+    assert kept.records().milestones == {}
+
+
+def test_a_file_that_two_open_at_once_is_brought_up_to_date_once(tmp_path):
+    path = written_by_format_2(tmp_path / "history.db")
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: len(history.History(path).trips()), range(4)))
+
+    assert found == [5, 5, 5, 5]
+
+
+def test_every_table_says_what_it_holds_and_when(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+
+    tables = kept.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+
+    for (name,) in tables:
+        columns = [row[1] for row in kept.connection.execute(f"PRAGMA table_info({name})")]
+        assert schema.TABLES[name].moment in columns

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hotloop import events
 from hotloop.clock import SaveTime
-from hotloop.devloop import machine
+from hotloop.devloop import machine, timeline
 from hotloop.devloop.machine import Emit, Save, Send, Snapshot, State
 
 PROBLEM = events.Problem("NameError", "name 'x' is not defined")
@@ -84,7 +84,7 @@ def test_a_save_is_read_sent_and_announced_in_that_order():
     _, actions = play(saved("app.py"), snapshotted(1))
 
     assert [type(action) for action in actions] == [Snapshot, Send, Emit]
-    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",))]
+    assert emitted(actions) == [events.IterationStarted(10.001, 1, ("app.py",), 9.99)]
 
 
 def test_a_good_iteration_has_each_phase_between_its_marks():
@@ -343,7 +343,7 @@ def test_a_reload_that_was_asked_for_is_an_iteration_from_then_on():
         probed(1, 2, 22.2), machine.Shown(22.3, 2, "p"), done(1, 2, 22.4), state=state,
     )  # fmt: skip
 
-    assert emitted(actions, "iteration_started") == [events.IterationStarted(20.0, 2, (), "restart")]
+    assert emitted(actions, "iteration_started") == [events.IterationStarted(20.0, 2, (), 20.0, "restart")]
     (iteration,) = iterations(actions)
     assert (iteration.number, iteration.outcome, iteration.cause, iteration.asked) == (2, "ok", "cold", "restart")
     assert iteration.feedback_s == pytest.approx(2.3)
@@ -373,7 +373,7 @@ def test_an_edit_that_is_taken_back_is_an_iteration_too():
     _, actions = play(undone, *trip(2, 20.0)[2:], state=state)
 
     assert actions[:3] == [
-        Send(2), Emit(events.IterationStarted(20.0, 2, ("app.py",), "undo")), Emit(events.EditUndone(20.0, 2, 1, ("app.py",))),
+        Send(2), Emit(events.IterationStarted(20.0, 2, ("app.py",), 20.0, "undo")), Emit(events.EditUndone(20.0, 2, 1, ("app.py",))),
     ]  # fmt: skip
     assert [(i.number, i.outcome, i.paths) for i in iterations(actions)] == [(2, "ok", ("app.py",))]
 
@@ -531,19 +531,56 @@ def test_no_save_is_lost_and_each_iteration_ends_once_with_phases_that_sum(data)
         assert iteration.outcome != "ok" or iteration.generation is not None
 
 
-@given(
-    st.lists(st.one_of(st.none(), st.floats(0, 10)), min_size=5, max_size=5),
-    st.floats(0, 10), st.floats(0, 10), st.floats(0, 10),
-)  # fmt: skip
-def test_phases_sum_to_the_whole_whatever_the_marks(marks, saved_s, seen_s, end_s):
-    from hotloop.devloop import timeline
+MOMENT = st.floats(0, 10)
 
-    phases = timeline.cut(timeline.Marks(saved_s, seen_s, *marks), end_s)
+
+@given(
+    st.lists(st.one_of(st.none(), MOMENT), min_size=5, max_size=5),
+    MOMENT, MOMENT, MOMENT, st.sampled_from([0.0, 0.01, 3.0, float("inf")]),
+)  # fmt: skip
+def test_phases_sum_to_the_whole_whatever_the_marks(marks, saved_s, seen_s, end_s, clock_error_s):
+    phases = timeline.cut(timeline.Marks(saved_s, seen_s, *marks, clock_error_s), end_s)
 
     assert sum(phases.values()) == pytest.approx(max(end_s - saved_s, 0))
-    assert tuple(name for name in phases if name != "environment") == timeline.PHASES
+    assert tuple(name for name in phases if name not in {"environment", "other"}) == timeline.PHASES
     assert ("environment" in phases) == (marks[-1] is not None)
     assert min(phases.values()) >= 0
+
+
+ORDERED = timeline.Marks(0.0, 0.01, 0.03, 0.04, 0.05, 0.06)
+
+
+def test_time_that_a_missing_mark_leaves_unexplained_is_a_phase_of_its_own():
+    phases = timeline.cut(replace(ORDERED, started_s=None), 0.08)
+
+    assert phases == pytest.approx(
+        {"detect": 0.01, "sync": 0.02, "apply": 0, "reload": 0, "warmup": 0.01, "first_output": 0.02, "other": 0.02}
+    )
+    assert timeline.other_ratio(phases) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("error_s", [-0.025, -0.015, 0.0, 0.015, 0.025])
+def test_an_error_of_the_translated_clock_moves_no_time_between_the_runners_own_phases(error_s):
+    """The line takes 20 ms each way: the runner's marks may be off by as much."""
+    true = timeline.Marks(0.0, 0.01, 0.03, 0.04, 0.05, 0.06)
+    told = timeline.Marks(
+        0.0, 0.01, *(mark + error_s for mark in (true.applied_s, true.started_s, true.imported_s, true.ready_s)),
+        clock_error_s=0.03,
+    )  # fmt: skip
+
+    phases, expected = timeline.cut(told, 0.08), timeline.cut(true, 0.08)
+
+    own = ("apply", "reload", "warmup")
+    assert [phases[name] for name in own] == pytest.approx([expected[name] for name in own])
+    assert sum(phases.values()) == pytest.approx(0.08)
+    assert "other" not in phases
+
+
+def test_marks_of_a_clock_that_both_share_are_not_moved():
+    late = replace(ORDERED, ready_s=0.09)
+
+    assert timeline.cut(late, 0.08)["sync"] == pytest.approx(0.02)
+    assert timeline.reconciled(late, 0.08) == late
 
 
 def test_saves_gather_while_the_runner_does_not_answer_and_go_as_one_changeset():

@@ -390,3 +390,11 @@ def test_what_becomes_of_a_generation_is_told_after_it_is_ready(tmp_path: Path, 
     for generation in range(1, 5):
         mine = [type(e) for e in told if e.generation == generation]
         assert mine == [events.Ready, *([events.ProbeFinished] if has_probe else []), events.ProbesFinished]
+
+
+def test_slow_import_of_a_save_is_told_by_name(driver: RuntimeDriver):
+    slow = f"import time\ntime.sleep(0.02)\n{WORDS}"
+    ready = driver.wait_reload(driver.save({"words.py": slow}))
+
+    assert [(each.name, each.is_project, each.took_s >= 0.02) for each in ready.imports] == [("words.py", True, True)]
+    assert len(slow) <= ready.import_bytes < 100_000

@@ -460,12 +460,14 @@ def test_times_of_a_runner_with_another_clock_are_given_on_this_ones(tmp_path):
                 item for item in reversed(seen.seen) if item[1].kind == "notice" and item[1].key == "revision"
             )
             error_s = session.clock_error_s
+            await until(lambda: any(event.kind == "link_measured" for _, event in seen.seen), "a measure of the link")
+            link = next(event for _, event in seen.seen if event.kind == "link_measured")
             await session.end()
-            return before_s, applied.applied_at_s, event.at_s, after_s, error_s
+            return before_s, applied.applied_at_s, event.at_s, after_s, error_s, link
 
     process = subprocess.Popen(command)
     try:
-        before_s, applied_s, event_s, after_s, error_s = run(tmp_path, main())
+        before_s, applied_s, event_s, after_s, error_s, link = run(tmp_path, main())
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -474,3 +476,5 @@ def test_times_of_a_runner_with_another_clock_are_given_on_this_ones(tmp_path):
     assert error_s < 0.1
     assert before_s - error_s <= applied_s <= after_s + error_s
     assert applied_s <= event_s <= after_s + 5
+    assert link.round_trip_s >= 0.02
+    assert abs(link.offset_s - 5000) <= link.error_s

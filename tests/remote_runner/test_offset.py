@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotloop.remote_runner.offset import MAX_DRIFT_RATIO, Offset, Sample
+from hotloop.events import LinkMeasured
+from hotloop.remote_runner.link_news import LinkNews
+from hotloop.remote_runner.offset import DRIFT_ERROR_RATIO, MAX_DRIFT_RATIO, Offset, Sample
 
 OFFSETS_S = st.floats(-1e6, 1e6)
 TRIPS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 0.5), st.floats(0, 0.5)), min_size=1, max_size=100)
@@ -73,3 +75,48 @@ def test_a_clock_is_not_shared_if_its_samples_say_otherwise():
     estimate.share(2.0)
 
     assert estimate.here(5.0, 2.0) == pytest.approx(-2.0)
+
+
+@given(OFFSETS_S, DRIFTS, TRIPS)
+def test_a_drift_that_is_told_is_known_as_well_as_is_said(offset_s, drift, trips):
+    estimate, _, now_s = measured(offset_s, drift, [(pause_s * 50, *ways) for pause_s, *ways in trips])
+
+    told = estimate.drift_ratio(now_s)
+    if told is not None:
+        assert abs(told - drift) <= DRIFT_ERROR_RATIO * 1.01 + 2e-9 * abs(offset_s) / 1e6 + 1e-6
+
+
+def test_a_drift_is_told_once_it_was_seen_for_long_enough_and_not_across_a_jump():
+    trips = [(5.0, 0.001, 0.001)] * 30
+    estimate, _, now_s = measured(3.0, 100e-6, trips)
+
+    assert estimate.drift_ratio(now_s) == pytest.approx(100e-6, abs=DRIFT_ERROR_RATIO)
+    assert measured(3.0, 100e-6, trips[:10])[0].drift_ratio(50.0) is None
+    estimate.add(Sample(now_s + 5, 0.0, now_s + 5.002))
+    assert estimate.drift_ratio(now_s + 5.1) is None
+
+
+def test_the_link_is_told_of_when_it_changes_by_more_than_a_fifth_or_nothing_was_said_for_half_a_minute():
+    news, offset = LinkNews(), Offset()
+    offset.add(Sample(0.0, 100.02, 0.04))
+
+    told = [
+        (now_s, link.round_trip_s)
+        for now_s, trip_s in [(1, 0.040), (2, 0.047), (3, 0.049), (4, 0.045), (30, 0.049), (33, 0.049), (34, 0.030)]
+        if (link := news.take(now_s, trip_s, offset)) is not None
+    ]
+
+    assert told == [(1, 0.040), (3, 0.049), (33, 0.049), (34, 0.030)]
+    assert LinkNews().take(0.04, 0.04, offset) == LinkMeasured(
+        0.04, 0.04, pytest.approx(100.0), pytest.approx(0.02, abs=1e-4)
+    )
+
+
+def test_a_change_of_less_than_a_millisecond_is_not_told():
+    news, offset = LinkNews(), Offset()
+
+    assert [news.take(now_s, trip_s, offset) is None for now_s, trip_s in [(1, 0.0002), (2, 0.0011), (3, 0.0013)]] == [
+        False,
+        True,
+        False,
+    ]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from hotloop.cli import words
 from hotloop.cli.problems import problem_lines
+from hotloop.devloop import wording, words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,23 +15,11 @@ if TYPE_CHECKING:
     from hotloop import events
 
 MAX_CHANGES = 6
-_PHASES = {
-    "wait": "waiting for another session that makes the same",
-    "python": "looking for a Python",
-    "resolve": "resolving",
-    "download": "downloading",
-    "build": "building",
-    "install": "installing",
-}
 
 
 def progress_line(event: events.EnvironmentProgress) -> Text:
     """Say how far it is."""
-    line = Text.assemble(("  environment  ", "yellow"), _PHASES[event.phase])
-    if event.phase == "download" and event.total:
-        line.append(f" {words.count(event.total, 'large package')}, {words.size(event.size_bytes)}, {event.done} done")
-    elif event.phase == "install" and event.total:
-        line.append(f" {words.count(event.total, 'package')}")
+    line = Text.assemble(("  environment  ", "yellow"), wording.environment_progress(event))
     if event.doing:
         line.append(f": {words.paths(event.doing)}", style="dim")
     else:
@@ -41,8 +29,7 @@ def progress_line(event: events.EnvironmentProgress) -> Text:
 
 def ready_lines(event: events.EnvironmentReady) -> list[Text]:
     """Say what the app has now, and what became of what it had."""
-    took = "made before" if event.was_cached else f"made in {words.duration(event.took_s)}"
-    about = f"Python {event.version}, {words.count(event.num_packages, 'package')} from {event.source}"
+    about, took = wording.environment_ready(event), wording.made(event)
     lines = [Text.assemble(("  environment  ", "green"), about, (f"  {took}", "dim"))]
     rest = len(event.changes) - MAX_CHANGES
     lines += [Text(f"    {change}", style="dim") for change in event.changes[:MAX_CHANGES]]
@@ -55,9 +42,5 @@ def ready_lines(event: events.EnvironmentReady) -> list[Text]:
 
 def failed_lines(event: events.EnvironmentFailed, project: Path, generation: int | None) -> list[Text]:
     """Say why there is none, and what goes on."""
-    if not event.serving:
-        tail = "there is no environment yet; the next save tries again"
-    else:
-        serving = f"still serving generation {generation}" if generation is not None else "still"
-        tail = f"{serving} with the environment of {event.serving_source}; change what is asked for, or type r, to try again"
-    return [*problem_lines(event.problem, project), Text(f"  {tail}", style="dim")]
+    tail = Text(f"  {wording.environment_serving(event, generation)}", style="dim")
+    return [*problem_lines(event.problem, project), tail]

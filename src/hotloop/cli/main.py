@@ -12,12 +12,15 @@ import typer
 
 from hotloop.cli.attach import attach
 from hotloop.cli.bench import bench
+from hotloop.cli.data import data
 from hotloop.cli.demo import demo
 from hotloop.cli.env import env
 from hotloop.cli.exec import exec_
+from hotloop.cli.explain import explain
 from hotloop.cli.logs import logs
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
+from hotloop.cli.pulse import pulse
 from hotloop.cli.run import run
 from hotloop.cli.runner import runner
 from hotloop.cli.serve import serve
@@ -43,10 +46,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
 )
-for command in (new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, sync, demo, version):
+for command in (
+    new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, explain, pulse, sync, demo, version,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(runner, name="runner")
 app.add_typer(env, name="env")
+app.add_typer(data, name="data")
 # Its options end where the command that it runs begins.
 app.command("exec", context_settings={"allow_interspersed_args": False})(exec_)
 

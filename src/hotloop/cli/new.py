@@ -31,9 +31,12 @@ def new(
     python: Annotated[str, typer.Option(help="The interpreter that .venv is made with.", show_default=False)] = "",
 ) -> None:
     """Make a project from a template, with a model that needs no account, no hub and no GPU."""
+    from hotloop.devloop import history
     from hotloop.remote_runner import environment
 
+    began_at_s = time.time()
     scaffold(template, path)
+    history.note_first_use(path, began_at_s)
     _say(f"made {path} from the template {template}")
     declared = environment.declared_packages(path / "app.py")
     base = python or environment.some_python()

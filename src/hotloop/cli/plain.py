@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from hotloop import events
-from hotloop.cli import environments, words
+from hotloop.cli import environments
 from hotloop.cli.problems import hint_line, problem_lines
+from hotloop.cli.spending import Spending
 from hotloop.cli.updating import UpdatingLine
-from hotloop.devloop import diff, history, metrics
+from hotloop.devloop import diff, wording, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,27 +69,29 @@ class Plain:
         self._tips = tips
         self._is_waiting = is_starting  # for the outcome of an iteration
         self._said: set[tuple[str, str]] = set()
-        self._trips: list[metrics.Trip] = []
         self._is_noise_told = False
         self._generation: int | None = None
         self._phase = ""
         self._tests: list[events.Log] = []
+        self._spending = Spending()
         self._updating = UpdatingLine(console.file, is_terminal=console.is_terminal)
 
     def __call__(self, event: events.Event) -> None:
         """Print what an event says, if anything."""
         if isinstance(event, events.EnvironmentProgress) and self._updating.show(environments.progress_line(event)):
             return
-        for line in self.lines(event):
+        self.write(self.lines(event))
+
+    def write(self, lines: list[Text]) -> None:
+        """Print lines."""
+        for line in lines:
             self._updating.clear()
             self._console.print(line, soft_wrap=True)
         self._console.file.flush()  # a pipe has a buffer
 
     def mark(self) -> None:
         """Print a line to find again."""
-        self._updating.clear()
-        self._console.print(Text(f"{self._clock()} {'─' * 40}", style="dim"), soft_wrap=True)
-        self._console.file.flush()
+        self.write([Text(f"{self._clock()} {'─' * 40}", style="dim")])
 
     def lines(self, event: events.Event) -> list[Text]:  # noqa: C901, PLR0912  one line a case
         """Say what an event is about."""
@@ -154,14 +157,17 @@ class Plain:
                 return [_resumed(event)]
             case events.SessionTimedOut():
                 return [_timed_out(event)]
-            case events.EventsDropped(count=count):
-                return [Text(f"! {words.count(count, 'line')} not shown: they were not read in time", style="yellow")]
+            case events.EventsDropped():
+                return [Text(f"! {wording.dropped(event)}", style="yellow")]
             case events.Pinned():
                 return [_pinned(event)]
             case events.RuntimeStopped(problem=events.Problem() as problem):
                 return problem_lines(problem, self._project)
+            case events.CostReported():
+                return self._spending.lines(event)
             case events.SessionEnded():
-                return self._ended(event)
+                ended = [Text(event.reason, style="dim")] if event.reason else []
+                return [*ended, *self._spending.last_lines(is_left_running=event.is_left_running)]
             case _:
                 return []
 
@@ -190,14 +196,11 @@ class Plain:
         return lines + [_endpoint(shape) for shape in event.endpoints if event.generation == 1]
 
     def _failed(self, event: events.ReloadFailed) -> list[Text]:
-        serving = f"still serving generation {event.serving}" if event.serving is not None else "nothing serves yet"
-        tail = Text(f"  {serving}; the next save tries again", style="dim")
+        tail = Text(f"  {wording.still_serving(event)}", style="dim")
         return [*problem_lines(event.problem, self._project), tail]
 
     def _finished(self, iteration: events.Iteration) -> list[Text]:
         self._is_waiting = False
-        if not iteration.asked:
-            self._trips.append(history.trip_of("", iteration))
         lines = [iteration_line(iteration)]
         if iteration.number == 0:
             lines += [Text(tip, style="dim") for tip in self._tips]
@@ -228,22 +231,6 @@ class Plain:
         self._said.add((event.key, event.text))
         lines = [Text.assemble(("! ", "bold yellow"), event.text)]
         return lines + ([hint_line(event.hint)] if event.hint else [])
-
-    def _ended(self, event: events.SessionEnded) -> list[Text]:
-        summary = metrics.summarize(self._trips)
-        lines = [Text(event.reason, style="dim")] if event.reason else []
-        return lines + ([Text(summary_line(summary))] if summary.feedback or summary.error else [])
-
-
-def summary_line(summary: metrics.Summary) -> str:
-    """Say how a session went, in one line."""
-    parts = [f"{words.count(summary.num_ok + summary.num_failed, 'edit')}, {summary.num_ok} ok."]
-    if summary.feedback is not None:
-        high = "max" if summary.feedback.is_max else "p95"
-        p50, top = words.duration(summary.feedback.p50_s), words.duration(summary.feedback.high_s)
-        parts.append(f"Feedback p50 {p50}, {high} {top}.")
-    parts.append(f"Waited {words.duration(summary.waited_s)}.")
-    return " ".join(parts)
 
 
 def iteration_line(iteration: events.Iteration) -> Text:
@@ -363,18 +350,16 @@ def _labelled(label: str, text: Text, style: str = "dim") -> Text:
 
 
 def _session(event: events.SessionStarted) -> Text:
-    about = f"  {event.project} on {event.runner}, Python {event.python}, {words.count(event.num_files, 'file')}"
-    return Text.assemble((event.app, "bold"), (about, "dim"))
+    return Text.assemble((event.app, "bold"), (f"  {wording.session(event)}", "dim"))
 
 
 def _model(model: events.ModelOutcome) -> Text:
-    size = f" {words.size(model.size_bytes)}" if model.size_bytes else ""
-    home = {"resident": "", "hosted": " hosted", "worker": " not resident"}[model.home]
+    size = wording.model_size(model)
     if model.action == "kept":
-        return _labelled("kept", Text.assemble(model.name, (f"{size}{home}  {model.why}", "dim")), "green")
+        return _labelled("kept", Text.assemble(model.name, (f"{size}  {model.why}", "dim")), "green")
     took = words.duration(model.took_s)
     label, style = ("loaded", "yellow") if model.action == "loaded" else ("failed", "red")
-    return _labelled(label, Text.assemble(model.name, (f"{size}{home}  {took}  {model.why}", "dim")), style)
+    return _labelled(label, Text.assemble(model.name, (f"{size}  {took}  {model.why}", "dim")), style)
 
 
 def _endpoint(shape: events.EndpointShape) -> Text:
@@ -391,34 +376,21 @@ def log_line(event: events.Log) -> Text:
 
 
 def _request(event: events.RequestFinished) -> Text:
-    style = "red" if event.status >= 500 else "yellow" if event.status >= 400 else "dim"
     by = f" g{event.generation}" if event.generation else ""
-    return Text(f"{event.method} {event.path} {event.status} {words.duration(event.took_s)}{by}", style=style)
+    return Text(f"{wording.request(event)}{by}", style=_status_style(event))
 
 
 def _requests(event: events.RequestsFinished) -> Text:
-    worst = max(map(int, event.statuses), default=200)
-    style = "red" if worst >= 500 else "yellow" if worst >= 400 else "dim"
-    statuses = ", ".join(f"{status}: {count}" for status, count in event.statuses.items())
-    times = f"p50 {words.duration(event.p50_s)}, p99 {words.duration(event.p99_s)}"
-    return Text(f"{event.count} more requests in {words.duration(event.interval_s)} ({statuses}), {times}", style=style)
+    return Text(wording.requests(event), style=_status_style(event))
 
 
-_ROLES = {
-    "active": "the active worker",
-    "standby": "the standby",
-    "zygote": "the zygote",
-    "hosted": "the process of model",
-    "runtime": "the runtime",
-}
+def _status_style(event: events.RequestFinished | events.RequestsFinished) -> str:
+    worst = wording.worst_status(event)
+    return "red" if worst >= 500 else "yellow" if worst >= 400 else "dim"
 
 
 def _died(event: events.ProcessDied) -> Text:
-    who = f"{_ROLES[event.role]} {event.name}".rstrip()
-    lost = ""
-    if event.lost_requests:
-        lost = f"; {words.count(event.lost_requests, 'request')} failed: it may have run, so it was not sent again"
-    return Text.assemble(("✗ ", "bold red"), f"{who} died ({event.cause}); it is being replaced{lost}")
+    return Text.assemble(("✗ ", "bold red"), wording.died(event))
 
 
 def _serving(event: events.RuntimeStarted) -> list[Text]:
@@ -434,9 +406,8 @@ def _held(event: events.Held) -> list[Text]:
 
 
 def _offline(event: events.Offline) -> Text:
-    queued = f"{words.count(event.queued, 'save')} queued" if event.queued else "saves are queued"
     why = (f"  {event.reason}", "dim") if event.reason else ""
-    return Text.assemble(("‖ ", "bold yellow"), f"offline, {queued}; connecting again", why)
+    return Text.assemble(("‖ ", "bold yellow"), wording.offline(event), why)
 
 
 def _online(event: events.Online) -> Text:
@@ -453,26 +424,13 @@ def _undone(event: events.EditUndone) -> Text:
     return Text.assemble(("undone ", "cyan"), f"#{event.undone} on the runner", (about, "dim"))
 
 
-_MISSED = {
-    "request_finished": "request",
-    "log": "log line",
-    "process_died": "crash",
-    "ready": "reload",
-    "notice": "notice",
-}
-
-
 def _resumed(event: events.SessionResumed) -> Text:
-    serving = f"generation {event.generation} serves" if event.generation else "nothing serves yet"
-    missed = [words.count(event.missed[kind], noun) for kind, noun in _MISSED.items() if kind in event.missed]
-    meanwhile = f"; meanwhile {', '.join(missed)}" if missed else ""
-    return Text.assemble(("resumed   ", "dim"), f"{serving}, no model was loaded again", (meanwhile, "dim"))
+    meanwhile = wording.missed(event)
+    return Text.assemble(("resumed   ", "dim"), wording.resumed(event), (f"; {meanwhile}" if meanwhile else "", "dim"))
 
 
 def _timed_out(event: events.SessionTimedOut) -> Text:
-    at = dt.datetime.fromtimestamp(event.ended_at_s).astimezone().strftime("%H:%M")
-    text = f"the session ended at {at} after {words.duration(event.idle_s)} without a client; models were freed"
-    return Text.assemble(("! ", "bold yellow"), text)
+    return Text.assemble(("! ", "bold yellow"), wording.timed_out(event))
 
 
 def _pinned(event: events.Pinned) -> Text:

@@ -26,13 +26,18 @@ def add(
     cache: Annotated[str, typer.Option("--cache", help="Folder there for what can be made again.")] = "",
     engine: Annotated[str, typer.Option("--engine", help="Address of the Docker engine.")] = "",
     gpus: Annotated[str, typer.Option("--gpus", help="As for docker run --gpus.")] = "",
+    price: Annotated[float | None, typer.Option("--price", help="What an hour of it costs, US dollars.")] = None,
+    provider: Annotated[str, typer.Option("--provider", help="Whose list prices hold there, such as runpod.")] = "",
 ) -> None:
     """Give a machine a name; nothing is connected yet."""
     from hotloop.remote_runner import runners
 
-    told = {"target": target, "python": python, "state": state, "cache": cache, "engine": engine, "gpus": gpus}
+    told = {
+        "target": target, "python": python, "state": state, "cache": cache, "engine": engine, "gpus": gpus,
+        "provider": provider, "price": price,
+    }  # fmt: skip
     known = runners.load()
-    found = runners.from_table(name, {key: value for key, value in told.items() if value}, "runner")
+    found = runners.from_table(name, {key: value for key, value in told.items() if value not in {"", None}}, "runner")
     verb = "changed" if name in known else "added"
     runners.save({**known, name: found})
     typer.echo(f"{verb} {name}; try it: dev runner doctor {name}", err=True)

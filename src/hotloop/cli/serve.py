@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hotloop.cli.on import On
+from hotloop.cli.ui import Wanted
 
 Project = Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")]
 App = Annotated[
@@ -48,6 +49,7 @@ def serve(
     strict_port: StrictPort = False,
     replicas: Replicas = None,
     on: On = None,
+    ui: Wanted = None,
     json: Json = False,
     once: Annotated[
         bool, typer.Option("--once", help="Start, try the probes, stop; exit 1 if anything failed.")
@@ -78,6 +80,12 @@ def serve(
     bench_duration: Annotated[
         float, typer.Option("--bench-duration", metavar="S", help="How long that load takes, seconds.")
     ] = 2.0,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", metavar="DOLLARS", help="What the session may cost: it warns, or ends by budget_stops."
+        ),
+    ] = None,
 ) -> None:
     """Serve the app and reload it after each save, with the models kept in memory."""
     from hotloop.cli.serving import Choice, serve
@@ -90,6 +98,7 @@ def serve(
         port,
         grpc_port=grpc_port,
         is_json=json,
+        ui=ui,
         is_once=once,
         is_taking=take,
         is_detaching=detach,
@@ -100,5 +109,6 @@ def serve(
         replicas=replicas,
         on=on,
         is_port_strict=strict_port,
+        budget=budget,
     )
     raise typer.Exit(serve(choice))

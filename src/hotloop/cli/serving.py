@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config
-from hotloop.cli import keys
-from hotloop.cli.json_lines import JsonLines
+from hotloop.cli import costing, keys
 from hotloop.cli.on import reach, runner_for, way_for
-from hotloop.cli.plain import Plain, PlainConsole
+from hotloop.cli.showing import Showing
+from hotloop.cli.ui import Ui, chosen
 from hotloop.devloop import control, environments, requests, tester
+from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.devloop.load.job import DURATION_S
+from hotloop.devloop.meter import Meter
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
@@ -64,6 +66,8 @@ class Choice:
     is_port_strict: bool = False
     is_taking: bool = False
     is_detaching: bool = False
+    ui: Ui | None = None
+    budget: float | None = None
 
 
 def serve(choice: Choice) -> int:
@@ -73,7 +77,18 @@ def serve(choice: Choice) -> int:
         HotloopError: It can't be served.
     """
     options = resolve(choice)
-    return asyncio.run(_serve(options, choice))
+    ui = _ui(choice, options.project)
+    if ui is Ui.TUI:  # a second or two pass before it opens
+        print(f"hotloop: starting {options.project.name}", file=sys.stderr, flush=True)
+    return asyncio.run(_serve(options, choice, ui))
+
+
+def _ui(choice: Choice, project: Path) -> Ui:
+    """Choose the user interface: what ends by itself, or takes no saves, has no dashboard unless it is asked for."""
+    is_short = choice.is_once or choice.is_detaching or not choice.is_watching
+    if choice.ui is None and is_short:
+        return Ui.JSON if choice.is_json else Ui.PLAIN
+    return chosen(choice.ui, choice.is_json, config.load(project).ui)
 
 
 def resolve(choice: Choice) -> ServeOptions:
@@ -126,6 +141,7 @@ def resolve(choice: Choice) -> ServeOptions:
         is_detaching=choice.is_detaching,
         python_version=wanted if is_made and wanted and environments.is_version(wanted) else "",
         idle_timeout_s=settings.idle_timeout_s or 0,
+        terms=costing.terms(settings, runner, choice.budget),
         passed_variables={} if runner.is_local else config.passed_variables(settings),
     )
 
@@ -184,66 +200,46 @@ def _check_replicas(replicas: int | None, what: str, example: str) -> None:
         raise UsageError(msg, hint=f"write it as {example}")
 
 
-async def _serve(options: ServeOptions, choice: Choice) -> int:
+async def _serve(options: ServeOptions, choice: Choice, ui: Ui) -> int:
     state = control.state_folder()
-    sink, mark = _renderer(options, is_json=choice.is_json)
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
     way = way_for(options.project, choice.on)
     async with connect(way) as agent:
         await reach(way)
-        engine = Engine(
-            options, agent, index, ignore, [sink], forward_for(way, options.session_id), _tester_for(options, way)
-        )
-        if isinstance(sink, JsonLines):
-            sink.on_gone = _stopper(engine)
-        signals = _Signals(engine)
-        typed = keys.Keys(lambda line: _typed(engine, line, mark))
 
         async def answer(request: object) -> dict[str, Any]:
             return await requests.answer(engine, request)
 
+        broadcast = Broadcast(answer)
+        showing = Showing(options.project, ui, is_watching=options.is_watching)
+        sinks: list[Callable[[Event], None]] = [broadcast, *showing.sinks]
+        engine = Engine(
+            options, agent, index, ignore, sinks, forward_for(way, options.session_id), _tester_for(options, way)
+        )
+        sinks.append(Meter(options.terms, engine.say, engine.stop).take)
+        signals = _Signals(engine, showing)
         socket = control.control_path(state, options.session_id)
-        async with control.listening(socket, answer, is_taking=choice.is_taking):
+        async with control.listening(socket, answer, broadcast.watch, is_taking=choice.is_taking):
             signals.open()
-            if not choice.is_json:
-                typed.open()
             try:
+                await showing.begin(engine, socket, lambda line: _typed(engine, line))
                 _say_unset(engine, options)
                 await _say_missing(engine, options)
                 return await engine.run()
             finally:
-                typed.close()
+                await broadcast.close()
+                await showing.finish()
                 signals.close()
-                if isinstance(sink, JsonLines):
-                    await asyncio.to_thread(sink.close)
-
-
-def _stopper(engine: Engine) -> Callable[[], None]:
-    """Give what stops the session from another thread."""
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is over
-            loop.call_soon_threadsafe(engine.stop, "", 1)
-
-    return stop
-
-
-def _renderer(options: ServeOptions, *, is_json: bool) -> tuple[Callable[[Event], None], Callable[[], None]]:
-    if is_json:
-        return JsonLines(sys.stdout), lambda: None
-    tips = ("save a file of the project to see what it changes",) if options.is_watching else ()
-    plain = Plain(PlainConsole(sys.stdout), options.project, tips=(*tips, keys.TIP) if keys.is_terminal() else tips)
-    return plain, plain.mark
 
 
 class _Signals:
     """Ctrl-C ends the session cleanly, a second one at once: the agent then finishes alone."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, showing: Showing) -> None:
         self._engine = engine
+        self._showing = showing
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
 
@@ -256,8 +252,13 @@ class _Signals:
             self._loop.remove_signal_handler(number)
 
     def _take(self, number: signal.Signals) -> None:
-        is_second, self._is_stopping = self._is_stopping, True
+        # A terminal that goes away says so twice, by its shell and by the kernel: nobody there is in a hurry.
+        is_second, self._is_stopping = self._is_stopping and number != signal.SIGHUP, True
         self._engine.stop("", 128 + number)
+        if is_second:
+            self._showing.take_back()
+        else:
+            self._showing.dismiss()
         said = (
             "stopped at once; the runner ends the app's processes"
             if is_second
@@ -269,10 +270,9 @@ class _Signals:
             os._exit(128 + number)
 
 
-def _typed(engine: Engine, line: str, mark: Callable[[], None]) -> None:
-    if not line:
-        mark()
-    elif line in keys.KEYS:
+def _typed(engine: Engine, line: str) -> None:
+    engine.touched()
+    if line in keys.KEYS:
         name = keys.KEYS[line]
         engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))
     else:

@@ -68,18 +68,13 @@ def _session(session: dict[str, Any], runner: str) -> list[str]:
 
 def serving(session: dict[str, Any], runner: str) -> str:
     """Say what a session serves and where; on another machine the client's address, if it is of this one, is said too."""
+    from hotloop.devloop.onlooking import place
+
     if not session["address"]:
         return "nothing serves"
     where = place(session["address"], runner)
     here = _address_here(session) if where != session["address"] else ""
     return f"generation {session['generation']} at {f'{here} ({where})' if here else where}"
-
-
-def place(address: str, runner: str) -> str:
-    """Say where an address holds: a runtime's own one is no good anywhere but on its runner."""
-    from hotloop.remote_runner import runners
-
-    return address if runner == runners.LOCAL else f"{address} on {runner}"
 
 
 def _address_here(session: dict[str, Any]) -> str:

@@ -18,6 +18,9 @@ from hotloop.remote_runner.places import make_private, socket_path
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    Answer = Callable[[Any], Awaitable[dict[str, Any]]]
+    Watch = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 ANSWER_TIMEOUT_S = 10.0
 MAX_LINE_BYTES = 1 << 20
 
@@ -46,13 +49,14 @@ def control_path(state: Path, session_id: str) -> Path:
 
 @asynccontextmanager
 async def listening(
-    path: Path, answer: Callable[[object], Awaitable[dict[str, Any]]], *, is_taking: bool = False
+    path: Path, answer: Answer, watch: Watch | None = None, *, is_taking: bool = False
 ) -> AsyncGenerator[None]:
     """Answer requests while the block runs; the socket is gone afterwards.
 
     Args:
         path: The socket.
         answer: Gives the answer to a request.
+        watch: Serves a connection that asked to watch, until it ends.
         is_taking: Answer instead of another process that does.
 
     Raises:
@@ -70,8 +74,11 @@ async def listening(
         with contextlib.suppress(OSError, ValueError, TimeoutError):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 request = json.loads(await reader.readline())
-            writer.write(json.dumps(await _answered(answer, request)).encode() + b"\n")
-            await writer.drain()
+            if watch is not None and request == {"name": "watch"}:
+                await watch(reader, writer)
+            else:
+                writer.write(json.dumps(await answered(answer, request)).encode() + b"\n")
+                await writer.drain()
         writer.close()
 
     server = await asyncio.start_unix_server(serve_one, path, limit=MAX_LINE_BYTES)
@@ -95,11 +102,14 @@ def _inode(path: Path) -> int:
         return 0
 
 
-async def _answered(answer: Callable[[object], Awaitable[dict[str, Any]]], request: object) -> dict[str, Any]:
+async def answered(answer: Answer, request: Any) -> dict[str, Any]:
+    """Give the answer to a request, or what is wrong with it, as it is sent."""
     try:
         return await answer(request)
     except HotloopError as error:
         return {"error": error.message, "hint": error.hint}
+    except TimeoutError:
+        return {"error": "no answer in time", "hint": ""}
 
 
 def ask(path: Path, request: dict[str, Any]) -> dict[str, Any] | None:

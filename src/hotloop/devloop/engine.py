@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, environments, machine, ports, tests_on_save
+from hotloop.devloop import bench, environments, machine, ports, tests_on_save, timeline
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
 from hotloop.devloop.load.job import DURATION_S
+from hotloop.devloop.painting import Painting
 from hotloop.devloop.safety import doubt_about_deletion
+from hotloop.devloop.tariff import Terms
 from hotloop.devloop.undo import Undo
 from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
@@ -75,6 +77,7 @@ class ServeOptions:
         idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
         passed_variables: What the app gets of this machine's variables on another; values are secrets.
         python_version: Of an environment that the runner makes; empty to take what the project says.
+        terms: What the runner costs, as far as that is known, and what the session may.
     """
 
     project: Path
@@ -99,6 +102,7 @@ class ServeOptions:
     is_detaching: bool = False
     idle_timeout_s: float = 0.0
     python_version: str = ""
+    terms: Terms = field(default_factory=Terms)
     passed_variables: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def runtime_config(self) -> dict[str, Any]:
@@ -125,6 +129,7 @@ class Engine:
 
     Attributes:
         address: Where the app is served, a URL; empty until it is.
+        painting: Knows when a probe's result was on the screen.
     """
 
     def __init__(
@@ -169,9 +174,11 @@ class Engine:
         self._snapshots: dict[int, Snapshot] = {}
         self._pushes: set[asyncio.Task[None]] = set()
         self._problems_said: set[str] = set()
+        self._is_other_said = False
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
-        self._folder = Folder(options.project, self.notice)
+        self.painting = Painting(self._loop, self.feed)
+        self._folder = Folder(options.project, options.runner, self.notice)
         self._pin_answer: asyncio.Future[events.Pinned | events.Notice] | None = None
         self._probes: tuple[str, ...] = ()  # of the app, by name
         self._catching_up = CatchingUp()
@@ -186,10 +193,19 @@ class Engine:
         if not self._stopped.done():
             self._stopped.set_result((reason, exit_code))
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the session is about to end, or has ended."""
+        return self._stopped.done()
+
     def leave(self, exit_code: int) -> None:
         """As `stop`, but the session is left running."""
         self._is_leaving = True
         self.stop(LEFT, exit_code)
+
+    def touched(self) -> None:
+        """Note that the user is there: a key was pressed, here or in a dashboard."""
+        self._folder.touched(time.time(), "key")
 
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
@@ -349,7 +365,7 @@ class Engine:
     async def run(self) -> int:
         """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
         reason, code, is_ours = "", 1, True
-        self._folder.open()
+        self._state = replace(self._state, past=self._folder.open(self._began.wall_s))
         watcher = make_watcher(self._options.project, self._ignore) if self._options.is_watching else None
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -390,7 +406,7 @@ class Engine:
         self._say_problems()
         self._say_secrets()
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
-        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision))
+        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
         self._applied = applied
         if options.is_watching:
             entries = self._index.entries()
@@ -461,6 +477,7 @@ class Engine:
         for task in [*tasks, *self._pushes]:
             task.cancel()
         await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
+        self.painting.give_up()
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
         if self._tester is not None:
@@ -471,7 +488,7 @@ class Engine:
             self._is_leaving = not await self._end_there()
         self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
-        self._folder.close()
+        self._folder.close(time.time())
 
     async def _end_there(self) -> bool:
         """End the session on the runner; False, and said, if that could not be told there."""
@@ -582,7 +599,7 @@ class Engine:
             self.feed(machine.Refused(time.monotonic(), sequence, problem))
         else:
             self._undo.applied(snapshot)
-            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s))
+            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s))
         self.flush()
 
     # --- what comes in
@@ -639,8 +656,17 @@ class Engine:
                 self._probes = event.probes
             case _:
                 pass
-        self.feed(machine.Happened(time.monotonic(), event))
-        self.flush()
+        self._pass_on(event)
+
+    def _pass_on(self, event: events.Event) -> None:
+        def happened() -> None:
+            self.feed(machine.Happened(time.monotonic(), event))
+            self.flush()
+
+        if isinstance(event, events.ProbesFinished):  # what ends an iteration waits until its results are on the screen
+            self.painting.after(event.generation, happened)
+        else:
+            happened()
 
     def _answer_pin(self, answer: events.Pinned | events.Notice) -> bool:
         """Tell whoever waits for it; gives whether somebody did."""
@@ -674,11 +700,10 @@ class Engine:
             event = self._outgoing.popleft()
             self._write(event)
             if isinstance(event, events.ProbeReported):
-                self.feed(machine.Shown(time.monotonic(), event.generation, event.report.name))
+                self.painting.told(event)
             elif isinstance(event, events.IterationFinished):
-                self._record(event.iteration)
-            elif isinstance(event, events.BenchFinished):
-                self._folder.record_bench(event)
+                self._finished(event.iteration)
+            self._record(event)
 
     def _write(self, event: events.Event) -> None:
         for sink in list(self._sinks):
@@ -688,12 +713,21 @@ class Engine:
                 self._sinks.remove(sink)
                 self.stop("", 1)
 
-    def _record(self, iteration: events.Iteration) -> None:
+    def _record(self, event: events.Event) -> None:
+        if isinstance(event, events.RequestFinished) and self._state.bench.is_running:
+            return  # nobody sent it
+        self._folder.heard(event, time.time(), self._agent.clock_offset_s, self._agent.clock_error_s)
+
+    def _finished(self, iteration: events.Iteration) -> None:
         if self._options.is_once:
             self.stop("", 0 if iteration.outcome == "ok" else 1)
         if self._options.is_detaching:
             self.leave(0 if iteration.outcome == "ok" else 1)
-        self._folder.record(iteration)
+        ratio = timeline.other_ratio(iteration.phases_s)
+        if iteration.number and ratio > timeline.MAX_OTHER_RATIO and not self._is_other_said:
+            self._is_other_said = True
+            text = f"nothing explains {ratio:.0%} of the time that #{iteration.number} took: a message of the runner's is missing"
+            self.notice("timeline", text, "please report it, with what dev explain --json prints")
 
     # --- findings
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from hotloop.devloop import history, pins
+from hotloop.devloop import expected, history, pins
+from hotloop.devloop.metrics import Session
+from hotloop.devloop.recorder import Recorder
 from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
@@ -16,65 +17,65 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotloop.devloop.index import Index
-    from hotloop.events import BenchFinished, Iteration
+    from hotloop.events import Event
+
+PAST_S = 30 * 86400.0  # older iterations say little about the next
 
 
 class Folder:
     """Keeps a session's records. Nothing that goes wrong here stops the loop."""
 
-    def __init__(self, project: Path, notice: Callable[[str, str, str], None]) -> None:
+    def __init__(self, project: Path, runner: str, notice: Callable[[str, str, str], None]) -> None:
         """Prepare; `open` touches the disk.
 
         Args:
             project: The project's folder.
+            runner: The name of where the app runs.
             notice: Takes key, text and hint of a finding.
         """
         self._project = project
+        self._runner = runner
         self._notice = notice
-        self._session = uuid.uuid4().hex[:12]
         self._path: Path | None = None
         self._history: history.History | None = None
+        self._recorder: Recorder | None = None
 
-    def open(self) -> None:
-        """Make the folder and open the history."""
+    def open(self, began_at_s: float) -> expected.Past:
+        """Make the folder, open the history and note that a session began; gives what earlier ones let expect.
+
+        Args:
+            began_at_s: When it did, seconds since 1970.
+        """
         try:
             self._path = history.make_folder(self._project)
-            self._history = history.History(self._path / "history.db")
+            self._history = history.History(self._path / history.FILE)
+            session = Session(uuid.uuid4().hex[:12], began_at_s, self._runner)
+            self._recorder = Recorder(self._history, session)
+            return expected.of_history(self._history.trips(began_at_s - PAST_S))
         except (sqlite3.Error, OSError) as error:
             self._no_history(error)
+            return {}
 
-    def close(self) -> None:
-        """Let go of the files."""
+    def close(self, now_s: float) -> None:
+        """Note that the session ended (seconds since 1970) and let go of the files."""
+        self._write(lambda recorder: recorder.end(now_s))
         if self._history is not None:
             self._history.close()
 
-    def record(self, iteration: Iteration) -> None:
-        """Add an iteration to the history."""
-        self._write(lambda kept: kept.add(self._session, iteration))
+    def heard(self, event: Event, now_s: float, offset_s: float, error_s: float) -> None:
+        """Add to the history what an event says; see `Recorder.heard`."""
+        self._write(lambda recorder: recorder.heard(event, now_s, offset_s, error_s))
 
-    def record_bench(self, told: BenchFinished) -> None:
-        """Add a bench to the history."""
-        bench = history.Bench(
-            session=self._session,
-            generation=told.generation,
-            endpoint=told.endpoint,
-            ended_at_s=time.time(),
-            num_requests=told.requests,
-            num_errors=sum(told.errors.values()),
-            requests_per_s=told.requests_per_s,
-            p50_s=told.p50_s,
-            p99_s=told.p99_s,
-        )
-        self._write(lambda kept: kept.add_bench(bench))
+    def touched(self, now_s: float, what: str) -> None:
+        """Add to the history that the user did something (seconds since 1970)."""
+        self._write(lambda recorder: recorder.touched(now_s, what))
 
-    def _write(self, write: Callable[[history.History], None]) -> None:
-        if self._history is None:
+    def _write(self, write: Callable[[Recorder], None]) -> None:
+        if self._recorder is None:
             return
         try:
-            write(self._history)
+            write(self._recorder)
         except (sqlite3.Error, OSError) as error:
-            self._history.close()
-            self._history = None
             self._no_history(error)
 
     def keep_index(self, index: Index) -> None:
@@ -101,5 +102,8 @@ class Folder:
             self._notice("pins", f"the pinned requests can't be kept: {error}", "")
 
     def _no_history(self, error: Exception) -> None:
-        file = self._project / ".hotloop" / "history.db"
+        if self._history is not None:
+            self._history.close()
+        self._history = self._recorder = None
+        file = self._project / ".hotloop" / history.FILE
         self._notice("history", f"{file} can't be written ({error}): this session is not kept", "move the file away")

@@ -1,6 +1,7 @@
-"""The iterations and benches of a project, kept in its own SQLite file. A broken file is said once and never stops the loop.
+"""What is kept of a project's iterations and of all around them, in its own SQLite file.
 
-The tables hold times, names and places; no code, no outputs and no exception messages.
+A broken file is said once and never stops the loop. The tables hold times, names and places; no code, no outputs and no
+messages.
 """
 
 from __future__ import annotations
@@ -9,55 +10,24 @@ import contextlib
 import json
 import os
 import sqlite3
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, astuple, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotloop.devloop.metrics import Trip
+from hotloop.devloop import schema, why
+from hotloop.devloop.metrics import Build, Import, LinkLoss, Model, Moment, Probe, Records, Session, TestRun, Trip
+from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from hotloop.events import Iteration
 
-SCHEMA = 2
 BUSY_TIMEOUT_S = 0.2  # the loop waits for this; another reader has the file for microseconds
+FILE = "history.db"
+MINUTE_S = 60
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS iteration (
-  id INTEGER PRIMARY KEY,
-  session TEXT NOT NULL,
-  number INTEGER NOT NULL,
-  outcome TEXT NOT NULL,
-  saved_at_s REAL NOT NULL,
-  is_save_estimated INTEGER NOT NULL,
-  revision INTEGER NOT NULL,
-  generation INTEGER,
-  num_files INTEGER NOT NULL,
-  size_bytes INTEGER NOT NULL,
-  feedback_s REAL NOT NULL,
-  ready_s REAL,
-  phases_s TEXT NOT NULL,
-  start TEXT NOT NULL,
-  models TEXT NOT NULL,
-  probes TEXT NOT NULL,
-  error_type TEXT NOT NULL,
-  error_file TEXT NOT NULL,
-  error_line INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS iteration_saved ON iteration (saved_at_s);
-CREATE TABLE IF NOT EXISTS bench (
-  id INTEGER PRIMARY KEY,
-  session TEXT NOT NULL,
-  generation INTEGER NOT NULL,
-  endpoint TEXT NOT NULL,
-  ended_at_s REAL NOT NULL,
-  num_requests INTEGER NOT NULL,
-  num_errors INTEGER NOT NULL,
-  requests_per_s REAL NOT NULL,
-  p50_s REAL NOT NULL,
-  p99_s REAL NOT NULL
-);
-"""
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +51,21 @@ class Bench:
     p99_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """What was known of the runner's clock at an iteration's end, seconds.
+
+    Attributes:
+        offset_s: That clock minus this one.
+        error_s: How far that may be off.
+        drift_s: How far it moved since the iteration before; 0 if that is noise.
+    """
+
+    offset_s: float = 0.0
+    error_s: float = 0.0
+    drift_s: float = 0.0
+
+
 def make_folder(project: Path) -> Path:
     """Make the project's ``.hotloop`` folder, which git ignores.
 
@@ -96,67 +81,166 @@ def make_folder(project: Path) -> Path:
 
 
 class History:
-    """Rows of iterations. Methods raise `sqlite3.Error` or `OSError`; the caller says it once and goes on."""
+    """The tables. Methods raise `sqlite3.Error` or `OSError`; the caller says it once and goes on."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it for this user alone."""
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
-        self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        self.connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
-            self._prepare()
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.execute("PRAGMA synchronous = NORMAL")
+            schema.bring_up_to_date(self.connection)
         except sqlite3.Error:
-            self._connection.close()
+            self.connection.close()
             raise
 
-    def _prepare(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA:
-            msg = f"written by a newer hotloop (format {version}, this one knows {SCHEMA})"
-            raise sqlite3.DatabaseError(msg)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        if version < SCHEMA:
-            self._connection.executescript(f"{_TABLES} PRAGMA user_version = {SCHEMA};")
+    # --- what happened
 
-    def add(self, session: str, iteration: Iteration) -> None:
-        """Append an iteration of a session."""
-        self._insert("iteration", _row(session, iteration))
+    def add(self, session: str, iteration: Iteration, clock: ClockReading | None = None, *, start: str = "") -> None:
+        """Append an iteration of a session.
+
+        Args:
+            session: Names it.
+            iteration: What is kept of it.
+            clock: What is known of the runner's clock.
+            start: What it was started from, where the iteration itself does not know: ``resumed``.
+        """
+        row = _row(session, iteration, clock or ClockReading())
+        self._insert("iteration", {**row, "start": start or row["start"]})
 
     def add_bench(self, bench: Bench) -> None:
         """Append a bench."""
         self._insert("bench", asdict(bench))
 
+    def begin(self, session: Session) -> None:
+        """Note that a session began."""
+        self._insert("session", asdict(session))
+
+    def end(self, session: str, at_s: float, how: str) -> None:
+        """Note how a session ended."""
+        self.connection.execute("UPDATE session SET ended_at_s = ?, ended = ? WHERE id = ?", (at_s, how, session))
+
+    def add_moment(self, at_s: float, what: str) -> None:
+        """Note that the user did something: of its time only the minute is kept."""
+        minute_s = int(at_s // MINUTE_S) * MINUTE_S
+        self.connection.execute("INSERT OR IGNORE INTO activity VALUES (?, ?)", (minute_s, what))
+
+    def add_loss(self, loss: LinkLoss) -> None:
+        """Note that the runner did not answer for a while."""
+        self._insert("link_loss", asdict(loss))
+
+    def add_build(self, build: Build) -> None:
+        """Note that an environment was made, or could not be."""
+        self._insert("environment", asdict(build))
+
+    def add_test_run(self, run: TestRun) -> None:
+        """Append a run of the tests."""
+        self._insert("test_run", {**asdict(run), "places": json.dumps(run.places)})
+
+    def reach(self, milestone: str, at_s: float) -> None:
+        """Note when the project first came so far; later times are ignored."""
+        self.connection.execute("INSERT OR IGNORE INTO milestone VALUES (?, ?)", (milestone, at_s))
+
     def _insert(self, table: str, row: dict[str, Any]) -> None:
         marks = ", ".join("?" * len(row))
-        self._connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608  names of ours
+        self.connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608  names of ours
+
+    # --- what is known of it
 
     def trips(self, since_s: float = 0.0) -> list[Trip]:
         """Give the iterations saved since a moment (seconds since 1970), oldest first."""
-        self._connection.row_factory = sqlite3.Row
-        rows = self._connection.execute("SELECT * FROM iteration WHERE saved_at_s >= ? ORDER BY id", (since_s,))
-        return [_trip(dict(row)) for row in rows]
+        tested = self._tested(since_s)
+        rows = self._rows("SELECT * FROM iteration WHERE saved_at_s >= ? ORDER BY id", since_s)
+        return [_trip({**row, **tested.get((row["session"], row["number"]), {})}) for row in rows]
+
+    def _tested(self, since_s: float) -> dict[tuple[str, int], dict[str, Any]]:
+        """The newest outcome of the tests of each iteration."""
+        rows = self._rows("SELECT * FROM test_run WHERE ended_at_s >= ? ORDER BY id", since_s)
+        return {
+            (row["session"], row["number"]): {"tests": row["outcome"], "tested_at_s": row["ended_at_s"]} for row in rows
+        }
+
+    def records(self, since_s: float = 0.0) -> Records:
+        """Give what else is known since a moment (seconds since 1970), and the milestones."""
+        marks = {
+            row["name"]: row["at_s"] for row in self._rows("SELECT name, at_s FROM milestone WHERE at_s >= ?", 0.0)
+        }
+        return Records(
+            sessions=self._since("session", since_s, lambda row: Session(**row)),
+            moments=self._since("activity", since_s, lambda row: Moment(**row)),
+            losses=self._since("link_loss", since_s, lambda row: LinkLoss(**row)),
+            builds=self._since("environment", since_s, _build),
+            tests=self._since("test_run", since_s, _test_run),
+            milestones=marks if "earlier" not in marks else {},
+        )
 
     def benches(self, since_s: float = 0.0) -> list[Bench]:
         """Give the benches that ended since a moment (seconds since 1970), oldest first."""
         names = ", ".join(field.name for field in fields(Bench))
-        rows = self._connection.execute(f"SELECT {names} FROM bench WHERE ended_at_s >= ? ORDER BY id", (since_s,))  # noqa: S608  names of ours
-        return [Bench(*row) for row in rows]
+        rows = self._rows(f"SELECT {names} FROM bench WHERE ended_at_s >= ? ORDER BY id", since_s)  # noqa: S608  names of ours
+        return [Bench(**row) for row in rows]
+
+    def _since(self, table: str, since_s: float, made: Callable[[dict[str, Any]], _Made]) -> tuple[_Made, ...]:
+        moment = schema.TABLES[table].moment
+        rows = self._rows(f"SELECT * FROM {table} WHERE {moment} >= ? ORDER BY {moment}", since_s)  # noqa: S608  names of ours
+        return tuple(
+            made({name: value for name, value in row.items() if name != "id" or table == "session"}) for row in rows
+        )
+
+    def _rows(self, query: str, since_s: float) -> Iterator[dict[str, Any]]:
+        cursor = self.connection.execute(query, (since_s,))
+        names = [column[0] for column in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
 
     def close(self) -> None:
         """Let go of the file."""
         with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
+            self.connection.close()
+
+
+@contextlib.contextmanager
+def reading(project: Path) -> Generator[History | None]:
+    """Give a project's history while the block runs; None if it has none.
+
+    Raises:
+        HotloopError: It can't be read.
+    """
+    file = project / ".hotloop" / FILE
+    if not file.exists():
+        yield None
+        return
+    try:
+        with contextlib.closing(History(file)) as history:
+            yield history
+    except (sqlite3.Error, OSError) as error:
+        msg = f"{file} can't be read: {error}"
+        raise HotloopError(msg, hint="move the file away; the next dev serve begins a new one") from error
+
+
+def note_first_use(project: Path, at_s: float) -> None:
+    """Note that a command of hotloop's made or used a project, if it was the first (seconds since 1970).
+
+    What can't be noted is no reason to fail.
+    """
+    with contextlib.suppress(sqlite3.Error, OSError):
+        history = History(make_folder(project) / FILE)
+        with contextlib.closing(history):
+            history.reach("began", at_s)
 
 
 def trip_of(session: str, iteration: Iteration) -> Trip:
     """Take from an iteration what the metrics need."""
-    row = _row(session, iteration)
-    return _trip(row)
+    return _trip(_row(session, iteration, ClockReading()))
 
 
-def _row(session: str, iteration: Iteration) -> dict[str, Any]:
-    where = iteration.problem.where if iteration.problem is not None else None
+def _row(session: str, iteration: Iteration, clock: ClockReading) -> dict[str, Any]:
+    problem = iteration.problem
+    where = problem.where if problem is not None else None
+    reason = why.of_iteration(iteration)
+    models = [Model(m.name, m.action, m.home, m.took_s, m.size_bytes, why.of_model(m).text) for m in iteration.models]
+    probes = [Probe(p.name, p.is_ok, p.is_changed, p.took_s, p.compute_s) for p in iteration.probes]
     return {
         "session": session,
         "number": iteration.number,
@@ -171,28 +255,42 @@ def _row(session: str, iteration: Iteration) -> dict[str, Any]:
         "ready_s": iteration.ready_s,
         "phases_s": json.dumps(iteration.phases_s),
         "start": iteration.start,
-        "models": json.dumps([[m.name, m.action, m.home, m.took_s, m.size_bytes] for m in iteration.models]),
-        "probes": json.dumps([[p.name, p.is_ok, p.is_changed, p.took_s, p.compute_s] for p in iteration.probes]),
-        "error_type": iteration.problem.type if iteration.problem is not None else "",
+        "models": json.dumps([astuple(model) for model in models]),
+        "probes": json.dumps([astuple(probe) for probe in probes]),
+        "error_type": problem.type if problem is not None else "",
         "error_file": where.file if where is not None else "",
         "error_line": where.line if where is not None else 0,
+        "cause": iteration.cause,
+        "why_code": reason.code,
+        "why": reason.text,
+        "expected_s": iteration.expected_s,
+        "offset_s": clock.offset_s,
+        "offset_error_s": clock.error_s,
+        "drift_s": clock.drift_s,
+        "imports": json.dumps([astuple(each) for each in iteration.imports]),
+        "import_bytes": iteration.import_bytes,
     }
 
 
+_OF_TRIP = frozenset(field.name for field in fields(Trip))
+
+
 def _trip(row: dict[str, Any]) -> Trip:
-    actions = [model[1] for model in json.loads(row["models"])]
-    return Trip(
-        session=row["session"],
-        number=row["number"],
-        outcome=row["outcome"],
-        saved_at_s=row["saved_at_s"],
-        feedback_s=row["feedback_s"],
-        ready_s=row["ready_s"],
-        phases_s=json.loads(row["phases_s"]),
-        start=row["start"],
-        num_kept=actions.count("kept"),
-        num_loaded=actions.count("loaded"),
-        error_type=row["error_type"],
-        error_file=row["error_file"],
-        error_line=row["error_line"],
-    )
+    values = {name: value for name, value in row.items() if name in _OF_TRIP}
+    values["is_save_estimated"] = bool(row["is_save_estimated"])
+    values["phases_s"] = json.loads(row["phases_s"])
+    values["models"] = tuple(Model(*model) for model in json.loads(row["models"]))
+    values["probes"] = tuple(Probe(*probe) for probe in json.loads(row["probes"]))
+    values["imports"] = tuple(Import(*each) for each in json.loads(row["imports"]))
+    return Trip(**values)
+
+
+def _build(row: dict[str, Any]) -> Build:
+    flags: dict[str, Any] = {"is_ok": bool(row["is_ok"]), "was_cached": bool(row["was_cached"])}
+    return Build(**{**row, **flags})
+
+
+def _test_run(row: dict[str, Any]) -> TestRun:
+    places = tuple((file, line, kind) for file, line, kind in json.loads(row["places"]))
+    values: dict[str, Any] = {**row, "is_partial": bool(row["is_partial"]), "places": places}
+    return TestRun(**values)

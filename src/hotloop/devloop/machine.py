@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
-from hotloop.devloop import bench, diff, tests_on_save, timeline
+from hotloop.devloop import bench, diff, expected, tests_on_save, timeline, why
 from hotloop.devloop.timeline import Marks
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class State:
         revision: The newest that was acknowledged.
         bench: What is known about benches.
         tests: What is known about tests.
+        past: Times to feedback of the last good iterations by cause, of earlier sessions too.
     """
 
     number: int = 0
@@ -118,6 +119,7 @@ class State:
     revision: int = 0
     bench: bench.State = field(default_factory=bench.State)
     tests: tests_on_save.State = field(default_factory=tests_on_save.State)
+    past: expected.Past = field(default_factory=expected.Past)
 
     @property
     def is_quiet(self) -> bool:
@@ -136,6 +138,7 @@ class Opened:
     seen_s: float
     applied_s: float
     revision: int
+    clock_error_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +213,12 @@ class Undone:
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """A changeset was applied; ``applied_s`` is on the runner's clock, which is this machine's."""
+    """A changeset was applied; ``applied_s`` is translated from the runner's clock, within ``clock_error_s``."""
 
     sequence: int
     revision: int
     applied_s: float
+    clock_error_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +385,7 @@ def _chain(first: Step, then: Step) -> Step:
 
 
 def _opened(state: State, event: Opened) -> Step:
-    marks = Marks(event.began.monotonic_s, event.seen_s, applied_s=event.applied_s)
+    marks = Marks(event.began.monotonic_s, event.seen_s, applied_s=event.applied_s, clock_error_s=event.clock_error_s)
     flight = Flight(0, 0, event.began, marks, revision=event.revision)
     return replace(state, flights=(*state.flights, flight), revision=event.revision), ()
 
@@ -426,7 +430,7 @@ def _asked(state: State, event: Asked) -> Step:
     asked: Asking = "restart" if event.is_cold else "reload"
     flight = Flight(number, 0, event.began, marks, revision=state.revision, after=state.serving or 0, asked=asked)
     state = replace(state, number=number, flights=(*state.flights, replace(flight, is_cold=event.is_cold)))
-    return state, (*ended, Emit(events.IterationStarted(at_s, number, (), asked)))
+    return state, (*ended, Emit(events.IterationStarted(at_s, number, (), at_s, asked)))
 
 
 def _undone(state: State, event: Undone) -> Step:
@@ -435,7 +439,7 @@ def _undone(state: State, event: Undone) -> Step:
     state = replace(state, number=number, flights=(*state.flights, flight))
     return state, (
         Send(event.sequence),
-        Emit(events.IterationStarted(at_s, number, event.paths, "undo")),
+        Emit(events.IterationStarted(at_s, number, event.paths, at_s, "undo")),
         Emit(events.EditUndone(at_s, number, event.undone, event.paths)),
     )
 
@@ -465,7 +469,10 @@ def _snapshotted(state: State, event: Snapshotted) -> Step:
     marks = Marks(event.saved.monotonic_s, save.seen_s)
     flight = Flight(number, event.sequence, event.saved, marks, event.paths, event.size_bytes)
     state = replace(state, number=number, flights=(*state.flights, flight))
-    sent = (Send(event.sequence), Emit(events.IterationStarted(event.at_s, number, event.paths)))
+    sent = (
+        Send(event.sequence),
+        Emit(events.IterationStarted(event.at_s, number, event.paths, saved_s=event.saved.monotonic_s)),
+    )
     return _chain((state, sent), _take(state))
 
 
@@ -491,7 +498,7 @@ def _acked(state: State, event: Acked) -> Step:
     flight = next((f for f in state.flights if f.sequence == event.sequence and f.revision is None), None)
     if flight is None:
         return _take(state)
-    marks = replace(flight.marks, applied_s=event.applied_s)
+    marks = replace(flight.marks, applied_s=event.applied_s, clock_error_s=event.clock_error_s)
     acked = replace(flight, revision=event.revision, marks=marks)
     result = _replay(_with(replace(state, revision=max(state.revision, event.revision)), acked))
     return _chain(result, _take(result[0]))
@@ -663,6 +670,13 @@ def _finish(
         is_resumed = flight.marks.started_s is None
         state = replace(state, tests=tests_on_save.iteration_ended(state.tests, flight.number, is_resumed=is_resumed))
     iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
+    reason = why.of_iteration(iteration)
+    expected_s = expected.feedback_s(state.past, iteration.cause)
+    iteration = replace(
+        iteration, expected_s=expected_s, why_code=reason.code, why=reason.text, fix=why.fix(reason.code)
+    )
+    if outcome == "ok":
+        state = replace(state, past=expected.learned(state.past, iteration.cause, iteration.feedback_s))
     return state, (Emit(events.IterationFinished(end_s, iteration)),)
 
 
@@ -686,6 +700,8 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         problem=problem,
         cause=_cause(flight),
         asked=flight.asked,
+        imports=ready.imports if ready is not None else (),
+        import_bytes=ready.import_bytes if ready is not None else 0,
     )
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hotloop.devloop import machine
 from hotloop.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,9 +141,7 @@ async def _detach(engine: Engine, _: Fields) -> Fields:
 
 
 async def _shown(engine: Engine, fields: Fields) -> Fields:
-    at_s = fields.get("at_s", time.monotonic())
-    engine.feed(machine.Shown(at_s, fields["generation"], fields["probe"]))
-    engine.flush()
+    engine.painting.painted(fields["generation"], fields["probe"], fields.get("at_s"))
     return {}
 
 

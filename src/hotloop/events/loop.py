@@ -36,6 +36,7 @@ class IterationStarted:
     """A save was seen and sent.
 
     Attributes:
+        saved_s: When it was saved, on the clock of `at_s`; 0 if that is not known.
         paths: What changed; none of a reload that was asked for.
         asked: What the user asked for, if no save began it.
     """
@@ -43,6 +44,7 @@ class IterationStarted:
     at_s: float
     number: int
     paths: tuple[str, ...]
+    saved_s: float = 0.0
     asked: Literal["", "reload", "restart", "undo"] = ""
     kind: Literal["iteration_started"] = "iteration_started"
 
@@ -313,9 +315,13 @@ class LinkMeasured:
     Attributes:
         round_trip_s: Median of the last heartbeats.
         offset_s: How far its clock is ahead of this one's, as far as that is known.
+        error_s: How far that may be off: half of the quickest round trip.
+        drift_ratio: How much faster its clock runs: 20e-6 is 1.7 s a day; None until it is known.
     """
 
     at_s: float
     round_trip_s: float
     offset_s: float = 0.0
+    error_s: float = 0.0
+    drift_ratio: float | None = None
     kind: Literal["link_measured"] = "link_measured"

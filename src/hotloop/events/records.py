@@ -76,6 +76,21 @@ class ModelOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportTime:
+    """How long a module took to be imported.
+
+    Attributes:
+        name: A library's module, such as ``torch``, or a file of the project, such as ``app.py``.
+        took_s: A library's with all that it imports; a project's file without what it imports.
+        is_project: Whether it is the project's own.
+    """
+
+    name: str
+    took_s: float
+    is_project: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointShape:
     """What an endpoint is called and takes, for people and for clients."""
 
@@ -119,10 +134,17 @@ class Iteration:
         feedback_s: Save to first probe result on the screen; to `ready` if the app has no probe; to the error if
             failed.
         ready_s: Save to new code ready; None if it never was.
-        phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output.
+        phases_s: Seconds by name, in order: detect, sync, apply, reload, warmup, first_output; after sync ``environment`` if it
+            waited for one, last ``other`` if there is time that nothing explains.
         cause: What its time was spent for: ``code`` (every model was kept), ``model`` (one was loaded), ``environment``
             (it waited for another environment), ``cold`` (a start from nothing: the first, or one that was asked for).
         asked: What the user asked for, if no save began it: then it is no trip of an edit.
+        expected_s: Median of the last 20 good ones of the same cause, of earlier sessions too; None if there are none.
+        why_code: What made it cost what it cost, in a word: ``code``, ``no_standby``, ``loader``; docs/experience.md has all.
+        why: The same in a sentence.
+        fix: What would avoid that; empty if nothing is known to.
+        imports: The slowest of the modules that the new worker imported.
+        import_bytes: What it read from files meanwhile.
     """
 
     number: int
@@ -142,6 +164,12 @@ class Iteration:
     problem: Problem | None = None
     cause: Literal["code", "model", "environment", "cold"] = "code"
     asked: Literal["", "reload", "restart", "undo"] = ""
+    expected_s: float | None = None
+    why_code: str = ""
+    why: str = ""
+    fix: str = ""
+    imports: tuple[ImportTime, ...] = ()
+    import_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +243,7 @@ class GpuSample:
         sm_ratio: How much of its multiprocessors' time was used, where profiling is allowed.
         power_w: What it draws.
         power_limit_w: What it may draw.
+        app_bytes: What this app's processes hold of the memory.
     """
 
     name: str
@@ -224,3 +253,4 @@ class GpuSample:
     sm_ratio: float | None = None
     power_w: float | None = None
     power_limit_w: float | None = None
+    app_bytes: int | None = None

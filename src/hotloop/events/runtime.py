@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hotloop.events.records import EndpointSample, EndpointShape, GpuSample, ModelOutcome, Problem
+from hotloop.events.records import EndpointSample, EndpointShape, GpuSample, ImportTime, ModelOutcome, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Ready:
         imported_at_s: When the project's modules were imported in the new worker.
         start: As in `ReloadStarted`.
         workers: How many are to serve it; the first one does.
+        imports: The slowest of the modules that the new worker imported, slowest first; quick ones are left out.
+        import_bytes: What it read from files meanwhile.
     """
 
     at_s: float
@@ -66,6 +68,8 @@ class Ready:
     endpoints: tuple[EndpointShape, ...]
     probes: tuple[str, ...]
     workers: int = 1
+    imports: tuple[ImportTime, ...] = ()
+    import_bytes: int = 0
     kind: Literal["ready"] = "ready"
 
 

@@ -14,6 +14,7 @@ The file is long because it is the one place that knows where every request is.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -497,9 +498,22 @@ class Dispatcher:
 
     def load(self) -> list[EndpointLoad]:
         """Say how each endpoint of the active generation is doing: read from its line, so that nothing can leak."""
+        running: Counter[str] = Counter()
+        for generation in self._generations.values():
+            for call in generation.calls.values():
+                running[call.endpoint.name] += len(call.items)
         return [
             EndpointLoad(
-                name, len(lane), lane.in_flight, self._queues.wait_s(name), lane.cost.per_call_s, lane.cost.per_unit_s
+                name,
+                len(lane),
+                lane.in_flight,
+                self._queues.wait_s(name),
+                lane.cost.per_call_s,
+                lane.cost.per_unit_s,
+                lane.spec.path,
+                running[name],
+                is_batched=lane.spec.batch is not None,
+                is_stream=lane.spec.is_stream,
             )
             for name, lane in self._queues.lanes.items()
         ]
@@ -561,6 +575,8 @@ class Dispatcher:
         if again:
             self._put_back(pending)
             return
+        if data and not pending.is_probe:
+            self._tell_items(call, part)
         if (data or part.get("type")) and not self._replies.chunk(generation, pending, part, data) and not is_end:
             self._cancel(call, pending)
         if is_end:
@@ -592,6 +608,11 @@ class Dispatcher:
         if generation is self._active:
             self._learn(call, header, compute_s)
             self._pump()
+
+    def _tell_items(self, call: Call, part: dict[str, Any]) -> None:
+        num_items = part.get("num_pieces") or len(part.get("piece_sizes", (0,)))
+        for observer in self._replies.observers:
+            observer.streamed(call, num_items)
 
     def _tell_end(self, call: Call, compute_s: float | None) -> None:
         for observer in self._replies.observers:

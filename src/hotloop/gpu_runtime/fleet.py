@@ -74,6 +74,11 @@ class Fleet:
     def __getitem__(self, number: int) -> WorkerProcess:
         return self._processes[number]
 
+    @property
+    def pids(self) -> list[int]:
+        """All processes that are up."""
+        return [process.pid for process in self._processes.values() if process.pid]
+
     def get(self, number: int) -> WorkerProcess | None:
         """A process by its number, None if it is gone."""
         return self._processes.get(number)

@@ -65,6 +65,11 @@ class Hosts:
         """The models that are hosted now."""
         return set(self._current)
 
+    def loading_for(self, number: int) -> list[int]:
+        """The processes that load a model which a worker waits for."""
+        waited = (h for h in self._all.values() if any(worker.number == number for worker in h.waiting))
+        return [host.process.pid for host in waited if host.process.pid]
+
     def start(
         self,
         model: str,

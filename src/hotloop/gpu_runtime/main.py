@@ -63,7 +63,7 @@ async def _run(control: socket.socket) -> int:
         return 1
     ended = asyncio.Event()
     address = fronts.http.address
-    runtime = Runtime(config, address, dispatcher, link.send, ended.set)
+    runtime = Runtime(config, address, dispatcher, metrics, link.send, ended.set)
     runtime.on_documented = description.documented
     emit(events.RuntimeStarted(time.monotonic(), address, os.getpid(), config.python, fronts.grpc_address))
     runtime.start()
@@ -74,6 +74,7 @@ async def _run(control: socket.socket) -> int:
         else:
             runtime.receive(message)
     await fronts.close()
+    await runtime.sampler.close()
     if tracing is not None:
         await asyncio.to_thread(tracing.close)
     emit(events.RuntimeStopped(time.monotonic()))

@@ -22,6 +22,10 @@ class Observer(Protocol):
         """Hear of a call that is over, and how long the user's function ran; None if its worker died."""
         ...
 
+    def streamed(self, call: Call, num_items: int) -> None:
+        """Hear of items of a stream that its client is sent; for each frame that a worker sends, not for each item."""
+        ...
+
     def answered(self, pending: Pending, status: int, took_s: float) -> None:
         """Hear of an answer to a request; of one that no endpoint got as well. Probes are not told of."""
         ...
@@ -42,6 +46,10 @@ class EndpointLoad:
         wait_s: How long a request that came now would wait, as predicted.
         per_call_s: What a call costs however little is in it, as learned.
         per_unit_s: What each unit of size adds.
+        path: Where it is.
+        num_running: Requests in those calls, of generations that were replaced as well.
+        is_batched: Whether it takes several requests a call.
+        is_stream: Whether it answers in pieces.
     """
 
     name: str
@@ -50,3 +58,7 @@ class EndpointLoad:
     wait_s: float
     per_call_s: float
     per_unit_s: float
+    path: str = ""
+    num_running: int = 0
+    is_batched: bool = False
+    is_stream: bool = False

@@ -21,8 +21,12 @@ from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.hosts import Hosts
 from hotloop.gpu_runtime.learner import Learner
+from hotloop.gpu_runtime.metrics import Metrics
+from hotloop.gpu_runtime.observing import EndpointLoad
 from hotloop.gpu_runtime.pins import Pins
 from hotloop.gpu_runtime.probing import Probing
+from hotloop.gpu_runtime.progress import Progress
+from hotloop.gpu_runtime.sampling import Gauges, Sampler
 from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.telling import HOLD_BACK_S, Telling
 from hotloop.gpu_runtime.user_env.wire import Message
@@ -41,11 +45,13 @@ class Runtime:
         config: What to serve.
         address: Where it listens, as a URL.
         dispatcher: Who has the requests.
+        metrics: Counts them.
         send: Sends a frame to the agent: header, payload, descriptors.
         ended: Called once, when everything is stopped.
 
     Attributes:
         on_documented: Gets what a worker answered to ``document``, and its generation.
+        sampler: Tells what it does, once a second.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Runtime:
         config: RuntimeConfig,
         address: str,
         dispatcher: Dispatcher,
+        metrics: Metrics,
         send: Callable[..., object],
         ended: Callable[[], None],
     ) -> None:
@@ -77,6 +84,9 @@ class Runtime:
         self._hosts = Hosts(self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice)
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._probes_done)
+        self._progress = Progress(self._telling.emit, self._loop.call_later)
+        gauges = Gauges(config.environment.get("CUDA_VISIBLE_DEVICES"))
+        self.sampler = Sampler(metrics, self, gauges, self._telling.emit)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.on_documented: Callable[[int, Message], object] = lambda _, __: None
         dispatcher.on_idle = self._generation_idle
@@ -171,6 +181,20 @@ class Runtime:
             return
         self._send({"kind": "pinned", "request": request})
         self._telling.emit(events.Pinned(time.monotonic(), request["name"], is_pinned=True))
+
+    # --- for the sampler ----------------------------------------------------------------------------------------
+
+    def load(self) -> list[EndpointLoad]:
+        """See `Surroundings`."""
+        return self._dispatcher.load()
+
+    def pids(self) -> list[int]:
+        """See `Surroundings`."""
+        return [*(zygote.process.pid for zygote in self._zygotes.values()), *self._fleet.pids]
+
+    def is_reloading(self) -> bool:
+        """See `Surroundings`."""
+        return self._state.is_probing or self._state.having("loading") is not None
 
     # --- the controller -----------------------------------------------------------------------------------------
 
@@ -445,11 +469,20 @@ class Runtime:
         known = self._state.workers.get(worker.number)
         if known is not None and known.role == "loading":  # what each worker has for itself was said of the first
             self._telling.emit(events.ModelLoading(time.monotonic(), known.revision, header["model"], header["why"]))
+            self._progress.began(known.revision, header["model"], lambda: self._loading(worker))
+
+    def _loading(self, worker: WorkerProcess) -> list[int]:
+        """The processes that load models for a worker that becomes ready; none once it is, or is gone."""
+        known = self._state.workers.get(worker.number)
+        if known is None or known.role != "loading" or not worker.pid:
+            return []
+        return [worker.pid, *self._hosts.loading_for(worker.number)]
 
     def _warmed(self, worker: WorkerProcess) -> None:
         if worker.number in self._state.workers and self._state.workers[worker.number].role == "standby":
             self._feed(decide.Warmed(worker.number))
             self._telling.emit(events.StandbyReady(time.monotonic()))
+            self.sampler.reloaded()
 
     def _ready(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         worker.ready = header
@@ -483,6 +516,7 @@ class Runtime:
         self._feed(decide.Failed(worker.number, problem))
 
     def _keep(self, message: Message) -> None:
+        self._progress.over(message.header["model"])
         holding = self._holdings.put(message)
         header, payload, fds = holding.frame("keep")
         self._send(header, payload, fds)

@@ -94,4 +94,6 @@ def _ready_event(worker: WorkerProcess, workers: int) -> events.Ready:
         endpoints=tuple(record_from_json(events.EndpointShape, s) for s in ready["shapes"]),
         probes=tuple(ready["probes"]),
         workers=workers,
+        imports=tuple(record_from_json(events.ImportTime, each) for each in ready["imports"]),
+        import_bytes=ready["import_bytes"],
     )

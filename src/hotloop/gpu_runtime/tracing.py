@@ -117,6 +117,9 @@ class Tracing:
             span.set_attribute("hotloop.compute_s", compute_s)
         span.end()
 
+    def streamed(self, call: Call, num_items: int) -> None:
+        """See `Observer`: a span of a request tells its length alone."""
+
     def answered(self, pending: Pending, status: int, took_s: float) -> None:
         """See `Observer`."""
         span = self._requests.pop(pending.id, None) or self._start(pending, took_s)

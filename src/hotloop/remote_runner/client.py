@@ -302,6 +302,11 @@ class AgentSession:
         return self._connection.away_s
 
     @property
+    def clock_offset_s(self) -> float:
+        """The runner's monotonic clock minus this machine's, as far as that is known."""
+        return self._connection.clock_offset_s
+
+    @property
     def clock_error_s(self) -> float:
         """How far the times of events and of `Applied` may be off: half the quickest round trip, 0 on this machine."""
         return self._connection.clock_error_s
@@ -566,6 +571,10 @@ class AgentSession:
     def came_online(self, offline_s: float) -> None:
         """As `connection.Listener.came_online`."""
         self._say(0, events.Online(time.monotonic(), offline_s))
+
+    def measured(self, link: events.LinkMeasured) -> None:
+        """As `connection.Listener.measured`."""
+        self._say(0, link)
 
     def died(self, error: HotloopError) -> None:
         """As `connection.Listener.died`."""

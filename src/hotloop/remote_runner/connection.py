@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hotloop import clock
 from hotloop.errors import DeniedError, HotloopError, RunnerError
 from hotloop.remote_runner.heartbeat import Heartbeat
+from hotloop.remote_runner.link_news import LinkNews
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.stream import BROKEN, LostError, SessionTakenError, Stream
 
 if TYPE_CHECKING:
+    from hotloop.events import LinkMeasured
     from hotloop.remote_runner.way import Way
 
 RETRY_S = (0.0, 0.05, 0.2, 0.5, 1.0, 1.0)  # between attempts that fail; the last one again and again
@@ -62,6 +64,10 @@ class Listener(Protocol):
         """The agent answers again."""
         ...
 
+    def measured(self, link: LinkMeasured) -> None:
+        """The way to an agent on another machine is longer or shorter than was told, or nothing was told for a while."""
+        ...
+
     def died(self, error: HotloopError) -> None:
         """There will be no other stream."""
         ...
@@ -88,6 +94,7 @@ class Connection:
         self._offline_since_s: float | None = None  # None: the agent answers, or there was no stream yet
         self._why_offline = ""
         self._is_greeting = False
+        self._link_news: LinkNews | None = None  # None: the agent is on this machine
 
     @property
     def fatal(self) -> HotloopError | None:
@@ -145,6 +152,11 @@ class Connection:
     def here(self, there_s: float) -> float:
         """Translate a time of the runner's CLOCK_MONOTONIC to this machine's."""
         return self._heart.offset.here(there_s, time.monotonic())
+
+    @property
+    def clock_offset_s(self) -> float:
+        """The runner's CLOCK_MONOTONIC minus this machine's."""
+        return self._heart.offset.offset_s(time.monotonic())
 
     @property
     def clock_error_s(self) -> float:
@@ -248,9 +260,16 @@ class Connection:
                 self._heart.note_heard()
                 if message.WhichOneof("body") == "pong":
                     self._heart.take(message.pong)
+                    self._tell_link()
                 else:
                     self._heart.note_traffic()
                     self._listener.received(message)
+
+    def _tell_link(self) -> None:
+        news = self._link_news
+        link = news.take(time.monotonic(), self._heart.round_trip_s, self._heart.offset) if news is not None else None
+        if link is not None:
+            self._listener.measured(link)
 
     async def _reach(self, *, max_attempts: int | None = None) -> Stream:
         """Dial until an agent answers. Before the first stream a network that fails is an error, later a pause.
@@ -303,6 +322,7 @@ class Connection:
 
     def _begin(self, stream: Stream) -> None:
         self._heart.begin(stream.greeting, is_same_clock=stream.ok.boot_id == clock.boot_id())
+        self._link_news = None if self._heart.offset.is_shared else self._link_news or LinkNews()
         self._listener.greeted(stream.ok)
         self.hello.resumes, self.hello.take = True, False
         self._stream = stream

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import statistics
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,11 @@ class Heartbeat:
         settle(self._wanted.pop(pong.number, None), now_s - sent_s)
 
     # --- what is asked
+
+    @property
+    def round_trip_s(self) -> float:
+        """The median of the last round trips, 0 before the first."""
+        return statistics.median(self._trips_s) if self._trips_s else 0.0
 
     async def ping(self) -> float:
         """Measure a round trip, seconds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tomllib
@@ -43,6 +44,8 @@ class Runner:
         dockerfile: A container's, from the project's folder on.
         engine: The Docker engine's address; empty for the one that ``docker`` uses.
         gpus: As for ``docker run --gpus``.
+        provider: Whose list prices hold there; empty if its host's name tells, or nobody's do.
+        price: What an hour of it costs, US dollars; None if nothing was said.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Runner:
     dockerfile: str = ""
     engine: str = ""
     gpus: str = ""
+    provider: str = ""
+    price: float | None = None
 
     @property
     def is_local(self) -> bool:
@@ -64,9 +69,9 @@ class Runner:
         """Whether it is a container."""
         return bool(self.dockerfile) or self.target.startswith(docker_target.SCHEME)
 
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, str | float]:
         """What was said of it, by key."""
-        return {key: value for key, value in asdict(self).items() if value and key != "name"}
+        return {key: value for key, value in asdict(self).items() if value not in {"", None} and key != "name"}
 
 
 _KEYS = tuple(field.name for field in fields(Runner) if field.name != "name")
@@ -94,12 +99,20 @@ def from_table(name: str, table: Any, where: str) -> Runner:
         if key not in _KEYS:
             msg = f"{where}.{key} is not a setting"
             raise UsageError(msg, hint=f"the settings are: {', '.join(_KEYS)}")
-        if not isinstance(value, str):
+        if key == "price":
+            _check_price(value, f"{where}.price")
+        elif not isinstance(value, str):
             msg = f"{where}.{key} is {value!r}, a string was expected"
             raise UsageError(msg, hint=f'write it as {key} = "..."')
     runner = Runner(name, **values)
     check(runner)
     return runner
+
+
+def _check_price(price: Any, where: str) -> None:
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
+        msg = f"{where} is {price!r}, US dollars an hour were expected"
+        raise UsageError(msg, hint="write it as price = 2.69")
 
 
 def check(runner: Runner) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PASSED_ON = ("pin", "unpin", "reload", "probe")
 IDLE_TIMEOUT_S = 30 * 60.0
+_PASSING = frozenset({"runtime_sampled", "model_progress"})  # of the moment: not kept for who was not there
 MAX_ANSWERS = 64
 MAX_REPLIES = 64  # of commands that a client may ask for again after a cut
 
@@ -281,6 +282,7 @@ class Session:
             "idle_timeout_s": self.idle_timeout_s,
             "python": self.environment_python,
             "environment": self.environment.digest,
+            "sample": self._newest.get("runtime_sampled"),
         }
 
     def say_ended(self, who: str) -> None:
@@ -305,6 +307,10 @@ class Session:
         self.journal.close()
 
     def _emit(self, event: JsonObject) -> None:
+        if event.get("kind") == "runtime_sampled":
+            self._newest["runtime_sampled"] = event
+        if event.get("kind") in _PASSING and self._client is None and not self._followers:
+            return
         stamped = {**event, "wall_s": round(time.time(), 3)}  # people ask by the time of day
         number = self.journal.append(json.dumps(stamped, separators=(",", ":")).encode("utf-8", "surrogateescape"))
         match event.get("kind", ""):

@@ -27,6 +27,7 @@ class Palette:
         page: Background between panels.
         strip: Background of header, strip and keys.
         is_ascii: Draw with ``=#.`` instead of block glyphs.
+        is_mono: There are no colours: what they would tell apart gets letters.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Palette:
     page: str
     strip: str
     is_ascii: bool = False
+    is_mono: bool = False

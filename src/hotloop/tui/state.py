@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hotloop import events
 
 Status = Literal["cold", "ready", "reloading", "live", "failed", "offline", "paused", "ended"]
@@ -13,6 +15,7 @@ Outcome = Literal["running", "ok", "failed", "superseded"]
 
 MAX_ITERATIONS = 200
 MAX_SAMPLES = 60
+MAX_EXPECTED = 20  # iterations of one cause that say what the next one takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Trip:
         began_s: When it was saved, monotonic seconds.
         feedback_s: To the first output or to the error; None while it runs.
         expected_s: What it should take; None if nothing is known.
+        saved_at_s: When it was saved, seconds since 1970; None while it runs.
         models: What was kept or loaded, and why.
         why: One sentence: what made it cost what it cost.
         generation: What it became; None if it did not.
@@ -60,6 +64,21 @@ class Trip:
     probes: tuple[events.ProbeReport, ...] = ()
     tests: events.TestsFinished | None = None
     generation: int | None = None
+    saved_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What does not work as it should while something serves.
+
+    Attributes:
+        text: A phrase, such as ``1 of 2 workers``.
+        until_s: When it is over by itself, monotonic seconds; None: something has to happen.
+    """
+
+    key: str
+    text: str
+    until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,15 @@ class State:
         samples: The last minute.
         queued: Saves that wait: offline or paused.
         degraded: A phrase such as ``KV pool at 96 %``; empty if all is well.
+        troubles: Where `degraded` is from, the newest last.
+        recent: By cause, the phases (seconds by name) of the last good iterations, oldest first: what is expected of
+            the next, of this session or of one before.
+        active_at_s: When a request or an iteration was last seen, monotonic seconds.
+        loading_began_s: When the loader that runs began.
+        is_paused: Saves are kept back, as the user asked.
+        ended: How the session ended; None while it goes on.
+        probe: The name of the probe that is looked at; empty for the first.
+        shows_library: Whether frames of libraries are shown.
     """
 
     app: str = ""
@@ -104,6 +132,16 @@ class State:
     offline_since_s: float | None = None
     queued: int = 0
     degraded: str = ""
+    troubles: tuple[Trouble, ...] = ()
+    recent: Mapping[str, tuple[Mapping[str, float], ...]] = field(
+        default_factory=dict[str, "tuple[Mapping[str, float], ...]"]
+    )
+    active_at_s: float = 0.0
+    loading_began_s: float | None = None
+    is_paused: bool = False
+    ended: events.SessionEnded | None = None
+    probe: str = ""
+    shows_library: bool = False
     notices: tuple[events.Notice, ...] = field(default=())
 
     @property

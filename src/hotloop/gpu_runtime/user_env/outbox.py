@@ -50,7 +50,9 @@ class Channel:
         taken = self.pieces[:]
         del self.pieces[: len(taken)]
         sizes = list(map(len, taken))
-        more = {"piece_sizes": sizes} if self.has_bounds and len(sizes) > 1 else {}
+        more: dict[str, Any] = {}
+        if len(sizes) > 1:
+            more = {"piece_sizes": sizes} if self.has_bounds else {"num_pieces": len(sizes)}
         return {"id": self.call_id, "item": self.item_id, "size": sum(sizes), **more, **head, **ending}, taken
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from hotloop.gpu_runtime.user_env import resolve
 from hotloop.gpu_runtime.user_env.app import App
 from hotloop.gpu_runtime.user_env.environment_writes import EnvironmentWrites
+from hotloop.gpu_runtime.user_env.import_times import ImportTimes
 from hotloop.gpu_runtime.user_env.source import Project, module_of
 
 
@@ -20,11 +21,13 @@ class Imported:
 
     Attributes:
         environment: Variables that the project's code set while it was imported (None: deleted).
+        times: What took long of it.
     """
 
     app: App
     plan: resolve.Plan
     environment: dict[str, str | None]
+    times: ImportTimes
 
 
 def prepare(boot: dict[str, Any]) -> Project:
@@ -48,7 +51,7 @@ def import_app(project: Project, boot: dict[str, Any]) -> Imported:
     """
     folder, module_name = module_of(project.root, boot["entry"])
     sys.path[0] = folder  # another one than before if an __init__.py came or went
-    with EnvironmentWrites(project) as writes:
+    with EnvironmentWrites(project) as writes, ImportTimes(project) as times:
         module = importlib.import_module(module_name)
     app = resolve.find_app(module, boot["app_name"])
-    return Imported(app, resolve.check(app), writes.found)
+    return Imported(app, resolve.check(app), writes.found, times)

@@ -177,6 +177,7 @@ class Worker:
             "endpoints": [_endpoint_header(endpoint) for endpoint in plan.endpoints],
             "probes": [probe.spec.name for probe in plan.probes], "environment": imported.environment,
             "replicas": imported.app.replicas,
+            "imports": imported.times.slowest(), "import_bytes": imported.times.read_bytes,
         })  # fmt: skip
         # What comes from here on is done while the first request is on its way.
         self._link.lender = Lender()

@@ -1,0 +1,91 @@
+"""A session that no `dev serve` on this machine holds, seen through its agent: what a loop tells of it, and the little it can be asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hotloop.devloop import machine
+from hotloop.errors import RunnerError
+from hotloop.events import RuntimeStarted, SessionEnded, SessionStarted
+from hotloop.remote_runner import onlooker, runners
+from hotloop.remote_runner.client import who_am_i
+from hotloop.remote_runner.way import NoAgentError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hotloop.events import Event
+    from hotloop.remote_runner.way import Way
+
+
+def place(address: str, runner: str) -> str:
+    """Say where an address holds: a runtime's own one is no good anywhere but on its runner."""
+    return address if runner == runners.LOCAL else f"{address} on {runner}"
+
+
+class Narrator:
+    """Adds to a runner's events what a loop adds, such as the diffs of probes."""
+
+    def __init__(self, runner: str) -> None:
+        """Prepare.
+
+        Args:
+            runner: The name of where they are from.
+        """
+        self._runner = runner
+        self._state = machine.State()
+
+    def tell(self, event: Event) -> list[Event]:
+        """Give what one event comes to."""
+        if isinstance(event, RuntimeStarted):
+            grpc_address = place(event.grpc_address, self._runner) if event.grpc_address else ""
+            event = replace(event, address=place(event.address, self._runner), grpc_address=grpc_address)
+        self._state, actions = machine.step(self._state, machine.Happened(event.at_s, event))
+        return [action.event for action in actions if isinstance(action, machine.Emit)]
+
+
+class OnlookerFeed:
+    """The events of a session from its last reload on. As `tui.feed.Feed`."""
+
+    def __init__(self, way: Way, session: dict[str, Any]) -> None:
+        """Prepare.
+
+        Args:
+            way: To its agent.
+            session: What the agent says of it.
+        """
+        self._way = way
+        self._session = session
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Give what happened from the last reload on, then each event as it happens; ends with the session."""
+        name, narrator = self._way.name, Narrator(self._way.name)
+        yield SessionStarted(time.monotonic(), self._session.get("app", ""), self._session["project"], name, "", 0)
+        try:
+            async for _, event in onlooker.follow(self._way, self._session["project_id"]):
+                # Another machine's clock is no good here: what is new happened now, within the way's length.
+                seen = event if name == runners.LOCAL else replace(event, at_s=time.monotonic())
+                for told in narrator.tell(seen):
+                    yield told
+        except NoAgentError:
+            pass  # it ended with its last session
+        yield SessionEnded(time.monotonic(), "the session ended")
+
+    async def ask(self, name: str, /, **_fields: Any) -> dict[str, Any]:
+        """Ask what an agent can answer: `status` and `stop`.
+
+        Raises:
+            RunnerError: It refuses, or needs a loop.
+        """
+        match name:
+            case "status":
+                return await onlooker.ask(self._way, "status")
+            case "stop":
+                return await onlooker.ask(self._way, "end", project_id=self._session["project_id"], who=who_am_i())
+            case "shown":
+                return {}
+            case _:
+                msg = f"{name} needs a dev serve on this machine that holds the session; this is only a look at it"
+                raise RunnerError(msg, hint="dev serve goes on with a session that nobody holds")

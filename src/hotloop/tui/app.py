@@ -1,0 +1,335 @@
+"""The dashboard: a session's events in, its panels on the screen, and keys.
+
+What is known is a `State`, what is looked at is a `Look`; each panel is drawn from both, and painted when that differs from
+what is there. Nothing happens while nothing changes, save a clock that ticks when something on the screen counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import time
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # read when Textual is imported
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.theme import BUILTIN_THEMES, Theme
+
+from hotloop import events
+from hotloop.clock import ClockPair, read_pair
+from hotloop.devloop import history
+from hotloop.devloop.control import state_folder
+from hotloop.errors import HotloopError
+from hotloop.tui import actions, drawing, expectation, figures, looks, pace, rows, themes
+from hotloop.tui.arrangement import Box, arrange
+from hotloop.tui.asking import Asking
+from hotloop.tui.doing import Doing
+from hotloop.tui.drawing import Look
+from hotloop.tui.exits import Exit
+from hotloop.tui.logs import Logs
+from hotloop.tui.panels.lines import finished, line, wrapped
+from hotloop.tui.placing import Panels
+from hotloop.tui.reduce import reduce, tick
+from hotloop.tui.state import State
+from hotloop.tui.surface import RowSurface, Surface
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from rich.text import Text
+    from textual.screen import Screen
+    from textual.timer import Timer
+
+    from hotloop.devloop.metrics import Trip as PastTrip
+    from hotloop.tui.feed import Feed
+    from hotloop.tui.palette import Palette
+
+REPAINT_S = 0.1  # for what nobody waits for; phases, errors and keys are painted at once
+SLICE_S = 0.01  # of events taken one after another; then keys have their turn
+PATIENT = (events.RequestFinished, events.RequestsFinished, events.RuntimeSampled, events.ModelProgress, events.Notice)
+# Panel: whether Tab stops there, and on which ground it is.
+PANELS = {
+    "status": (False, "strip"), "iteration": (True, "panel"), "probe": (True, "panel"), "history": (True, "panel"),
+    "runtime": (True, "panel"), "runtime_strip": (False, "panel"),
+    "iterations": (True, "panel"), "metrics": (True, "panel"), "why": (True, "panel"), "help": (True, "panel"),
+    "keys": (False, "page"), "too_small": (False, "page"),
+}  # fmt: skip
+
+
+class Dashboard(Doing, App[int]):
+    """One session on one terminal.
+
+    Attributes:
+        state: What is known of the session.
+        look: What is looked at.
+        undrawn: What went wrong when a panel was drawn, by its name.
+        is_visiting: Another process holds the session, which goes on when this dashboard is closed.
+    """
+
+    CSS = """
+    Screen { background: $background; overflow: hidden hidden; }
+    LogPane { background: $surface; color: $foreground; padding: 0 1; scrollbar-color: $track; }
+    LogList { scrollbar-color: $track; scrollbar-background: $surface; scrollbar-color-hover: $track;
+              scrollbar-background-hover: $surface; scrollbar-color-active: $track; scrollbar-background-active: $surface; }
+    """
+    BINDINGS: ClassVar = Doing.BINDINGS
+
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        project: Path,
+        log: Path | None = None,
+        is_attached: bool = False,
+        chosen: looks.Looks | None = None,
+        read_clock: Callable[[], ClockPair] = read_pair,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            feed: The session.
+            project: Its folder.
+            log: Where the session's whole log is; None if it is not on this machine.
+            is_attached: The session goes on when the dashboard is closed.
+            chosen: How it is to look; None to take it from the project, the user and the environment.
+            read_clock: Says what time it is.
+
+        Raises:
+            UsageError: A setting of its looks or keys is wrong.
+        """
+        self.chosen = chosen if chosen is not None else looks.read(project)
+        super().__init__()
+        self.read_clock = read_clock
+        self.feed, self.project_folder, self.log_file, self.is_visiting = feed, project, log, is_attached
+        self.palette = themes.palette(self.chosen.theme, is_ascii=self.chosen.is_ascii, is_mono=self.no_color)
+        for palette in themes.PALETTES.values():
+            self.register_theme(theme_of(palette))
+        self.theme = theme_name(self.palette)
+        self.set_keymap(dict(self.chosen.keys))
+        self.past: list[PastTrip] = figures.read(project)
+        self.state = State(recent=expectation.seeded(self.past))
+        self.look = Look(keys=actions.shown_keys(self.chosen.keys))
+        self.asking = Asking(project, state_folder())
+        self.undrawn: dict[str, Exception] = {}
+        self._shown: list[events.ProbeReported] = []
+        self._is_painting = False
+        self._later: Timer | None = None
+        self._clock: Timer | None = None
+        self.follow_figures()
+
+    # --- what is on the screen ----------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """All panels there are; those that the arrangement leaves out have no place."""
+        surfaces = [
+            Surface(self._drawer(name), self.palette, name=name, ground=ground, can_focus=can_focus)
+            for name, (can_focus, ground) in PANELS.items()
+        ]
+        strip = RowSurface(self._drawer("strip"), self.palette, name="strip", ground="strip")
+        yield Panels(*surfaces, Logs(self.palette, id="logs"), strip, arrange=self.arranged)
+
+    def _drawer(self, name: str) -> drawing.Drawer:
+        def draw(width: int, height: int) -> list[Text]:
+            now_s = self.read_clock().monotonic_s
+            try:
+                return drawing.draw(name, self.state, self.look, width, height, self.palette, now_s)
+            except Exception as error:  # noqa: BLE001  one panel's fault must not take the others away
+                return self._undrawn(name, error, width, height)
+
+        return draw
+
+    def _undrawn(self, name: str, error: Exception, width: int, height: int) -> list[Text]:
+        """Say in a panel's place that it can't be drawn; how, once, where crashes of the dashboard are kept."""
+        if name not in self.undrawn:
+            self.undrawn[name] = error
+            self.error_console.print("".join(traceback.format_exception(error)), markup=False)
+        about = f"The panel {name} can't be drawn ({type(error).__name__}: {error}). Please report this."
+        return finished(wrapped(line((about, self.palette.bad)), width), width, height, self.palette)
+
+    def arranged(self, width: int, height: int) -> dict[str, Box]:
+        """Give each panel its place."""
+        return arrange(width, height, self.look.view, self.look.zoomed)
+
+    def on_mount(self) -> None:
+        """Lay out, and begin to read."""
+        self.logs.focus_lines()
+        self.run_worker(self._read(), name="read the session", exit_on_error=True)
+        self._wind()
+
+    @property
+    def logs(self) -> Logs:
+        """The log."""
+        return self.main.query_one(Logs)
+
+    @property
+    def main(self) -> Screen[object]:
+        """The screen with the panels, whatever lies above it."""
+        return self.screen_stack[0]
+
+    @property
+    def strip(self) -> RowSurface:
+        """The row of figures and questions."""
+        return self.main.query_one(RowSurface)
+
+    def surfaces(self) -> Iterable[Surface]:
+        """Give the panels that have a place now."""
+        return (surface for surface in self.main.query(Surface) if surface.region)
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        since_s = time.monotonic()
+        async for event in self.feed.events():
+            self.take(event)
+            if time.monotonic() - since_s > SLICE_S:
+                await asyncio.sleep(0)
+                since_s = time.monotonic()
+        if not self.is_visiting:
+            self.exit(return_code=Exit.CLOSED)
+        elif self.state.ended is None:
+            self.take(events.SessionEnded(time.monotonic(), "the connection to the session is gone"))
+
+    def take(self, event: events.Event) -> None:
+        """Take in an event."""
+        self.logs.add(event)
+        self.asking.follow(event)
+        before, self.state = self.state, reduce(self.state, event)
+        if isinstance(event, events.IterationFinished):
+            self.past.append(history.trip_of("", event.iteration))
+            self.follow_figures()
+        if isinstance(event, events.ProbeReported):
+            self._shown.append(event)
+        if self.state is not before:
+            self.repaint(is_urgent=not isinstance(event, PATIENT))
+
+    def follow_figures(self) -> None:
+        """Compute the figures anew."""
+        now = dt.datetime.fromtimestamp(self.read_clock().wall_s).astimezone()
+        today_s = figures.start_of_day_s(now)
+        today = figures.figures_of([trip for trip in self.past if trip.saved_at_s >= today_s])
+        is_looked_at = self.look.view == "metrics"
+        self.look = replace(
+            self.look, figures=today, experience=figures.experience(self.past, now) if is_looked_at else None
+        )
+
+    # --- painting -----------------------------------------------------------------------------------------------------
+
+    def repaint(self, *, is_urgent: bool = True) -> None:
+        """Have the panels drawn again: after what is handled now, or within a tenth of a second."""
+        if self._is_painting:
+            return
+        if is_urgent:
+            self._is_painting = True
+            self.call_next(self._paint)
+        elif self._later is None:
+            self._later = self.set_timer(REPAINT_S, self._paint)
+
+    def _paint(self) -> None:
+        self._is_painting = False
+        if not self.is_running:
+            return
+        if self._later is not None:
+            self._later.stop()
+            self._later = None
+        for surface in self.surfaces():
+            surface.look_again()
+        shown, self._shown = self._shown, []
+        if shown:
+            self.call_after_refresh(self._say_shown, shown)
+        self._wind()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is yet to be painted."""
+        return self._is_painting or self._later is not None or self.logs.is_busy
+
+    async def _say_shown(self, reports: list[events.ProbeReported]) -> None:
+        """Tell the session when results were on the screen: that ends the time to feedback."""
+        at_s = time.monotonic()
+        for event in reports:
+            try:
+                await self.feed.ask("shown", generation=event.generation, probe=event.report.name, at_s=at_s)
+            except HotloopError:
+                return  # it is gone: nobody measures any more
+
+    def _wind(self) -> None:
+        """Set the clock to when time alone changes what is shown."""
+        if self._clock is not None:
+            self._clock.stop()
+        row = self.look.row
+        wait_s = pace.next_s(
+            self.state, self.read_clock().monotonic_s, row_until_s=row.until_s if row is not None else None
+        )
+        self._clock = self.set_timer(wait_s, self._ticked)
+
+    def _ticked(self) -> None:
+        if not self.is_running:
+            return
+        now_s = self.read_clock().monotonic_s
+        self.state = tick(self.state, now_s)
+        row = self.look.row
+        if row is not None and row.until_s is not None and row.until_s <= now_s:
+            self.close_row()
+        elif row is None and (asked := self.asking.due()) is not None:
+            self.open_row(rows.question(asked, self.asking.until_s))
+        self._paint()
+
+    def restyle(self, palette: Palette) -> None:
+        """Draw everything in other colours."""
+        self.palette = palette
+        self.theme = theme_name(palette)
+        for surface in self.main.query(Surface):
+            surface.restyle(palette)
+        self.logs.palette = palette
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """All actions by name, for the palette."""
+        for action in actions.ACTIONS:
+            if action.does and action.id != "palette":
+                yield SystemCommand(action.about, f"{action.id}  {self.look.keys[action.id]}", self._doer(action.does))
+
+    def _doer(self, does: str) -> Callable[[], Awaitable[None]]:
+        async def do() -> None:
+            await self.run_action(does)
+
+        return do
+
+
+def theme_name(palette: Palette) -> str:
+    """Name Textual's side of a palette."""
+    return f"hotloop-{palette.name}"
+
+
+def theme_of(palette: Palette) -> Theme:
+    """Give Textual the colours of a palette, for what it draws itself: the ground, scrollbars, the palette of commands."""
+    is_ansi = palette.panel == "default"
+
+    def color(style: str) -> str:
+        return f"ansi_{style}" if is_ansi else style
+
+    return Theme(
+        name=theme_name(palette),
+        primary=color(palette.code),
+        secondary=color(palette.environment),
+        accent=color(palette.model),
+        success=color(palette.good),
+        warning=color(palette.warning),
+        error=color(palette.bad),
+        background=color(palette.page),
+        surface=color(palette.panel),
+        panel=color(palette.strip),
+        foreground=color(palette.text),
+        dark=palette.name != "paper",
+        ansi=is_ansi,
+        variables={
+            **(BUILTIN_THEMES["ansi-dark"].variables if is_ansi else {}),
+            "track": color(palette.ghost),
+            "ghost": color(palette.ghost),
+            "muted": color(palette.muted),
+        },
+    )

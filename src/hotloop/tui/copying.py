@@ -1,0 +1,72 @@
+"""What `y` copies of the panel that has the focus: what one would paste elsewhere, not what is drawn. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from hotloop.tui.panels.error import problem_of
+
+if TYPE_CHECKING:
+    from hotloop.events import Problem
+    from hotloop.tui.state import State, Trip
+
+
+def copied(panel: str, state: State, shown: str) -> tuple[str, str]:
+    """Give what it is called and its text.
+
+    Args:
+        panel: Which has the focus.
+        state: What is known.
+        shown: What is written on it, for panels that hold nothing better.
+    """
+    trip = state.trip
+    if panel in {"iteration", "why"} and trip is not None:
+        problem = problem_of(trip)
+        return ("the traceback", traceback(problem)) if problem is not None else ("the panel", shown)
+    if panel in {"history", "iterations"} and trip is not None:
+        return f"iteration #{trip.number} as JSON", json.dumps(_facts(trip), indent=2)
+    if panel == "probe" and state.probes:
+        report = next((each for each in state.probes if each.name == state.probe), state.probes[0])
+        return f"the output of {report.name}", report.output
+    if panel in {"runtime", "runtime_strip", "status"} and state.address and state.endpoints:
+        return "a request for curl", curl(state)
+    return "the panel", shown
+
+
+def traceback(problem: Problem) -> str:
+    """Write a failure as Python does."""
+    lines = ["Traceback (most recent call last):"]
+    for frame in problem.frames:
+        lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
+        if frame.source:
+            lines.append(f"    {frame.source.strip()}")
+    lines.append(f"{problem.type}: {problem.message}" if problem.message else problem.type)
+    return "\n".join(lines if problem.frames else lines[1:])
+
+
+def curl(state: State) -> str:
+    """Write a request to the first endpoint, to fill in."""
+    endpoint = state.endpoints[0]
+    body = json.dumps({name: _example(kind) for name, kind in endpoint.parameters})
+    method = endpoint.methods[0] if endpoint.methods else "POST"
+    url = state.address.rstrip("/") + endpoint.path
+    return f"curl {url}" if method == "GET" else f"curl {url} -H 'content-type: application/json' -d '{body}'"
+
+
+def _example(kind: str) -> object:
+    examples: dict[str, object] = {"str": "", "int": 0, "float": 0.0, "bool": False}
+    return [] if kind.startswith("list") else examples.get(kind)
+
+
+def _facts(trip: Trip) -> dict[str, object]:
+    return {
+        "number": trip.number,
+        "outcome": trip.outcome,
+        "cause": trip.cause,
+        "paths": trip.paths,
+        "feedback_s": trip.feedback_s,
+        "phases_s": {phase.name: phase.took_s for phase in trip.phases},
+        "models": {model.name: f"{model.action}: {model.why}" for model in trip.models},
+        "why": trip.why,
+    }

@@ -1,0 +1,132 @@
+"""Which painter draws which panel now: the main panel is the error, the start, or the waterfall, as the state asks. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hotloop.tui import frame, rows
+from hotloop.tui.arrangement import MIN_HEIGHT, MIN_WIDTH
+from hotloop.tui.figures import Figures
+from hotloop.tui.help import draw_help
+from hotloop.tui.journey import is_out_of_memory
+from hotloop.tui.panels import (
+    cold,
+    compare,
+    dx,
+    empty,
+    error,
+    explain,
+    history,
+    iteration,
+    machine,
+    oom,
+    probe,
+    runtime,
+    table,
+)
+from hotloop.tui.panels.lines import finished, line, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rich.text import Text
+
+    from hotloop.tui.arrangement import View
+    from hotloop.tui.palette import Palette
+    from hotloop.tui.rows import Row
+    from hotloop.tui.state import State
+
+    Drawer = Callable[[int, int], list[Text]]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is looked at, which no event says.
+
+    Attributes:
+        zoomed: The panel that is shown alone; empty for none.
+        compared: The iteration that another is compared with; None if none was chosen.
+        is_comparing: Whether both are shown beside each other.
+        first: The first line that is shown of what is longer than the screen.
+        keys: What to press, by action.
+    """
+
+    view: View = "loop"
+    zoomed: str = ""
+    compared: int | None = None
+    is_comparing: bool = False
+    first: int = 0
+    row: Row | None = None
+    figures: Figures = field(default_factory=Figures)
+    experience: dx.Experience | None = None
+    keys: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def draw(panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+    """Draw a panel: at most ``height`` lines of at most ``width`` cells."""
+    match panel:
+        case "status":
+            return frame.draw_status(state, width, palette, now_s)
+        case "strip":
+            return rows.draw(look.row, width, palette) if look.row else frame.draw_figures(look.figures, width, palette)
+        case "keys":
+            is_away = look.view != "loop" or bool(look.zoomed)
+            return frame.draw_keys(frame.keys_for(state, look.keys, is_away=is_away), width, palette)
+        case "too_small":
+            return _too_small(width, height, palette, look.keys)
+        case "help":
+            return draw_help(look.keys, width, height, palette, first=look.first)
+        case _:
+            return _panel(panel, state, look, width, height, palette, now_s)
+
+
+def _panel(panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+    match panel:
+        case "iteration":
+            return _main(state, width, height, palette, now_s)
+        case "why":
+            return explain.draw(state, width, height, palette, now_s, first=look.first)
+        case "iterations" if look.is_comparing:
+            return compare.draw(state, width, height, palette, now_s, compared=look.compared)
+        case "iterations":
+            return table.draw(state, width, height, palette, now_s, compared=look.compared)
+        case "metrics":
+            return dx.draw(state, width, height, palette, now_s, experience=look.experience)
+        case "runtime":
+            painter = machine.draw if look.view == "runtime" or look.zoomed else runtime.draw
+            return painter(state, width, height, palette, now_s)
+        case _:
+            painters = {
+                "history": history.draw,
+                "probe": probe.draw,
+                "runtime_strip": runtime.draw_strip,
+            }
+            return painters[panel](state, width, height, palette, now_s)
+
+
+def _main(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+    trip = state.trip
+    if trip is not None and trip.outcome == "failed":
+        painter = oom.draw if is_out_of_memory(error.problem_of(trip)) else error.draw
+    elif trip is None or (trip.number == 0 and trip.outcome == "running"):
+        painter = cold.draw if state.serving is None else empty.draw
+    elif trip.number == 0 and state.selected is None:
+        painter = empty.draw
+    else:
+        painter = iteration.draw
+    return painter(state, width, height, palette, now_s)
+
+
+def _too_small(width: int, height: int, palette: Palette, keys: Mapping[str, str]) -> list[Text]:
+    said = line(
+        (f"{width + 2}x{height} is too small for the dashboard: it needs {MIN_WIDTH}x{MIN_HEIGHT}.", palette.text)
+    )
+    way = line(
+        ("Make the window larger, or press ", palette.muted),
+        (keys["plain"], f"bold {palette.strong}"),
+        (" for plain lines (dev serve --ui plain). ", palette.muted),
+        (keys["quit"], f"bold {palette.strong}"),
+        (" quits.", palette.muted),
+    )
+    return finished([*wrapped(said, width), *wrapped(way, width)], width, height, palette)

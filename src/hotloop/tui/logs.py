@@ -1,0 +1,31 @@
+"""The log as part of the dashboard: without the keys that mean the same everywhere in it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from hotloop.tui.log.pane import LogPane
+
+# The brackets choose an iteration for all panels, and the log follows; a copy says what was copied, as of every panel.
+_OF_THE_DASHBOARD = frozenset({"log.iteration_up", "log.iteration_down", "log.copy"})
+
+
+class Logs(LogPane, inherit_bindings=False):
+    """The log."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding
+        for binding in LogPane.BINDINGS
+        if not (isinstance(binding, Binding) and binding.id in _OF_THE_DASHBOARD)
+    ]
+
+    def focus_lines(self) -> None:
+        """Have the keys move in it."""
+        self.lines.focus()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether lines are yet to be shown."""
+        return self._is_waiting

@@ -1,0 +1,100 @@
+"""One iteration: what it was, where its time went, which models were kept or loaded, and why it cost what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hotloop.devloop import words
+from hotloop.tui.panels import waterfall
+from hotloop.tui.panels.lines import Row, blank, finished, fitted, fitting, kept, line, padded, spread
+from hotloop.tui.panels.meanings import badge, cause_style, mark_of, title_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
+    from hotloop.events import ModelOutcome
+    from hotloop.tui.palette import Palette
+    from hotloop.tui.state import State, Trip
+
+_BLANK, _MODELS, _WHY = 3, 2, 1  # what goes first where rows are few
+
+
+def draw(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+    """Draw the iteration that is looked at."""
+    trip = state.trip
+    if trip is None:
+        return finished([title("Iteration", "no save yet", width, palette)], width, height, palette)
+    head = title_line(trip, width, palette, now_s)
+    phases = waterfall.rows(trip, width, palette, now_s)
+    if 1 + len(phases) > height:
+        phases = waterfall.summary(trip, width, palette, now_s)
+    below = [*_model_rows(trip, width, palette), *_why(trip, width, palette)]
+    rows = [Row(head), blank(_BLANK), *map(Row, phases), *([blank(_BLANK)] if below else []), *below]
+    return finished(kept(rows, height), width, height, palette)
+
+
+def title(name: str, about: str, width: int, palette: Palette) -> Text:
+    """A panel's first line."""
+    return fitted(line((name, f"bold {palette.strong}"), (f"  {about}", palette.muted)), width)
+
+
+def title_line(trip: Trip, width: int, palette: Palette, now_s: float) -> Text:
+    """Number, cause and paths at the left; how long to what at the right."""
+    name = title_of(trip) if width >= 45 or not trip.number else f"#{trip.number}"
+    left = line((name, f"bold {palette.strong}"), "  ", badge(trip.cause, cause_style(trip.cause, palette)), "  ")
+    left.append_text(line((words.paths(trip.paths), palette.muted)))
+    return spread(left, outcome(trip, width, palette, now_s), width)
+
+
+def outcome(trip: Trip, width: int, palette: Palette, now_s: float) -> Text:
+    """Say how long it took to what, or how long of what is expected."""
+    took = (words.duration(waterfall.elapsed_s(trip, now_s)), f"bold {palette.strong}")
+    if trip.outcome == "running":
+        return line(took, (_expected(trip, now_s), palette.muted))
+    mark, style = mark_of(trip, palette)
+    until = {"failed": "to the error", "superseded": "superseded by a newer save"}.get(trip.outcome)
+    until = until or ("to first output" if trip.probes else "to ready")
+    return line((f"{mark} ", style), took, (f"  {until}" if width > 60 else "", palette.muted))
+
+
+def _expected(trip: Trip, now_s: float) -> str:
+    if trip.expected_s is None:
+        return ""
+    rest_s = trip.expected_s - waterfall.elapsed_s(trip, now_s)
+    if trip.expected_s < 10 or rest_s < 1:
+        return f"  of ~{words.duration(trip.expected_s)}"
+    return f"  about {round(rest_s)} s to go" if rest_s < 60 else f"  about {words.duration(rest_s)} to go"
+
+
+def _model_rows(trip: Trip, width: int, palette: Palette) -> list[Row]:
+    kinds = (("kept", "●", palette.good), ("loaded", "○", palette.warning), ("failed", "✗", palette.bad))
+    made: list[Row] = []
+    for action, mark, style in kinds:
+        models = [model for model in trip.models if model.action == action]
+        if models:
+            told = [_model(model, mark, style, palette) for model in models]
+            made.append(Row(_labelled(action, told, trip, width, palette), _MODELS))
+    return made
+
+
+def _model(model: ModelOutcome, mark: str, style: str, palette: Palette) -> Text:
+    home = {"resident": "", "hosted": "hosted", "worker": "not resident"}[model.home]
+    size = words.size(model.size_bytes) if model.size_bytes else ""
+    is_told_why = model.action != "kept" or model.home == "worker"
+    took = words.duration(model.took_s) if model.action == "loaded" else ""
+    about = " ".join(part for part in (size, home, took, f"({model.why})" if is_told_why and model.why else "") if part)
+    return line((f"{mark} ", style), (f"{model.name} ", palette.text), (about, palette.muted))
+
+
+def _why(trip: Trip, width: int, palette: Palette) -> list[Row]:
+    if not trip.why:
+        return []
+    return [Row(_labelled("why", [line((trip.why, palette.text))], trip, width, palette), _WHY)]
+
+
+def _labelled(label: str, parts: Sequence[Text], trip: Trip, width: int, palette: Palette) -> Text:
+    cells = min(waterfall.name_cells(trip), max(width // 3, 9))
+    name = padded(line((f"  {label}", palette.muted)), cells)
+    return fitted(line(name, fitting(parts, width - cells, counts=palette.muted)), width)

@@ -1,0 +1,137 @@
+"""Questions and messages: one row in place of the figures, never a window above what is being read. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from hotloop.tui.panels.lines import finished, fitting, joined, line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
+    from hotloop.devloop.pulse import Question
+    from hotloop.events import ProbeReport
+    from hotloop.tui.palette import Palette
+
+MESSAGE_S = 5.0
+MAX_PROBES = 9
+
+
+class Choice(NamedTuple):
+    """A key that answers a row.
+
+    Attributes:
+        key: Textual's name.
+        shown: As people write it.
+        label: What it does; may be empty.
+        answer: What the app is told.
+    """
+
+    key: str
+    shown: str
+    label: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is asked or said.
+
+    Attributes:
+        name: What it is about: the app decides by it what an answer means.
+        text: The question.
+        choices: Empty for a message.
+        ink: Its colour, a field of `Palette`.
+        is_taking_keys: All keys are for it, and any other key closes it; else those that are not its own do as usual.
+        until_s: When it goes by itself, monotonic seconds; None if it stays.
+        note: Said behind the choices, if there is room.
+    """
+
+    name: Literal["message", "quit", "restart", "probe", "question"]
+    text: str
+    choices: tuple[Choice, ...] = ()
+    ink: Literal["warning", "bad", "model", "code", "good"] = "code"
+    is_taking_keys: bool = False
+    until_s: float | None = None
+    note: str = ""
+
+
+def message(text: str, now_s: float, *, is_bad: bool = False) -> Row:
+    """Say something for some seconds."""
+    return Row("message", text, ink="bad" if is_bad else "good", until_s=now_s + (2 if is_bad else 1) * MESSAGE_S)
+
+
+def quitting(*, is_attached: bool) -> Row:
+    """Ask how to leave."""
+    stay = Choice("escape", "Esc", "stay", "")
+    if is_attached:
+        choices = (
+            Choice("enter", "Enter", "close, the session goes on", "close"),
+            Choice("x", "x", "stop it", "stop"),
+            stay,
+        )
+        return Row("quit", "Close the dashboard?", choices, "warning", is_taking_keys=True)
+    choices = (Choice("enter", "Enter", "stop", "stop"), Choice("d", "d", "leave it running", "detach"), stay)
+    return Row("quit", "Stop the session?", choices, "warning", is_taking_keys=True)
+
+
+def restarting(usual_s: str) -> Row:
+    """Ask whether everything is to be loaded again."""
+    takes = f", about {usual_s}" if usual_s else ""
+    choices = (Choice("enter", "Enter", "restart", "restart"), Choice("escape", "Esc", "stay", ""))
+    return Row(
+        "restart", f"Start cold? Every module and model is loaded again{takes}", choices, "warning", is_taking_keys=True
+    )
+
+
+def probing(reports: Sequence[ProbeReport]) -> Row:
+    """Ask what to do about probes."""
+    choices = [Choice("p", "p", "run all", "run"), Choice("enter", "Enter", "", "run")]
+    choices += [Choice(str(at), str(at), report.name, report.name) for at, report in enumerate(reports[:MAX_PROBES], 1)]
+    choices += [Choice("a", "a", "pin the last request", "pin")]
+    choices += [Choice("x", "x", "unpin the one shown", "unpin")] if reports else []
+    return Row("probe", "Probes", (*choices, Choice("escape", "Esc", "", "")), "code", is_taking_keys=True)
+
+
+def question(asked: Question, until_s: float) -> Row:
+    """Ask how the loop feels: a key answers, and any other means what it always means."""
+    labels = {"1": "no", "3": "mostly", "5": "yes", "y": "yes", "n": "no", "v": "never"}
+    choices = tuple(Choice(key, key, labels.get(key, ""), key) for key in asked.keys)
+    note = "weekly at most, kept on this machine"
+    return Row(
+        "question", asked.text, (*choices, Choice("escape", "Esc", "skip", "")), "model", until_s=until_s, note=note
+    )
+
+
+def draw(row: Row, width: int, palette: Palette) -> list[Text]:
+    """Draw it: the question on a ground of its own, then the keys, as many as fit."""
+    if not row.choices:
+        return finished([line((row.text, f"bold {getattr(palette, row.ink)}"))], width, 1, palette)
+    parts = [line((f" {row.text} ", f"bold reverse {getattr(palette, row.ink)}"))]
+    key = f"bold {palette.strong} on {_key_ground(palette)}"
+    told = [choice for choice in row.choices if choice.label or choice.key.isdigit()]
+    parts += [line((f" {choice.shown} ", key), (f" {choice.label}", palette.text)) for choice in told]
+    if row.note:
+        parts.append(line((row.note, palette.muted)))
+    return finished([_squeezed(parts, width)], width, 1, palette)
+
+
+def _key_ground(palette: Palette) -> str:
+    return palette.track if palette.track != "bright_black" else palette.strip
+
+
+def _squeezed(parts: list[Text], width: int) -> Text:
+    """Drop what is at the end; where not even the last key but one fits, the question is cut, never the keys."""
+    whole = fitting(parts, width)
+    keys = line()
+    for part in parts[1:]:
+        keys = joined([keys, part], " ")
+    if whole.cell_len < parts[0].cell_len + 2 + min(keys.cell_len, 12) and keys.cell_len:
+        room = max(width - min(keys.cell_len, width - 12) - 1, 8)
+        head = parts[0].copy()
+        head.truncate(room, overflow="ellipsis")
+        return joined([head, fitting(parts[1:], width - room - 1)], " ")
+    return whole
