@@ -394,8 +394,8 @@ def test_what_tests_write_is_shown_if_they_fail(shown):
 def test_pauses_and_edits_that_were_taken_back_are_said(shown):
     said = shown(
         events.SyncPaused(1.0, 0), events.SyncPaused(2.0, 1), events.SyncPaused(3.0, 2), events.SyncResumed(4.0),
-        events.IterationStarted(5.0, 4, ("app.py",), "undo"), events.EditUndone(5.0, 4, 3, ("app.py",)),
-        events.IterationStarted(6.0, 5, (), "restart"), events.IterationStarted(7.0, 6, (), "reload"),
+        events.IterationStarted(5.0, 4, ("app.py",), asked="undo"), events.EditUndone(5.0, 4, 3, ("app.py",)),
+        events.IterationStarted(6.0, 5, (), asked="restart"), events.IterationStarted(7.0, 6, (), asked="reload"),
     )  # fmt: skip
 
     assert [line.partition("  ")[0] for line in said.splitlines()] == [
