@@ -57,6 +57,7 @@ class Settings:
         idle_timeout_s: How long a session goes on without a client; then its models are freed.
         environment: Who makes the app's environment: ``project`` (you, as ``.venv``) or ``managed`` (hotloop, by uv).
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
+        test: A command that `dev serve` runs after each reload that went well, such as ``pytest -q tests``.
         pass_env: Names of variables that the app gets from this machine wherever it runs. On this one it gets all.
         ui: What `dev serve` shows a session with, one of `UIS`.
         theme: The dashboard's: night, paper, ansi or colorblind.
@@ -78,6 +79,7 @@ class Settings:
     environment: str | None = None
     key_weights: str | None = None
     idle_timeout_s: int | None = None
+    test: str | None = None
     pass_env: list[str] | None = None
     ui: str | None = None
     theme: str | None = None
@@ -91,8 +93,8 @@ class Settings:
 _TYPES: dict[str, type] = {
     "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "runners": dict,
     "environment": str, "replicas": int, "key_weights": str, "idle_timeout_s": int,
-    "pass_env": list, "ui": str, "theme": str, "ascii": bool, "keys": dict, "price_per_hour": float, "budget": float,
-    "budget_stops": bool,
+    "test": str, "pass_env": list, "ui": str, "theme": str, "ascii": bool, "keys": dict, "price_per_hour": float,
+    "budget": float, "budget_stops": bool,
 }  # fmt: skip
 _CHOICES = {"environment": ENVIRONMENTS, "ui": UIS}
 _TYPE_NAMES = {
@@ -228,8 +230,8 @@ def _example_of(key: str) -> str:
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
         "runner": '"gpu1"', "runners": '{ gpu1 = { target = "user@host" } }', "environment": '"managed"',
         "replicas": "2", "key_weights": '"../keys.toml"', "idle_timeout_s": "1800",
-        "pass_env": '["HF_TOKEN"]', "ui": '"plain"', "theme": '"night"', "ascii": "true", "keys": '{ restart = "ctrl+r" }',
-        "price_per_hour": "2.69", "budget": "5.0", "budget_stops": "true",
+        "test": '"pytest -q tests"', "pass_env": '["HF_TOKEN"]', "ui": '"plain"', "theme": '"night"', "ascii": "true",
+        "keys": '{ restart = "ctrl+r" }', "price_per_hour": "2.69", "budget": "5.0", "budget_stops": "true",
     }  # fmt: skip
     return f"{key} = {values[key]}"
 

@@ -7,6 +7,7 @@ import pty
 import signal
 
 from hotloop.cli import keys, serving
+from hotloop.devloop import requests
 
 
 def test_a_line_typed_while_in_the_background_is_taken_later_without_spinning(monkeypatch):
@@ -91,3 +92,10 @@ def test_a_signal_stops_the_session_also_when_nothing_can_be_told(monkeypatch):
 
     assert engine.stops == [("", 129)]
     assert showing.is_dismissed
+
+
+def test_each_key_is_a_request_and_named_in_the_tip():
+    told = {part.split(":")[0].removesuffix(" Enter").strip() for part in keys.TIP.split("·")}
+
+    assert set(keys.KEYS.values()) <= set(requests.REQUESTS)
+    assert {key if key != " " else "space" for key in keys.KEYS} - {"y"} == told - {"Enter alone"}

@@ -351,3 +351,55 @@ def test_an_environment_that_can_not_be_made_says_what_goes_on(shown):
     assert "there is no environment yet; the next save tries again" in shown(
         events.EnvironmentFailed(0, 1, "", problem)
     )
+
+
+def over(**changes):
+    values = {"at_s": 2.0, "number": 3, "command": "pytest -q", "outcome": "ok", "took_s": 1.2, "exit_code": 0}
+    return events.TestsFinished(**{**values, **changes})
+
+
+FAILED = (
+    events.FailedTest("tests/test_app.py::TestA::test_embed", "tests/test_app.py", 12, "KeyError", "'x'"),
+    events.FailedTest("tests/test_app.py::test_other", "tests/test_app.py", 30),
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (over(num_passed=41, num_failed=0), "✓ tests  41 passed  1.20 s"),
+        (over(), "✓ tests  passed  1.20 s"),
+        (
+            over(outcome="failed", exit_code=1, num_passed=39, num_failed=2, failed=FAILED),
+            "✗ tests  2 failed of 41  1.20 s  tests/test_app.py:12 test_embed",
+        ),
+        (over(outcome="failed", exit_code=3), "✗ tests  failed (exit code 3)  1.20 s"),
+        (over(outcome="broken", exit_code=127), "✗ tests  could not run (exit code 127)  1.20 s"),
+        (over(outcome="broken", exit_code=None), "✗ tests  could not run (the runner did not run them)  1.20 s"),
+    ],
+)
+def test_tests_are_one_line(shown, event, line):
+    assert shown(event).splitlines() == [line]
+
+
+def test_what_tests_write_is_shown_if_they_fail(shown):
+    started = events.TestsStarted(1.0, 3, "pytest -q")
+    written = events.Log(1.5, 0, "stdout", "E   KeyError: 'x'", "tests")
+
+    assert shown(started, written, over()) == shown(over())
+    assert shown(started, written, over(outcome="superseded")) == ""
+    assert shown(started, written, over(outcome="failed", exit_code=1)).splitlines()[0] == "tests │ E   KeyError: 'x'"
+
+
+def test_pauses_and_edits_that_were_taken_back_are_said(shown):
+    said = shown(
+        events.SyncPaused(1.0, 0), events.SyncPaused(2.0, 1), events.SyncPaused(3.0, 2), events.SyncResumed(4.0),
+        events.IterationStarted(5.0, 4, ("app.py",), asked="undo"), events.EditUndone(5.0, 4, 3, ("app.py",)),
+        events.IterationStarted(6.0, 5, (), asked="restart"), events.IterationStarted(7.0, 6, (), asked="reload"),
+    )  # fmt: skip
+
+    assert [line.partition("  ")[0] for line in said.splitlines()] == [
+        "‖ paused, saves are kept back", "‖ paused, 1 save kept back", "‖ paused, 2 saves kept back",
+        "resumed: saves are sent again", "14:22:06 ── #4 app.py", "undone #3 on the runner",
+        "14:22:06 ── #5 start from nothing", "14:22:06 ── #6 load all models again",
+    ]  # fmt: skip

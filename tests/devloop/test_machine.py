@@ -345,7 +345,7 @@ def test_a_reload_that_was_asked_for_is_an_iteration_from_then_on():
 
     assert emitted(actions, "iteration_started") == [events.IterationStarted(20.0, 2, (), 20.0, "restart")]
     (iteration,) = iterations(actions)
-    assert (iteration.number, iteration.outcome, iteration.cause) == (2, "ok", "cold")
+    assert (iteration.number, iteration.outcome, iteration.cause, iteration.asked) == (2, "ok", "cold", "restart")
     assert iteration.feedback_s == pytest.approx(2.3)
     assert [report.output for report in iteration.probes] == ["1"]
 

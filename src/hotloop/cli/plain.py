@@ -72,6 +72,7 @@ class Plain:
         self._is_noise_told = False
         self._generation: int | None = None
         self._phase = ""
+        self._tests: list[events.Log] = []
         self._spending = Spending()
         self._updating = UpdatingLine(console.file, is_terminal=console.is_terminal)
 
@@ -126,6 +127,10 @@ class Plain:
                 return self._bench(event)
             case events.BenchFailed():
                 return _bench_failed(event)
+            case events.TestsStarted() | events.Log(source="tests"):
+                return self._hold_tests(event)
+            case events.TestsFinished():
+                return self._tested(event)
             case events.Log():
                 return [log_line(event)]
             case events.RequestFinished():
@@ -198,6 +203,18 @@ class Plain:
             lines += [Text(tip, style="dim") for tip in self._tips]
         return lines
 
+    def _hold_tests(self, event: events.TestsStarted | events.Log) -> list[Text]:
+        """Keep what tests write until it is known whether they fail: of those that pass one line is enough."""
+        self._tests = [] if isinstance(event, events.TestsStarted) else [*self._tests, event]
+        return []
+
+    def _tested(self, event: events.TestsFinished) -> list[Text]:
+        lines, self._tests = self._tests, []
+        if event.outcome == "superseded":
+            return []
+        shown = [] if event.outcome == "ok" else [log_line(line) for line in lines]
+        return [*shown, tests_line(event)]
+
     def _bench(self, event: events.BenchFinished) -> list[Text]:
         lines = [bench_line(event)] if not event.repeat else []
         if event.throughput_noise_ratio is None or self._is_noise_told:
@@ -240,6 +257,25 @@ def probe_lines(report: events.ProbeReport, project: Path) -> list[Text]:
         return [_labelled("probe", Text.assemble(report.name, took)), *_outputs(report.output)]
     state = ("  changed", "yellow") if report.is_changed else ("  same", "dim")
     return [_labelled("probe", Text.assemble(report.name, state, took)), *_diff(report.diff)]
+
+
+def tests_line(event: events.TestsFinished) -> Text:
+    """How the tests of an iteration went: how many failed, and where the first one did."""
+    took = (f"  {words.duration(event.took_s)}", "dim")
+    num_run = (event.num_passed or 0) + (event.num_failed or 0)
+    if event.outcome == "ok":
+        passed = f"  {num_run:,} passed" if event.num_passed is not None else "  passed"
+        return Text.assemble(("✓ ", "bold green"), ("tests", "bold"), passed, took)
+    if event.outcome == "broken":
+        why = f"exit code {event.exit_code}" if event.exit_code is not None else "the runner did not run them"
+        return Text.assemble(("✗ ", "bold red"), ("tests", "bold"), f"  could not run ({why})", took)
+    if event.num_failed is None:
+        return Text.assemble(("✗ ", "bold red"), ("tests", "bold"), f"  failed (exit code {event.exit_code})", took)
+    line = Text.assemble(("✗ ", "bold red"), ("tests", "bold"), f"  {event.num_failed:,} failed of {num_run:,}", took)
+    for test in event.failed[:1]:
+        place = f"{test.file}:{test.line} " if test.line else ""
+        line.append(f"  {place}{test.name.rpartition('::')[2]}", style="bold")
+    return line
 
 
 def bench_line(event: events.BenchFinished) -> Text:
@@ -332,7 +368,7 @@ def _endpoint(shape: events.EndpointShape) -> Text:
 
 def log_line(event: events.Log) -> Text:
     """A line that the app wrote, behind the generation that wrote it."""
-    mark = f"g{event.generation} │ " if event.generation else "   │ "
+    mark = f"{event.source} │ " if event.source else f"g{event.generation} │ " if event.generation else "   │ "
     return Text.assemble((mark, "dim"), Text.from_ansi(event.text))
 
 

@@ -60,6 +60,14 @@ def serve(
     detach: Annotated[
         bool, typer.Option("--detach", help="Start, try the probes, then leave it running without a client.")
     ] = False,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            metavar="COMMAND",
+            help='After each reload, run tests on the runner: "pytest -q tests"; "" for none, whatever pyproject.toml says.',
+        ),
+    ] = None,
     bench: Annotated[
         str, typer.Option("--bench", metavar="ENDPOINT", help="After each reload, send it a short load and compare.")
     ] = "",
@@ -94,6 +102,7 @@ def serve(
         is_once=once,
         is_taking=take,
         is_detaching=detach,
+        test=test,
         bench=bench,
         bench_data=bench_data,
         bench_duration_s=bench_duration,

@@ -17,7 +17,7 @@ from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.pulse import Mood, ask_on_quit
 from hotloop.cli.showing import Showing
 from hotloop.cli.ui import Ui, chosen
-from hotloop.devloop import control, environments, requests
+from hotloop.devloop import control, environments, requests, tester
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine, ServeOptions
 from hotloop.devloop.forward import forward_for
@@ -29,6 +29,7 @@ from hotloop.devloop.meter import Meter
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
+from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.runners import LOCAL
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from hotloop.events import Event
     from hotloop.remote_runner.environment import UserPython
     from hotloop.remote_runner.runners import Runner
+    from hotloop.remote_runner.way import Way
 
 MIN_BENCH_S, MAX_BENCH_S = 0.1, 60.0
 QUIT_CODES = (0, 128 + signal.SIGINT)  # whoever ended it sits there
@@ -60,6 +62,7 @@ class Choice:
     bench: str = ""
     bench_data: str = ""
     bench_duration_s: float = DURATION_S
+    test: str | None = None
     replicas: int | None = None
     on: str | None = None
     is_port_strict: bool = False
@@ -112,6 +115,7 @@ def resolve(choice: Choice) -> ServeOptions:
     if choice.is_once and choice.is_detaching:
         msg = "--once ends what --detach leaves running"
         raise UsageError(msg, hint="give one of them")
+    test = _test_of(choice, settings)
     port = choice.port if choice.port is not None else settings.port
     grpc_port = choice.grpc_port if choice.grpc_port is not None else settings.grpc_port
     _check_apart(port, grpc_port)
@@ -136,6 +140,7 @@ def resolve(choice: Choice) -> ServeOptions:
         bench=choice.bench,
         bench_data=choice.bench_data,
         bench_duration_s=choice.bench_duration_s,
+        test=test,
         replicas=choice.replicas or settings.replicas or 0,
         runner=runner.name,
         is_taking=choice.is_taking,
@@ -152,6 +157,27 @@ def _python(project: Path, wanted: str | None, runner: Runner) -> UserPython:
     if not runner.is_local and wanted is not None:  # a path of another machine: its runtime says if it is none
         return environment.UserPython(Path(wanted), "as there", f"--python on {runner.name}")
     return environment.find_python(project, wanted)
+
+
+def _test_of(choice: Choice, settings: config.Settings) -> str:
+    """What runs after each reload; nothing where no save is served."""
+    if choice.is_once and choice.test:
+        msg = "--once ends when the probes ran, before --test would begin"
+        raise UsageError(msg, hint=f"run them afterwards: dev exec -- {choice.test}")
+    if choice.is_once or choice.is_detaching or not choice.is_watching:
+        return ""
+    test = settings.test or "" if choice.test is None else choice.test
+    if test:
+        tester.parse(test, "--test" if choice.test is not None else "pyproject.toml: tool.hotloop.test")
+    return test
+
+
+def _tester_for(options: ServeOptions, way: Way) -> tester.Tester | None:
+    if not options.test:
+        return None
+    environment = dict(os.environ) if options.runner == LOCAL else options.passed_variables
+    command = tester.parse(options.test, "--test")
+    return tester.Tester(Channels(way), options.session_id, command, environment, options.project)
 
 
 def _check_apart(port: int | None, grpc_port: int | None) -> None:
@@ -195,7 +221,9 @@ async def _serve(options: ServeOptions, choice: Choice, ui: Ui, mood: Mood) -> i
         broadcast = Broadcast(answer)
         showing = Showing(options.project, ui, is_watching=options.is_watching)
         sinks: list[Callable[[Event], None]] = [broadcast, mood, *showing.sinks]
-        engine = Engine(options, agent, index, ignore, sinks, forward_for(way, options.session_id))
+        engine = Engine(
+            options, agent, index, ignore, sinks, forward_for(way, options.session_id), _tester_for(options, way)
+        )
         sinks.append(Meter(options.terms, engine.say, engine.stop).take)
         signals = _Signals(engine, showing)
         socket = control.control_path(state, options.session_id)

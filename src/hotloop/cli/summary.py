@@ -24,7 +24,7 @@ class Tally:
     def __call__(self, event: Event) -> None:
         """Take an event."""
         match event:
-            case events.IterationFinished(iteration=iteration):
+            case events.IterationFinished(iteration=iteration) if not iteration.asked:
                 self._trips.append(history.trip_of("", iteration))
             case events.CostReported():
                 self._cost = event

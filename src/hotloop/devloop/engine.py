@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, environments, machine, ports, timeline
+from hotloop.devloop import bench, environments, machine, ports, tests_on_save, timeline
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.folder import Folder
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index, Snapshot
     from hotloop.devloop.load.job import Result
+    from hotloop.devloop.tester import Tester
     from hotloop.devloop.watch import Watcher
     from hotloop.remote_runner.client import AgentSession, Applied, SessionInfo, Started
     from hotloop.remote_runner.environment import UserPython
@@ -68,6 +69,7 @@ class ServeOptions:
         bench: An endpoint to send a short load after each reload; empty: none.
         bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
         bench_duration_s: How long it is sent.
+        test: A command that runs after each reload that went well; empty: none.
         replicas: How many workers serve at a time; 0 for as many as the app says.
         runner: The name of where it runs.
         is_taking: Take the session from another client that holds it.
@@ -93,6 +95,7 @@ class ServeOptions:
     bench: str = ""
     bench_data: str = ""
     bench_duration_s: float = DURATION_S
+    test: str = ""
     replicas: int = 0
     runner: str = "local"
     is_taking: bool = False
@@ -137,6 +140,7 @@ class Engine:
         ignore: Ignore,
         sinks: list[Callable[[events.Event], None]],
         forward: Forward | None = None,
+        tester: Tester | None = None,
     ) -> None:
         """Prepare; `run` serves.
 
@@ -147,16 +151,20 @@ class Engine:
             ignore: Which of them are synced.
             sinks: Who is told each event.
             forward: Listens here for a runtime on another machine; None if the runtime listens on this one itself.
+            tester: Runs the command of `ServeOptions.test`; None if there is none.
         """
         self.address = ""
         self._forward = forward
+        self._tester = tester
+        self._workspace = ""
         self._options = options
         self._agent = agent
         self._index = index
         self._ignore = ignore
         self._sinks = sinks
         self._began = clock.read_pair()
-        self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s))
+        tests = tests_on_save.State(options.test if tester is not None else "")
+        self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s), tests=tests)
         self._bencher = Bencher(options.bench_data, self.pinned)
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
@@ -305,6 +313,18 @@ class Engine:
         self.flush()
         return number, snapshot.paths
 
+    def test(self) -> None:
+        """Run the tests now, or once what is on its way served.
+
+        Raises:
+            UsageError: There are none.
+        """
+        if self._tester is None:
+            msg = "this dev serve has no tests to run"
+            raise UsageError(msg, hint='start it with: dev serve --test "pytest -q tests"')
+        self.feed(tests_on_save.Wanted())
+        self.flush()
+
     async def probe(self, name: str = "") -> None:
         """Run all probes now, or one.
 
@@ -369,6 +389,7 @@ class Engine:
     async def _begin(self, tasks: list[asyncio.Task[None]]) -> None:
         options = self._options
         session = await self._open()
+        self._workspace = session.workspace
         self._catching_up.begin(session)
         tasks.append(self._spawn(self._read_events(), "events"))
         seen_s = time.monotonic()
@@ -464,6 +485,8 @@ class Engine:
         self.painting.give_up()
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
+        if self._tester is not None:
+            await self._tester.close()
         if self._forward is not None:
             await self._forward.close()
         if is_ours and not self._is_leaving:
@@ -520,6 +543,22 @@ class Engine:
                 self._bench(action)
             case bench.Stop():
                 self._bencher.stop()
+            case tests_on_save.Begin():
+                self._test(action)
+            case tests_on_save.Stop():
+                if self._tester is not None:
+                    self._outgoing.append(self._tester.stop(action.iteration, self._options.test))
+
+    def _test(self, begin: tests_on_save.Begin) -> None:
+        def done(result: tests_on_save.Result | None) -> None:
+            self.feed(tests_on_save.Tested(time.monotonic(), begin.number, result))
+            self.flush()
+
+        if self._tester is None:
+            return
+        self._outgoing.append(events.TestsStarted(time.monotonic(), begin.iteration, begin.command))
+        task = self._tester.begin(begin, self._environment.python, self._workspace, self.say, done)
+        task.add_done_callback(self._task_ended)
 
     def _bench(self, action: bench.Begin) -> None:
         def done(result: Result) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
-from hotloop.devloop import bench, diff, expected, timeline, why
+from hotloop.devloop import bench, diff, expected, tests_on_save, timeline, why
 from hotloop.devloop.timeline import Marks
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ MAX_UNACKED = 8  # beyond this saves gather in one changeset: the latest content
 
 Outcome = Literal["ok", "failed", "superseded"]
 Cause = Literal["code", "model", "environment", "cold"]
+Asking = Literal["", "reload", "restart", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Flight:
         shown_s: When the first result was on the screen.
         is_cold: Whether it starts from nothing.
         after: Generations up to this one are not its own, whatever revision they ran.
+        asked: What the user asked for; empty: a save began it.
     """
 
     number: int
@@ -80,6 +82,7 @@ class Flight:
     failed_shown_s: float | None = None
     is_cold: bool = False
     after: int = 0
+    asked: Asking = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class State:
         is_paused: The user wants saves kept back: they gather likewise.
         revision: The newest that was acknowledged.
         bench: What is known about benches.
+        tests: What is known about tests.
         past: Times to feedback of the last good iterations by cause, of earlier sessions too.
     """
 
@@ -114,6 +118,7 @@ class State:
     is_paused: bool = False
     revision: int = 0
     bench: bench.State = field(default_factory=bench.State)
+    tests: tests_on_save.State = field(default_factory=tests_on_save.State)
     past: expected.Past = field(default_factory=expected.Past)
 
     @property
@@ -265,6 +270,8 @@ Event = (
     | Happened
     | Shown
     | bench.Benched
+    | tests_on_save.Tested
+    | tests_on_save.Wanted
     | Ended
 )
 
@@ -293,17 +300,24 @@ class Emit:
     event: events.Event
 
 
-Action = Snapshot | Send | Emit | bench.Begin | bench.Stop
+Action = Snapshot | Send | Emit | bench.Action | tests_on_save.Action
 Step = tuple[State, tuple[Action, ...]]
 
 
 def step(state: State, event: Event) -> Step:
     """Decide what follows from an event."""
     state, actions = _step(state, event)
-    benched, more = bench.decide(state.bench, is_quiet=state.is_quiet)
-    stops = tuple(action for action in more if isinstance(action, bench.Stop))
-    begins = tuple(action for action in more if isinstance(action, bench.Begin))
-    return replace(state, bench=benched), (*stops, *actions, *begins)  # a save has the machine for itself at once
+    tested, runs = tests_on_save.decide(
+        state.tests,
+        has_flights=bool(state.flights),
+        has_standby=state.bench.has_standby,
+        is_offline=state.is_offline,
+    )
+    benched, benches = bench.decide(state.bench, is_quiet=state.is_quiet and tested.is_over)
+    stops = tuple(action for action in (*benches, *runs) if isinstance(action, bench.Stop | tests_on_save.Stop))
+    begins = tuple(action for action in (*runs, *benches) if isinstance(action, bench.Begin | tests_on_save.Begin))
+    state = replace(state, bench=benched, tests=tested)
+    return state, (*stops, *actions, *begins)  # a save has the machine for itself at once
 
 
 def _step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a case
@@ -339,6 +353,11 @@ def _step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line 
         case bench.Benched():
             benched, said = bench.over(state.bench, event)
             return replace(state, bench=benched), tuple(Emit(each) for each in said)
+        case tests_on_save.Tested():
+            tested, told = tests_on_save.over(state.tests, event)
+            return replace(state, tests=tested), tuple(Emit(each) for each in told)
+        case tests_on_save.Wanted():
+            return replace(state, tests=tests_on_save.wanted(state.tests, state.number)), ()
         case Ended():
             state = replace(state, bench=replace(state.bench, has_passed=False))
             return _settle_before(state, len(state.flights), event.at_s)
@@ -408,17 +427,15 @@ def _asked(state: State, event: Asked) -> Step:
     state, ended = _settle_before(state, len(state.flights), at_s)
     number = state.number + 1
     marks = Marks(at_s, at_s, applied_s=at_s)
-    flight = Flight(
-        number, 0, event.began, marks, revision=state.revision, is_cold=event.is_cold, after=state.serving or 0
-    )
-    state = replace(state, number=number, flights=(*state.flights, flight))
-    asked: Literal["reload", "restart"] = "restart" if event.is_cold else "reload"
+    asked: Asking = "restart" if event.is_cold else "reload"
+    flight = Flight(number, 0, event.began, marks, revision=state.revision, after=state.serving or 0, asked=asked)
+    state = replace(state, number=number, flights=(*state.flights, replace(flight, is_cold=event.is_cold)))
     return state, (*ended, Emit(events.IterationStarted(at_s, number, (), at_s, asked)))
 
 
 def _undone(state: State, event: Undone) -> Step:
     number, at_s = state.number + 1, event.began.monotonic_s
-    flight = Flight(number, event.sequence, event.began, Marks(at_s, at_s), event.paths, event.size_bytes)
+    flight = Flight(number, event.sequence, event.began, Marks(at_s, at_s), event.paths, event.size_bytes, asked="undo")
     state = replace(state, number=number, flights=(*state.flights, flight))
     return state, (
         Send(event.sequence),
@@ -649,6 +666,9 @@ def _finish(
     state: State, flight: Flight, outcome: Outcome, end_s: float, problem: events.Problem | None = None
 ) -> Step:
     state = replace(state, flights=tuple(f for f in state.flights if f.number != flight.number))
+    if outcome == "ok":
+        is_resumed = flight.marks.started_s is None
+        state = replace(state, tests=tests_on_save.iteration_ended(state.tests, flight.number, is_resumed=is_resumed))
     iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
     reason = why.of_iteration(iteration)
     is_usual = reason.code != "resumed"
@@ -680,6 +700,7 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         probes=flight.reports,
         problem=problem,
         cause=_cause(flight),
+        asked=flight.asked,
         imports=ready.imports if ready is not None else (),
         import_bytes=ready.import_bytes if ready is not None else 0,
     )

@@ -122,6 +122,11 @@ async def _probe(engine: Engine, fields: Fields) -> Fields:
     return {}
 
 
+async def _test(engine: Engine, _: Fields) -> Fields:
+    engine.test()
+    return {}
+
+
 async def _pin(engine: Engine, fields: Fields) -> Fields:
     return {"pinned": await engine.pin(fields.get("pin", ""))}
 
@@ -162,6 +167,7 @@ REQUESTS: dict[str, Request] = {
     "resume": Request(_resume, "send the saves that were kept back, as one"),
     "undo": Request(_undo, "take the newest edit back on the runner; the files here stay as they are"),
     "probe": Request(_probe, "run all probes now, or the one that is named", allowed={"probe": str}),
+    "test": Request(_test, "run the tests of --test now"),
     "pin": Request(_pin, "make the last request a probe", allowed={"pin": str}),
     "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),
     "pins": Request(_pins, "list the pinned requests", is_users=False),

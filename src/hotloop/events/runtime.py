@@ -156,12 +156,17 @@ class StandbyReady:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One line that a worker (or a hosted model, or the zygote: generation 0) wrote."""
+    """One line that a worker (or a hosted model, or the zygote: generation 0) wrote.
+
+    Attributes:
+        source: ``tests`` for what the tests of `--test` write, else empty.
+    """
 
     at_s: float
     generation: int
     stream: Literal["stdout", "stderr"]
     text: str
+    source: Literal["", "tests"] = ""
     kind: Literal["log"] = "log"
 
 

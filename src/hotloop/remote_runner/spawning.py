@@ -87,6 +87,7 @@ def spawn(session: Path, arguments: Sequence[str], environment: Mapping[str, str
         raise RunnerError(msg, hint="dev serve first")
     variables = {name: value for name, value in {**os.environ, **environment}.items() if name not in _OURS}
     _activate(variables, noted_python(runtime_folder(session)))
+    _lead_to_hotloop(variables, runtime_folder(session) / "bridge")
     variables[_MARK] = secrets.token_hex(8)
     command = list(arguments) or _shell(runtime_folder(session), variables)
     if size is None:
@@ -109,6 +110,13 @@ def _activate(variables: dict[str, str], python: Path | None) -> None:
     variables["PATH"] = f"{python.parent}:{variables.get('PATH', os.defpath)}"
     if (python.parent.parent / "pyvenv.cfg").exists():
         variables["VIRTUAL_ENV"] = str(python.parent.parent)
+
+
+def _lead_to_hotloop(variables: dict[str, str], bridge: Path) -> None:
+    """Have the app's modules find the hotloop that serves them: no environment has it unless its owner put it there."""
+    if bridge.is_dir():
+        given = variables.get("PYTHONPATH", "")
+        variables["PYTHONPATH"] = f"{given}{os.pathsep}{bridge}" if given else str(bridge)
 
 
 def _shell(folder: Path, variables: dict[str, str]) -> list[str]:

@@ -130,7 +130,7 @@ def summarize(trips: Iterable[Trip], records: Records | None = None) -> Summary:
     """
     records = records if records is not None else Records()
     everything = sorted(trips, key=lambda trip: trip.saved_at_s)
-    edits = [trip for trip in everything if trip.number > 0]
+    edits = [trip for trip in everything if trip.number > 0 and trip.cause != "cold"]  # a restart was asked for
     ok = [trip for trip in edits if trip.outcome == "ok"]
     failed = [trip for trip in edits if trip.outcome == "failed"]
     code = [trip for trip in ok if not trip.is_of_environment]

@@ -116,6 +116,11 @@ class Models:
         )
         return header["model"]
 
+    def sizes(self) -> list[tuple[str, int]]:
+        """Name the models whose weights are in memory, with their bytes."""
+        kept = {name: entry.size_bytes for name, entry in self._shelf.items() if isinstance(entry, Resident)}
+        return [(f"model {name}", size_bytes) for name, size_bytes in kept.items() if size_bytes]
+
     def attach_early(self, name: str) -> None:
         """Map a model's memory ahead of the save, and attach it if it has nothing of the project's in it.
 

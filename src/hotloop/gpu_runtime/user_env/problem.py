@@ -4,43 +4,28 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hotloop import events
-from hotloop.gpu_runtime.user_env.app import AppError
-from hotloop.gpu_runtime.user_env.made import is_made_by_hotloop
+from hotloop.gpu_runtime.user_env import advice
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.tracebacks import frames_of
 
 _MAX_CAUSES = 5
 _MAX_MESSAGE = 4000
-_REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
-# Import names that differ from the name to install, for what people use most on GPUs.
-_INSTALL_NAMES = {
-    "PIL": "pillow",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "dotenv": "python-dotenv",
-    "faiss": "faiss-cpu",
-    "google.protobuf": "protobuf",
-    "llama_cpp": "llama-cpp-python",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
 
 
-def from_exception(error: BaseException, project: Project, packages: Iterable[str] = ()) -> events.JsonObject:
+def from_exception(
+    error: BaseException, project: Project, packages: Iterable[str] = (), holders: advice.Holders = ()
+) -> events.JsonObject:
     """Describe an exception: JSON of `events.Problem`.
 
     Args:
         error: What was raised.
         project: The revision that ran.
         packages: The requirements that the app declares, to name the one that provides a missing module.
+        holders: What is known to be in memory, with its bytes, to name the largest when there is no more.
     """
     shown = _shown(error)
     frames, hidden = frames_of(shown, project)
@@ -49,7 +34,7 @@ def from_exception(error: BaseException, project: Project, packages: Iterable[st
         message=_relative(_message(error, shown), project),
         frames=tuple(frames),
         hidden_frames=0 if isinstance(shown, SyntaxError) else hidden,  # those are the importer's
-        hint=_relative(_hint(shown, project, tuple(packages)), project),
+        hint=_relative(advice.hint_for(shown, _text_of(shown), project, tuple(packages), holders), project),
     )
     return events.to_json(problem)
 
@@ -130,61 +115,3 @@ def _text_of(error: BaseException) -> str:
 
 def _relative(text: str, project: Project) -> str:
     return text.replace(f"{project.root}/", "")
-
-
-# --- what to type next ------------------------------------------------------------------------------------------
-
-
-def _hint(error: BaseException, project: Project, packages: tuple[str, ...]) -> str:
-    if isinstance(error, AppError):
-        return error.hint
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return _own_module_hint(error.name, project) or _install_hint(error.name, packages)
-    return _gpu_hint(_text_of(error)) if isinstance(error, RuntimeError) else ""
-
-
-def _gpu_hint(text: str) -> str:
-    if "CUDA error" not in text:
-        return ""
-    if "illegal memory access" in text:
-        return "if the app changes a model's weights in place, declare it with @app.model(mutable=True): they are shared otherwise"
-    return "the line may be a later one than the cause's: CUDA_LAUNCH_BLOCKING=1 dev serve names the operation"
-
-
-def _own_module_hint(module: str, project: Project) -> str:
-    """Name the project's own module that was probably meant: to install a misspelt name is dangerous advice."""
-    top = module.partition(".")[0]
-    own = {path.split("/")[0].removesuffix(".py") for path in project.manifest}
-    close = difflib.get_close_matches(top, own - {top}, n=1, cutoff=0.8)
-    return f"did you mean {close[0]!r}, which is in the project?" if close else ""
-
-
-def _install_hint(module: str, packages: tuple[str, ...]) -> str:
-    top = module.partition(".")[0]
-    if top in sys.modules:
-        return f"{top} is there, but has no {module.removeprefix(top + '.')!r}: its version or the name is another"
-    if top in sys.stdlib_module_names:
-        return f"{top} belongs to Python, but not to this one ({sys.executable})"
-    requirement = _requirement_for(top, packages)
-    if is_made_by_hotloop():
-        return (
-            f"add {requirement} to what the app asks for: its lock, requirements.txt, pyproject.toml or packages=[...]"
-        )
-    return f"{sys.executable} -m pip install {requirement}"
-
-
-def _requirement_for(module: str, packages: tuple[str, ...]) -> str:
-    """Choose the declared requirement that provides a module, else guess by the module's name."""
-    wanted = _normal(_INSTALL_NAMES.get(module, module))
-    for requirement in packages:
-        name = _REQUIREMENT.match(requirement.strip())
-        if name and _normal(name[0]) in {wanted, _normal(module)}:
-            plain = name[0] == requirement.strip()
-            return requirement.strip() if plain else f'"{requirement.strip()}"'
-    names = {_normal(match[0]): match[0] for r in packages if (match := _REQUIREMENT.match(r.strip()))}
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.8)
-    return names[close[0]] if close else _INSTALL_NAMES.get(module, module)
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -167,7 +167,7 @@ class Worker:
         return True
 
     def _problem(self, error: BaseException) -> dict[str, Any]:
-        return problem.from_exception(error, self._project, self._boot["packages"])
+        return problem.from_exception(error, self._project, self._boot["packages"], self._models.sizes())
 
     def _become_ready(self, imported: start.Imported, imported_at_s: float, address: str) -> None:
         plan = imported.plan

@@ -44,7 +44,7 @@ class Teller:
         if isinstance(event, events.Log):
             text = clean(event.text)
             level = self._levels.of(event.generation, event.stream, text)
-            return [Record(at_s, level, "app", event.generation, self.iteration, text)]
+            return [Record(at_s, level, event.source or "app", event.generation, self.iteration, text)]
         if isinstance(event, events.IterationStarted):
             self.iteration = event.number
         generation = event.generation if isinstance(event, events.RequestFinished) else 0
