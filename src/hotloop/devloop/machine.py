@@ -64,6 +64,7 @@ class Flight:
         shown_s: When the first result was on the screen.
         is_cold: Whether it starts from nothing.
         after: Generations up to this one are not its own, whatever revision they ran.
+        asked: What the user asked for, if no save began it.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Flight:
     failed_shown_s: float | None = None
     is_cold: bool = False
     after: int = 0
+    asked: Literal["", "reload", "restart", "undo"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,17 +410,19 @@ def _asked(state: State, event: Asked) -> Step:
     state, ended = _settle_before(state, len(state.flights), at_s)
     number = state.number + 1
     marks = Marks(at_s, at_s, applied_s=at_s)
-    flight = Flight(
-        number, 0, event.began, marks, revision=state.revision, is_cold=event.is_cold, after=state.serving or 0
-    )
-    state = replace(state, number=number, flights=(*state.flights, flight))
     asked: Literal["reload", "restart"] = "restart" if event.is_cold else "reload"
+    flight = Flight(
+        number, 0, event.began, marks, revision=state.revision, is_cold=event.is_cold, after=state.serving or 0,
+        asked=asked,
+    )  # fmt: skip
+    state = replace(state, number=number, flights=(*state.flights, flight))
     return state, (*ended, Emit(events.IterationStarted(at_s, number, (), at_s, asked)))
 
 
 def _undone(state: State, event: Undone) -> Step:
     number, at_s = state.number + 1, event.began.monotonic_s
-    flight = Flight(number, event.sequence, event.began, Marks(at_s, at_s), event.paths, event.size_bytes)
+    marks = Marks(at_s, at_s)
+    flight = Flight(number, event.sequence, event.began, marks, event.paths, event.size_bytes, asked="undo")
     state = replace(state, number=number, flights=(*state.flights, flight))
     return state, (
         Send(event.sequence),
@@ -651,7 +655,7 @@ def _finish(
     state = replace(state, flights=tuple(f for f in state.flights if f.number != flight.number))
     iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
     reason = why.of_iteration(iteration)
-    is_usual = reason.code != "resumed"
+    is_usual = reason.code != "resumed" and iteration.asked in {"", "restart"}
     expected_s = expected.feedback_s(state.past, iteration.cause) if is_usual else None
     iteration = replace(
         iteration, expected_s=expected_s, why_code=reason.code, why=reason.text, fix=why.fix(reason.code)
@@ -680,6 +684,7 @@ def _iteration(flight: Flight, outcome: Outcome, end_s: float, problem: events.P
         probes=flight.reports,
         problem=problem,
         cause=_cause(flight),
+        asked=flight.asked,
         imports=ready.imports if ready is not None else (),
         import_bytes=ready.import_bytes if ready is not None else 0,
     )

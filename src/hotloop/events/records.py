@@ -138,6 +138,7 @@ class Iteration:
             waited for one, last ``other`` if there is time that nothing explains.
         cause: What its time was spent for: ``code`` (every model was kept), ``model`` (one was loaded), ``environment``
             (it waited for another environment), ``cold`` (a start from nothing: the first, or one that was asked for).
+        asked: What the user asked for, if no save began it: then it is no edit.
         expected_s: Median of the last 20 good ones of the same cause, of earlier sessions too; None if there are none.
         why_code: What made it cost what it cost, in a word: ``code``, ``no_standby``, ``loader``; docs/experience.md has all.
         why: The same in a sentence.
@@ -162,6 +163,7 @@ class Iteration:
     probes: tuple[ProbeReport, ...] = ()
     problem: Problem | None = None
     cause: Literal["code", "model", "environment", "cold"] = "code"
+    asked: Literal["", "reload", "restart", "undo"] = ""
     expected_s: float | None = None
     why_code: str = ""
     why: str = ""
