@@ -43,7 +43,7 @@ def test_help_names_each_command_on_stdout():
     code, out, err = dev("--help")
 
     assert (code, err) == (0, "")
-    for name in ("new", "serve", "run", "pin", "bench", "stats", "sync", "demo", "version"):
+    for name in ("new", "serve", "run", "pin", "bench", "stats", "explain", "data", "sync", "wait", "demo", "version"):
         assert f"  {name} " in out
 
 

@@ -282,3 +282,19 @@ def test_what_is_expected_is_the_median_of_the_last_twenty_good_ones_of_a_cause(
     assert expected.feedback_s(past, "code") == 15.0  # of 6 to 25
     assert expected.feedback_s(past, "model") == 7
     assert expected.feedback_s(past, "cold") is None
+
+
+def test_what_was_asked_for_is_no_edit_but_was_waited_for():
+    trips = [
+        trip(0, feedback=1), trip(10, "failed", 1, number=2), trip(20, feedback=2, number=3, asked="reload", cause="model"),
+        trip(30, feedback=5, number=4, asked="restart", cause="cold"),
+    ]  # fmt: skip
+
+    summary = metrics.summarize(trips)
+
+    assert (summary.num_ok, summary.num_failed, summary.feedback) == (1, 1, Spread(1, 1, 1, is_max=True))
+    assert summary.cold == Spread(1, 5, 5, is_max=True)
+    assert summary.waited_s == 9
+    assert summary.repairs.mean_s == 11
+    assert [each.cause for each in summary.causes] == ["code", "cold"]
+    assert expected.of_history(trips) == {"code": (1,), "cold": (5,)}

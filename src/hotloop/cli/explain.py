@@ -79,7 +79,8 @@ def _head(trip: Trip) -> str:
     at = dt.datetime.fromtimestamp(trip.saved_at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     name = f"#{trip.number}" if trip.number else "first start"
     to_what = {"ok": "to feedback", "failed": "to the error"}.get(trip.outcome, "until it was superseded")
-    about = [trip.cause, f"saved {at}{' (estimated)' if trip.is_save_estimated else ''}"]
+    began = f"{trip.asked} asked for" if trip.asked else "saved"
+    about = [trip.cause, f"{began} {at}{' (estimated)' if trip.is_save_estimated else ''}"]
     if trip.num_files:
         about.append(f"{words.count(trip.num_files, 'file')}, {words.size(trip.size_bytes)}")
     if trip.generation is not None:

@@ -51,7 +51,7 @@ def summary(summary: Summary) -> list[str]:
 
 def recent(trips: Sequence[Trip], *, is_ascii: bool = False) -> list[str]:
     """Draw the last iterations, a block each: its height is the logarithm of its time."""
-    edits = [trip for trip in trips if trip.number > 0][-NUM_RECENT:]
+    edits = [trip for trip in trips if trip.is_edit][-NUM_RECENT:]
     if not edits:
         return []
     blocks, (failed, superseded) = (_ASCII, _SUPERSEDED) if is_ascii else (_BLOCKS, _FAILED)

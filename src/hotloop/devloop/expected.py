@@ -20,7 +20,7 @@ def of_history(trips: Iterable[Trip]) -> Past:
     """Take what is known from earlier sessions, given oldest first."""
     past: Past = {}
     for trip in trips:
-        if trip.outcome == "ok" and trip.start != RESUMED:
+        if trip.outcome == "ok" and trip.start != RESUMED and trip.asked in {"", "restart"}:
             past = learned(past, trip.cause, trip.feedback_s)
     return past
 

@@ -274,6 +274,7 @@ def _row(session: str, iteration: Iteration, clock: ClockReading) -> dict[str, A
         "error_file": where.file if where is not None else "",
         "error_line": where.line if where is not None else 0,
         "cause": iteration.cause,
+        "asked": iteration.asked,
         "why_code": reason.code,
         "why": reason.text,
         "expected_s": iteration.expected_s,

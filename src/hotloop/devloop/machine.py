@@ -671,7 +671,7 @@ def _finish(
         state = replace(state, tests=tests_on_save.iteration_ended(state.tests, flight.number, is_resumed=is_resumed))
     iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
     reason = why.of_iteration(iteration)
-    is_usual = reason.code != "resumed"
+    is_usual = reason.code != "resumed" and iteration.asked in {"", "restart"}
     expected_s = expected.feedback_s(state.past, iteration.cause) if is_usual else None
     iteration = replace(
         iteration, expected_s=expected_s, why_code=reason.code, why=reason.text, fix=why.fix(reason.code)

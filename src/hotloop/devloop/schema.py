@@ -77,6 +77,7 @@ _COLUMNS_OF_3 = (
     "drift_s REAL NOT NULL DEFAULT 0",
     "imports TEXT NOT NULL DEFAULT '[]'",
     "import_bytes INTEGER NOT NULL DEFAULT 0",
+    "asked TEXT NOT NULL DEFAULT ''",
 )
 _OTHERS = (
     "CREATE INDEX IF NOT EXISTS iteration_saved ON iteration (saved_at_s)",

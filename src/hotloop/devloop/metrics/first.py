@@ -45,7 +45,7 @@ def first_result(records: Records, trips: Sequence[Trip]) -> FirstResult | None:
     spans += [(trip.saved_at_s, trip.told_at_s) for trip in trips]
     spans += [(at_s, at_s) for at_s in marks.values()]
     steps_s = _steps_s(marks, spans)
-    first_edit = next((trip.feedback_s for trip in trips if trip.number > 0 and trip.outcome == "ok"), None)
+    first_edit = next((trip.feedback_s for trip in trips if trip.is_edit and trip.outcome == "ok"), None)
     return FirstResult(sum(steps_s.values()), steps_s, first_edit)
 
 

@@ -60,6 +60,7 @@ class Trip:
         phases_s: Contiguous: they sum to `feedback_s`.
         start: What the worker was started from; ``resumed`` for a first start that found the app running.
         cause: ``code``, ``model``, ``environment`` or ``cold``.
+        asked: ``reload``, ``restart`` or ``undo`` if no save began it; empty if one did.
         why_code: What made it cost what it cost, as `hotloop.devloop.why` names it.
         why: The same in a sentence.
         expected_s: Median of the 20 good ones before of the same cause; None if there were none.
@@ -79,6 +80,7 @@ class Trip:
     phases_s: dict[str, float] = field(default_factory=dict[str, float])
     start: str = ""
     cause: str = "code"
+    asked: str = ""
     is_save_estimated: bool = False
     revision: int = 0
     generation: int | None = None
@@ -98,6 +100,11 @@ class Trip:
     tested_at_s: float | None = None
     imports: tuple[Import, ...] = ()
     import_bytes: int = 0
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether a save began it: the first start is none, nor is what the user asked for."""
+        return self.number > 0 and not self.asked
 
     @property
     def is_of_environment(self) -> bool:

@@ -130,14 +130,15 @@ def summarize(trips: Iterable[Trip], records: Records | None = None) -> Summary:
     """
     records = records if records is not None else Records()
     everything = sorted(trips, key=lambda trip: trip.saved_at_s)
-    edits = [trip for trip in everything if trip.number > 0 and trip.cause != "cold"]  # a restart was asked for
+    trips_after_start = [trip for trip in everything if trip.number > 0]
+    edits = [trip for trip in trips_after_start if trip.is_edit]
     ok = [trip for trip in edits if trip.outcome == "ok"]
     failed = [trip for trip in edits if trip.outcome == "failed"]
-    code = [trip for trip in ok if not trip.is_of_environment]
+    code = [trip for trip in ok if not trip.is_of_environment and not _is_start(trip)]
     feedback = [trip.feedback_s for trip in code]
-    waits = _waits_s(edits)
+    waits = _waits_s(trips_after_start)
     capped = [min(wait_s, WAIT_CAP_S) for wait_s in waits]
-    moments = [*(trip.saved_at_s for trip in edits), *(moment.at_s for moment in records.moments)]
+    moments = [*(trip.saved_at_s for trip in trips_after_start), *(moment.at_s for moment in records.moments)]
     active_s = attention.active_s(moments)
     builds = [build.took_s for build in records.builds if build.is_ok and not build.was_cached]
     tests = [run for run in records.tests if run.outcome in {"ok", "failed"}]
@@ -163,9 +164,9 @@ def summarize(trips: Iterable[Trip], records: Records | None = None) -> Summary:
         waited_ratio=sum(capped) / active_s if active_s else None,
         active_s=active_s,
         iterations_per_h=(len(ok) + len(failed)) / (active_s / 3600) if active_s else None,
-        repairs=repairs(edits),
+        repairs=repairs(trips_after_start),
         drift=attention.drift(edits),
-        focus=attention.focus(moments, edits, records.losses),
+        focus=attention.focus(moments, trips_after_start, records.losses),
         first_result=first_result(records, everything),
         avoided=_avoided(everything),
         builds=spread(builds),
@@ -189,7 +190,7 @@ def by_day(trips: Iterable[Trip], records: Records) -> list[tuple[str, Summary]]
     return [
         (day, summarize(days[day], _on_day(records, day)))
         for day in sorted(days)
-        if any(trip.number for trip in days[day])
+        if any(trip.is_edit for trip in days[day])
     ]
 
 
@@ -230,7 +231,12 @@ def _waits_s(edits: Sequence[Trip]) -> list[float]:
 
 
 def _is_cold(trip: Trip) -> bool:
-    return trip.outcome == "ok" and (trip.number == 0 or trip.cause == "cold") and trip.start != RESUMED
+    return trip.outcome == "ok" and _is_start(trip)
+
+
+def _is_start(trip: Trip) -> bool:
+    """Whether it began from nothing: the first start, unless the app was running, or one that was asked for."""
+    return (trip.number == 0 or trip.cause == "cold") and trip.start != RESUMED
 
 
 def _share_below(values: Sequence[float], limit_s: float) -> float | None:
@@ -242,7 +248,7 @@ def _surprise_ratio(trips: Iterable[Trip]) -> float | None:
 
 
 def _of_cause(cause: str, trips: Sequence[Trip]) -> Causes | None:
-    own = [trip for trip in trips if trip.cause == cause and trip.start != RESUMED]
+    own = [trip for trip in trips if trip.cause == cause and (trip.is_edit or _is_start(trip))]
     ok = [trip for trip in own if trip.outcome == "ok"]
     num_failed = sum(trip.outcome == "failed" for trip in own)
     if not ok and not num_failed:
@@ -265,7 +271,7 @@ def _avoided(trips: Sequence[Trip]) -> Avoided | None:
     for trip in trips:
         if _is_cold(trip):
             cold.setdefault(_week_of(trip), []).append(trip.feedback_s)
-    warm = [_week_of(trip) for trip in trips if trip.outcome == "ok" and trip.number > 0 and trip.cause != "cold"]
+    warm = [_week_of(trip) for trip in trips if trip.outcome == "ok" and trip.is_edit and trip.cause != "cold"]
     saved = [percentile(cold[week], 0.5) for week in warm if week in cold]
     return Avoided(len(saved), sum(saved)) if cold else None
 

@@ -55,7 +55,7 @@ def make(
     """Put answers beside the speed of their weeks."""
     by_week: dict[str, list[float]] = {}
     for trip in trips:
-        if trip.number > 0 and trip.outcome == "ok" and not trip.is_of_environment:
+        if trip.is_edit and trip.outcome == "ok" and not trip.is_of_environment:
             by_week.setdefault(week_of(trip.saved_at_s), []).append(trip.feedback_s)
     answered = [each for each in asked if each.answer is not None]
     answers = tuple(_answer(each, by_week) for each in answered)

@@ -54,7 +54,7 @@ def length(seconds: float) -> str:
 
 def figures(name: str, trips: Iterable[Trip], summary: Summary) -> Figures:
     """Take from a period what another is compared with."""
-    good = [t for t in trips if t.number > 0 and t.outcome == "ok" and not t.is_of_environment]
+    good = [t for t in trips if t.is_edit and t.outcome == "ok" and not t.is_of_environment]
     spread, success = summary.feedback, summary.success_ratio
     return Figures(
         name=name,
