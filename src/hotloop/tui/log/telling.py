@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from hotloop.clock import ClockPair
 
 Line = tuple[Level, str, str]  # level, source, text
-SOURCES = ("app", "loop", "sync", "runner", "probe", "http", "tests")
 MAX_CHANGES = 6
 MAX_FAILED_TESTS = 20
 _REPEATED_NOTICES = frozenset({"asked", "pin", "packages"})  # answers to what the user did, not findings
