@@ -174,7 +174,6 @@ class RowSurface(Surface):
 
     async def on_key(self, event: textual_events.Key) -> None:
         """Ask whether it is for the row."""
-        if self.can_focus:
-            if await self._take(event.key):
-                event.stop()
-                event.prevent_default()
+        if self.can_focus and await self._take(event.key):
+            event.stop()
+            event.prevent_default()
