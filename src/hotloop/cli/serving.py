@@ -15,7 +15,7 @@ from hotloop import config
 from hotloop.cli import costing, keys
 from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.showing import Showing
-from hotloop.cli.ui import Ui, chosen
+from hotloop.cli.ui import Ui, check_looks, chosen
 from hotloop.devloop import control, environments, requests
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine, ServeOptions
@@ -75,6 +75,7 @@ def serve(choice: Choice) -> int:
     """
     options = resolve(choice)
     ui = _ui(choice, options.project)
+    check_looks(ui, options.project)
     if ui is Ui.TUI:  # a second or two pass before it opens
         print(f"hotloop: starting {options.project.name}", file=sys.stderr, flush=True)
     return asyncio.run(_serve(options, choice, ui))
