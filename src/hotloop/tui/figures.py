@@ -88,7 +88,7 @@ def read(project: Path) -> list[Trip]:
         return []
 
 
-def experience(trips: Sequence[Trip], now: dt.datetime) -> dx.Experience:
+def experience(trips: Sequence[Trip], felt: tuple[dx.Felt, ...], now: dt.datetime) -> dx.Experience:
     """Put together what the view of the figures shows."""
     day_s = start_of_day_s(now)
     week_s, before_s = day_s - 6 * DAY_S, day_s - 13 * DAY_S
@@ -99,6 +99,7 @@ def experience(trips: Sequence[Trip], now: dt.datetime) -> dx.Experience:
         week=metrics.summarize(since),
         before=metrics.summarize(earlier) if earlier else None,
         days=tuple(_day(trips, week_s + number * DAY_S) for number in range(7)),
+        felt=felt,
     )
 
 

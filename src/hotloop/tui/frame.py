@@ -25,9 +25,11 @@ SHOWS_PLACE_FROM, SHOWS_RUNNER_FROM = 100, 56
 def draw_status(state: State, width: int, palette: Palette, now_s: float) -> list[Text]:
     """Draw the first line: state, app, what to know about it; where it runs, for how long, for how much."""
     left = line(_badge(state, palette), (f" {_app(state)}", f"bold {palette.strong}"))
+    said = _said(state, palette, now_s)
+    if said is not None and left.cell_len + 2 + said.cell_len > width:
+        left = _badge(state, palette)  # what the app is called is known
     if width >= SHOWS_PLACE_FROM and state.app:
         left.append_text(line((f" {state.app}", palette.muted)))
-    said = _said(state, palette, now_s)
     if said is not None:
         left.append_text(line("  ", said))
     facts = _facts(state, width, palette, now_s)
