@@ -22,7 +22,7 @@ def test_the_newest_lines_are_kept_and_their_numbers_stay(batches: list[list[str
     for batch in batches:
         trimmed = buffer.append([record(text) for text in batch])
         added += batch
-        kept = [each.text for each in buffer.records]
+        kept = [each.text for _, each in buffer]
 
         assert kept == added[buffer.first :]
         assert buffer.end == len(added)
@@ -39,7 +39,7 @@ def test_a_trim_takes_a_chunk_at_its_limit(count: int) -> None:
     for number in range(count):
         buffer.append([record(str(number))])
 
-    assert len(buffer.records) == {24: 24, 25: 20, 26: 21}[count]
+    assert len(buffer) == {24: 24, 25: 20, 26: 21}[count]
     assert buffer[buffer.end - 1].text == str(count - 1)
 
 

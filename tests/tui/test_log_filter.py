@@ -42,7 +42,7 @@ def naive_finds(search: Search, text: str) -> bool:
 def naive(buffer: Buffer, wanted: Filter) -> list[int]:
     return [
         number
-        for number, record in enumerate(buffer.records, buffer.first)
+        for number, record in buffer
         if (record.level == "-" or (LEVELS.index(record.level) >= LEVELS.index(wanted.level)))
         and (record.level == "-" or record.source not in wanted.hidden)
         and naive_finds(wanted.search, record.text)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hotloop import events
 from hotloop.clock import ClockPair
 from hotloop.events import EVENT_TYPES
-from hotloop.tui.log.buffer import Record
+from hotloop.tui.log.buffer import SOURCES, Record
 from hotloop.tui.log.filter import LEVELS
-from hotloop.tui.log.telling import SOURCES, Teller
+from hotloop.tui.log.telling import Teller
 
 NOW = ClockPair(monotonic_s=100.0, wall_s=1_800_000_000.0)
 SILENT = {

@@ -57,7 +57,7 @@ def write(buffer: Buffer, path: Path) -> None:
         OSError: It can't be written.
     """
     with path.open("w", encoding="utf-8", errors="replace") as file:
-        for number, record in enumerate(buffer.records, buffer.first):
+        for number, record in buffer:
             file.write(f"{painting.written(record._replace(text=buffer.whole(number)))}\n")
 
 

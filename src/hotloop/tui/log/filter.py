@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from hotloop.tui.log.buffer import LEVEL, SOURCE, SOURCES, TEXT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hotloop.tui.log.buffer import Buffer, Level, Record
+    from hotloop.tui.log.buffer import Buffer, Level, Record, Row
 
 LEVELS: tuple[Level, ...] = ("D", "I", "W", "E")
 _SPECIAL = re.compile(r"[\\^$.|?*+()\[\]{}]")
@@ -65,17 +67,17 @@ class Search:
         """Whether a line is wanted."""
         return bool(self.pick([(0, record)]))
 
-    def pick(self, numbered: Iterable[tuple[int, Record]]) -> list[int]:
+    def pick(self, numbered: Iterable[tuple[int, Row]]) -> list[int]:
         """Give the numbers of those that are wanted: all, if nothing is looked for."""
         needle, is_found = self.needle, not self.is_inverse
         if not needle:
             return [number for number, _ in numbered]
         if self.pattern is not None:
             search = self.pattern.search
-            return [number for number, record in numbered if (search(record.text) is not None) is is_found]
+            return [number for number, row in numbered if (search(row[TEXT]) is not None) is is_found]
         if self.is_case_sensitive:
-            return [number for number, record in numbered if (needle in record.text) is is_found]
-        return [number for number, record in numbered if (needle in record.text.lower()) is is_found]
+            return [number for number, row in numbered if (needle in row[TEXT]) is is_found]
+        return [number for number, row in numbered if (needle in row[TEXT].lower()) is is_found]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Say where in a line it is, from and to."""
@@ -106,22 +108,23 @@ class Filter:
         """Those that are wanted."""
         return frozenset(LEVELS[LEVELS.index(self.level) :])
 
-    def pick(self, records: Iterable[Record], first: int) -> list[int]:
-        """Give the numbers of the records that are wanted. One loop a case, as there may be 100,000.
+    def pick(self, rows: Iterable[Row], first: int) -> list[int]:
+        """Give the numbers of the lines that are wanted. One loop a case, as there may be 100,000.
 
         Args:
-            records: Some that follow one another.
+            rows: Some that follow one another.
             first: The first one's number.
         """
-        numbered: Iterable[tuple[int, Record]] = enumerate(records, first)
-        if self.level != "D" or self.hidden:
-            levels, hidden = frozenset(LEVELS[LEVELS.index(self.level) :]), self.hidden
-            numbered = [
-                (number, record)
-                for number, record in numbered
-                if record.level == "-" or (record.level in levels and record.source not in hidden)
-            ]
-        return self.search.pick(numbered)
+        numbered = enumerate(rows, first)
+        if self.level == "D" and not self.hidden:
+            return self.search.pick(numbered)
+        scope = {(level, source) for level in LEVELS[LEVELS.index(self.level) :] for source in SOURCES} - {
+            (level, source) for level in LEVELS for source in self.hidden
+        }
+        scope |= {("-", source) for source in SOURCES}
+        if not self.search:
+            return [number for number, row in numbered if row[LEVEL : SOURCE + 1] in scope]
+        return self.search.pick((number, row) for number, row in numbered if row[LEVEL : SOURCE + 1] in scope)
 
 
 class View:
@@ -171,12 +174,12 @@ class View:
         start = max(self._next, self._buffer.first)
         end = self._buffer.end if max_lines is None else min(start + max_lines, self._buffer.end)
         first = self._buffer.first
-        self._numbers.extend(self._filter.pick(self._buffer.records[start - first : end - first], start))
+        self._numbers.extend(self._filter.pick(self._buffer.rows[start - first : end - first], start))
         self._next = end
         return gone
 
     def __len__(self) -> int:
-        return len(self._buffer.records) if self._numbers is None else len(self._numbers)
+        return len(self._buffer) if self._numbers is None else len(self._numbers)
 
     def __getitem__(self, row: int) -> int:
         """Give the number of the line at a row.

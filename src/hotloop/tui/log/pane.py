@@ -14,11 +14,11 @@ from textual.widgets import Input, Static
 from hotloop import clock
 from hotloop.devloop import words
 from hotloop.tui.log import elsewhere, painting
-from hotloop.tui.log.buffer import Buffer, Record
+from hotloop.tui.log.buffer import SOURCES, Buffer, Record
 from hotloop.tui.log.filter import LEVELS, Filter, Search
 from hotloop.tui.log.listing import LogList
 from hotloop.tui.log.sources import SourceRow
-from hotloop.tui.log.telling import SOURCES, Teller
+from hotloop.tui.log.telling import Teller
 from hotloop.tui.log.whole import WholeLine
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class LogPane(Vertical):
         return " · ".join(part for part in parts if part)
 
     def _amount(self) -> str:
-        shown, kept = len(self.lines.view), len(self.buffer.records)
+        shown, kept = len(self.lines.view), len(self.buffer)
         return words.count(kept, "line") if shown == kept else f"{shown:,} of {words.count(kept, 'line')}"
 
     def _place(self) -> Text:
@@ -317,7 +317,7 @@ class LogPane(Vertical):
         at = self.lines.at
         if at is None:
             return
-        ends = [number for number, record in enumerate(self.buffer.records, self.buffer.first) if _is_end(record)]
+        ends = [number for number, record in self.buffer.separators() if _is_end(record)]
         found = [number for number in ends if (number < at if step < 0 else number > at)]
         if found:
             self.lines.go_to(found[-1 if step < 0 else 0])
@@ -326,7 +326,7 @@ class LogPane(Vertical):
 
     def show_iteration(self, number: int) -> bool:
         """Have the separator of an iteration in sight. Returns False if its line is gone, or yet to come."""
-        for at, record in enumerate(self.buffer.records, self.buffer.first):
+        for at, record in self.buffer.separators():
             if _is_end(record) and record.iteration == number:
                 self.lines.go_to(at, is_at_top=True)
                 return True
@@ -379,4 +379,4 @@ def _sources(hidden: frozenset[str]) -> str:
 
 
 def _is_end(record: Record) -> bool:
-    return record.level == "-" and record.text.startswith(("#", "started"))
+    return record.text.startswith(("#", "started"))

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Static
 
-from hotloop.tui.log.telling import SOURCES
+from hotloop.tui.log.buffer import SOURCES
 
 if TYPE_CHECKING:
     from hotloop.tui.palette import Palette

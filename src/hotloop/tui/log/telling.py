@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from hotloop.clock import ClockPair
 
 Line = tuple[Level, str, str]  # level, source, text
-SOURCES = ("app", "loop", "sync", "runner", "probe", "http", "tests")
 MAX_CHANGES = 6
 MAX_FAILED_TESTS = 20
 _REPEATED_NOTICES = frozenset({"asked", "pin", "packages"})  # answers to what the user did, not findings
@@ -62,7 +61,7 @@ class Teller:
                 if event.grpc_address:
                     yield "I", "runner", f"serving gRPC {event.grpc_address}"
             case events.IterationStarted():
-                yield "I", "sync", f"#{event.number} saved {words.paths(event.paths)}"
+                yield "I", "sync", f"#{event.number} {'' if event.asked else 'saved '}{wording.began(event)}"
             case events.ReloadStarted():
                 yield "D", "runner", f"reload of revision {event.revision} from {event.start}"
             case events.ModelLoading():
@@ -123,8 +122,7 @@ class Teller:
             case events.SessionEnded() if event.reason:
                 yield "I", "loop", event.reason
             case events.SyncPaused():
-                queued = f", {words.count(event.queued, 'save')} queued" if event.queued else ""
-                yield "W", "sync", f"paused{queued}"
+                yield "W", "sync", wording.paused(event)
             case events.SyncResumed():
                 yield "I", "sync", "saves are sent again"
             case events.EditUndone():
