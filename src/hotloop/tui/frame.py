@@ -182,7 +182,7 @@ LAST = ("help", "quit")
 _LABELS = {
     "reload": "reload", "restart": "cold", "probe": "probe", "diff": "diff", "why": "why", "log.filter": "filter",
     "log.level": "level", "zoom": "zoom", "edit": "edit", "copy": "copy", "library": "frames", "undo": "undo",
-    "pause": "pause", "log.pager": "pager", "help": "help", "quit": "quit", "select": "iter", "views": "views",
+    "pause": "pause", "log.pager": "pager", "help": "help", "confirm": "let it through", "quit": "quit", "select": "iter", "views": "views",
 }  # fmt: skip
 
 
@@ -205,6 +205,8 @@ def keys_for(state: State, keys: Mapping[str, str], *, is_away: bool = False) ->
     labels = {**_LABELS, "pause": "resume"} if state.is_paused else dict(_LABELS)
     if state.status == "failed":
         labels["reload"] = "retry"
+    if state.hold is not None:
+        ids = ("confirm", *ids)
     back = [Key("Esc", "back")] if is_away else []
     return back + [Key(_written(name, keys), labels[name]) for name in (*ids, *LAST)]
 
