@@ -172,6 +172,16 @@ def test_keys_ask_the_session(tmp_path: Path):
     driven(tmp_path, "live", body)
 
 
+def test_a_deletion_that_is_asked_about_has_the_first_key(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.add(events.Held(scenes.NOW_S, "41 of 44 files are deleted"))
+        await scenes.settled(app, pilot)
+        assert "waiting: 41 of 44 files are deleted" in line_of(app, 0)
+        assert line_of(app, -1).startswith("  Y  let it through")
+
+    driven(tmp_path, "live", body)
+
+
 def test_a_cold_restart_asks_first(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         assert "Start cold?" in await press(app, pilot, "R")

@@ -170,6 +170,7 @@ def test_an_environment_that_is_made_is_a_phase_between_sync_and_apply():
 
     assert trip.cause == "environment"
     assert [phase.name for phase in trip.phases][1:4] == ["sync", "environment", "apply"]
+    assert [phase.name for phase in of_scene("environment").trips[0].phases if phase.is_live] == ["environment"]
 
 
 def test_more_iterations_than_are_shown_leave_the_newest():

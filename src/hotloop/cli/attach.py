@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hotloop.cli.on import On, way_to_onlook
-from hotloop.cli.ui import Ui, Wanted, chosen, is_in_browser
+from hotloop.cli.ui import Ui, Wanted, check_looks, chosen, is_in_browser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -35,7 +35,9 @@ def attach(
 
     project = config.find_project(path)
     tally = Tally()
-    match chosen(ui, json, config.load(project).ui):
+    shown = chosen(ui, json, config.load(project).ui)
+    check_looks(shown, project)
+    match shown:
         case Ui.JSON:
             _print_json(project, on)
         case Ui.WEB:

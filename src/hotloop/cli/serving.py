@@ -16,7 +16,7 @@ from hotloop.cli import costing, keys
 from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.pulse import Mood, ask_on_quit
 from hotloop.cli.showing import Showing
-from hotloop.cli.ui import Ui, chosen
+from hotloop.cli.ui import Ui, check_looks, chosen
 from hotloop.devloop import control, environments, requests, tester
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine, ServeOptions
@@ -80,6 +80,7 @@ def serve(choice: Choice) -> int:
     """
     options = resolve(choice)
     ui = _ui(choice, options.project)
+    check_looks(ui, options.project)
     if ui is Ui.TUI:  # a second or two pass before it opens
         print(f"hotloop: starting {options.project.name}", file=sys.stderr, flush=True)
     mood = Mood()

@@ -6,11 +6,14 @@ import os
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hotloop.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIN_COLUMNS, MIN_ROWS = 40, 10  # below, the dashboard has no room
 VARIABLE = "HOTLOOP_UI"
@@ -121,3 +124,15 @@ def _named(variable: str) -> Ui:
     except ValueError as error:
         msg = f"{VARIABLE} is {variable!r}, one of {', '.join(Ui)} was expected"
         raise UsageError(msg, hint=f"unset it, or: export {VARIABLE}=plain") from error
+
+
+def check_looks(ui: Ui, project: Path) -> None:
+    """Refuse a wrong theme or key map before the dashboard's own process would.
+
+    Raises:
+        UsageError: A setting of the dashboard is wrong.
+    """
+    if ui in {Ui.TUI, Ui.WEB}:
+        from hotloop.tui import looks
+
+        looks.read(project)

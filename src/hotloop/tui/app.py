@@ -119,7 +119,6 @@ class Dashboard(Doing, App[int]):
         self.theme = theme_name(self.palette)
         self.set_keymap(dict(self.chosen.keys))
         self.past: list[PastTrip] = figures.read(project)
-        self.felt = figures.read_felt(project)
         self.state = State(recent=expectation.seeded(self.past))
         self.look = Look(keys=actions.shown_keys(self.chosen.keys))
         self.asking = Asking(project, state_folder())
@@ -220,10 +219,8 @@ class Dashboard(Doing, App[int]):
         now = dt.datetime.fromtimestamp(self.read_clock().wall_s).astimezone()
         today_s = figures.start_of_day_s(now)
         today = figures.figures_of([trip for trip in self.past if trip.saved_at_s >= today_s])
-        is_looked_at = self.look.view == "metrics"
-        self.look = replace(
-            self.look, figures=today, experience=figures.experience(self.past, now, self.felt) if is_looked_at else None
-        )
+        seen = figures.experience(self.past, self.asking.felt(), now) if self.look.view == "metrics" else None
+        self.look = replace(self.look, figures=today, experience=seen)
 
     # --- painting -----------------------------------------------------------------------------------------------------
 

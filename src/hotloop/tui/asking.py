@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import answers, pulse
+from hotloop.tui.panels import dx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,21 @@ class Asking:
                 kept.close()
         except (sqlite3.Error, OSError) as error:
             return f"the answer could not be kept: {error}"
+
+    def felt(self) -> tuple[dx.Felt, ...]:
+        """Give what was answered so far, oldest first."""
+        if not self._file.exists():
+            return ()
+        try:
+            kept = answers.Answers(self._file, self._state_folder)
+            try:
+                asked = kept.asked()
+            finally:
+                kept.close()
+        except (sqlite3.Error, OSError):
+            return ()
+        weeks = ((answers.week_of(each.at_s).rpartition("-")[2].lower(), each) for each in asked)
+        return tuple(dx.Felt(week, each.item, each.answer) for week, each in weeks if each.answer is not None)
 
     def _next(self, moment: pulse.Moment) -> pulse.Question | None:
         if not self._file.exists():

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from hotloop.devloop import advice, answers, metrics, pulse
-from hotloop.devloop.control import state_folder
+from hotloop.devloop import advice, metrics
 from hotloop.devloop.history import History
 from hotloop.tui.panels import dx
 
@@ -90,23 +88,7 @@ def read(project: Path) -> list[Trip]:
         return []
 
 
-def read_felt(project: Path) -> tuple[dx.Felt, ...]:
-    """Read what was answered to the question; nothing if that can't be read."""
-    file = project / ".hotloop" / "history.db"
-    if not file.exists():
-        return ()
-    try:
-        with closing(answers.Answers(file, state_folder())) as kept:
-            return tuple(
-                dx.Felt(answers.week_of(each.at_s)[-3:].lower(), pulse.TEXTS[each.item], each.answer)
-                for each in kept.asked()
-                if each.answer is not None
-            )
-    except (sqlite3.Error, OSError):
-        return ()
-
-
-def experience(trips: Sequence[Trip], now: dt.datetime, felt: tuple[dx.Felt, ...] = ()) -> dx.Experience:
+def experience(trips: Sequence[Trip], felt: tuple[dx.Felt, ...], now: dt.datetime) -> dx.Experience:
     """Put together what the view of the figures shows."""
     day_s = start_of_day_s(now)
     week_s, before_s = day_s - 6 * DAY_S, day_s - 13 * DAY_S

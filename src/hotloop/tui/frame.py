@@ -25,9 +25,11 @@ SHOWS_PLACE_FROM, SHOWS_RUNNER_FROM = 100, 56
 def draw_status(state: State, width: int, palette: Palette, now_s: float) -> list[Text]:
     """Draw the first line: state, app, what to know about it; where it runs, for how long, for how much."""
     left = line(_badge(state, palette), (f" {_app(state)}", f"bold {palette.strong}"))
+    said = _said(state, palette, now_s)
+    if said is not None and left.cell_len + 2 + said.cell_len > width:
+        left = _badge(state, palette)  # what the app is called is known
     if width >= SHOWS_PLACE_FROM and state.app:
         left.append_text(line((f" {state.app}", palette.muted)))
-    said = _said(state, palette, now_s)
     if said is not None:
         left.append_text(line("  ", said))
     facts = _facts(state, width, palette, now_s)
@@ -180,7 +182,7 @@ LAST = ("help", "quit")
 _LABELS = {
     "reload": "reload", "restart": "cold", "probe": "probe", "diff": "diff", "why": "why", "log.filter": "filter",
     "log.level": "level", "zoom": "zoom", "edit": "edit", "copy": "copy", "library": "frames", "undo": "undo",
-    "pause": "pause", "log.pager": "pager", "help": "help", "quit": "quit", "select": "iter", "views": "views",
+    "pause": "pause", "log.pager": "pager", "help": "help", "confirm": "let it through", "quit": "quit", "select": "iter", "views": "views",
 }  # fmt: skip
 
 
@@ -203,6 +205,8 @@ def keys_for(state: State, keys: Mapping[str, str], *, is_away: bool = False) ->
     labels = {**_LABELS, "pause": "resume"} if state.is_paused else dict(_LABELS)
     if state.status == "failed":
         labels["reload"] = "retry"
+    if state.hold is not None:
+        ids = ("confirm", *ids)
     back = [Key("Esc", "back")] if is_away else []
     return back + [Key(_written(name, keys), labels[name]) for name in (*ids, *LAST)]
 

@@ -43,7 +43,8 @@ def advanced(trip: Trip, name: str, at_s: float, note: str = "") -> Trip:
         phases.append(replace(phase, took_s=took_s, is_live=False))
     here = trip.phases[index]
     phases.append(replace(here, is_live=True, note=note or here.note))
-    return replace(trip, phases=(*phases, *trip.phases[index + 1 :]))
+    ahead = (replace(phase, is_live=False) for phase in trip.phases[index + 1 :])
+    return replace(trip, phases=(*phases, *ahead))
 
 
 def _is_over(trip: Trip, name: str) -> bool:

@@ -14,11 +14,10 @@ from hotloop import events
 from hotloop.tui import journey
 from hotloop.tui.expectation import ENVIRONMENT, phase_names, remembered, with_cause
 from hotloop.tui.state import MAX_ITERATIONS, MAX_SAMPLES, State, Trip, Trouble
+from hotloop.tui.status import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from hotloop.tui.state import Status
 
 REFUSED_S = 15.0  # for how long it is said that requests were refused
 DIED_S = 10.0
@@ -33,44 +32,13 @@ def reduce(state: State, event: events.Event) -> State:
         return state
     if not state.began_s:
         state = replace(state, began_s=event.at_s, active_at_s=event.at_s)
-    return _settled(_reduced(event, state))
+    return settled(_reduced(event, state))
 
 
 def tick(state: State, now_s: float) -> State:
     """Give the state when nothing happened but time; the same object if that changes nothing."""
     left = tuple(each for each in state.troubles if each.until_s is None or each.until_s > now_s)
-    return _settled(replace(state, troubles=left)) if left != state.troubles else state
-
-
-def _settled(state: State) -> State:
-    """Derive what follows from the rest."""
-    degraded = state.troubles[-1].text if state.troubles else ""
-    status = _status(state)
-    if status == state.status and degraded == state.degraded:
-        return state
-    return replace(state, status=status, degraded=degraded)
-
-
-def _status(state: State) -> Status:
-    newest = state.trips[-1] if state.trips else None
-    if state.ended is not None:
-        return "ended"
-    if state.offline is not None:
-        return "offline"
-    if newest is not None and newest.outcome == "running":
-        return "cold" if _is_cold(state, newest) else "reloading"
-    if state.is_paused:
-        return "paused"
-    told = next((trip for trip in reversed(state.trips) if trip.outcome != "superseded"), None)
-    if told is not None and told.outcome == "failed":
-        return "failed"
-    if state.serving is None:
-        return "cold"
-    return "live" if any(trip.number for trip in state.trips) else "ready"
-
-
-def _is_cold(state: State, newest: Trip) -> bool:
-    return newest.number == 0 or (newest.cause == "cold" and state.serving is None)
+    return settled(replace(state, troubles=left)) if left != state.troubles else state
 
 
 # --- trips ------------------------------------------------------------------------------------------------------
