@@ -132,11 +132,7 @@ class Buffer:
             if len(record.text) > MAX_SHOWN:
                 self._keep_whole(self.end, record.text[:MAX_WHOLE])
                 kept = record._replace(text=f"{record.text[: MAX_SHOWN - 1]}…")
-<<<<<<< HEAD
             self.rows.append(kept[:])  # a slice is a plain tuple
-=======
-            self.rows.append((*kept,))  # pyright: ignore[reportArgumentType]  a plain tuple of the same
->>>>>>> 5c0cc5828713f9a3e81c8a2422f941069dc5a391
             self.counts[kept.level] += 1
             self._size_bytes += _bytes_of(kept.text)
         return self._trim()
