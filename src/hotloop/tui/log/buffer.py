@@ -132,7 +132,7 @@ class Buffer:
             if len(record.text) > MAX_SHOWN:
                 self._keep_whole(self.end, record.text[:MAX_WHOLE])
                 kept = record._replace(text=f"{record.text[: MAX_SHOWN - 1]}…")
-            self.rows.append((*kept,))
+            self.rows.append(kept[:])  # a slice is a plain tuple
             self.counts[kept.level] += 1
             self._size_bytes += _bytes_of(kept.text)
         return self._trim()
