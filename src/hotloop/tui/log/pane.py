@@ -162,7 +162,7 @@ class LogPane(Vertical):
     def title_text(self, width: int) -> Text:
         """Lay out the title in so many cells; what matters least goes first."""
         colors, counts = self._palette, self.buffer.counts
-        left = Text.assemble(("Logs", colors.strong), (f"  {self._scope()}", colors.muted), no_wrap=True)
+        left = Text.assemble(("Logs", f"bold {colors.strong}"), (f"  {self._scope()}", colors.muted), no_wrap=True)
         parts = [
             Text(words.count(counts["E"], "error"), colors.bad if counts["E"] else colors.muted),
             Text(words.count(counts["W"], "warning"), colors.warning if counts["W"] else colors.muted),
