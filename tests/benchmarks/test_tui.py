@@ -1,0 +1,22 @@
+"""What `benchmarks.tui` drives: the dashboard's process in a terminal, fed by a session's broadcast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks import tui
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_dashboard_shows_every_line_and_answers_keys(tmp_path: Path):
+    with tui.dashboard(tmp_path) as (feed, terminal):
+        before = tui.num_lines(terminal)
+        assert feed.tell("lines 1000") == 1000
+        terminal.wait_for(f"{before + 1000:,} lines")
+        answers = tui.keys(terminal, 1)
+
+    assert len(answers.wall_ms) == len(tui.KEYS)
+    assert all(own_ms <= wall_ms for own_ms, wall_ms in zip(answers.own_ms, answers.wall_ms, strict=True))
+    assert not (tmp_path / "crashes.log").read_text()
