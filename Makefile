@@ -1,9 +1,10 @@
 # make demo    sets everything up, makes ./demo from the chat template, serves it
 # make test    everything the tests need, then the tests
+# make screens  rewrites what the tests expect of whole screens, and the documentation's pictures of them
 # make soak    those of them that find more the longer they run, for some minutes
 # make check   lint, format, types, who may import whom
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check format docs proto wheel wheel-test clean
+.PHONY: help setup demo test soak check format docs screens proto wheel wheel-test clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -78,6 +79,11 @@ format: .venv/.ready
 
 docs: .venv/.ready
 	$(BIN)/python docs/make_events.py
+
+# Look at the differences before they are committed.
+screens: .venv/.ready
+	$(BIN)/python -m tests.tui.screens
+	$(BIN)/python -m tests.tui.pictures --kept
 
 PROTOS := src/hotloop/remote_runner/protocol/agent.proto src/hotloop/gpu_runtime/grpc_front/serving.proto
 # What a newer protoc writes asks for a protobuf as new: this is the one of the oldest that pyproject.toml allows.

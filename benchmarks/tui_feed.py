@@ -108,6 +108,7 @@ async def main(path: Path) -> None:
         await session.obey()
         writing.cancel()
         await broadcast.close()
+        await asyncio.sleep(0.1)  # the dashboard is gone: its connection ends by itself
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Terminal:
     def __init__(self, command: list[str], env: dict[str, str], *, width: int = 120, height: int = 36) -> None:
         self._fd, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-        self.began_s = time.monotonic()
+        self.began_s, self.own_waited_s = time.monotonic(), _schedstat(os.getpid())[1]
         self._process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True, close_fds=True
         )
@@ -90,6 +90,19 @@ class Terminal:
         threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(each.read_text().split()[0]) for each in threads) / 1e9
 
+    def main_cpu_s(self) -> float:
+        """CPU time of the program's main thread."""
+        return _schedstat(self.pid)[0]
+
+    def waited_s(self) -> float:
+        """How long the program's main thread and this process were ready to run and had no core: the others' doing."""
+        return _schedstat(self.pid)[1] + _schedstat(os.getpid())[1]
+
     def rss_bytes(self) -> int:
         """Memory of the program."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _schedstat(pid: int) -> tuple[float, float]:
+    ran, waited, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from hotloop.gpu_runtime import nvml
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault import arena, cuda
 from hotloop.gpu_runtime.user_env.vault.attaching import attach
@@ -308,6 +309,51 @@ def memory_after_kill() -> str:
     return f"{took:.2f} s after SIGKILL of a worker with 2 GiB"
 
 
+# --- 8: does the driver's library tell what the dashboard shows, without a context, and how fast? --------------------------
+
+
+def compute_for(seconds: float, _: list[int]) -> str:
+    matrix = torch.rand(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    held = torch.zeros(2 * GIB, dtype=torch.uint8, device="cuda")
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        matrix @ matrix
+        torch.cuda.synchronize()
+    return f"{held.numel()}"
+
+
+def _holders() -> str:
+    command = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def figures_by_nvml() -> str:
+    start = time.monotonic()
+    library = nvml.open_library(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    opened_ms = (time.monotonic() - start) * 1e3
+    if library is None:
+        return f"NO: {nvml.LIBRARY} can't be opened"
+    idle = library.read()[0]
+    worker = Worker(lambda _: compute_for(6.0, _))
+    time.sleep(4)  # its context takes a moment
+    library.read()  # SM activity is a difference of two samples
+    time.sleep(1)
+    start = time.monotonic()
+    busy = library.read([worker.pid])[0]
+    read_ms = (time.monotonic() - start) * 1e3
+    smi_mib, has_context = used_mib(), str(os.getpid()) in _holders().split()
+    worker.result()
+    worker.end()
+    library.close()
+    agrees = "as nvidia-smi" if abs(busy.memory_used_bytes / 2**20 - smi_mib) < 64 else f"nvidia-smi: {smi_mib} MiB"
+    return (
+        f"opened in {opened_ms:.0f} ms, read in {read_ms:.1f} ms, own context: {'YES' if has_context else 'none'}; "
+        f"{busy.name}, {busy.memory_used_bytes >> 20} MiB used ({agrees}), held by the worker: {busy.app_bytes}, "
+        f"SM active {busy.sm_ratio} (idle {idle.sm_ratio}), busy {busy.busy_ratio}, "
+        f"{busy.power_w} W of {busy.power_limit_w} W (idle {idle.power_w})"
+    )
+
+
 def main() -> None:
     """Ask everything."""
     assert not torch.cuda.is_initialized(), "the parent must not touch CUDA"
@@ -318,6 +364,7 @@ def main() -> None:
     ask("4. do autograd and the allocator accept such memory?", training_works)
     ask("5. is a write to shared weights refused, and are they whole afterwards?", read_only_weights)
     ask("7. how long is memory held after a worker is killed?", memory_after_kill)
+    ask("8. does NVML tell memory, SM activity and power, without a context?", figures_by_nvml)
 
 
 if __name__ == "__main__":

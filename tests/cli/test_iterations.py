@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from tests.cli.test_serve_remote import BARE_PYTHON, of, served, until
@@ -121,16 +122,20 @@ def test_iterations_over_a_slow_line_to_a_machine_of_another_clock_sum_up_too(tm
 
     async def main():
         await until(socket_path(own_state_directory).exists, "the agent's start")
-        async with served(tmp_path, own_state_directory) as (line, _, said):
+        async with served(tmp_path, own_state_directory) as (line, engine, said):
             line.delay_s = 0.01
             for number in range(1, 13):
                 (tmp_path / "app.py").write_text(edited(number))
                 await until(lambda count=number: len(of(said, events.IterationFinished)) > count, f"#{number}")
-            return [event.iteration for event in of(said, events.IterationFinished)]
+            iterations = [event.iteration for event in of(said, events.IterationFinished)]
+            for other_s in (0.019, 0.03, 0.03):  # of a second
+                engine._finished(replace(iterations[-1], phases_s={"detect": 1 - other_s, timeline.OTHER: other_s}))
+            return iterations, [notice.text for notice in of(said, events.Notice) if notice.key == "timeline"]
 
     with agent_of_another_clock(own_state_directory):
-        iterations = asyncio.run(main())
+        iterations, alarms = asyncio.run(main())
 
+    assert alarms == ["nothing explains 3% of the time that #12 took: a message of the runner's is missing"]
     for iteration in iterations:
         check(iteration)
     for iteration in iterations[2:]:  # the first one still met the quick line's greeting

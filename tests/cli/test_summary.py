@@ -21,7 +21,7 @@ def test_the_end_sums_the_session_up():
     said, more = tally.lines(".hotloop/logs/1.log")
 
     assert said.partition(": ")[2] == "2 edits, 1 green. Feedback p50 84 ms, max 84 ms. Waited 104 ms."
-    assert more == "Log .hotloop/logs/1.log   More: dev stats"
+    assert more == "Log .hotloop/logs/1.log   More: dev report"
 
 
 def test_a_session_without_an_edit_says_nothing():

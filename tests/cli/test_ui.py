@@ -64,6 +64,7 @@ PIPE = Terminal(False, "xterm-256color", 0, 0, is_ci=False)
         (None, "", None, Terminal(True, "xterm", 40, 10, is_ci=False), Ui.TUI),
         (None, "", None, Terminal(True, "xterm", 39, 10, is_ci=False), Ui.PLAIN),
         (None, "", None, Terminal(True, "xterm", 40, 9, is_ci=False), Ui.PLAIN),
+        (None, "", None, Terminal(True, "xterm", 120, 36, is_ci=False, is_in_front=False), Ui.PLAIN),
         (Ui.PLAIN, "tui", "tui", LARGE, Ui.PLAIN),
         (None, "plain", "tui", LARGE, Ui.PLAIN),
         (None, "", "plain", LARGE, Ui.PLAIN),
@@ -115,7 +116,7 @@ def test_the_summary_has_p95_from_twenty_edits_on_and_the_cost_if_it_is_known():
     many(events.CostReported(1.0, 1.2, "table", 2.567, 0.1))
 
     assert "4 edits, 3 green. Feedback p50 200 ms, max 300 ms. Waited 1.10 s." in few.lines("")[0]
-    assert few.lines("a.log")[1] == "Log a.log   More: dev stats"
+    assert few.lines("a.log")[1] == "Log a.log   More: dev report"
     assert "40 edits, 40 green. Feedback p50 2.00 s, p95 3.80 s. Waited 1m22. $2.57." in many.lines("")[0]
     assert Tally().lines("a.log") == []
 
@@ -206,7 +207,7 @@ def test_the_dashboard_gives_way_comes_back_is_suspended_and_leaves_a_sane_termi
 
     os.kill(serve_pid(project), signal.SIGINT)
     shown = terminal.until(r"(?s)3 edits, 3 green.*\[exit 130\]")
-    assert re.search(r"(?m)^Log \.hotloop/logs/\S+\.log   More: dev stats$", shown)
+    assert re.search(r"(?m)^Log \.hotloop/logs/\S+\.log   More: dev report$", shown)
     assert not terminal.is_on_other_screen()
     assert children(project) == []
     log = log_text(project)

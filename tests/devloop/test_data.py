@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
 import stat
 
@@ -113,3 +114,18 @@ def test_a_reader_that_keeps_the_old_bytes_is_told(kept, folder):
     reader.close()
     assert data.delete(kept) == 1  # the note that there was an earlier use
     assert b"KeyError" not in bytes_of(folder)
+
+
+def test_logs_of_sessions_are_removed_and_that_of_one_that_runs_is_emptied(folder):
+    (folder / "logs").mkdir()
+    running, ended, older = (
+        folder / "logs" / f"20261126-010203-{name}.log" for name in (os.getpid(), "999999999", "999999998.1")
+    )
+    for log in (running, ended, older):
+        log.write_text("secret")
+    os.utime(older, (1000, 1000))
+
+    assert data.delete_logs(folder, before_s=2000.0) == 1
+    assert not older.exists()
+    assert data.delete_logs(folder) == 2
+    assert (running.read_text(), ended.exists()) == ("", False)

@@ -682,3 +682,14 @@ def test_a_step_does_not_change_the_state_it_was_given():
     play(machine.Acked(1, 1, 10.2), ready(1, 1, 10.3), state=state)
 
     assert state == before
+
+
+def test_an_iteration_says_what_was_expected_of_its_cause_and_why_it_cost_what_it_cost():
+    state = State(past={"code": (0.02, 0.04, 0.06)})
+
+    state, actions = play(*trip(1, 10.0), *trip(2, 20.0), state=state)
+
+    first, second = iterations(actions)
+    assert (first.expected_s, first.why_code, first.why, first.fix) == (0.04, "code", "only code changed", "")
+    assert second.expected_s == 0.04
+    assert state.past["code"] == pytest.approx((0.02, 0.04, 0.06, 0.041, 0.041))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotloop.devloop import metrics
+from hotloop.devloop import expected, metrics
 from hotloop.devloop.metrics import Avoided, Drift, FirstResult, Focus, Records, Spread, Trip, attention
 
 MINUTE = 60.0
@@ -269,3 +269,16 @@ def test_days_are_summarized_apart():
 
     assert [(summary.num_ok, summary.num_failed) for _, summary in found] == [(1, 1), (1, 0)]
     assert found[0][0] < found[1][0]
+
+
+def test_what_is_expected_is_the_median_of_the_last_twenty_good_ones_of_a_cause():
+    good = [trip(n, feedback=float(n), number=n) for n in range(1, 26)]
+    others = [
+        trip(30, "failed", 99), trip(31, feedback=7, cause="model"), trip(32, feedback=0.1, cause="cold", start="resumed"),
+    ]  # fmt: skip
+
+    past = expected.of_history([*good, *others])
+
+    assert expected.feedback_s(past, "code") == 15.0  # of 6 to 25
+    assert expected.feedback_s(past, "model") == 7
+    assert expected.feedback_s(past, "cold") is None

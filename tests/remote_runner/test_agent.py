@@ -18,7 +18,7 @@ from hotloop.changes import Changeset, Delete, Put, content_digest
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.errors import RunnerError
-from hotloop.remote_runner import local
+from hotloop.remote_runner import local, onlooker
 from hotloop.remote_runner.client import AgentSession, RefusedError
 from hotloop.remote_runner.client import connect as connect_by
 from hotloop.remote_runner.local import LocalWay
@@ -349,6 +349,35 @@ def test_a_client_that_comes_back_gets_the_events_that_it_missed(tmp_path):
 
     assert is_running
     assert first == last + 1
+
+
+def test_samples_that_nobody_was_there_for_are_not_kept_and_status_has_the_newest(tmp_path):
+    async def newest():
+        (session,) = (await onlooker.ask(LocalWay(tmp_path), "status"))["sessions"]
+        return session["sample"]["memory_bytes"], session["is_held"]
+
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            events = Events(session)
+            await session.start({"behaviour": "count"})
+            await until(lambda: events.of("runtime_sampled"))
+        last = events.seen[-1][0]
+        began_at, left_at, is_held = 0, 0, True
+        while is_held or left_at < began_at + 20:
+            await asyncio.sleep(0.02)
+            left_at, is_held = await newest()
+            began_at = left_at if is_held else began_at or left_at  # the agent sees a little later that its client left
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT, after_event=last)
+            events = Events(session)
+            await until(lambda: any(sample.memory_bytes > left_at for sample in events.of("runtime_sampled")))
+            await session.end()
+        return [sample.memory_bytes for sample in events.of("runtime_sampled")], began_at, left_at
+
+    told, began_at, left_at = run(tmp_path, main())
+
+    assert not [number for number in told if began_at < number < left_at]
 
 
 def test_a_killed_runtime_is_started_again_with_its_models_and_its_orphans_end(tmp_path):

@@ -50,6 +50,7 @@ PAPER = Palette(
     page="#f4f3ef",
     strip="#eceae4",
 )
+MONO = dataclasses.replace(NIGHT, name="mono", is_mono=True)
 ASCII = dataclasses.replace(NIGHT, name="ascii", is_ascii=True, is_mono=True)
 
 USUAL_S = dict(zip(PHASES, (0.016, 0.070, 0.030, 0.175, 0.380, 0.505), strict=True))

@@ -1,6 +1,6 @@
-"""Pictures of every state of the dashboard: `python -m tests.tui.pictures [SCENE ...] [--out FOLDER] [--keep]`.
+"""Pictures of every state of the dashboard: `python -m tests.tui.pictures [SCENE ...] [--out FOLDER]`.
 
-Each is an SVG from Textual, and a PNG of that from Chromium. `--keep` also writes the few that the documentation shows.
+Each is an SVG from Textual, and a PNG of that from Chromium. `--kept` makes those few that the documentation shows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from tests.tui import scenes
+from tests.tui.small_png import shrink
 
 from hotloop.tui.looks import Looks
 
@@ -104,20 +105,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.tui.pictures", description=__doc__)
     parser.add_argument("scenes", nargs="*", help=f"which: {', '.join(scenes.SCENES)}")
     parser.add_argument("--out", type=Path, default=Path("pictures"))
-    parser.add_argument("--keep", action="store_true", help="write those of the documentation too")
+    parser.add_argument("--kept", action="store_true", help="those of the documentation alone")
     parser.add_argument("--svg", action="store_true", help="no PNGs")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    out = Path(tempfile.mkdtemp()) if given.kept else given.out
+    out.mkdir(parents=True, exist_ok=True)
+    DOCS.mkdir(exist_ok=True)
     for name, size, look in wanted(given.scenes):
         stem = f"{name}-{size[0]}x{size[1]}-{look}"
-        picture = given.out / f"{stem}.svg"
+        if given.kept and stem not in KEPT:
+            continue
+        picture = out / f"{stem}.svg"
         picture.write_text(asyncio.run(svg(name, size, look)))
+        target = DOCS / KEPT[stem] if given.kept else picture.with_suffix(".png")
         if not given.svg:
-            png(picture, picture.with_suffix(".png"))
-        print(picture, flush=True)
-        if given.keep and stem in KEPT:
-            DOCS.mkdir(exist_ok=True)
-            png(picture, DOCS / KEPT[stem])
+            png(picture, target)
+            if given.kept:
+                shrink(target)
+        print(target if not given.svg else picture, flush=True)
 
 
 if __name__ == "__main__":

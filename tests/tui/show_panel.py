@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--palette", default="night")
     parser.add_argument("--png", type=Path)
     given = parser.parse_args()
-    palette = {"night": panel_states.NIGHT, "paper": panel_states.PAPER, "ascii": panel_states.ASCII}[given.palette]
+    palette = {
+        each.name: each for each in (panel_states.NIGHT, panel_states.PAPER, panel_states.ASCII, panel_states.MONO)
+    }[given.palette]
     sizes = [tuple(map(int, size.split("x"))) for size in given.sizes.split(",")]
     console = Console(
         width=max(width for width, _ in sizes) + 2,

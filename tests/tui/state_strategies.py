@@ -194,4 +194,5 @@ EXPERIENCES = st.builds(
     maybe(SUMMARIES),
     some(st.builds(Day, NAMES, maybe(SECONDS)), 7),
     some(st.builds(Felt, NAMES, NASTY, st.integers(1, 5)), 6),
+    NASTY,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -168,7 +169,7 @@ def test_levels_and_sources_are_left_out_together():
         assert app.grid()[-1].startswith("Sources  1 ● app")
         assert len(app.shown()) == 1
         await pilot.press("enter")
-        assert "app, loop, sync, runner, probe, tests · errors" in title(app)
+        assert "without http · errors" in title(app)
         await pilot.press("escape")
         assert len(app.shown()) == 5
 
@@ -216,14 +217,14 @@ def test_the_whole_of_a_long_line_is_opened():
     async def test(pilot: Pilot[None], app: LogApp) -> None:
         await fill(pilot, app, log(f"{'z' * 1500}END"))
         await pilot.press("enter")
-        assert isinstance(app.screen, WholeLine)
+        assert isinstance(app.focused, WholeLine)
         assert "1,503 characters" in "".join(app.grid())
         await pilot.press("end")
         await pilot.pause(0.05)
         assert "END" in "".join(app.grid())
         await pilot.press("y", "escape")
         assert app.clipboard.endswith("END")
-        assert not isinstance(app.screen, WholeLine)
+        assert app.focused is app.pane.lines
 
     driven(test)
 
@@ -249,6 +250,62 @@ def test_it_fits_any_width(width: int):
             await pilot.resize_terminal(width + 30, 8)
             await pilot.pause()
             assert texts(app)[-2] == "8"
+
+    asyncio.run(test())
+
+
+GOLDEN = {
+    104: """\
+Logs  all sources · /kv= in context                           3 errors  1 warning  13 lines  ▼ following
+hh:mm:ss.mmm I sync     #2 saved app.py
+hh:mm:ss.mmm I runner   loading llm  load.py:14 changed
+hh:mm:ss.mmm E app g3   Traceback (most recent call last):
+hh:mm:ss.mmm E app g3   KeyError: 'x'
+hh:mm:ss.mmm E loop     KeyError: 'x'  app.py:3 in chat
+hh:mm:ss.mmm I loop       hint: use get
+hh:mm:ss.mmm W loop     still serving generation 1; the next save tries again
+━━ #2 ✗ 1.35 s  model  app.py ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
+hh:mm:ss.mmm D app g1   DEBUG: kv=52%
+hh:mm:ss.mmm I http g1  POST /chat 200 388 ms
+hh:mm:ss.mmm I app g1   kv=53% [bold]""",
+    50: """\
+Logs  all sources · /kv= in context    ▼ following
+I sync     #2 saved app.py
+I runner   loading llm  load.py:14 changed
+E app g3   Traceback (most recent call last):
+E app g3   KeyError: 'x'
+E loop     KeyError: 'x'  app.py:3 in chat
+I loop       hint: use get
+W loop     still serving generation 1; the next s
+━━ #2 ✗ 1.35 s  model  app.py ━━━━━━━━━━━━━━━━━━━
+D app g1   DEBUG: kv=52%
+I http g1  POST /chat 200 388 ms
+I app g1   kv=53% [bold]""",
+}
+
+
+@pytest.mark.parametrize("width", GOLDEN)
+def test_it_looks_as_it_should(width: int):
+    now = time.monotonic
+    frame = events.Frame("app.py", 3, "chat", "d['x']", 0, 6, True)
+    problem = events.Problem("KeyError", "'x'", (frame,), 0, "use get")
+
+    async def test() -> None:
+        app = LogApp()
+        async with app.run_test(size=(width, 12)) as pilot:
+            await fill(
+                pilot, app,
+                *lines(1), iteration(1),
+                events.IterationStarted(now(), 2, ("app.py",)), events.ModelLoading(now(), 2, "llm", "load.py:14 changed"),
+                log("Traceback (most recent call last):", stream="stderr"), log("KeyError: 'x'", stream="stderr"),
+                events.ReloadFailed(now(), 2, problem, 1), iteration(2, "failed", "model"),
+                log("DEBUG: kv=52%", 1), events.RequestFinished(now(), 1, "POST", "/chat", 200, 0.388),
+                log("kv=53% [bold]", 1),
+            )  # fmt: skip
+            app.pane._look_for(Search("kv="))
+            await pilot.press("c", "end")
+            shown = [re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "hh:mm:ss.mmm", row.rstrip(" ▁▂▃▄▅▆▇")) for row in app.grid()]
+            assert "\n".join(shown) == GOLDEN[width]
 
     asyncio.run(test())
 

@@ -117,7 +117,7 @@ def delete(
     before: Annotated[str, typer.Option("--before", metavar="DATE", help="Only what is older: 2026-11-26.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove what was measured, for good. Pins and settings stay."""
+    """Remove what was measured, and the logs of sessions, for good. Pins and settings stay."""
     from hotloop import config
     from hotloop.cli import words
     from hotloop.devloop import data as stored
@@ -125,18 +125,32 @@ def delete(
     from hotloop.errors import UsageError
 
     before_s = _moment(before) if before else None
-    with history.reading(config.find_project(path)) as kept:
+    project = config.find_project(path)
+    with history.reading(project) as kept:
         if kept is None:
             typer.echo("nothing is stored", err=True)
             return
-        what = f"what was measured before {before}" if before else "all that was measured"
+        what = f"what was measured and logged before {before}" if before else "all that was measured and logged"
         if not yes and not _is_asked():
             msg = f"delete {what}? It can't be undone, and nobody can be asked here"
             raise UsageError(msg, hint="say it with --yes")
         if not yes and not typer.confirm(f"delete {what} in this project? It can't be undone", err=True):
             raise typer.Abort
         count = stored.delete(kept, before_s)
-    typer.echo(f"deleted {words.count(count, 'row')}", err=True)
+    num_logs = _delete_logs(project / ".hotloop", before_s)
+    logs = f" and {words.count(num_logs, 'log')}" if num_logs else ""
+    typer.echo(f"deleted {words.count(count, 'row')}{logs}", err=True)
+
+
+def _delete_logs(folder: Path, before_s: float | None) -> int:
+    from hotloop.devloop import data as stored
+    from hotloop.errors import HotloopError
+
+    try:
+        return stored.delete_logs(folder, before_s)
+    except OSError as error:
+        msg = f"a log in {folder / stored.LOGS} can't be deleted: {error.strerror}"
+        raise HotloopError(msg, hint="remove the folder yourself") from error
 
 
 def _is_asked() -> bool:

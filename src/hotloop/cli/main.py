@@ -21,6 +21,7 @@ from hotloop.cli.logs import logs
 from hotloop.cli.new import new
 from hotloop.cli.pin import pin
 from hotloop.cli.pulse import pulse
+from hotloop.cli.report import report
 from hotloop.cli.run import run
 from hotloop.cli.runner import runner
 from hotloop.cli.serve import serve
@@ -30,6 +31,7 @@ from hotloop.cli.status import status
 from hotloop.cli.stop import stop
 from hotloop.cli.sync import sync
 from hotloop.cli.version import version
+from hotloop.cli.wait import wait
 from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted.",
+    epilog="Exit codes: 0 fine, 1 the app or the run failed, 2 wrong use, 130 interrupted; dev wait has more.",
 )
 for command in (
-    new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, explain, pulse, sync, demo, version,
+    new, serve, run, attach, status, stop, logs, shell, pin, bench, stats, explain, report, pulse, sync, wait, demo,
+    version,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(runner, name="runner")

@@ -172,10 +172,7 @@ class Plain:
                 return []
 
     def _header(self, event: events.IterationStarted) -> Text:
-        what = {"reload": "load all models again", "restart": "start from nothing"}.get(event.asked, "")
-        return Text.assemble(
-            (f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {what or words.paths(event.paths)}"
-        )
+        return Text.assemble((f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {wording.began(event)}")
 
     def _progress(self, event: events.EnvironmentProgress) -> list[Text]:
         """Where nothing can be redrawn: a line a phase, and none for those that take no time."""
@@ -415,8 +412,7 @@ def _online(event: events.Online) -> Text:
 
 
 def _paused(event: events.SyncPaused) -> Text:
-    queued = f"{words.count(event.queued, 'save')} kept back" if event.queued else "saves are kept back"
-    return Text.assemble(("‖ ", "bold yellow"), f"paused, {queued}", ("  space and Enter: send them", "dim"))
+    return Text.assemble(("‖ ", "bold yellow"), wording.paused(event), ("  space and Enter: send them", "dim"))
 
 
 def _undone(event: events.EditUndone) -> Text:

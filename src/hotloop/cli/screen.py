@@ -114,7 +114,8 @@ class Screen:
             self._lent = self._process = None
         farewell, self._farewell = self._farewell, []
         if farewell:
-            self._plain.write(farewell)
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._plain.write(farewell)
 
     async def _attend(self, process: asyncio.subprocess.Process, lent: _Lent) -> None:
         with _noticing_stops(process, lent):

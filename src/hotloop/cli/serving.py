@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hotloop import config
 from hotloop.cli import costing, keys
 from hotloop.cli.on import reach, runner_for, way_for
+from hotloop.cli.pulse import Mood, ask_on_quit
 from hotloop.cli.showing import Showing
 from hotloop.cli.ui import Ui, chosen
 from hotloop.devloop import control, environments, requests, tester
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
 
 MIN_BENCH_S, MAX_BENCH_S = 0.1, 60.0
+QUIT_CODES = (0, 128 + signal.SIGINT)  # whoever ended it sits there
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -80,7 +82,11 @@ def serve(choice: Choice) -> int:
     ui = _ui(choice, options.project)
     if ui is Ui.TUI:  # a second or two pass before it opens
         print(f"hotloop: starting {options.project.name}", file=sys.stderr, flush=True)
-    return asyncio.run(_serve(options, choice, ui))
+    mood = Mood()
+    code = asyncio.run(_serve(options, choice, ui, mood))
+    if ui is Ui.PLAIN and choice.is_watching and not choice.is_once and code in QUIT_CODES:
+        ask_on_quit(options.project, mood.moment)
+    return code
 
 
 def _ui(choice: Choice, project: Path) -> Ui:
@@ -200,7 +206,7 @@ def _check_replicas(replicas: int | None, what: str, example: str) -> None:
         raise UsageError(msg, hint=f"write it as {example}")
 
 
-async def _serve(options: ServeOptions, choice: Choice, ui: Ui) -> int:
+async def _serve(options: ServeOptions, choice: Choice, ui: Ui, mood: Mood) -> int:
     state = control.state_folder()
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
@@ -214,7 +220,7 @@ async def _serve(options: ServeOptions, choice: Choice, ui: Ui) -> int:
 
         broadcast = Broadcast(answer)
         showing = Showing(options.project, ui, is_watching=options.is_watching)
-        sinks: list[Callable[[Event], None]] = [broadcast, *showing.sinks]
+        sinks: list[Callable[[Event], None]] = [broadcast, mood, *showing.sinks]
         engine = Engine(
             options, agent, index, ignore, sinks, forward_for(way, options.session_id), _tester_for(options, way)
         )

@@ -42,7 +42,7 @@ def stats(
     elif by == "cause":
         typer.echo("\n".join(stats_lines.causes(summary.causes)))
     else:
-        lines = [*stats_lines.summary(summary), *stats_lines.benches(benches)]
+        lines = [*stats_lines.summary(summary), *stats_lines.benches(benches), *stats_lines.advice(trips)]
         lines[1:1] = stats_lines.recent(trips, is_ascii=not _can_print("▁✗·"))
         typer.echo("\n".join(lines))
 

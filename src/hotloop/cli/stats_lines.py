@@ -175,9 +175,8 @@ def _active(summary: Summary) -> str:
 
 def _waited(summary: Summary) -> str:
     share = f", {_share(summary.waited_ratio)} of active time" if summary.waited_ratio is not None else ""
-    return (
-        f"{words.duration(summary.waited_s)}{share}; {words.duration(summary.waited_beyond_1_s)} beyond a second each"
-    )
+    beyond = f"; {words.duration(summary.waited_beyond_1_s)} beyond a second each" if summary.waited_beyond_1_s else ""
+    return f"{words.duration(summary.waited_s)}{share}{beyond}"
 
 
 def _drift(summary: Summary) -> str:
@@ -219,3 +218,10 @@ def _link(summary: Summary) -> str:
     if not summary.num_losses:
         return ""
     return f"lost {words.count(summary.num_losses, 'time')}, {words.duration(summary.offline_s)} in all"
+
+
+def advice(trips: Sequence[Trip]) -> list[str]:
+    """Say what would save most waiting, in one line; nothing if nothing is known to."""
+    from hotloop.devloop import advice as rules
+
+    return [f"advice            {rules.sentence(each)}" for each in rules.advise(trips)[:1]]

@@ -63,6 +63,32 @@ def _session(session: dict[str, Any], runner: str) -> list[str]:
         found.append(f"  model {model['name']}: {size}, {model['home']}")
     if session["gpu_bytes"]:
         found.append(f"  GPU memory: {words.size(session['gpu_bytes'])}")
+    return found + figures(session.get("sample"))
+
+
+def figures(sample: dict[str, Any] | None) -> list[str]:
+    """Say what an app did when it was last looked at, and what it takes; nothing if it never was.
+
+    Args:
+        sample: A `RuntimeSampled` as JSON.
+    """
+    from hotloop.cli import words
+
+    if sample is None:
+        return []
+    found = [f"  memory: {words.size(sample['memory_bytes'])}"] if sample["memory_bytes"] else []
+    for each in sample["endpoints"]:
+        if each["requests_per_s"] or each["num_waiting"] or each["num_running"]:
+            slow = f", p95 {words.duration(each['p95_s'])}" if each["p95_s"] is not None else ""
+            doing = (
+                f"{words.rate(each['requests_per_s'])}, {each['num_waiting']} waiting, {each['num_running']} running"
+            )
+            found.append(f"  {each['path']}: {doing}{slow}")
+    for gpu in sample["gpus"]:
+        used, total = words.size(gpu["memory_used_bytes"]), words.size(gpu["memory_total_bytes"])
+        busy = f", SM active {gpu['sm_ratio']:.0%}" if gpu["sm_ratio"] is not None else ""
+        power = f", {gpu['power_w']:.0f} W" if gpu["power_w"] is not None else ""
+        found.append(f"  {gpu['name']}: {used} of {total} used{busy}{power}")
     return found
 
 

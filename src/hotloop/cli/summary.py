@@ -41,7 +41,7 @@ class Tally:
         if not summary.num_ok + summary.num_failed:
             return []
         said = summary_line(summary, time.monotonic() - self._began_s, self._cost)
-        return [said, f"Log {log}   More: dev stats" if log else "More: dev stats"]
+        return [said, f"Log {log}   More: dev report" if log else "More: dev report"]
 
 
 def summary_line(summary: metrics.Summary, took_s: float, cost: events.CostReported | None = None) -> str:

@@ -44,6 +44,7 @@ class Terminal:
         is_there: Whether stdin and stdout are a terminal.
         kind: ``TERM``.
         is_ci: Whether ``CI`` is set to anything but a no.
+        is_in_front: Whether this process may draw there: it was not started with ``&``.
     """
 
     is_there: bool
@@ -51,12 +52,13 @@ class Terminal:
     columns: int
     rows: int
     is_ci: bool
+    is_in_front: bool = True
 
     @property
     def can_draw(self) -> bool:
         """Whether the dashboard opens without being asked for."""
         is_large = self.columns >= MIN_COLUMNS and self.rows >= MIN_ROWS
-        return self.is_there and is_large and self.kind not in {"", "dumb"} and not self.is_ci
+        return self.is_there and self.is_in_front and is_large and self.kind not in {"", "dumb"} and not self.is_ci
 
 
 def is_in_browser() -> bool:
@@ -71,10 +73,11 @@ def look() -> Terminal:
     try:
         is_there = sys.stdin.isatty() and sys.stdout.isatty()
         columns, rows = os.get_terminal_size(sys.stdout.fileno()) if is_there else (0, 0)
+        is_in_front = is_there and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (AttributeError, ValueError, OSError):
-        is_there, columns, rows = False, 0, 0
+        is_there, columns, rows, is_in_front = False, 0, 0, False
     is_ci = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
-    return Terminal(is_there, os.environ.get("TERM", ""), columns, rows, is_ci)
+    return Terminal(is_there, os.environ.get("TERM", ""), columns, rows, is_ci, is_in_front)
 
 
 def choose(typed: Ui | None, is_json: bool, variable: str, setting: str | None, terminal: Terminal) -> Ui:

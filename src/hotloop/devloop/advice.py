@@ -25,7 +25,10 @@ MIN_PART_S = 0.05
 DATA_BYTES = 1_000_000
 RESUMED = "resumed"
 
-_FILE = re.compile(r"(?P<file>[^\s:]+\.\w+)(?::\d+)?:? ")
+_SYMBOLS = frozenset({"loader", "value", "class"})
+_FILE = re.compile(r"(?P<file>[^\s:]+)(?::\d+)?:? ")
+# Such as `load.py:14 encoder() changed`, `app.py: LENGTH changed`, `app.py: class Net changed`.
+_CHANGED = re.compile(r"(?P<file>[^\s:]+)(?::\d+)?:? (?P<symbol>(?:class )?[\w.<>]+(?:\(\))?) changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,25 @@ def _of_load(trip: Trip, loaded: Sequence[Model]) -> _Reason:
     if slowest.home == "worker":
         return _Reason("not_resident", slowest.name, due_s, trip)
     code = why.code_of(slowest.why)
-    if code in {"loader", "import", "class", "value", "source"}:
-        file = _FILE.match(slowest.why)
-        is_loader = code == "loader" and f"{slowest.name}() changed" in slowest.why
-        named = f"{slowest.name}\n{file['file'] if file else ''}"
-        return _Reason("loader_edited" if is_loader else "loader_module", named, due_s, trip)
-    return _Reason(f"loaded_{code}", f"{slowest.name}\n{slowest.why}" if code == "file" else slowest.name, due_s, trip)
+    found = _CHANGED.fullmatch(slowest.why)
+    if found is not None and code in _SYMBOLS:
+        is_own = found["symbol"] == f"{slowest.name}()"
+        return _Reason(
+            "loader_edited" if is_own else f"loader_{code}", _subject(slowest.name, *found.groups("")), due_s, trip
+        )
+    if (found := _FILE.match(slowest.why)) is not None and code in {"import", "source"}:
+        return _Reason("loader_module", _subject(slowest.name, found["file"]), due_s, trip)
+    return _Reason(f"loaded_{code}", _subject(slowest.name, slowest.why if code == "file" else ""), due_s, trip)
+
+
+def _subject(*parts: str) -> str:
+    """What edits have to agree in to be in one share, as `_parts` takes it apart again."""
+    return "\n".join(parts)
+
+
+def _parts(subject: str) -> tuple[str, str, str]:
+    model, file, symbol = (*subject.split("\n"), "", "")[:3]
+    return model, file, symbol
 
 
 def _of_code(trip: Trip) -> _Reason:
@@ -196,12 +212,7 @@ def _import_data(subject: str, reasons: Sequence[_Reason]) -> _Words:
 
 
 def _loader_module(subject: str, reasons: Sequence[_Reason]) -> _Words:
-    model, _, file = subject.partition("\n")
-    if not file:
-        return (
-            f"{model} was loaded again: what its loader uses changed",
-            f"move {model}() and what it uses into a file of its own",
-        )
+    model, file, _ = _parts(subject)
     return (
         f"{model} was loaded again because {file} changed, {_typical(reasons)} each",
         f"move {model}() and what it uses out of {file} into a file that you edit less often",
@@ -209,10 +220,24 @@ def _loader_module(subject: str, reasons: Sequence[_Reason]) -> _Words:
 
 
 def _loader_edited(subject: str, reasons: Sequence[_Reason]) -> _Words:
-    model = subject.partition("\n")[0]
+    model = _parts(subject)[0]
     return (
         f"{model}() itself was edited, and loaded in {_typical(reasons)} each time",
         f"leave in {model}() what loads, and move what you tune into the endpoint or into a small model made from it",
+    )
+
+
+def _loader_symbol(subject: str, reasons: Sequence[_Reason]) -> _Words:
+    """Something that the loader reads, calls or makes was edited."""
+    model, file, symbol = _parts(subject)
+    fixes = {
+        "loader_value": f"use {symbol} in the endpoint, not in {model}(): then no change of it loads anything",
+        "loader_loader": f"leave in {symbol} what loading needs, and move what you edit into the endpoint",
+        "loader_class": f"keep what you edit out of the attributes and bases of {symbol.removeprefix('class ')}: methods are free",
+    }
+    return (
+        f"{model} was loaded again because {symbol} in {file} changed, {_typical(reasons)} each",
+        fixes[reasons[0].code],
     )
 
 
@@ -292,6 +317,9 @@ _WORDS: dict[str, Callable[[str, Sequence[_Reason]], _Words]] = {
     "import_data": _import_data,
     "loader_module": _loader_module,
     "loader_edited": _loader_edited,
+    "loader_value": _loader_symbol,
+    "loader_loader": _loader_symbol,
+    "loader_class": _loader_symbol,
     "not_resident": _not_resident,
     "slow_probe": _slow_probe,
     "sync": _sync,
@@ -308,7 +336,7 @@ _WORDS: dict[str, Callable[[str, Sequence[_Reason]], _Words]] = {
 
 def _loaded(subject: str, reasons: Sequence[_Reason]) -> _Words:
     """A model was loaded for a reason that the fingerprint names and no advice fits better."""
-    model, _, reason = subject.partition("\n")
+    model, reason, _ = _parts(subject)
     code = reasons[0].code.removeprefix("loaded_")
     spoken = reason or next((each.why for each in reasons[0].trip.models if each.name == model and each.why), "")
     cause = f"{model} was loaded again: {spoken}" if spoken else f"{model} was loaded again"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hotloop.devloop import schema
 from hotloop.devloop.history import FILE
 from hotloop.errors import HotloopError
+from hotloop.remote_runner.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
     from hotloop.devloop.history import History
 
+LOGS = "logs"
 _FILES = {
     "index.json": "what the files of the project were at the last sync: paths, sizes, digests",
     "pins.json": "the pinned requests, with their bodies, until you unpin them",
     ".gitignore": "keeps this folder out of git",
-    "sessions": "the logs of sessions",
+    LOGS: "all that the last sessions said, what your app printed among it",
 }
 _HISTORY = "the measured loop: the tables below"
 
@@ -179,6 +181,33 @@ def delete(history: History, before_s: float | None = None) -> int:
     if is_busy:
         raise _still_there()
     return count
+
+
+def delete_logs(folder: Path, before_s: float | None = None) -> int:
+    """Remove the logs of sessions; that of one that runs is emptied.
+
+    Args:
+        folder: The project's ``.hotloop``.
+        before_s: Only those that were written to last before, seconds since 1970; None for all.
+
+    Returns:
+        How many were removed or emptied.
+
+    Raises:
+        OSError: One can't be.
+    """
+    found = [log for log in (folder / LOGS).glob("*.log") if before_s is None or log.stat().st_mtime < before_s]
+    for log in found:
+        os.truncate(log, 0)
+        if not _is_written(log):
+            log.unlink()
+    return len(found)
+
+
+def _is_written(log: Path) -> bool:
+    """Whether the process that a log is named for still runs: it appends."""
+    pid = log.name.partition(".")[0].rpartition("-")[2]
+    return pid.isdigit() and is_alive(int(pid))
 
 
 def _delete_from(connection: sqlite3.Connection, name: str, before_s: float | None) -> int:

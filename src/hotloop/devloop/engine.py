@@ -175,6 +175,7 @@ class Engine:
         self._pushes: set[asyncio.Task[None]] = set()
         self._problems_said: set[str] = set()
         self._is_other_said = False
+        self._newest: events.Iteration | None = None
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
         self.painting = Painting(self._loop, self.feed)
@@ -206,6 +207,10 @@ class Engine:
     def touched(self) -> None:
         """Note that the user is there: a key was pressed, here or in a dashboard."""
         self._folder.touched(time.time(), "key")
+
+    def outcome(self) -> events.Iteration | None:
+        """The newest iteration, if every save that was seen has come to an outcome."""
+        return self._newest if self._state.is_quiet else None
 
     def serves(self) -> dict[str, str]:
         """What is served and with what, for another process that is to do the same."""
@@ -719,6 +724,7 @@ class Engine:
         self._folder.heard(event, time.time(), self._agent.clock_offset_s, self._agent.clock_error_s)
 
     def _finished(self, iteration: events.Iteration) -> None:
+        self._newest = iteration
         if self._options.is_once:
             self.stop("", 0 if iteration.outcome == "ok" else 1)
         if self._options.is_detaching:

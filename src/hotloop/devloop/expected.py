@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hotloop.devloop.metrics import percentile
+from hotloop.devloop.metrics import RESUMED, percentile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ def of_history(trips: Iterable[Trip]) -> Past:
     """Take what is known from earlier sessions, given oldest first."""
     past: Past = {}
     for trip in trips:
-        if trip.outcome == "ok":
+        if trip.outcome == "ok" and trip.start != RESUMED:
             past = learned(past, trip.cause, trip.feedback_s)
     return past
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hotloop.devloop import why
 from hotloop.devloop.expected import MAX_PAST
-from hotloop.devloop.metrics import percentile
+from hotloop.devloop.metrics import RESUMED, percentile
 from hotloop.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def find(trips: Sequence[Trip], number: int | None, session: str) -> Trip:
 
 def explain(trip: Trip, trips: Sequence[Trip], records: Records) -> Explained:
     """Put an iteration beside those of its cause that came before."""
-    before = [t for t in trips if t.saved_at_s < trip.saved_at_s and t.cause == trip.cause and t.outcome == "ok"]
+    before = [t for t in trips if t.saved_at_s < trip.saved_at_s and _kind(t) == _kind(trip) and t.outcome == "ok"]
     compared = before[-MAX_PAST:]
     return Explained(
         trip,
@@ -81,3 +81,7 @@ def explain(trip: Trip, trips: Sequence[Trip], records: Records) -> Explained:
             (run for run in reversed(records.tests) if (run.session, run.number) == (trip.session, trip.number)), None
         ),
     )
+
+
+def _kind(trip: Trip) -> tuple[str, bool]:
+    return trip.cause, trip.start == RESUMED

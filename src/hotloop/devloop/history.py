@@ -14,7 +14,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotloop.devloop import schema, why
-from hotloop.devloop.metrics import Build, Import, LinkLoss, Model, Moment, Probe, Records, Session, TestRun, Trip
+from hotloop.devloop.metrics import Build, Cost, Import, LinkLoss, Model, Moment, Probe, Records, Session, TestRun, Trip
 from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
@@ -139,6 +139,18 @@ class History:
         """Append a run of the tests."""
         self._insert("test_run", {**asdict(run), "places": json.dumps(run.places)})
 
+    def keep_cost(self, cost: Cost) -> None:
+        """Note what a session has cost so far; a figure that is not known any more stays as it was."""
+        self.connection.execute(
+            """
+            INSERT INTO cost VALUES (:session, :at_s, :source, :total, :idle, :per_1k_requests, :per_1m_items)
+            ON CONFLICT (session) DO UPDATE SET at_s = excluded.at_s, source = excluded.source, total = excluded.total,
+              idle = excluded.idle, per_1k_requests = COALESCE(excluded.per_1k_requests, per_1k_requests),
+              per_1m_items = COALESCE(excluded.per_1m_items, per_1m_items)
+            """,
+            asdict(cost),
+        )
+
     def reach(self, milestone: str, at_s: float) -> None:
         """Note when the project first came so far; later times are ignored."""
         self.connection.execute("INSERT OR IGNORE INTO milestone VALUES (?, ?)", (milestone, at_s))
@@ -173,6 +185,7 @@ class History:
             losses=self._since("link_loss", since_s, lambda row: LinkLoss(**row)),
             builds=self._since("environment", since_s, _build),
             tests=self._since("test_run", since_s, _test_run),
+            costs=self._since("cost", since_s, lambda row: Cost(**row)),
             milestones=marks if "earlier" not in marks else {},
         )
 

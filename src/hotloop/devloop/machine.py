@@ -671,11 +671,12 @@ def _finish(
         state = replace(state, tests=tests_on_save.iteration_ended(state.tests, flight.number, is_resumed=is_resumed))
     iteration = _iteration(flight, outcome, max(end_s, flight.marks.saved_s), problem)
     reason = why.of_iteration(iteration)
-    expected_s = expected.feedback_s(state.past, iteration.cause)
+    is_usual = reason.code != "resumed"
+    expected_s = expected.feedback_s(state.past, iteration.cause) if is_usual else None
     iteration = replace(
         iteration, expected_s=expected_s, why_code=reason.code, why=reason.text, fix=why.fix(reason.code)
     )
-    if outcome == "ok":
+    if outcome == "ok" and is_usual:
         state = replace(state, past=expected.learned(state.past, iteration.cause, iteration.feedback_s))
     return state, (Emit(events.IterationFinished(end_s, iteration)),)
 

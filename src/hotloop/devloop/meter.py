@@ -34,7 +34,8 @@ class Meter:
         self._state = cost.begin(time.monotonic(), terms.price, terms.budget)
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
-        self._is_looked_up = terms.price is not None
+        self._is_priced = terms.price is not None  # or its GPUs were looked up
+        self._is_missed = False
 
     def take(self, event: events.Event) -> None:
         """Take note of what happened; what follows is said afterwards."""
@@ -43,7 +44,7 @@ class Meter:
         if isinstance(event, events.SessionEnded):
             self.close()
             return
-        if isinstance(event, events.RuntimeSampled) and not self._is_looked_up:
+        if isinstance(event, events.RuntimeSampled) and not self._is_priced:
             self._look_up(event)
         self._step(event)
 
@@ -54,11 +55,12 @@ class Meter:
             self._timer.cancel()
 
     def _look_up(self, sample: events.RuntimeSampled) -> None:
-        self._is_looked_up = True
+        self._is_priced = bool(sample.gpus)
         price = tariff.list_price(self._terms, sample.gpus)
         if price is not None:
             self._state = cost.priced(self._state, price)
-        elif (notice := tariff.unknown(self._terms, sample.gpus, time.monotonic())) is not None:
+        elif not self._is_missed and (notice := tariff.unknown(self._terms, sample.gpus, time.monotonic())) is not None:
+            self._is_missed = True
             self._loop.call_soon(self._say, notice)
 
     def _step(self, event: events.Event | None = None) -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop.devloop import machine
 from hotloop.errors import RunnerError
-from hotloop.events import RuntimeStarted, SessionEnded, SessionStarted
+from hotloop.events import (
+    ModelOutcome,
+    RuntimeStarted,
+    SessionEnded,
+    SessionResumed,
+    SessionStarted,
+    record_from_json,
+)
 from hotloop.remote_runner import onlooker, runners
 from hotloop.remote_runner.client import who_am_i
 from hotloop.remote_runner.way import NoAgentError
@@ -46,6 +53,18 @@ class Narrator:
         return [action.event for action in actions if isinstance(action, machine.Emit)]
 
 
+def _standing(session: dict[str, Any], runner: str) -> list[Event]:
+    """Say what was so before the last reload, as the agent tells it."""
+    now_s, python = time.monotonic(), session["python"]
+    facts: list[Event] = [SessionStarted(now_s, "", session["project"], runner, python, 0)]
+    if session["address"]:
+        facts.append(RuntimeStarted(now_s, place(session["address"], runner), session["runtime_pid"], python))
+    if session["generation"]:
+        models = tuple(record_from_json(ModelOutcome, model) for model in session["models"])
+        facts.append(SessionResumed(now_s, session["revision"], session["generation"], models, {}))
+    return facts
+
+
 class OnlookerFeed:
     """The events of a session from its last reload on. As `tui.feed.Feed`."""
 
@@ -62,7 +81,8 @@ class OnlookerFeed:
     async def events(self) -> AsyncIterator[Event]:
         """Give what happened from the last reload on, then each event as it happens; ends with the session."""
         name, narrator = self._way.name, Narrator(self._way.name)
-        yield SessionStarted(time.monotonic(), self._session.get("app", ""), self._session["project"], name, "", 0)
+        for event in _standing(self._session, name):
+            yield event
         try:
             async for _, event in onlooker.follow(self._way, self._session["project_id"]):
                 # Another machine's clock is no good here: what is new happened now, within the way's length.

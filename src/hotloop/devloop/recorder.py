@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hotloop import events
 from hotloop.devloop.history import MINUTE_S, Bench, ClockReading
-from hotloop.devloop.metrics import Build, LinkLoss, Session, TestRun
+from hotloop.devloop.metrics import RESUMED, Build, Cost, LinkLoss, Session, TestRun
 
 if TYPE_CHECKING:
     from hotloop.devloop.history import History
@@ -60,6 +60,8 @@ class Recorder:
                 self._environment(event, now_s)
             case events.Offline() | events.Online():
                 self._link(event, now_s)
+            case events.CostReported():
+                self._history.keep_cost(_cost(self._session.id, event, now_s))
             case _:
                 self._came_to(event, now_s)
 
@@ -84,7 +86,7 @@ class Recorder:
             case events.SessionStarted():
                 self._reach("connected", now_s)
             case events.SessionResumed():
-                self._start = "resumed"
+                self._start = RESUMED
             case events.Ready():
                 self._reach("ready", now_s)
             case events.RuntimeStopped(problem=events.Problem()):
@@ -128,6 +130,10 @@ class Recorder:
 
     def _lost(self, since_s: float, until_s: float) -> None:
         self._history.add_loss(LinkLoss(self._session.id, since_s, until_s - since_s))
+
+
+def _cost(session: str, event: events.CostReported, now_s: float) -> Cost:
+    return Cost(session, now_s, event.source, event.session, event.idle, event.per_1k_requests, event.per_1m_items)
 
 
 def _test_run(session: str, event: events.TestsFinished, now_s: float) -> TestRun:

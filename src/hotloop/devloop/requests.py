@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hotloop import events
 from hotloop.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ class Request:
         about: What it does, as help says it.
         needed: The fields that it must have, with their types.
         allowed: Those that it may have.
+        is_users: Whether somebody presses a key for it, so that it counts as activity; else a program asks by itself.
     """
 
     do: Callable[[Engine, Fields], Awaitable[Fields]]
     about: str
     needed: dict[str, type] = field(default_factory=dict[str, type])
     allowed: dict[str, type] = field(default_factory=dict[str, type])
+    is_users: bool = True
 
 
 async def answer(engine: Engine, request: object) -> Fields:
@@ -54,6 +57,8 @@ async def answer(engine: Engine, request: object) -> Fields:
         msg = f"this dev serve knows no request {name!r}"
         raise UsageError(msg, hint=f"it knows {', '.join(REQUESTS)}; both terminals need the same version of hotloop")
     _check(name, known, fields)
+    if known.is_users:
+        engine.touched()
     return await known.do(engine, fields)
 
 
@@ -77,6 +82,15 @@ def _check(name: Any, request: Request, fields: Fields) -> None:
 
 async def _status(engine: Engine, _: Fields) -> Fields:
     return {"pid": os.getpid(), "address": engine.address, "is_paused": engine.is_paused, **engine.serves()}
+
+
+async def _outcome(engine: Engine, _: Fields) -> Fields:
+    iteration = engine.outcome()
+    return {"iteration": events.to_json(iteration) if iteration is not None else None}
+
+
+async def _touched(_: Engine, __: Fields) -> Fields:
+    return {}
 
 
 async def _reload(engine: Engine, fields: Fields) -> Fields:
@@ -146,7 +160,7 @@ async def _shown(engine: Engine, fields: Fields) -> Fields:
 
 
 REQUESTS: dict[str, Request] = {
-    "status": Request(_status, "say what runs"),
+    "status": Request(_status, "say what runs", is_users=False),
     "reload": Request(_reload, "load all models again, or the one that is named", allowed={"model": str}),
     "restart": Request(_restart, "start again from nothing: import every module and load every model anew"),
     "pause": Request(_pause, "keep saves back"),
@@ -156,7 +170,7 @@ REQUESTS: dict[str, Request] = {
     "test": Request(_test, "run the tests of --test now"),
     "pin": Request(_pin, "make the last request a probe", allowed={"pin": str}),
     "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),
-    "pins": Request(_pins, "list the pinned requests"),
+    "pins": Request(_pins, "list the pinned requests", is_users=False),
     "confirm": Request(_confirm, "make the large deletion that is waited for"),
     "stop": Request(_stop, "end the session"),
     "detach": Request(_detach, "leave the session running without a client"),
@@ -165,5 +179,8 @@ REQUESTS: dict[str, Request] = {
         "note that a probe's result is on a screen",
         needed={"generation": int, "probe": str},
         allowed={"at_s": float},  # on this machine's monotonic clock
+        is_users=False,
     ),
+    "outcome": Request(_outcome, "say how the newest save went; null while one is on its way", is_users=False),
+    "touched": Request(_touched, "note that a key was pressed: once a minute is enough"),
 }

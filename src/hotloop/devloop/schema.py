@@ -39,6 +39,7 @@ TABLES = {
     "test_run": Table("ended_at_s", "each run of the tests: how long, how many passed and failed, where"),
     "milestone": Table("at_s", "when the project was used first, and how far it came when"),
     "bench": Table("ended_at_s", "what the benches came to"),
+    "cost": Table("at_s", "what each session cost, as far as the price of its runner is known"),
     "pulse": Table("at_s", "your answers to the weekly question", WEEK_S),
     "pulse_consent": Table("", "whether you want to be asked"),
 }
@@ -137,6 +138,17 @@ CREATE TABLE IF NOT EXISTS test_run (
 )
 """,
     "CREATE INDEX IF NOT EXISTS test_run_of ON test_run (session, number)",
+    """
+CREATE TABLE IF NOT EXISTS cost (
+  session TEXT PRIMARY KEY,
+  at_s REAL NOT NULL,
+  source TEXT NOT NULL,
+  total REAL NOT NULL,
+  idle REAL NOT NULL,
+  per_1k_requests REAL,
+  per_1m_items REAL
+)
+""",
     "CREATE TABLE IF NOT EXISTS milestone (name TEXT PRIMARY KEY, at_s REAL NOT NULL) WITHOUT ROWID",
 )
 

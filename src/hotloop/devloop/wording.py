@@ -17,6 +17,7 @@ _ROLES = {
     "hosted": "the process of model",
     "runtime": "the runtime",
 }
+_ASKED = {"reload": "load all models again", "restart": "start from nothing"}
 _MISSED = {
     "request_finished": "request",
     "log": "log line",
@@ -37,6 +38,16 @@ _PHASES = {
 def session(event: events.SessionStarted) -> str:
     """Where the app runs."""
     return f"{event.project} on {event.runner}, Python {event.python}, {words.count(event.num_files, 'file')}"
+
+
+def began(event: events.IterationStarted) -> str:
+    """What an iteration is about: the files that were saved, or what was asked for."""
+    return _ASKED.get(event.asked, "") or words.paths(event.paths)
+
+
+def paused(event: events.SyncPaused) -> str:
+    """That saves wait, as the user asked."""
+    return f"paused, {words.count(event.queued, 'save') if event.queued else 'saves are'} kept back"
 
 
 def request(event: events.RequestFinished) -> str:

@@ -14,14 +14,17 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # read when Textual is imported
+# Read when Textual is imported. What has changed waits for its next frame: at its usual 60 a second a result would be seen
+# 8 ms later on average, and nothing is painted in frames without a change.
+os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+os.environ.setdefault("TEXTUAL_FPS", "250")
 
 from textual.app import App, ComposeResult, SystemCommand
 from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
 from hotloop.clock import ClockPair, read_pair
-from hotloop.devloop import history
+from hotloop.devloop import history, pulse
 from hotloop.devloop.control import state_folder
 from hotloop.errors import HotloopError
 from hotloop.tui import actions, drawing, expectation, figures, looks, pace, rows, themes
@@ -49,9 +52,13 @@ if TYPE_CHECKING:
     from hotloop.tui.feed import Feed
     from hotloop.tui.palette import Palette
 
-REPAINT_S = 0.1  # for what nobody waits for; phases, errors and keys are painted at once
+REPAINT_S = 0.05  # a save that is live within it is painted once, with its result
 SLICE_S = 0.01  # of events taken one after another; then keys have their turn
-PATIENT = (events.RequestFinished, events.RequestsFinished, events.RuntimeSampled, events.ModelProgress, events.Notice)
+# Somebody waits for these: they are painted at once.
+URGENT = (
+    events.ProbeReported, events.IterationFinished, events.ReloadFailed, events.EnvironmentFailed, events.Held,
+    events.Offline, events.Online, events.SyncPaused, events.SyncResumed, events.EditUndone, events.SessionEnded,
+)  # fmt: skip
 # Panel: whether Tab stops there, and on which ground it is.
 PANELS = {
     "status": (False, "strip"), "iteration": (True, "panel"), "probe": (True, "panel"), "history": (True, "panel"),
@@ -112,6 +119,7 @@ class Dashboard(Doing, App[int]):
         self.theme = theme_name(self.palette)
         self.set_keymap(dict(self.chosen.keys))
         self.past: list[PastTrip] = figures.read(project)
+        self.felt = figures.read_felt(project)
         self.state = State(recent=expectation.seeded(self.past))
         self.look = Look(keys=actions.shown_keys(self.chosen.keys))
         self.asking = Asking(project, state_folder())
@@ -130,8 +138,8 @@ class Dashboard(Doing, App[int]):
             Surface(self._drawer(name), self.palette, name=name, ground=ground, can_focus=can_focus)
             for name, (can_focus, ground) in PANELS.items()
         ]
-        strip = RowSurface(self._drawer("strip"), self.palette, name="strip", ground="strip")
-        yield Panels(*surfaces, Logs(self.palette, id="logs"), strip, arrange=self.arranged)
+        strip = RowSurface(self._drawer("strip"), self.palette, self.row_key)
+        yield Panels(*surfaces, Logs(self.palette, log=self.log_file, id="logs"), strip, arrange=self.arranged)
 
     def _drawer(self, name: str) -> drawing.Drawer:
         def draw(width: int, height: int) -> list[Text]:
@@ -205,7 +213,7 @@ class Dashboard(Doing, App[int]):
         if isinstance(event, events.ProbeReported):
             self._shown.append(event)
         if self.state is not before:
-            self.repaint(is_urgent=not isinstance(event, PATIENT))
+            self.repaint(is_urgent=isinstance(event, URGENT))
 
     def follow_figures(self) -> None:
         """Compute the figures anew."""
@@ -214,13 +222,13 @@ class Dashboard(Doing, App[int]):
         today = figures.figures_of([trip for trip in self.past if trip.saved_at_s >= today_s])
         is_looked_at = self.look.view == "metrics"
         self.look = replace(
-            self.look, figures=today, experience=figures.experience(self.past, now) if is_looked_at else None
+            self.look, figures=today, experience=figures.experience(self.past, now, self.felt) if is_looked_at else None
         )
 
     # --- painting -----------------------------------------------------------------------------------------------------
 
     def repaint(self, *, is_urgent: bool = True) -> None:
-        """Have the panels drawn again: after what is handled now, or within a tenth of a second."""
+        """Have the panels drawn again: after what is handled now, or a moment later with what comes until then."""
         if self._is_painting:
             return
         if is_urgent:
@@ -276,7 +284,7 @@ class Dashboard(Doing, App[int]):
         if row is not None and row.until_s is not None and row.until_s <= now_s:
             self.close_row()
         elif row is None and (asked := self.asking.due()) is not None:
-            self.open_row(rows.question(asked, self.asking.until_s))
+            self.open_row(rows.question(asked, now_s + pulse.SHOWN_S))
         self._paint()
 
     def restyle(self, palette: Palette) -> None:

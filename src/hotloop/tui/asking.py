@@ -20,13 +20,11 @@ class Asking:
 
     Attributes:
         asked: The question that is on the screen; None if there is none.
-        until_s: When it goes by itself, monotonic seconds.
     """
 
     def __init__(self, project: Path, state_folder: Path) -> None:
         """Prepare; nothing is read before it may be time."""
         self.asked: pulse.Question | None = None
-        self.until_s = 0.0
         self._file = project / ".hotloop" / "history.db"
         self._state_folder = state_folder
         self._moment = pulse.Moment(active_at_s=time.monotonic())
@@ -49,7 +47,6 @@ class Asking:
             return None
         self._looked_at_s = time.monotonic()
         self.asked = self._next(moment)
-        self.until_s = time.monotonic() + pulse.SHOWN_S
         return self.asked
 
     def answer(self, key: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
 
-from hotloop.devloop import words
+from hotloop.devloop import pulse, words
 from hotloop.errors import HotloopError, UsageError
 from hotloop.tui import actions, copying, editor, rows, themes
 from hotloop.tui.exits import Exit
@@ -99,31 +98,34 @@ class Doing:
         app.strip.listen(is_listening=False)
         if row is not None and row.name == "question":
             app.asking.answer("")
+        if self._after_question:
+            app.run_worker(self._close(self._after_question))
         app.repaint()
 
     def say(self, text: str, *, is_bad: bool = False) -> None:
         """Show a message for some seconds; a question that waits is not covered."""
         row = self._app.look.row
         if row is None or row.name == "message":
-            self.open_row(rows.message(text, time.monotonic(), is_bad=is_bad))
+            self.open_row(rows.message(text, self._app.read_clock().monotonic_s, is_bad=is_bad))
 
     def notify(self, message: str, *, severity: str = "information", **_: Any) -> None:
         """Show what widgets have to say, in the row where all messages are."""
         self.say(message, is_bad=severity == "error")
 
-    async def action_row_key(self, key: str) -> bool:
-        """Take a key that may answer the row. Returns whether it did."""
+    async def row_key(self, key: str) -> bool:
+        """Answer the row with a key. Returns whether that is all that it does."""
         row = self._app.look.row
-        choice = next((each for each in row.choices if each.key == key), None) if row is not None else None
-        if row is None or (choice is None and not row.is_taking_keys):
+        if row is None or not row.is_taking_keys:
             return False
-        if row.name == "question":
+        choice = next((each for each in row.choices if each.key == key), None)
+        is_question, is_leaving = row.name == "question", bool(self._after_question)
+        if is_question:
             await self._answer_question(choice.answer if choice is not None else "")
-            return True
-        self.close_row()
-        if choice is not None and choice.answer:
-            await self._answered(row.name, choice.answer)
-        return True
+        else:
+            self.close_row()
+            if choice is not None and choice.answer:
+                await self._answered(row.name, choice.answer)
+        return choice is not None or not is_question or is_leaving
 
     async def _answered(self, name: str, answer: str) -> None:
         if name == "quit":
@@ -151,6 +153,7 @@ class Doing:
     async def _answer_question(self, key: str) -> None:
         app = self._app
         app.look = replace(app.look, row=None)
+        app.strip.listen(is_listening=False)
         said = app.asking.answer(key)
         if self._after_question:
             await self._close(self._after_question)
@@ -188,8 +191,7 @@ class Doing:
             await self._close(answer)
             return
         self._after_question = answer
-        row = rows.question(asked, app.asking.until_s)
-        self.open_row(replace(row, is_taking_keys=True))
+        self.open_row(rows.question(asked, app.read_clock().monotonic_s + pulse.SHOWN_S))
 
     async def _close(self, answer: str) -> None:
         if answer != "close" and await self.ask(answer) is None and self._app.state.ended is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from hotloop.devloop import metrics
+from hotloop.devloop import advice, answers, metrics, pulse
+from hotloop.devloop.control import state_folder
 from hotloop.devloop.history import History
 from hotloop.tui.panels import dx
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from hotloop.devloop.metrics import Spread, Trip
 
 DAY_S = 86400.0
+MIN_ACTIVE_S = 300.0  # below, a rate says nothing
 REST_S = 900.0  # a longer gap between saves is no work on this project
 
 
@@ -54,9 +57,9 @@ def figures_of(trips: Sequence[Trip]) -> Figures:
         feedback=summary.feedback,
         under_1_s_ratio=summary.under_1_s_ratio,
         repair_s=repair.p50_s if repair is not None else None,
-        iterations_per_h=count / active_s * 3600 if active_s >= 60 else None,
+        iterations_per_h=count / active_s * 3600 if active_s >= MIN_ACTIVE_S else None,
         waited_s=summary.waited_s,
-        waited_ratio=min(summary.waited_s / active_s, 1.0) if active_s >= 60 else None,
+        waited_ratio=min(summary.waited_s / active_s, 1.0) if active_s >= MIN_ACTIVE_S else None,
         success_ratio=summary.success_ratio,
         first_start_s=summary.cold.p50_s if summary.cold is not None else None,
     )
@@ -87,7 +90,23 @@ def read(project: Path) -> list[Trip]:
         return []
 
 
-def experience(trips: Sequence[Trip], now: dt.datetime) -> dx.Experience:
+def read_felt(project: Path) -> tuple[dx.Felt, ...]:
+    """Read what was answered to the question; nothing if that can't be read."""
+    file = project / ".hotloop" / "history.db"
+    if not file.exists():
+        return ()
+    try:
+        with closing(answers.Answers(file, state_folder())) as kept:
+            return tuple(
+                dx.Felt(answers.week_of(each.at_s)[-3:].lower(), pulse.TEXTS[each.item], each.answer)
+                for each in kept.asked()
+                if each.answer is not None
+            )
+    except (sqlite3.Error, OSError):
+        return ()
+
+
+def experience(trips: Sequence[Trip], now: dt.datetime, felt: tuple[dx.Felt, ...] = ()) -> dx.Experience:
     """Put together what the view of the figures shows."""
     day_s = start_of_day_s(now)
     week_s, before_s = day_s - 6 * DAY_S, day_s - 13 * DAY_S
@@ -98,6 +117,8 @@ def experience(trips: Sequence[Trip], now: dt.datetime) -> dx.Experience:
         week=metrics.summarize(since),
         before=metrics.summarize(earlier) if earlier else None,
         days=tuple(_day(trips, week_s + number * DAY_S) for number in range(7)),
+        felt=felt,
+        advice=next((advice.sentence(each) for each in advice.advise(since)), ""),
     )
 
 

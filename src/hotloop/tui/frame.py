@@ -107,7 +107,7 @@ def _facts(state: State, width: int, palette: Palette, now_s: float) -> list[Tex
             is_known = state.link is not None and state.status != "offline"
             trip = words.duration(state.link.round_trip_s) if state.link is not None and is_known else "—"
             facts.append(line((f"⇅ {trip}", palette.muted)))
-        if state.began_s:
+        if state.began_s and now_s - state.began_s >= 60:
             facts.append(line((_minutes(now_s - state.began_s), palette.muted)))
     if state.cost is not None and state.cost.per_hour > 0:
         facts.append(line((f"{_dollars(state.cost.per_hour)}/h", palette.text)))

@@ -83,6 +83,7 @@ def finished(trip: Trip | None, iteration: events.Iteration, at_s: float, recent
         expected_s=expected_whole(recent, iteration.cause),
         models=iteration.models or (trip.models if trip is not None else ()),
         why=why(iteration, trip.why if trip is not None else ""),
+        fix=iteration.fix,
         problem=iteration.problem,
         probes=iteration.probes,
         tests=trip.tests if trip is not None else None,
@@ -117,6 +118,10 @@ def models_note(models: Sequence[events.ModelOutcome]) -> str:
 
 def why(iteration: events.Iteration, known: str = "") -> str:
     """Say in one sentence what made an iteration cost what it cost; empty if there is nothing to say."""
+    if known and iteration.cause == "code" and iteration.outcome == "ok":
+        return known  # such as of an edit that was undone
+    if iteration.why:
+        return iteration.why
     if iteration.outcome == "superseded":
         return "a newer save came before its first output"
     if iteration.number == 0:

@@ -38,9 +38,19 @@ class Panels(Widget):
         """Textual has no other way to a layout of one's own."""
         return self._by_arrangement
 
+    def has_place(self, name: str | None) -> bool:
+        """Whether a panel is shown."""
+        return name in self._by_arrangement.boxes(self.app.size)  # pyright: ignore[reportUnknownMemberType]
+
     def arrange_again(self) -> None:
         """Give every panel its place anew; a child's wish for it is what makes Textual forget the old places."""
         self.children[0].refresh(layout=True)
+
+
+def is_placed(widget: Widget) -> bool:
+    """Whether a panel has a place: the focus does not go to others."""
+    parent = widget.parent
+    return isinstance(parent, Panels) and parent.has_place(widget.id)
 
 
 class ByArrangement(Layout):
@@ -51,9 +61,13 @@ class ByArrangement(Layout):
     def __init__(self, arrange: Callable[[int, int], dict[str, Box]]) -> None:
         self._arrange = arrange
 
+    def boxes(self, size: Size) -> dict[str, Box]:
+        """Give what is shown on a screen of a size, and where."""
+        return self._arrange(size.width, size.height)
+
     def arrange(self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True) -> ArrangeResult:  # noqa: FBT001, FBT002  as Textual's
         """Place the children."""
-        boxes = self._arrange(size.width, size.height)
+        boxes = self.boxes(size)
         return [
             WidgetPlacement(Region(*box), NULL_OFFSET, _NO_MARGIN, child)
             for child in children

@@ -147,8 +147,10 @@ def _(event: events.IterationStarted, state: State) -> State:
     done = _trip(state, event.number)
     if done is not None and done.outcome != "running":
         return state  # told again after a cut
-    trip = journey.begun(event.number, event.saved_s or event.at_s, "code", state.recent, event.paths)
-    return _with_trip(state, journey.advanced(trip, "sync", event.at_s))
+    cause = {"restart": "cold", "reload": "model"}.get(event.asked, "code")
+    trip = journey.begun(event.number, event.saved_s or event.at_s, cause, state.recent, event.paths)
+    has_files = event.asked in {"", "undo"}
+    return _with_trip(state, journey.advanced(trip, "sync" if has_files else "apply", event.at_s))
 
 
 @_reduced.register

@@ -45,7 +45,7 @@ class Row:
         text: The question.
         choices: Empty for a message.
         ink: Its colour, a field of `Palette`.
-        is_taking_keys: All keys are for it, and any other key closes it; else those that are not its own do as usual.
+        is_taking_keys: Any key answers it, if only with no; after a question, another key also does what it always does.
         until_s: When it goes by itself, monotonic seconds; None if it stays.
         note: Said behind the choices, if there is room.
     """
@@ -97,13 +97,11 @@ def probing(reports: Sequence[ProbeReport]) -> Row:
 
 
 def question(asked: Question, until_s: float) -> Row:
-    """Ask how the loop feels: a key answers, and any other means what it always means."""
+    """Ask how the loop feels: a key answers, any other is no answer."""
     labels = {"1": "no", "3": "mostly", "5": "yes", "y": "yes", "n": "no", "v": "never"}
-    choices = tuple(Choice(key, key, labels.get(key, ""), key) for key in asked.keys)
+    choices = (*(Choice(key, key, labels.get(key, ""), key) for key in asked.keys), Choice("escape", "Esc", "skip", ""))
     note = "weekly at most, kept on this machine"
-    return Row(
-        "question", asked.text, (*choices, Choice("escape", "Esc", "skip", "")), "model", until_s=until_s, note=note
-    )
+    return Row("question", asked.text, choices, "model", is_taking_keys=True, until_s=until_s, note=note)
 
 
 def draw(row: Row, width: int, palette: Palette) -> list[Text]:

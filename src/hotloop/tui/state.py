@@ -46,6 +46,7 @@ class Trip:
         saved_at_s: When it was saved, seconds since 1970; None while it runs.
         models: What was kept or loaded, and why.
         why: One sentence: what made it cost what it cost.
+        fix: What would avoid that; empty if nothing is known to.
         generation: What it became; None if it did not.
     """
 
@@ -60,6 +61,7 @@ class Trip:
     expected_s: float | None = None
     models: tuple[events.ModelOutcome, ...] = ()
     why: str = ""
+    fix: str = ""
     problem: events.Problem | None = None
     probes: tuple[events.ProbeReport, ...] = ()
     tests: events.TestsFinished | None = None

@@ -11,9 +11,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from hotloop.tui.panels.lines import background
+from hotloop.tui.placing import is_placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from textual import events as textual_events
     from textual.app import App
@@ -90,6 +91,10 @@ class Surface(Widget):
 
     # --- Textual's side -----------------------------------------------------------------------------------------------
 
+    def allow_focus(self) -> bool:
+        """Tab stops at what is shown."""
+        return super().allow_focus() and is_placed(self)
+
     def on_focus(self) -> None:
         """The mark at the edge comes and goes."""
         self.refresh()
@@ -142,7 +147,17 @@ class Surface(Widget):
 class RowSurface(Surface):
     """The row of figures, which has the keys while it asks something."""
 
-    _came_from: Widget | None = None
+    def __init__(self, draw: Draw, palette: Palette, take: Callable[[str], Awaitable[bool]]) -> None:
+        """Prepare.
+
+        Args:
+            draw: As of `Surface`.
+            palette: As of `Surface`.
+            take: Is given each key; says whether it was for the row, or is to do what it always does.
+        """
+        super().__init__(draw, palette, name="strip", ground="strip")
+        self._take = take
+        self._came_from: Widget | None = None
 
     def listen(self, *, is_listening: bool) -> None:
         """Take the keys, or give them back to whoever had them."""
@@ -158,9 +173,7 @@ class RowSurface(Surface):
                 self._came_from.focus()
 
     async def on_key(self, event: textual_events.Key) -> None:
-        """Let the app's row have it first."""
-        if self.can_focus:
+        """Ask whether it is for the row."""
+        if self.can_focus and await self._take(event.key):
             event.stop()
             event.prevent_default()
-            app = cast("App[Any]", self.app)  # pyright: ignore[reportUnknownMemberType]
-            await app.run_action(f"row_key('{event.key}')")

@@ -7,6 +7,7 @@ from hotloop.devloop.metrics.attention import Drift, Focus
 from hotloop.devloop.metrics.first import FirstResult
 from hotloop.devloop.metrics.records import (
     Build,
+    Cost,
     Import,
     LinkLoss,
     Model,
@@ -19,14 +20,16 @@ from hotloop.devloop.metrics.records import (
 )
 from hotloop.devloop.metrics.repairs import Repairs
 from hotloop.devloop.metrics.spread import MIN_FOR_P95, Spread, percentile, spread
-from hotloop.devloop.metrics.summary import WAIT_CAP_S, Avoided, Causes, Summary, by_day, day_of, summarize
+from hotloop.devloop.metrics.summary import RESUMED, WAIT_CAP_S, Avoided, Causes, Summary, by_day, day_of, summarize
 
 __all__ = [
     "MIN_FOR_P95",
+    "RESUMED",
     "WAIT_CAP_S",
     "Avoided",
     "Build",
     "Causes",
+    "Cost",
     "Drift",
     "FirstResult",
     "Focus",

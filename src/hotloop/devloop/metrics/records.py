@@ -172,6 +172,28 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a session cost so far, in US dollars.
+
+    Attributes:
+        at_s: When that was, seconds since 1970.
+        source: Where the price is from.
+        total: All of it.
+        idle: Of that, without work.
+        per_1k_requests: The newest figure; None if there never were enough requests.
+        per_1m_items: Likewise.
+    """
+
+    session: str
+    at_s: float
+    source: str
+    total: float
+    idle: float
+    per_1k_requests: float | None = None
+    per_1m_items: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TestRun:
     """The tests of `--test` ran after an iteration.
 
@@ -208,4 +230,5 @@ class Records:
     losses: tuple[LinkLoss, ...] = ()
     builds: tuple[Build, ...] = ()
     tests: tuple[TestRun, ...] = ()
+    costs: tuple[Cost, ...] = ()
     milestones: dict[str, float] = field(default_factory=dict[str, float])

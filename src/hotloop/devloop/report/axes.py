@@ -20,15 +20,11 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class LogAxis:
-    """A logarithmic axis. What lies outside is put at its end."""
+    """A logarithmic axis with round durations on it. What lies outside is put at its end."""
 
     low_s: float
     high_s: float
-
-    @property
-    def ticks_s(self) -> tuple[float, ...]:
-        """Round durations on it."""
-        return tuple(tick for tick in TICKS_S if self.low_s <= tick <= self.high_s)
+    ticks_s: tuple[float, ...]
 
     def at(self, value_s: float) -> float:
         """Where a duration lies, from 0 to 1."""
@@ -42,7 +38,15 @@ def log_axis(values_s: Iterable[float], through_s: float = 1.0) -> LogAxis:
     low, high = min([*known, through_s]), max([*known, through_s])
     low_s = max((tick for tick in TICKS_S if tick < low), default=TICKS_S[0])
     high_s = min((tick for tick in TICKS_S if tick > high), default=max(TICKS_S[-1], high))
-    return LogAxis(low_s, high_s)
+    return LogAxis(low_s, high_s, tuple(tick for tick in TICKS_S if low_s <= tick <= high_s))
+
+
+def close_axis(values_s: Sequence[float]) -> LogAxis:
+    """Make an axis about values (one at least) that are near each other."""
+    low_s, high_s = min(values_s) / 1.6, max(values_s) * 1.6
+    powers = range(math.floor(math.log10(low_s)), math.ceil(math.log10(high_s)) + 1)
+    ticks = [round(digit * 10.0**power, 6) for power in powers for digit in (1, 1.5, 2, 3, 5, 7)]
+    return LogAxis(low_s, high_s, tuple(tick for tick in ticks if low_s <= tick <= high_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,16 @@ def columns(points: Sequence[Point]) -> tuple[Column, ...]:
 def hours(points: Sequence[Point]) -> tuple[str, str]:
     """The time of day of the first and the last edit, as the columns of days run from one to the other."""
     times = sorted(datetime.fromtimestamp(point.saved_at_s).astimezone().time() for point in points)
-    return f"{times[0]:%H:%M}", f"{times[-1]:%H:%M}"
+    is_short = times[-1].hour * 60 + times[-1].minute - times[0].hour * 60 - times[0].minute < 10
+    form = "%H:%M:%S" if is_short else "%H:%M"
+    return times[0].strftime(form), times[-1].strftime(form)
 
 
 def _by_day(moments: Sequence[tuple[Point, datetime]]) -> tuple[Column, ...]:
     """Days run from the earliest time of day that has an edit to the latest."""
     of_day = [_of_day(moment) for _, moment in moments]
     low, high = min(of_day), max(of_day)
-    span = max(high - low, 60 / DAY_S)
+    span = max(high - low, 1 / DAY_S)
     return _grouped(moments, lambda moment: f"{moment:%a} {moment.day}", lambda moment: (_of_day(moment) - low) / span)
 
 

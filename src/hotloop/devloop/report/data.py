@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotloop.devloop.advice import Share
-    from hotloop.devloop.metrics import Summary, Trip
+    from hotloop.devloop.metrics import Cost, Summary, Trip
     from hotloop.devloop.pulse import Asked
     from hotloop.devloop.report.felt import Felt
     from hotloop.devloop.report.tiles import Tile
@@ -41,33 +41,15 @@ METHOD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a session cost, in US dollars.
-
-    Attributes:
-        source: Where the price is from.
-        session: All of it.
-        idle: Of that, without work.
-    """
-
-    source: str
-    session: float
-    idle: float
-    per_1k_requests: float | None = None
-    per_1m_items: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Kept:
     """What the history holds of a period and of the one before.
 
     Attributes:
         project: Its name.
         begin_s: The period's begin, seconds since 1970; 0 for all that is kept.
-        trips: From twice as far back.
-        records: Likewise.
+        trips: From twice as far back, and from the week of the first answer on.
+        records: From twice as far back.
         asked: Every question that was put.
-        costs: Of the sessions of the period.
     """
 
     project: str
@@ -75,7 +57,6 @@ class Kept:
     trips: tuple[Trip, ...]
     records: Records = field(default_factory=Records)
     asked: tuple[Asked, ...] = ()
-    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +112,8 @@ def make(kept: Kept, now_s: float, previous: Figures | None = None, *, is_compar
         is_compared: Whether to compare at all.
     """
     trips = tuple(trip for trip in kept.trips if trip.saved_at_s >= kept.begin_s)
-    summary = metrics.summarize(trips, between(kept.records, kept.begin_s, now_s))
+    records = between(kept.records, kept.begin_s, now_s)
+    summary = metrics.summarize(trips, records)
     current = figures(period_name(kept.begin_s, now_s), trips, summary)
     if previous is None and is_compared:
         previous = _before(kept, now_s)
@@ -141,7 +123,7 @@ def make(kept: Kept, now_s: float, previous: Figures | None = None, *, is_compar
     return Report(
         project=kept.project,
         title=f"{kept.project}: {current.name} in feedback",
-        about=_about(points, kept.records, kept.begin_s, now_s),
+        about=_about(points, records, kept.begin_s, now_s),
         begin_s=kept.begin_s or (points[0].saved_at_s if points else now_s),
         end_s=now_s,
         sentences=_sentences(current, summary, shares),
@@ -158,7 +140,7 @@ def make(kept: Kept, now_s: float, previous: Figures | None = None, *, is_compar
         previous=previous,
         felt=opinion,
         delivery=DELIVERY,
-        cost=_cost(kept.costs, summary),
+        cost=_cost(records.costs, summary),
     )
 
 
@@ -171,6 +153,7 @@ def between(records: Records, begin_s: float, end_s: float) -> Records:
         losses=tuple(each for each in records.losses if begin_s <= each.lost_at_s < end_s),
         builds=tuple(each for each in records.builds if begin_s <= each.ended_at_s < end_s),
         tests=tuple(each for each in records.tests if begin_s <= each.ended_at_s < end_s),
+        costs=tuple(each for each in records.costs if begin_s <= each.at_s < end_s),
     )
 
 
@@ -191,7 +174,7 @@ def _about(points: Sequence[Point], records: Records, begin_s: float, now_s: flo
     if not points:
         return f"{period(begin_s or now_s, now_s)}. No edit."
     days = len({metrics.day_of(point.saved_at_s) for point in points})
-    runners = sorted({s.runner for s in records.sessions if s.began_at_s >= begin_s and s.runner})
+    runners = sorted({s.runner for s in records.sessions if s.runner})
     where = f", on {listed(runners)}" if runners else ""
     when = period(points[0].saved_at_s, points[-1].saved_at_s)
     return f"{when}. {words.count(len(points), 'edit')} on {words.count(days, 'day')}{where}."
@@ -217,7 +200,7 @@ def _cost(costs: Sequence[Cost], summary: Summary) -> tuple[tuple[str, str], ...
     if not costs:
         return ()
     rows = [
-        ("Spent", f"${sum(cost.session for cost in costs):.2f} in {words.count(len(costs), 'session')}"),
+        ("Spent", f"${sum(cost.total for cost in costs):.2f} in {words.count(len(costs), 'session')}"),
         ("of that idle", f"${sum(cost.idle for cost in costs):.2f}"),
     ]
     if summary.avoided is not None:

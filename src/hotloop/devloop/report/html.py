@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from hotloop.devloop import advice, pulse, words
 from hotloop.devloop.metrics import day_of, percentile
 from hotloop.devloop.report import svg
 from hotloop.devloop.report.svg import escape
-from hotloop.devloop.report.words import share
+from hotloop.devloop.report.words import axis, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,25 +48,33 @@ def render(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(report.title)}</title><style>{css}</style></head><body><main>",
-        f'<h1>{escape(report.title)}</h1><p class="about">{escape(report.about)} Written by <code>dev report</code>.</p>',
-        f'<p class="lead">{escape(" ".join(report.sentences))}</p>',
+        f'<h1>{escape(report.title)}</h1><p class="about">{prose(report.about + " Written by dev report.")}</p>',
+        f'<p class="lead">{prose(" ".join(report.sentences))}</p>',
         f'<div class="tiles">{"".join(_tile(tile) for tile in report.tiles)}</div>',
         *cards,
-        f"<footer>{''.join(f'<p>{escape(line)}</p>' for line in (report.method, *report.stored))}</footer>",
+        f"<footer>{''.join(f'<p>{prose(line)}</p>' for line in (report.method, *report.stored))}</footer>",
         "</main></body></html>\n",
     ))  # fmt: skip
 
 
+_COMMAND = re.compile(r"\bdev (?:data|pulse|report|serve)\b(?: (?:show|delete|\d|--\w+))?")
+
+
+def prose(text: str) -> str:
+    """Escape a text, with our own commands in it set as code, and counts kept on one line."""
+    return _COMMAND.sub(r"<code>\g<0></code>", escape(text)).replace("(n ", "(n\u00a0")
+
+
 def _tile(tile: Tile) -> str:
-    change = f'<p class="change {tile.tone}">{escape(tile.change)}</p>' if tile.change else ""
+    change = f'<p class="change {tile.tone}">{prose(tile.change)}</p>' if tile.change else ""
     return (
         f'<section class="card"><h2>{escape(tile.name)}</h2><p class="figure">{escape(tile.figure)}</p>'
-        f'<p class="small">{escape(tile.about)}</p>{change}</section>'
+        f'<p class="small">{prose(tile.about)}</p>{change}</section>'
     )
 
 
 def _card(title: str, about: str, body: str) -> str:
-    said = f'<p class="small">{escape(about)}</p>' if about else ""
+    said = f'<p class="small">{prose(about)}</p>' if about else ""
     return f'<section class="card"><h2>{escape(title)}</h2>{said}{body}</section>'
 
 
@@ -194,9 +203,7 @@ def _named(each: Figures) -> str:
 def limits(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The share of good edits within each time: what the columns are called, and the rows."""
     periods = [each for each in (report.current, report.previous) if each is not None and each.feedback_s]
-    rows = [
-        (words.duration(limit_s), *(share(each.within(limit_s) or 0.0) for each in periods)) for limit_s in LIMITS_S
-    ]
+    rows = [(axis(limit_s), *(share(each.within(limit_s) or 0.0) for each in periods)) for limit_s in LIMITS_S]
     return ("Within", *(_named(each) for each in periods)), rows
 
 
@@ -205,7 +212,7 @@ def _felt(report: Report) -> str:
     if not felt.answers:
         return _card(title, "No answer yet: dev pulse 4 says how it feels, dev pulse --on has it ask now and then.", "")
     chart = ""
-    if any(answer.p50_s is not None for answer in felt.answers):
+    if any(answer.p50_s for answer in felt.answers):
         wide = svg.felt(felt.answers, HALF, has_trend=felt.has_trend)
         chart = f"<figure>{_both(wide, svg.felt(felt.answers, NARROW, has_trend=felt.has_trend))}</figure>"
     about = "Answers from 1 (no) to 5 (yes) against the median time to feedback of their week."

@@ -106,7 +106,7 @@ def _column(column: Column, left: float, step: float, scale: LogAxis, height: in
 
 def within(current: Sequence[float], previous: Sequence[float], width: int, height: int = 170) -> str:
     """The share of edits that came back within a time; both are given sorted."""
-    scale = axes.log_axis([*current, *previous], 10.0)
+    scale = axes.log_axis([*current, *previous, 0.5], 10.0)
     across = width - LEFT - RIGHT
     body: list[str] = []
     for percent in (0, 25, 50, 75, 100):
@@ -114,11 +114,12 @@ def within(current: Sequence[float], previous: Sequence[float], width: int, heig
         body.append(_line(LEFT, y, width - RIGHT, y, "grid") + _text(LEFT - 6, y + 4, f"{percent} %", "end"))
     ticks = scale.ticks_s
     every = max(1, -(-MIN_LABEL_WIDTH * len(ticks) // across))
+    shift = ticks.index(axes.THRESHOLDS_S[0])  # that one has a label at any width
     for number, tick_s in enumerate(ticks):
         x = LEFT + scale.at(tick_s) * across
         kind = "rule" if tick_s in axes.THRESHOLDS_S else "grid"
         body.append(_line(x, TOP, x, TOP + height, kind))
-        if number % every == 0:
+        if (number - shift) % every == 0:
             body.append(_text(x, TOP + height + 16, axis_text(tick_s)))
     for values, kind in ((previous, "before"), (current, "now")):
         if values:
@@ -143,28 +144,30 @@ def _steps(values: Sequence[float], scale: LogAxis, across: float, height: int) 
 
 def felt(answers: Sequence[Answer], width: int, height: int = 170, *, has_trend: bool) -> str:
     """Answers against the median time to feedback of their weeks, the fast ones at the right."""
-    known = [(answer, answer.p50_s) for answer in answers if answer.p50_s is not None]
-    scale = axes.log_axis((p50_s for _, p50_s in known), 1.0)
+    known = [(answer, answer.p50_s) for answer in answers if answer.p50_s]
+    scale = axes.close_axis([p50_s for _, p50_s in known])
     across = width - LEFT - RIGHT
     body: list[str] = []
     for score in range(1, 6):
         y = _score_y(score, height)
         body.append(_line(LEFT, y, width - RIGHT, y, "grid") + _text(LEFT - 6, y + 4, str(score), "end"))
-    body += [_text(LEFT + (1 - scale.at(t)) * across, TOP + height + 16, axis_text(t)) for t in scale.ticks_s]
+    every = max(1, -(-MIN_LABEL_WIDTH * len(scale.ticks_s) // across))
+    body += [
+        _text(LEFT + (1 - scale.at(tick_s)) * across, TOP + height + 16, axis_text(tick_s))
+        for tick_s in scale.ticks_s[::every]
+    ]
     places = [(LEFT + (1 - scale.at(p50_s)) * across, _score_y(answer.score, height)) for answer, p50_s in known]
     if has_trend and len(places) > 1:
         body.append(f'<polyline class="before" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>')
-    for (answer, p50_s), (x, y) in zip(known, places, strict=True):
+    for number, ((answer, p50_s), (x, y)) in enumerate(zip(known, places, strict=True)):
         title = f"{answer.week}: answered {answer.score}, median {words.duration(p50_s)}"
+        is_crowded = any(abs(x - other) < MIN_LABEL_WIDTH and y == above for other, above in places[:number])
+        label_y = y + 16 if is_crowded and number % 2 else y - 8
         body.append(
-            mark("code", x, y, title) + _text(min(max(x, LEFT + 12), width - 22), y - 8, answer.week[-3:], kind="nt")
+            mark("code", x, y, title) + _text(min(max(x, LEFT + 12), width - 22), label_y, answer.week[-3:], kind="nt")
         )
-    return _svg(
-        width,
-        TOP + height + BOTTOM,
-        body,
-        f"{words.count(len(known), 'answer')} from 1 to 5 against the speed of their weeks",
-    )
+    label = f"{words.count(len(known), 'answer')} from 1 to 5 against the speed of their weeks"
+    return _svg(width, TOP + height + BOTTOM, body, label)
 
 
 def _score_y(score: int, height: int) -> float:

@@ -65,11 +65,13 @@ def effectiveness(summary: Summary, current: Figures, previous: Figures | None) 
         f"n {current.num_edits}); {words.count(summary.focus.num_blocks, 'focus block')}, "
         f"{words.count(summary.drift.num_long, 'wait')} over 10 s"
     )
+    figure = share(min(summary.waited_ratio, 1.0))  # the last wait ends after the last sign of activity
     was = previous.waited_ratio if previous is not None else None
     if was is None or previous is None:
-        return Tile("Effectiveness", share(summary.waited_ratio), about)
-    tone = "good" if summary.waited_ratio < 0.95 * was else "warning" if summary.waited_ratio > 1.05 * was else ""
-    return Tile("Effectiveness", share(summary.waited_ratio), about, f"was {share(was)} (n {previous.num_edits})", tone)
+        return Tile("Effectiveness", figure, about)
+    is_same = figure == share(was)
+    tone = "" if is_same else "good" if summary.waited_ratio < was else "warning"
+    return Tile("Effectiveness", figure, about, f"was {share(was)} (n {previous.num_edits})", tone)
 
 
 def quality(summary: Summary, previous: Figures | None) -> Tile:

@@ -1,4 +1,4 @@
-"""Lines taken out of the dashboard: to the clipboard, to a screen of their own, to the user's pager."""
+"""Lines taken out of the dashboard: to the clipboard, to the user's pager."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hotloop.tui.log import painting
 
 if TYPE_CHECKING:
     from textual.app import App
-    from textual.screen import Screen
     from textual.widget import Widget
 
     from hotloop.tui.log.buffer import Buffer
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 def copy(widget: Widget, text: str) -> None:
     """Have the terminal put a text in its clipboard (OSC 52), wherever the terminal is."""
     _app(widget).copy_to_clipboard(text)
-
-
-def open_screen(widget: Widget, screen: Screen[Any]) -> None:
-    """Show another screen above."""
-    _app(widget).push_screen(screen)
 
 
 def page(widget: Widget, buffer: Buffer, log: Path | None) -> None:

@@ -118,7 +118,8 @@ def _separator(record: Record, look: Look) -> list[Segment]:
         pieces += _marked(record.text, styles["strong"], look.search)
     else:
         outcome = styles[{"✓": "good", "✗": "bad"}.get(match["outcome"], "muted")]
-        pieces += [Segment(match["name"], styles["strong"]), Segment(match["outcome"], outcome)]
+        mark = {"✓": "+", "✗": "x"}.get(match["outcome"], "-") if look.palette.is_ascii else match["outcome"]
+        pieces += [Segment(match["name"], styles["strong"]), Segment(mark, outcome)]
         pieces += [Segment(match["took"], styles["strong"]), Segment(match["cause"], styles[cause])]
         pieces.append(Segment(match["paths"], styles["muted"]))
     width = sum(cell_len(piece.text) for piece in pieces)

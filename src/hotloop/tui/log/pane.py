@@ -52,7 +52,7 @@ class LogPane(Vertical):
     LogPane > Horizontal { height: 1; display: none; }
     LogPane > Horizontal > Static { width: 2; }
     LogPane Input { width: 1fr; background: transparent; &:focus { background: transparent; } }
-    LogPane > SourceRow { display: none; }
+    LogPane > SourceRow, LogPane > WholeLine { display: none; }
     LogPane > .-shown { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -114,6 +114,7 @@ class LogPane(Vertical):
                 select_on_focus=False,
             )
         yield SourceRow()
+        yield WholeLine()
 
     @property
     def palette(self) -> Palette:
@@ -161,7 +162,7 @@ class LogPane(Vertical):
     def title_text(self, width: int) -> Text:
         """Lay out the title in so many cells; what matters least goes first."""
         colors, counts = self._palette, self.buffer.counts
-        left = Text.assemble(("Logs", colors.strong), (f"  {self._scope()}", colors.muted), no_wrap=True)
+        left = Text.assemble(("Logs", f"bold {colors.strong}"), (f"  {self._scope()}", colors.muted), no_wrap=True)
         parts = [
             Text(words.count(counts["E"], "error"), colors.bad if counts["E"] else colors.muted),
             Text(words.count(counts["W"], "warning"), colors.warning if counts["W"] else colors.muted),
@@ -176,10 +177,7 @@ class LogPane(Vertical):
 
     def _scope(self) -> str:
         wanted = self._wanted
-        sources = "all sources"
-        if wanted.hidden:
-            sources = ", ".join(source for source in SOURCES if source not in wanted.hidden) or "no source"
-        parts = [sources, _LEVEL_NAMES[wanted.level]]
+        parts = [_sources(wanted.hidden), _LEVEL_NAMES[wanted.level]]
         if self._search:
             parts.append(f"/{self._search.typed}" + (" in context" if self._is_in_context else ""))
         return " · ".join(part for part in parts if part)
@@ -241,6 +239,7 @@ class LogPane(Vertical):
     def _leave_rows(self) -> None:
         self.query_one(Horizontal).remove_class("-shown")
         self.query_one(SourceRow).remove_class("-shown")
+        self.query_one(WholeLine).remove_class("-shown")
         self.lines.focus()
 
     def action_context(self) -> None:
@@ -288,6 +287,10 @@ class LogPane(Vertical):
         self._narrow(hidden=event.hidden)
 
     def on_source_row_closed(self) -> None:
+        """Go back to the lines."""
+        self._leave_rows()
+
+    def on_whole_line_closed(self) -> None:
         """Go back to the lines."""
         self._leave_rows()
 
@@ -352,14 +355,27 @@ class LogPane(Vertical):
         self.notify(f"{len(numbers)} {'line' if len(numbers) == 1 else 'lines'} copied.")
 
     def action_whole(self) -> None:
-        """Show a line that is longer than the screen is wide."""
+        """Show all of a line, wrapped."""
         at = self.lines.at
         if at is not None:
-            elsewhere.open_screen(self, WholeLine(self.buffer[at], self.buffer.whole(at)))
+            self._leave_rows()
+            self.query_one(WholeLine).show(self.buffer.whole(at), self._palette)
 
     def action_pager(self) -> None:
         """Read everything that is kept in the user's own pager."""
         elsewhere.page(self, self.buffer, self._log_file)
+
+
+def _sources(hidden: frozenset[str]) -> str:
+    """Say which sources are shown: those, or those that are not, whichever are fewer."""
+    shown = [source for source in SOURCES if source not in hidden]
+    if not hidden or not shown:
+        return "no source" if hidden else "all sources"
+    return (
+        ", ".join(shown)
+        if len(shown) < len(hidden)
+        else f"without {', '.join(each for each in SOURCES if each in hidden)}"
+    )
 
 
 def _is_end(record: Record) -> bool:

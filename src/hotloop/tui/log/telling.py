@@ -62,7 +62,7 @@ class Teller:
                 if event.grpc_address:
                     yield "I", "runner", f"serving gRPC {event.grpc_address}"
             case events.IterationStarted():
-                yield "I", "sync", f"#{event.number} saved {words.paths(event.paths)}"
+                yield "I", "sync", f"#{event.number} {'' if event.asked else 'saved '}{wording.began(event)}"
             case events.ReloadStarted():
                 yield "D", "runner", f"reload of revision {event.revision} from {event.start}"
             case events.ModelLoading():
@@ -123,8 +123,7 @@ class Teller:
             case events.SessionEnded() if event.reason:
                 yield "I", "loop", event.reason
             case events.SyncPaused():
-                queued = f", {words.count(event.queued, 'save')} queued" if event.queued else ""
-                yield "W", "sync", f"paused{queued}"
+                yield "W", "sync", wording.paused(event)
             case events.SyncResumed():
                 yield "I", "sync", "saves are sent again"
             case events.EditUndone():

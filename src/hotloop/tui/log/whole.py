@@ -1,4 +1,4 @@
-"""One line of the log, wrapped, on a screen of its own."""
+"""One line of the log with all of its text, wrapped, below the others."""
 
 from __future__ import annotations
 
@@ -7,46 +7,61 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
+from textual.message import Message
 from textual.widgets import Static
 
 from hotloop.devloop import words
-from hotloop.tui.log import elsewhere, painting
+from hotloop.tui.log import elsewhere
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from hotloop.tui.log.buffer import Record
+    from hotloop.tui.palette import Palette
 
 
-class WholeLine(ModalScreen[None]):
-    """Shows a line as long as it is; enter, escape or q closes it."""
+class WholeLine(VerticalScroll, can_focus=True):
+    """Shows a line as long as it is."""
 
     DEFAULT_CSS = """
-    WholeLine { align: center bottom; }
-    WholeLine > Static { height: 1; padding: 0 1; background: $panel; }
-    WholeLine > VerticalScroll { height: auto; max-height: 80%; padding: 0 1; background: $surface; }
-    WholeLine > VerticalScroll > Static { height: auto; }
+    WholeLine { height: auto; max-height: 60%; }
+    WholeLine > Static { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,escape,q", "dismiss", "Close"),
-        Binding("y", "copy", "Copy"),
+        Binding("enter,escape", "close", "Close", show=False),
+        Binding("y", "copy", "Copy", show=False),
+        Binding("j", "scroll_down", "Down", show=False),
+        Binding("k", "scroll_up", "Up", show=False),
     ]
 
-    def __init__(self, record: Record, text: str) -> None:
-        """Show a record with all of its text."""
+    class Closed(Message):
+        """It was read."""
+
+    def __init__(self) -> None:
+        """Show nothing."""
         super().__init__()
-        self._record = record
-        self._text = text
+        self._text = ""
+        self._about, self._body = Static(), Static()
 
     def compose(self) -> ComposeResult:
-        """The line, which can be scrolled."""
-        about = f"{painting.written(self._record._replace(text=''))}  {words.count(len(self._text), 'character')}"
-        yield Static(Text(f"{about}  ·  y copy  ·  enter close", style="dim", no_wrap=True, overflow="ellipsis"))
-        with VerticalScroll():
-            yield Static(Text(self._text, overflow="fold"))
+        """What it is, and the line."""
+        yield self._about
+        yield self._body
+
+    def show(self, text: str, palette: Palette) -> None:
+        """Appear with a line, and take the keys."""
+        self._text = text
+        about = f"{words.count(len(text), 'character')}  y copy  enter done"
+        self._about.update(Text(about, palette.muted, no_wrap=True, overflow="ellipsis"))
+        self._body.update(Text(text, palette.text, overflow="fold"))
+        self.scroll_home(animate=False)
+        self.add_class("-shown")
+        self.focus()
 
     def action_copy(self) -> None:
         """Copy the line's text alone."""
         elsewhere.copy(self, self._text)
         self.notify("The line is copied.")
+
+    def action_close(self) -> None:
+        """Give the keys back."""
+        self.post_message(self.Closed())

@@ -20,6 +20,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEVELS = " ▁▂▃▄▅▆▇█"
 _ASCII_LEVELS = " ..==="
 _ASCII_STACK = "#=+-"
+_MONO_STACK = "█▓▒░"  # told apart without colours
 
 
 class Span(NamedTuple):
@@ -54,7 +55,7 @@ def spans(pieces: Iterable[Span], width: int, palette: Palette) -> Text:
             glyph = _ascii_cell(low, high, end - begin) if palette.is_ascii else _cell(low, high)
             if cells[index][0] == " " or high - low >= 4:
                 cells[index] = (glyph[0], _styled(piece.style, is_reversed=glyph[1]))
-    return _joined(cells)
+    return in_runs(cells)
 
 
 def _cell(low: int, high: int) -> tuple[str, bool]:
@@ -72,7 +73,8 @@ def _styled(style: str, *, is_reversed: bool) -> str | Style:
     return Style.parse(style) + Style(reverse=True) if is_reversed else style
 
 
-def _joined(cells: Sequence[tuple[str, str | Style]]) -> Text:
+def in_runs(cells: Sequence[tuple[str, str | Style]]) -> Text:
+    """Put cells together, one piece for those beside each other with the same style."""
     made, begin = line(), 0
     for index in range(1, len(cells) + 1):
         if index == len(cells) or cells[index][1] != cells[begin][1]:
@@ -89,16 +91,21 @@ def meter(ratio: float, width: int, style: str, palette: Palette) -> Text:
         return line(("#" * full, style), ("." * (width - full), palette.track))
     full, odd = divmod(halves, 2)
     rest = width - full - odd
-    return line(("━" * full + "╸" * odd, style), ("━" * rest, palette.track))
+    return line(("━" * full + "╸" * odd, style), (_track(palette) * rest, palette.track))
+
+
+def _track(palette: Palette) -> str:
+    return "." if palette.is_ascii else "─" if palette.is_mono else "━"
 
 
 def stacked(parts: Sequence[tuple[float, str]], width: int, palette: Palette) -> Text:
     """A thin bar of parts, each a share of the whole and its style; what they leave is the track."""
     marks = [min(round(mark / 8), width) for mark in boundaries([ratio for ratio, _ in parts], 1.0, width)]
+    glyphs = _ASCII_STACK if palette.is_ascii else _MONO_STACK if palette.is_mono else "━"
     made = line()
     for index, ((begin, end), (_, style)) in enumerate(zip(pairwise(marks), parts, strict=True)):
-        made.append((_ASCII_STACK[index % len(_ASCII_STACK)] if palette.is_ascii else "━") * (end - begin), style)
-    return line(made, (("." if palette.is_ascii else "━") * (width - marks[-1]), palette.track))
+        made.append(glyphs[index % len(glyphs)] * (end - begin), style)
+    return line(made, (_track(palette) * (width - marks[-1]), palette.track))
 
 
 def sparkline(values: Sequence[float | None], width: int, style: str, palette: Palette) -> Text:
@@ -139,7 +146,7 @@ def columns(
     for row in range(height - 1, -1, -1):
         covers = [min(max(each - row * 8, 0), 8) for each in eighths]
         glyphs = [_ascii_column(cover) if palette.is_ascii else LEVELS[cover] for cover in covers]
-        rows.append(_joined(list(zip(glyphs, styles, strict=True))))
+        rows.append(in_runs(list(zip(glyphs, styles, strict=True))))
     return rows
 
 

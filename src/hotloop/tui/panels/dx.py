@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MIN_FOR_TREND = 4  # answers: fewer say nothing of a direction
 CLEAR_RATIO = 0.1
-_LABEL, _CELL = 20, 12
+_LABEL, _CELL = 20, 13
 _AIR, _FELT, _DAYS, _PHASES, _MORE = 9, 5, 4, 6, 3
 
 
@@ -53,6 +53,7 @@ class Experience:
         before: The seven days before those; None if nothing was kept.
         days: Oldest first.
         felt: The answers, oldest first.
+        advice: What would save most waiting, with its evidence; empty if nothing is known to.
     """
 
     today: Summary
@@ -60,6 +61,7 @@ class Experience:
     before: Summary | None = None
     days: tuple[Day, ...] = ()
     felt: tuple[Felt, ...] = ()
+    advice: str = ""
 
 
 def draw(
@@ -78,6 +80,7 @@ def draw(
     rows = [Row(head), blank(_AIR), *_table(experience, width, palette)]
     rows += [blank(_AIR), *_days(experience.days, width, palette)] if experience.days else []
     rows += [blank(_AIR), *_phases(experience.week, width, palette)]
+    rows += _advice(experience.advice, width, palette)
     rows += [blank(_AIR), *_felt(experience.felt, width, palette)]
     return finished(kept(rows, height), width, height, palette)
 
@@ -108,7 +111,10 @@ def _table(experience: Experience, width: int, palette: Palette) -> list[Row]:
     head = [padded(line((name, palette.muted)), _CELL, is_right=True) for name, _ in columns]
     rows = [Row(line(" " * label, *head))]
     for name, write, value, rank in _FIGURES:
-        cells = [padded(line((write(summary), palette.text)), _CELL, is_right=True) for _, summary in columns]
+        written = [write(summary) for _, summary in columns]
+        if rank == _MORE and set(written) == {"—"}:
+            continue
+        cells = [padded(line((text, palette.text)), _CELL, is_right=True) for text in written]
         changed = _changed(value, experience, palette) if width >= label + len(columns) * _CELL + 8 else line()
         rows.append(Row(line(padded(line((name, palette.muted)), label), *cells, "  ", changed), rank))
     return rows
@@ -142,6 +148,26 @@ def _p50_of(spread_: Spread | None) -> float | None:
     return spread_.p50_s if spread_ is not None else None
 
 
+def _repair(summary: Summary) -> str:
+    saves = summary.repairs.saves_per_repair
+    return f"{saves:.0f}" if saves else "—"
+
+
+def _waited(summary: Summary) -> str:
+    share = f" ({summary.waited_ratio:.0%})" if summary.waited_ratio is not None else ""
+    return f"{words.duration(summary.waited_s)}{share}"
+
+
+def _focus(summary: Summary) -> str:
+    blocks = summary.focus.num_blocks
+    return f"{blocks}, {words.duration(summary.focus.total_s)}" if blocks else "—"
+
+
+def _avoided(summary: Summary) -> str:
+    saved = summary.avoided
+    return f"~{words.duration(saved.saved_s)}" if saved is not None and saved.count else "—"
+
+
 # Name, how it is written, its value if it is a time that may be compared, and how dispensable its row is.
 _FIGURES: tuple[tuple[str, Callable[[Summary], str], Callable[[Summary], float | None] | None, int], ...] = (
     ("feedback p50", lambda s: _p50(s.feedback), lambda s: _p50_of(s.feedback), 0),
@@ -149,13 +175,17 @@ _FIGURES: tuple[tuple[str, Callable[[Summary], str], Callable[[Summary], float |
     ("under 1 s", lambda s: _ratio(s.under_1_s_ratio), None, 1),
     ("time to error", lambda s: _p50(s.error), lambda s: _p50_of(s.error), _MORE),
     ("red to green", lambda s: _p50(s.repairs.spread), lambda s: _p50_of(s.repairs.spread), 1),
-    ("saves per repair", lambda s: f"{s.repairs.saves_per_repair:.0f}" if s.repairs.saves_per_repair else "—", None, _MORE),
-    ("waited", lambda s: words.duration(s.waited_s), None, 1),
+    ("saves per repair", _repair, None, _MORE),
+    ("waited", _waited, None, 1),
+    ("over 10 s", lambda s: f"{s.drift.num_long:,}", None, _MORE),
+    ("focus blocks", _focus, None, _MORE),
     ("edits", lambda s: f"{_num_edits(s):,}", None, 2),
     ("went well", lambda s: _ratio(s.success_ratio), None, 2),
     ("models kept", lambda s: f"{s.num_kept:,} of {s.num_kept + s.num_loaded:,}", None, _MORE),
     ("first start", lambda s: _p50(s.cold), lambda s: _p50_of(s.cold), _MORE),
-)  # fmt: skip
+    ("cold starts saved", _avoided, None, _MORE),
+    ("tests", lambda s: _p50(s.tests), lambda s: _p50_of(s.tests), _MORE),
+)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------
@@ -196,6 +226,13 @@ def _phases(week: Summary, width: int, palette: Palette) -> list[Row]:
         )
         rows.append(Row(fitted(row, width), _PHASES))
     return rows
+
+
+def _advice(advice: str, width: int, palette: Palette) -> list[Row]:
+    if not advice:
+        return []
+    told = wrapped(line(("advice  ", palette.muted), (advice, palette.good)), width)
+    return [blank(_AIR), *(Row(text, _FELT) for text in told)]
 
 
 def _felt(felt: Sequence[Felt], width: int, palette: Palette) -> list[Row]:

@@ -47,7 +47,7 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
 
 
 def _steps(state: State) -> tuple[tuple[str, str], ...]:
-    watched = f"{words.count(state.num_files, 'file')} of {state.app or 'the project'} are watched"
+    watched = f"{words.count(state.num_files, 'file')} {'is' if state.num_files == 1 else 'are'} watched"
     request = curl(state.endpoints, state.address) or "write an @app.endpoint first"
     return (
         ("Save a file", watched),
@@ -75,7 +75,7 @@ def curl(endpoints: Sequence[EndpointShape], address: str) -> str:
     shows_stream = "-N " if endpoint.is_stream else ""
     if "POST" in endpoint.methods:
         return f"curl {shows_stream}{url} -d {shlex.quote(json.dumps(values))}"
-    query = f"?{urlencode(values)}" if values else ""
+    query = "?" + urlencode(values, errors="replace") if values else ""
     method = "" if "GET" in endpoint.methods or not endpoint.methods else f"-X {endpoint.methods[0]} "
     return f"curl {shows_stream}{method}{shlex.quote(url + query)}"
 

@@ -49,7 +49,7 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
     if trip is None:
         return finished([title("Error", "nothing failed", width, palette)], width, height, palette)
     problem = problem_of(trip)
-    rows = [Row(_title(trip, problem, width, palette, now_s))]
+    rows = [Row(_title(trip, width, palette, now_s))]
     if problem is not None:
         rows += [blank(_AIR), *_problem_rows(problem, state, width, palette)]
     if trip.tests is not None and trip.tests.outcome in {"failed", "broken"}:
@@ -76,21 +76,21 @@ def place_of(trip: Trip) -> tuple[str, int] | None:
     return next(((test.file, test.line) for test in failed if test.file), None)
 
 
-def _title(trip: Trip, problem: Problem | None, width: int, palette: Palette, now_s: float) -> Text:
+def _title(trip: Trip, width: int, palette: Palette, now_s: float) -> Text:
     took = words.duration(waterfall.elapsed_s(trip, now_s))
     until = "  to the error" if width > 60 and trip.problem is not None else ""
     right = line(("✗ ", palette.bad), (took, f"bold {palette.strong}"), (until, palette.muted))
     name = title_of(trip) if width >= 45 else f"#{trip.number}"
-    left = line((name, f"bold {palette.strong}"), "  ", badge(_failed_in(trip, problem), palette.bad))
+    left = line((name, f"bold {palette.strong}"), "  ", badge(_failed_in(trip), palette.bad))
     return spread(left, right, width)
 
 
-def _failed_in(trip: Trip, problem: Problem | None) -> str:
+def _failed_in(trip: Trip) -> str:
+    if any(not report.is_ok for report in trip.probes):
+        return "probe failed"
     if trip.problem is not None:
         begun = [phase for phase in trip.phases if phase.is_live or phase.took_s]
         return f"failed in {phase_name(begun[-1].name)}" if begun else "failed"
-    if problem is not None:
-        return "probe failed"
     return "tests failed" if trip.tests is not None and trip.tests.outcome in {"failed", "broken"} else trip.outcome
 
 

@@ -61,7 +61,11 @@ def _section(name: str, about: str, palette: Palette) -> Text:
 
 
 def _why(trip: Trip, width: int, palette: Palette) -> list[Text]:
-    return wrapped(line((trip.why, f"bold {palette.strong}")), width) if trip.why else []
+    said = wrapped(line((trip.why, f"bold {palette.strong}")), width) if trip.why else []
+    return [
+        *said,
+        *(wrapped(line(("fix ", f"bold {palette.good}"), (trip.fix, palette.text)), width) if trip.fix else []),
+    ]
 
 
 def _phases(trip: Trip, width: int, palette: Palette, now_s: float) -> list[Text]:

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import metrics, words
-from hotloop.tui.panels.bars import LogScale, columns
+from hotloop.tui.panels.bars import LogScale, columns, in_runs
 from hotloop.tui.panels.lines import finished, fitting, line, spread
 from hotloop.tui.panels.meanings import CAUSES, cause_style
 
@@ -103,7 +103,7 @@ def _chart(shown: Sequence[Trip], height: int, axis: int, step: int, width: int,
             ((glyph, style) if glyph != " " else empty, *([empty] * (step - 1)))
             for glyph, style in zip(row.plain, styles, strict=True)
         )
-        body = line(*cells)
+        body = in_runs(list(cells))
         made.append(line((f"{label or '':>{axis - 1}} " if axis else "", palette.muted), body))
     return made
 
@@ -121,11 +121,8 @@ def _ticks(scale: LogScale, height: int) -> dict[int, str]:
 
 def _marks(shown: Sequence[Trip], axis: int, step: int, state: State, palette: Palette) -> Text:
     """A row under the columns: what failed, what is selected, and causes as letters where there are no colours."""
-    made = line(" " * axis)
-    for trip in shown:
-        glyph, style = _mark(trip, state, palette)
-        made.append_text(line((glyph, style), " " * (step - 1)))
-    return made
+    marks = ((_mark(trip, state, palette), *([(" ", "")] * (step - 1))) for trip in shown)
+    return line(" " * axis, in_runs(list(chain.from_iterable(marks))))
 
 
 def _mark(trip: Trip, state: State, palette: Palette) -> tuple[str, str]:

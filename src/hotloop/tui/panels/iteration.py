@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from hotloop.events import ModelOutcome
+    from hotloop.events import ModelOutcome, ProbeReport, TestsFinished
     from hotloop.tui.palette import Palette
     from hotloop.tui.state import State, Trip
 
-_BLANK, _MODELS, _WHY = 3, 2, 1  # what goes first where rows are few
+_BLANK, _MODELS, _WHY, _FAILURE = 4, 3, 2, 1  # what goes first where rows are few
 
 
 def draw(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
@@ -30,7 +30,11 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
     phases = waterfall.rows(trip, width, palette, now_s)
     if 1 + len(phases) > height:
         phases = waterfall.summary(trip, width, palette, now_s)
-    below = [*_model_rows(trip, width, palette), *_why(trip, width, palette)]
+    below = [
+        *_failures(trip, width, palette),
+        *_model_rows(trip, width, palette),
+        *_why(trip, width, palette),
+    ]
     rows = [Row(head), blank(_BLANK), *map(Row, phases), *([blank(_BLANK)] if below else []), *below]
     return finished(kept(rows, height), width, height, palette)
 
@@ -56,6 +60,8 @@ def outcome(trip: Trip, width: int, palette: Palette, now_s: float) -> Text:
     mark, style = mark_of(trip, palette)
     until = {"failed": "to the error", "superseded": "superseded by a newer save"}.get(trip.outcome)
     until = until or ("to first output" if trip.probes else "to ready")
+    if trip.outcome == "ok" and not all(report.is_ok for report in trip.probes):
+        mark, style, until = "✗", palette.bad, "to a probe that failed"
     return line((f"{mark} ", style), took, (f"  {until}" if width > 60 else "", palette.muted))
 
 
@@ -66,6 +72,35 @@ def _expected(trip: Trip, now_s: float) -> str:
     if trip.expected_s < 10 or rest_s < 1:
         return f"  of ~{words.duration(trip.expected_s)}"
     return f"  about {round(rest_s)} s to go" if rest_s < 60 else f"  about {words.duration(rest_s)} to go"
+
+
+def _failures(trip: Trip, width: int, palette: Palette) -> list[Row]:
+    """What serves and is wrong all the same: probes that failed; and how the tests went."""
+    told = [_probe(report, palette) for report in trip.probes if not report.is_ok]
+    rows = [Row(_labelled("probe", told, trip, width, palette), _FAILURE)] if told else []
+    if trip.tests is not None:
+        rows.append(Row(_labelled("tests", [_tests(trip.tests, palette)], trip, width, palette), _FAILURE))
+    return rows
+
+
+def _probe(report: ProbeReport, palette: Palette) -> Text:
+    problem = report.problem
+    said = f"{problem.type}: {problem.message}".removesuffix(": ") if problem is not None else "failed"
+    return line(("✗ ", palette.bad), (f"{report.name} ", palette.text), (said, palette.bad))
+
+
+def _tests(tests: TestsFinished, palette: Palette) -> Text:
+    took = (f"  {words.duration(tests.took_s)}", palette.muted)
+    passed = f"{tests.num_passed} passed" if tests.num_passed is not None else tests.outcome
+    if tests.outcome == "ok":
+        return line(("✓ ", palette.good), (passed, palette.text), took)
+    if tests.outcome == "superseded":
+        return line(("· superseded by a newer save", palette.muted), took)
+    count = tests.num_failed or len(tests.failed)
+    said = "could not run" if tests.outcome == "broken" else f"{count} failed" if count else "failed"
+    first = f"  {tests.failed[0].name}" if tests.failed else ""
+    also = f", {tests.num_passed} passed" if tests.num_passed else ""
+    return line(("✗ ", palette.bad), (said, palette.bad), (also, palette.muted), took, (first, palette.text))
 
 
 def _model_rows(trip: Trip, width: int, palette: Palette) -> list[Row]:

@@ -41,7 +41,8 @@ _ASCII = str.maketrans(
         **dict.fromkeys("…┄", "."),
         **dict.fromkeys("━", "="),
         **dict.fromkeys("■", "#"),
-        **dict.fromkeys("±≈", "~"),
+        **dict.fromkeys("±≈⇅", "~"),
+        **dict.fromkeys("⚠", "!"),
         **dict.fromkeys("▼↓", "v"),
     }
 )

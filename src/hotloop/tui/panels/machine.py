@@ -64,8 +64,8 @@ def _endpoint_rows(state: State, width: int, palette: Palette) -> list[Row]:
     for each in sorted(last, key=lambda sample: -sample.requests_per_s):
         rows.append(Row(_endpoint(each, path_cells, width, palette)))
         sizes = batch_sizes(sample for taken in state.samples for sample in taken.endpoints if sample.path == each.path)
-        if sizes:
-            count = sum(sizes.values())
+        count = sum(sizes.values())
+        if count:
             mean = sum(size * number for size, number in sizes.items()) / count
             label = line(
                 ("    batches  ", palette.muted), (f"{mean:.1f}", palette.text), (" on average  ", palette.muted)

@@ -71,5 +71,5 @@ def arrow(ratio: float | None, palette: Palette) -> Text:
     if ratio is None:
         return line()
     if ratio >= 9.95:
-        return line((f"▲{ratio + 1:.0f}×", palette.warning))
+        return line((f"▲{ratio + 1:.0f}×" if ratio < 998 else "▲>999×", palette.warning))
     return line((f"{'▲' if ratio > 0 else '▼'}{abs(ratio):.0%}", palette.warning if ratio > 0 else palette.good))

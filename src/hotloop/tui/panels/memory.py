@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 FREE = "free"
+MIN_SPEED_S = 0.5  # a speed of less says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,11 @@ def loading_rows(state: State, width: int, palette: Palette, *, speed_s: float |
     whole = next((model.size_bytes for model in state.models if model.name == loading.model), 0)
     done = words.size(loading.done_bytes)
     told = f"{done} of {words.size(whole)}" if whole >= loading.done_bytes > 0 else f"{done} read"
-    per_s = f"  {words.size(round(loading.done_bytes / speed_s))}/s" if speed_s and loading.done_bytes else ""
+    per_s = (
+        f"  {words.size(round(loading.done_bytes / speed_s))}/s"
+        if speed_s is not None and speed_s >= MIN_SPEED_S
+        else ""
+    )
     name = line(("  ", ""), (f"{loading.model}  ", palette.text))
     said = line((told, f"bold {palette.strong}"), (per_s, palette.muted))
     bar = width - name.cell_len - said.cell_len - 2

@@ -72,15 +72,21 @@ def _title(report: ProbeReport, state: State, width: int, palette: Palette) -> T
 
 
 def _between(report: ProbeReport, state: State) -> str:
-    """Say which iterations are compared."""
-    told = [trip.number for trip in state.trips if any(each.name == report.name for each in trip.probes)]
-    if state.selected is not None:
-        told = [number for number in told if number <= state.selected]
+    """Say which iterations are compared: one that gave no output is no predecessor."""
+    newest = state.selected if state.selected is not None else state.trips[-1].number if state.trips else 0
+    told = [
+        (trip.number, each.is_ok)
+        for trip in state.trips
+        for each in trip.probes
+        if each.name == report.name and trip.number <= newest
+    ]
     if not told:
         return ""
-    if report.previous_took_s is None or len(told) < 2:
-        return f"#{told[-1]}" if told[-1] else ""
-    return f"#{told[-2]} → #{told[-1]}" if told[-2] else f"first start → #{told[-1]}"
+    number = told[-1][0]
+    before = [number for number, is_ok in told[:-1] if is_ok]
+    if report.previous_took_s is None or not before:
+        return f"#{number}" if number else ""
+    return f"#{before[-1]} → #{number}" if before[-1] else f"first start → #{number}"
 
 
 def _body(report: ProbeReport, width: int, palette: Palette) -> list[Row]:

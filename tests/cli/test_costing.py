@@ -1,0 +1,113 @@
+"""What a session costs, as its user is told: settings, plain lines, and a session that its budget ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hotloop import config, events
+from hotloop.cli import costing
+from hotloop.cli.spending import EVERY_S, Spending
+from hotloop.devloop.cost import Budget, Price
+from hotloop.devloop.tariff import Terms
+from hotloop.errors import UsageError
+from hotloop.remote_runner.runners import Runner, from_table
+
+COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
+APP = "import hotloop\n\napp = hotloop.App('x')\n\n\n@app.endpoint\ndef echo(x: int) -> int:\n    return x\n"
+
+
+def terms_of(runner, typed=None, **settings):
+    return costing.terms(config.Settings(**settings), runner, typed)
+
+
+def test_the_runners_price_counts_before_the_projects_and_what_was_typed_before_what_is_written():
+    own = Runner("box", "me@box", price=2)
+
+    assert terms_of(own, price_per_hour=9.0, budget=1, budget_stops=True) == Terms(
+        "box", Price(2.0, "runner box"), "", Budget(1.0, is_end=True)
+    )
+    assert terms_of(Runner("box", "me@box"), 3.0, price_per_hour=9.0, budget=1) == Terms(
+        "box", Price(9.0, "pyproject.toml"), "", Budget(3.0)
+    )
+    assert terms_of(Runner("local", "local")) == Terms()
+
+
+def test_a_provider_is_what_was_said_else_what_the_hosts_name_tells():
+    assert terms_of(Runner("a", "me@ssh.runpod.io")).provider == "runpod"
+    assert terms_of(Runner("a", "me@ssh.runpod.io", provider="lambda")).provider == "lambda"
+    assert terms_of(Runner("a", "docker://python")).provider == ""
+    with pytest.raises(UsageError, match="provider is 'nobody'") as caught:
+        terms_of(Runner("a", "me@box", provider="nobody"))
+    assert "aws, lambda, modal, runpod" in caught.value.hint
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_budget_that_is_no_amount_is_refused(budget):
+    with pytest.raises(UsageError, match="--budget is"):
+        terms_of(Runner("local", "local"), budget)
+
+
+def test_a_runners_price_is_a_number_and_is_kept_even_if_it_is_none_at_all():
+    free = from_table("box", {"target": "me@box", "price": 0}, "runner")
+
+    assert free.told() == {"target": "me@box", "price": 0}
+    for price in ("2", True, -1, float("inf")):
+        with pytest.raises(UsageError, match="US dollars an hour were expected"):
+            from_table("box", {"target": "me@box", "price": price}, "runner")
+
+
+def test_a_runner_is_added_with_its_price(tmp_path):
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    add = [*COMMAND, "runner", "add", "box", "me@box", "--price", "2.69", "--provider", "runpod"]
+    subprocess.run(add, env=environment, check=True, capture_output=True)
+    shown = subprocess.run([*COMMAND, "runner", "list"], env=environment, check=True, capture_output=True, text=True)
+
+    assert "box" in shown.stdout
+    assert "price = 2.69\n" in (tmp_path / "hotloop" / "config.toml").read_text()
+
+
+def report(at_s, session, idle=0.0):
+    return events.CostReported(at_s, 2.0, "pyproject.toml", session, idle)
+
+
+def test_plain_lines_say_it_once_an_hour_and_at_the_end():
+    spending = Spending()
+    said = [str(line) for at_s in range(0, 9000, 60) for line in spending.lines(report(float(at_s), at_s / 1800))]
+
+    assert said == [
+        "cost so far $2.00  ($2.00/h, pyproject.toml)",
+        "cost so far $4.00  ($2.00/h, pyproject.toml)",
+    ]
+    assert EVERY_S == 3600
+    spending.lines(report(9000.0, 5.0, 1.25))
+    assert [str(line) for line in spending.last_lines(is_left_running=True)] == [
+        "cost $5.00, of it idle $1.25  ($2.00/h, pyproject.toml); it goes on at $2.00 an hour"
+    ]
+    assert Spending().last_lines(is_left_running=False) == []
+
+
+@pytest.mark.timeout(120)
+def test_a_session_is_warned_and_ended_by_its_budget(tmp_path, own_state_directory):
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "pyproject.toml").write_text("[tool.hotloop]\nbudget_stops = true\nprice_per_hour = 180\n")
+    python = str(Path(sys.base_prefix) / "bin" / "python3")
+    serve = [*COMMAND, "serve", "--python", python, "--port", "0", "--json", "--budget", "0.25"]
+
+    done = subprocess.run(serve, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+
+    told = [events.from_json(json.loads(line)) for line in done.stdout.splitlines()]
+    reports = [event for event in told if isinstance(event, events.CostReported)]
+    (notice,) = [event for event in told if isinstance(event, events.Notice) and event.key == "budget"]
+    assert done.returncode == 1, done.stderr
+    assert notice.text.startswith("80% of the budget of $0.25 is spent: $0.2")
+    assert told[-1].reason.startswith("the budget of $0.25 is spent: $0.")
+    assert not told[-1].is_left_running
+    assert [each.session for each in reports] == sorted(each.session for each in reports)
+    assert reports[-1].session >= 0.2499
+    assert (reports[-1].budget, reports[-1].per_hour, reports[-1].source) == (0.25, 180.0, "pyproject.toml")

@@ -1,0 +1,452 @@
+"""What keys do, and what is asked of the session, on a real screen without a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.tui import panel_states as known
+from tests.tui import scenes
+
+from hotloop import events
+from hotloop.devloop import answers, pulse
+from hotloop.errors import RunnerError, UsageError
+from hotloop.tui.exits import Exit
+from hotloop.tui.looks import Looks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from textual.pilot import Pilot
+
+    from hotloop.tui.app import Dashboard
+
+    Body = Callable[[Dashboard, Pilot[int]], Awaitable[None]]
+
+WIDE = (120, 36)
+
+
+@pytest.fixture(autouse=True)
+def _state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOTLOOP_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def driven(tmp_path: Path, scene: str, body: Body, *, size: tuple[int, int] = WIDE, **more: Any) -> Dashboard:
+    """Play a scene, then a test's body; no panel may have failed to be drawn."""
+    played = scenes.SCENES[scene]
+
+    async def run() -> Dashboard:
+        app = scenes.dashboard(played, tmp_path, more.pop("looks", Looks()), **more)
+        async with app.run_test(size=size) as pilot:
+            await scenes.play(app, pilot, played)
+            await body(app, pilot)
+        assert app.undrawn == {}
+        return app
+
+    return asyncio.run(run())
+
+
+async def press(app: Dashboard, pilot: Pilot[int], *keys: str) -> str:
+    """Press keys and give the screen that follows."""
+    for key in keys:
+        await pilot.press(key)
+    await scenes.settled(app, pilot)
+    return scenes.grid(app)
+
+
+def line_of(app: Dashboard, number: int) -> str:
+    return scenes.grid(app).splitlines()[number]
+
+
+# --- views and focus ----------------------------------------------------------------------------------------------------
+
+
+def test_digits_show_one_view_each_and_escape_the_loop_again(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "Last 42 iterations" in scenes.grid(app)
+        for key, title in (("2", "Logs"), ("3", "endpoints"), ("4", "where it went"), ("5", "Experience")):
+            assert title in await press(app, pilot, key)
+            assert "Last 42 iterations" not in scenes.grid(app)
+        assert "Last 42 iterations" in await press(app, pilot, "escape")
+
+    driven(tmp_path, "live", body)
+
+
+def test_tab_goes_round_the_panels_that_are_shown_and_a_mark_says_where(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        seen = []
+        for _ in range(5):
+            await press(app, pilot, "tab")
+            seen.append(app.focused_panel)
+        assert set(seen) == {"iteration", "probe", "history", "runtime", "logs"}
+        while app.focused_panel != "iteration":
+            await press(app, pilot, "tab")
+        assert line_of(app, 2).startswith("▌Iteration #42")
+
+    driven(tmp_path, "live", body)
+
+
+def test_zoom_shows_the_focused_panel_alone_and_back(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "tab")
+        screen = await press(app, pilot, "z")
+        assert "Iteration #42" in screen
+        assert "Logs" not in screen
+        assert "Logs" in await press(app, pilot, "z")
+
+    driven(tmp_path, "live", body)
+
+
+def test_brackets_choose_an_iteration_for_all_panels_and_the_log_follows(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        screen = await press(app, pilot, "left_square_bracket", "left_square_bracket")
+        assert "Iteration #40" in screen
+        assert "━━ #40" in screen
+        assert "paused" in screen  # the log no longer follows
+        screen = await press(app, pilot, "right_square_bracket", "right_square_bracket")
+        assert "Iteration #42" in screen
+        assert app.state.selected is None
+        assert "following" in screen
+
+    driven(tmp_path, "live", body)
+
+
+def test_two_iterations_are_compared_from_the_table(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        screen = await press(app, pilot, "4", "down", "c", "down", "down", "c")
+        assert app.look.is_comparing
+        assert "#41" in screen
+        assert "#39" in screen
+        assert "what changed" in await press(app, pilot, "escape")
+        assert "why" in await press(app, pilot, "enter") or app.look.view == "why"
+
+    driven(tmp_path, "live", body)
+
+
+def test_a_resize_lays_out_again(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await pilot.resize_terminal(60, 20)
+        await scenes.settled(app, pilot)
+        assert "Last 42" not in scenes.grid(app)
+        assert max(map(len, scenes.grid(app).splitlines())) <= 60
+        await pilot.resize_terminal(39, 20)
+        await scenes.settled(app, pilot)
+        assert "--ui plain" in scenes.grid(app).replace("\n", " ").replace("  ", " ")
+        await pilot.resize_terminal(*WIDE)
+        await scenes.settled(app, pilot)
+        assert "Last 42" in scenes.grid(app)
+
+    driven(tmp_path, "live", body)
+
+
+@pytest.mark.parametrize("size", [WIDE, (80, 24), (56, 20), (40, 10)], ids=str)
+def test_help_and_quit_are_always_the_last_keys(tmp_path: Path, size: tuple[int, int]):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert line_of(app, -1).rstrip().endswith("?  help  q  quit")
+
+    driven(tmp_path, "failed", body, size=size)
+
+
+# --- asking the session -------------------------------------------------------------------------------------------------
+
+
+def test_keys_ask_the_session(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "r", "u", "space", "Y")
+        asked = [name for name, _ in app.feed.asked if name != "shown"]
+        assert asked == ["reload", "undo", "pause", "confirm"]
+        app.feed.add(events.SyncPaused(scenes.NOW_S, 0))
+        await scenes.settled(app, pilot)
+        assert "PAUSED" in line_of(app, 0)
+        await press(app, pilot, "space")
+        assert app.feed.asked[-1][0] == "resume"
+
+    driven(tmp_path, "live", body)
+
+
+def test_a_cold_restart_asks_first(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "Start cold?" in await press(app, pilot, "R")
+        assert "Start cold?" not in await press(app, pilot, "escape")
+        await press(app, pilot, "R", "x")  # any other key is a no
+        assert not app.feed.was_asked("restart")
+        await press(app, pilot, "R", "enter")
+        assert app.feed.was_asked("restart")
+
+    driven(tmp_path, "live", body)
+
+
+def test_what_the_session_refuses_is_said_in_a_row_that_goes(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.answers["undo"] = RunnerError("there is no edit to undo", hint="save a file first")
+        assert "there is no edit to undo (save a file first)" in await press(app, pilot, "u")
+        app.read_clock.now_s += 11
+        app._ticked()
+        await scenes.settled(app, pilot)
+        assert "there is no edit" not in scenes.grid(app)
+
+    driven(tmp_path, "live", body)
+
+
+def test_probes_can_be_run_chosen_and_pinned(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.answers["pin"] = {"pinned": "chat-1"}
+        await press(app, pilot, "p", "p")
+        assert app.feed.was_asked("probe")
+        assert "pinned chat-1" in await press(app, pilot, "p", "a")
+        await press(app, pilot, "escape")
+        screen = await press(app, pilot, "p", "2")
+        assert app.state.probe == "greeting"
+        assert "greeting" in screen.splitlines()[2]
+
+    driven(tmp_path, "live", body)
+
+
+def test_the_session_is_told_when_results_are_on_the_screen(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.asked.clear()
+        app.feed.add(events.ProbeReported(scenes.NOW_S, 42, 43, replace(known.GREETING, output='"good day"')))
+        await scenes.settled(app, pilot)
+        async with asyncio.timeout(5):
+            while not app.feed.was_asked("shown"):
+                await pilot.pause(0.01)
+        ((_, fields),) = [asked for asked in app.feed.asked if asked[0] == "shown"]
+        assert (fields["generation"], fields["probe"]) == (43, "greeting")
+        assert fields["at_s"] <= time.monotonic()
+
+    driven(tmp_path, "live", body)
+
+
+# --- leaving ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "code"),
+    [
+        (("q", "enter"), ["stop"], Exit.CLOSED),
+        (("q", "d"), ["detach"], Exit.CLOSED),
+        (("q", "escape"), [], None),
+        (("ctrl+c", "ctrl+c"), ["stop"], Exit.CLOSED),
+        (("s",), [], Exit.PLAIN),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
+)
+def test_leaving(tmp_path: Path, keys: tuple[str, ...], asked: list[str], code: Exit | None):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.asked.clear()
+        for key in keys:
+            await pilot.press(key)
+        await pilot.pause()
+
+    app = driven(tmp_path, "live", body)
+
+    assert [name for name, _ in app.feed.asked if name != "shown"] == asked
+    assert app.return_code == code
+
+
+def test_a_visitor_closes_without_ending_the_session(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "the session goes on" in await press(app, pilot, "q")
+        await pilot.press("enter")
+
+    app = driven(tmp_path, "live", body, is_attached=True)
+
+    assert not app.feed.was_asked("stop")
+
+
+def test_the_dashboard_closes_with_its_session(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.end()
+        async with asyncio.timeout(5):
+            while app.is_running and app.return_code is None:
+                await pilot.pause(0.01)
+
+    assert driven(tmp_path, "live", body).return_code == Exit.CLOSED
+
+
+def test_a_visitor_sees_that_the_session_is_gone(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.end()
+        async with asyncio.timeout(5):
+            while app.state.ended is None:
+                await pilot.pause(0.01)
+        await scenes.settled(app, pilot)
+        assert "ENDED" in line_of(app, 0)
+
+    driven(tmp_path, "live", body, is_attached=True)
+
+
+# --- elsewhere ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_editor_opens_at_the_line_of_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    script, told = tmp_path / "fake-editor", tmp_path / "told"
+    script.write_text(f'#!/bin/sh\necho "$@" > {told}\n')
+    script.chmod(0o755)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", os.fspath(script))
+
+    @contextlib.contextmanager
+    def terminal_for_others():  # there is none to give in a test
+        yield
+
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.suspend = terminal_for_others
+        await press(app, pilot, "e")
+
+    driven(tmp_path, "failed", body)
+
+    assert told.read_text().strip() == f"+31 {tmp_path}/chat-demo/chat/render.py"
+
+
+def test_copies_are_what_one_would_paste(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        copied: list[str] = []
+        app.copy_to_clipboard = copied.append
+        await press(app, pilot, "tab", "y")
+        assert app.focused_panel == "iteration"
+        assert copied[-1].startswith("Traceback (most recent call last):")
+        assert copied[-1].endswith("KeyError: 'delivery_days'")
+        await press(app, pilot, "tab", "y")
+        assert copied[-1] == known.REFUND.output
+
+    driven(tmp_path, "failed", body)
+
+
+def test_keys_of_the_log_work_wherever_the_focus_is(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "tab", "slash", "h", "t", "t", "p", "enter")
+        assert "/http" in scenes.grid(app)
+        await press(app, pilot, "escape")
+        assert "/http" not in scenes.grid(app)
+
+    driven(tmp_path, "live", body)
+
+
+def test_typing_a_filter_is_no_command(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.asked.clear()
+        await press(app, pilot, "slash", "r", "u", "q", "R", "left_square_bracket")
+        assert app.feed.asked == []
+        assert app.look.row is None
+
+    driven(tmp_path, "live", body)
+
+
+# --- looks --------------------------------------------------------------------------------------------------------------
+
+
+def test_keys_can_be_mapped_and_the_key_bar_says_so(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert line_of(app, -1).startswith("  x  reload")
+        await press(app, pilot, "r")
+        assert not app.feed.was_asked("reload")
+        await press(app, pilot, "x")
+        assert app.feed.was_asked("reload")
+
+    driven(tmp_path, "live", body, looks=Looks(keys={"reload": "x"}))
+
+
+def test_a_wrong_key_map_is_said_before_anything_is_drawn(tmp_path: Path):
+    project = scenes.project_of(scenes.SCENES["live"], tmp_path / "chat-demo")
+    (project / "pyproject.toml").write_text("[tool.hotloop.keys]\nfly = 'x'\n")
+
+    with pytest.raises(UsageError, match=r"keys\.fly is no action"):
+        scenes.Dashboard(scenes.ScriptedFeed([]), project=project)
+
+
+def test_themes_change_in_turn(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        names = []
+        for _ in range(4):
+            await press(app, pilot, "T")
+            names.append(app.palette.name)
+        assert names == ["paper", "ansi", "colorblind", "night"]
+
+    driven(tmp_path, "live", body)
+
+
+def test_ascii_draws_with_ascii_alone(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert [line for line in scenes.grid(app).splitlines() if not line.isascii()] == []
+
+    driven(tmp_path, "live", body, looks=Looks(is_ascii=True))
+
+
+def test_a_panel_that_can_not_be_drawn_leaves_the_others(tmp_path: Path):
+    async def run() -> str:
+        app = scenes.dashboard(scenes.SCENES["live"], tmp_path)
+        async with app.run_test(size=WIDE) as pilot:
+            await scenes.play(app, pilot, scenes.SCENES["live"])
+            app.state = replace(app.state, probes=(None,))
+            app._paint()
+            await pilot.pause()
+            return scenes.grid(app)
+
+    screen = asyncio.run(run())
+
+    assert "can't be drawn" in screen
+    assert "Logs" in screen
+
+
+# --- the question -------------------------------------------------------------------------------------------------------
+
+
+def consenting(app: Dashboard) -> None:
+    """Have the rules ask at the next good moment."""
+    file = app.project_folder / ".hotloop" / "history.db"
+    kept = answers.Answers(file, app.project_folder)
+    kept.agree(yes=True)
+    kept.close()
+    app.asking._next = lambda _moment: pulse.question("feedback")
+
+
+def test_the_question_is_a_row_that_a_digit_answers(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        consenting(app)
+        app.asking._moment = pulse.Moment(active_at_s=-1e9)
+        app._ticked()
+        await scenes.settled(app, pilot)
+        assert pulse.TEXTS["feedback"] in line_of(app, -2)
+        assert "noted: 4 of 5" in await press(app, pilot, "4")
+        assert app.look.view == "loop"  # 4 was the answer
+        assert app.focused_panel == "logs"
+
+    app = driven(tmp_path, "live", body)
+
+    with sqlite3.connect(app.project_folder / ".hotloop" / "history.db") as database:
+        assert "4" in str(database.execute("SELECT * FROM pulse").fetchall())
+
+
+def test_another_key_is_no_answer_and_does_what_it_always_does(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        consenting(app)
+        app.asking._moment = pulse.Moment(active_at_s=-1e9)
+        app._ticked()
+        await scenes.settled(app, pilot)
+        await press(app, pilot, "w")
+        assert app.look.view == "why"
+        assert app.look.row is None
+        assert app.asking.asked is None
+
+    driven(tmp_path, "live", body)
+
+
+def test_a_question_at_the_end_is_followed_by_the_end(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        consenting(app)
+        app.asking._moment = pulse.Moment()
+        assert pulse.TEXTS["feedback"] in await press(app, pilot, "q", "enter")
+        assert not app.feed.was_asked("stop")
+        await pilot.press("escape")
+        await pilot.pause()
+
+    assert driven(tmp_path, "live", body).feed.was_asked("stop")
