@@ -15,6 +15,7 @@ import pickle
 import threading
 
 import numpy
+import hotloop
 import torch
 from torch import nn
 
@@ -66,6 +67,13 @@ def index():
 def half():
     net, x = Net(), torch.ones(2, 4, dtype=torch.float16)
     net.stack(x)
+
+def half_within():
+    net, x = Net(), torch.ones(2, 4)
+    net.fc(x.half())
+
+def asked():
+    raise hotloop.ClientError(500, "RuntimeError", "no", hint="take another", where="app.py:3")
 
 def ids_are_floats():
     net, ids = Net(), torch.ones(2)
@@ -135,6 +143,8 @@ WANTED = {
     "net.table.weight [10, 4] float32 cpu, ids [1] int64 cpu",
     "half": "convert one of them, such as x.to(torch.float32); types: "
     "net.stack.1.weight [5, 4] float32 cpu, x [2, 4] float16 cpu",
+    "half_within": "convert one with .to(dtype); types: net.fc.weight [5, 4] float32 cpu, x [2, 4] float32 cpu",
+    "asked": "take another",
     "ids_are_floats": "ids are whole numbers: ids.long(); types: net.table.weight [10, 4] float32 cpu, ids [2] float32 cpu",
     "devices": "move one of them, such as x.to('meta'); devices: net.fc.weight [5, 4] float32 meta, x [2, 4] float32 cpu",
     "memory": "largest in memory: model llm 14 GB, cache [1000, 500] float32 2.0 MB, model head 900 B; "

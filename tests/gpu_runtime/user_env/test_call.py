@@ -268,6 +268,7 @@ def test_a_batch_of_the_wrong_length_names_file_and_line(user, returned, message
             "type": "AppError",
             "message": f"endpoint 'f' at shop.py:5 is batched and {message}",
             "where": "shop.py:5",
+            "hint": "return one result for each entry of the list, in the same order",
         }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from hotloop.gpu_runtime.user_env import tensors_seen
 from hotloop.gpu_runtime.user_env.app import AppError
+from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.made import is_made_by_hotloop
 from hotloop.gpu_runtime.user_env.source import Project
 
@@ -62,7 +63,7 @@ def hint_for(
         packages: The requirements that the app declares, to name the one that provides a missing module.
         holders: What is known to be in memory, with its bytes.
     """
-    if isinstance(error, AppError):
+    if isinstance(error, AppError | ClientError):
         return error.hint
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _own_module_hint(error.name, project) or _install_hint(error.name, packages)
@@ -106,6 +107,8 @@ def _dtype_hint(text: str, seen: list[tensors_seen.Seen]) -> str:
     if "Long" in text and "but got" in text:
         return f"ids are whole numbers: {_first_input(seen)}.long(){_listed('; types: ', seen)}"
     wanted = next((each.dtype for each in seen if each.is_weight), "") or (seen[-1].dtype if seen else "")
+    if len({each.dtype for each in seen}) < 2:  # what differs is made within the line
+        wanted = ""
     change = (
         f"convert one of them, such as {_first_input(seen)}.to(torch.{wanted})"
         if wanted

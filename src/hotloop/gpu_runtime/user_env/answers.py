@@ -62,6 +62,8 @@ def failed(error: BaseException, project: Project) -> Answer:
     described = problem.from_exception(error, project)
     print(problem.as_text(described), file=sys.stderr, flush=True)
     summary = {"type": described["type"], "message": described["message"], "where": problem.where_of(described)}
+    if described["hint"]:
+        summary["hint"] = described["hint"]
     answer = _error(500, summary, described)
     return replace(answer, lost_host=error.host) if isinstance(error, HostedModelDied) else answer
 

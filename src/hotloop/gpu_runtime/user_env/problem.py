@@ -9,6 +9,7 @@ from typing import Any
 
 from hotloop import events
 from hotloop.gpu_runtime.user_env import advice
+from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.tracebacks import frames_of
 
@@ -108,7 +109,7 @@ def _text_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return str(error.msg)
     try:
-        return str(error)
+        return str(error).removesuffix(f"\nhint: {error.hint}") if isinstance(error, ClientError) else str(error)
     except Exception as inner:  # noqa: BLE001 - its __str__ is the user's code
         return f"<its __str__ raised {type(inner).__name__}>"
 
