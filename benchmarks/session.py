@@ -16,6 +16,7 @@ from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "hotloop.cli.main", "serve", "--json"]
 DEADLINE_S = 60.0
+REST_S = 0.5
 
 APP = """
 import time
@@ -60,15 +61,19 @@ class Session:
         self._changed = threading.Condition()
         self.finished: dict[int, dict] = {}
         self._is_over = False
+        self._is_warm = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         for line in self._process.stdout:
             event = json.loads(line)
-            if event["kind"] == "iteration_finished":
-                with self._changed:
+            with self._changed:
+                if event["kind"] == "iteration_finished":
                     self.finished[event["iteration"]["number"]] = event["iteration"]
-                    self._changed.notify_all()
+                    self._is_warm = False
+                elif event["kind"] == "standby_ready":
+                    self._is_warm = True
+                self._changed.notify_all()
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
@@ -80,6 +85,11 @@ class Session:
             if not self._is_told(saved_at_s):
                 msg = f"no outcome after {saved_at_s}; finished: {sorted(self.finished)}"
                 raise TimeoutError(msg)
+
+    def rest(self) -> None:
+        """Pause until the next standby waits, as a person does who reads the output; after a failure none is made anew."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_warm or self._is_over, REST_S)
 
     def _is_told(self, saved_at_s: float) -> bool:
         told = [each for each in self.finished.values() if each["outcome"] != "superseded"]
@@ -136,6 +146,7 @@ def drive(folder: Path, num_edits: int, *, seed: int = 7, python: str = "") -> d
             saved_at_s = author.edit()
             if number % 15:  # each fifteenth is not waited for: the next one overtakes it, or joins it
                 session.wait(saved_at_s)
+                session.rest()
     finally:
         session.stop()
     return session.finished

@@ -11,6 +11,7 @@ import pytest
 
 from hotloop import events
 from hotloop.devloop import history, metrics, schema
+from hotloop.devloop.metrics import Cost, Import
 
 DATA = Path(__file__).parent.parent / "data"
 FRAME = events.Frame("app.py", 7, "answer", "secret_code()", is_project=True)
@@ -167,3 +168,22 @@ def test_every_table_says_what_it_holds_and_when(tmp_path):
     for (name,) in tables:
         columns = [row[1] for row in kept.connection.execute(f"PRAGMA table_info({name})")]
         assert schema.TABLES[name].moment in columns
+
+
+def test_a_sessions_cost_is_its_newest_and_keeps_figures_that_are_not_known_any_more(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+
+    kept.keep_cost(Cost("s1", 10.0, "table", 0.5, 0.1, 0.04))
+    kept.keep_cost(Cost("s1", 20.0, "table", 0.9, 0.3))
+    kept.keep_cost(Cost("s2", 30.0, "table", 0.2, 0.0))
+
+    assert kept.records().costs == (Cost("s1", 20.0, "table", 0.9, 0.3, 0.04), Cost("s2", 30.0, "table", 0.2, 0.0))
+    assert len(kept.records(25.0).costs) == 1
+
+
+def test_slow_imports_are_kept(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+    kept.add("s1", iteration(imports=(events.ImportTime("torch", 1.5, is_project=False),), import_bytes=7))
+
+    (trip,) = kept.trips()
+    assert (trip.imports, trip.import_bytes) == ((Import("torch", 1.5, is_project=False),), 7)
