@@ -40,7 +40,7 @@ ACTIONS = (
     Action("reload", "r", "request('reload')", "reload", "load all models again"),
     Action("restart", "R", "restart", "cold", "start again from nothing (asks first)"),
     Action("probe", "p", "probe", "probe", "probes: run now, choose one, pin the last request"),
-    Action("test", "x", "request('test')", "", "run the tests of --test now"),
+    Action("test", "v", "request('test')", "", "run the tests of --test now"),
     Action("diff", "d", "diff", "diff", "the probes' outputs, with what changed"),
     Action("why", "w", "why", "why", "why the iteration took what it took"),
     Action("older", "left_square_bracket", "select(-1)", "", "the iteration before"),
