@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hotloop.devloop.report.data import Report
 
+MAX_NUMBER = 18  # characters
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~!])")
 
 
@@ -53,6 +54,13 @@ def _said(about: str, change: str) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Numbers stand at the right; the first column, and what is longer than a number, at the left."""
-    lines = [f"| {' | '.join(escape(name) for name in head)} |"]
-    lines.append(f"| {' | '.join('---' if not number else '---:' for number in range(len(head)))} |")
-    return [*lines, *(f"| {' | '.join(escape(cell) for cell in row)} |" for row in rows), ""]
+    known = list(rows)
+    is_number = [
+        number > 0 and max((len(row[number]) for row in known), default=0) <= MAX_NUMBER for number in range(len(head))
+    ]
+    lines = [_row(head), f"| {' | '.join('---:' if right else '---' for right in is_number)} |"]
+    return [*lines, *(_row(row) for row in known), ""]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(escape(cell) for cell in cells)} |"
