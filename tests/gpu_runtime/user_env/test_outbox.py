@@ -95,7 +95,7 @@ def test_a_piece_that_is_held_goes_though_nothing_follows_it(outbox_to):
     assert [sent.next(), sent.next()] == [[piece(10, b"one")], [piece(10, b"two")]]
 
 
-@pytest.mark.parametrize(("has_bounds", "more"), [(False, {}), (True, {"piece_sizes": [2, 3]})])
+@pytest.mark.parametrize(("has_bounds", "more"), [(False, {"num_pieces": 2}), (True, {"piece_sizes": [2, 3]})])
 def test_what_comes_while_a_frame_is_carried_goes_together(outbox_to, has_bounds, more):
     sent = Sent()
     outbox, first, second = outbox_to(sent), Channel(1, 10), Channel(1, 11)

@@ -55,6 +55,8 @@ def _steps_s(marks: Mapping[str, float], spans: Sequence[tuple[float, float]]) -
     for mark, name in STEPS.items():
         if mark in marks:
             until_s = min(max(marks[mark], cursor_s), marks["result"])
-            steps_s[name] = max(until_s - cursor_s, 0.0) - idle_s(spans, cursor_s, until_s)
+            steps_s[name] = max(
+                until_s - cursor_s - idle_s(spans, cursor_s, until_s), 0.0
+            )  # sums of floats are off a bit
             cursor_s = max(cursor_s, until_s)
     return steps_s
