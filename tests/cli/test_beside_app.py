@@ -174,7 +174,7 @@ def test_a_command_that_ignores_ctrl_c_can_be_left_and_ends(project):
 
 @pytest.mark.parametrize("end", ["client killed", "command ended"])
 def test_nothing_that_a_command_started_outlives_it_or_its_client(project, end):
-    said = project / "said"
+    said = project / end.replace(" ", "-")
     rest = f"until [ -s {said} ]; do sleep 0.01; done; exit 0" if end == "command ended" else "wait"
     script = f"sleep 600 & echo $!; (setsid sh -c 'echo $$ | tee {said}; sleep 600' &); {rest}"
     with started(project, "bash", "-c", script, stdin=subprocess.DEVNULL) as process:
