@@ -66,6 +66,7 @@ class RuntimeSupervisor:
         self._pins: dict[str, dict[str, Any]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._frames: FrameSocket | None = None
+        self._ahead: tuple[subprocess.Popen[bytes], FrameSocket] | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._has_said_stopped = False
@@ -95,6 +96,11 @@ class RuntimeSupervisor:
     def pins(self) -> list[dict[str, Any]]:
         """The pinned requests, as they can be pinned again."""
         return list(self._pins.values())
+
+    def anticipate(self) -> None:
+        """Have a process import what a runtime needs, which takes longer than a first sync; `start` tells it what to serve."""
+        if not self.is_running and self._ahead is None:
+            self._ahead = self._open()
 
     async def start(self, config: dict[str, Any]) -> bool:
         """Start the runtime, or another if the configuration is another.
@@ -135,6 +141,7 @@ class RuntimeSupervisor:
     async def close(self) -> None:
         """Stop the runtime and let go of the models it had."""
         await self.stop()
+        self._end_ahead()
         for name in list(self._kept):
             self._forget(name)
         self._pins.clear()
@@ -189,18 +196,31 @@ class RuntimeSupervisor:
     # --- the process
 
     def _spawn(self) -> None:
+        if self._ahead is not None and self._ahead[0].poll() is not None:
+            self._end_ahead()
+        (self._process, self._frames), self._ahead = self._ahead or self._open(), None
+        self._has_said_stopped = False
+        self._brief(self._frames)
+
+    def _end_ahead(self) -> None:
+        """End the process that was to become a runtime; it has no others, and did nothing yet."""
+        if self._ahead is not None:
+            (process, frames), self._ahead = self._ahead, None
+            process.kill()
+            process.wait()
+            frames.close()
+
+    def _open(self) -> tuple[subprocess.Popen[bytes], FrameSocket]:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         command = [part.format(fd=theirs.fileno()) for part in self._command]
         with theirs, (self._folder / "runtime.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self._folder, start_new_session=True,
             )  # fmt: skip
-        self._has_said_stopped = False
-        self._frames = FrameSocket(ours, self._receive)
-        self._brief(self._frames)
+        return process, FrameSocket(ours, self._receive)
 
     def _brief(self, frames: FrameSocket) -> None:
         """Tell a new runtime all it has to know, models that an earlier one loaded included."""

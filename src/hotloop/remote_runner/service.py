@@ -250,6 +250,7 @@ class Stream:
             self._send(pb.Down(hello_ok=self._greeting(session)))
         self._session = session
         self._wake.set()
+        session.runtime.anticipate()
 
     def _refuse_hello(self, error: HotloopError) -> None:
         holder = error.holder if isinstance(error, HeldError) else None
