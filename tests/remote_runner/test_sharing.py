@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,45 @@ def test_two_apps_on_one_agent_have_their_own_files_events_and_runtime(tmp_path)
     assert all("secret" not in text for text in followed)
     assert json.loads(first.notices("start")[0])["root"] == infos[0].workspace
     assert not (tmp_path / "sessions" / OTHER / "tree" / "secret.py").exists()
+
+
+def test_an_agent_that_is_to_stay_serves_the_next_session_too(tmp_path):
+    async def session():
+        async with connect(tmp_path, "--stay-s", "600") as client:
+            await client.open(tmp_path, PROJECT)
+            await client.sync(Files(app=b"one"))
+            await client.start({"entry": "one"})
+            pids = [
+                (await onlooker.ask(way(tmp_path), "status"))["pid"],
+                (await client.command("status"))["runtime_pid"],
+            ]
+            await client.end()
+            return pids
+
+    async def main():
+        (agent, runtime), (again, _) = await session(), await session()
+        assert agent == again
+        await until(lambda: not is_alive(runtime))
+        await onlooker.ask(way(tmp_path), "shutdown")
+        await until(lambda: not is_alive(agent))
+
+    run(tmp_path, main())
+
+
+def test_a_process_that_was_to_become_a_runtime_ends_with_its_session(tmp_path):
+    def children(agent):
+        return Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+
+    async def main():
+        async with connect(tmp_path, "--stay-s", "600") as client:
+            await client.open(tmp_path, PROJECT)
+            agent = (await onlooker.ask(way(tmp_path), "status"))["pid"]
+            await until(lambda: len(children(agent)) == 1)
+            await client.end()
+            assert children(agent) == []
+            await onlooker.ask(way(tmp_path), "shutdown")
+
+    run(tmp_path, main())
 
 
 async def taking(stream, count):

@@ -62,11 +62,12 @@ class Agent:
         commands: What clients run beside their apps.
     """
 
-    def __init__(self, state: Path, *, command: tuple[str, ...], idle_timeout_s: float) -> None:
+    def __init__(self, state: Path, *, command: tuple[str, ...], idle_timeout_s: float, stay_s: float = 0.0) -> None:
         self.commands = Commands(state)
         self.state = state
         self._command = command
         self._idle_timeout_s = idle_timeout_s
+        self._stay_s = stay_s
         self._environments = Store(state)
         self._sessions: dict[str, Session] = {}
         self._closing: dict[Session, asyncio.Task[None]] = {}
@@ -116,7 +117,7 @@ class Agent:
         return session.runtime.ports if session is not None else frozenset()
 
     async def end(self, session: Session, *, is_idle: bool = False) -> dict[str, Any]:
-        """End a session and all its processes; the last one ends the agent, unless a command still runs."""
+        """End a session and all its processes; the last one ends the agent, unless it is to stay or a command still runs."""
         if session.is_closed:
             return {}
         if session not in self._closing:
@@ -132,7 +133,8 @@ class Agent:
             await session.close()
         finally:
             del self._closing[session]
-            if not self._sessions and not self._closing and not self.commands.pids:
+            self._empty_since_s = time.monotonic()
+            if not self._sessions and not self._closing and not self.commands.pids and not self._stay_s:
                 self._over.set()
 
     async def answer(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +227,7 @@ class Agent:
                 self._ending.add(task := asyncio.create_task(self.end(session, is_idle=True)))
                 task.add_done_callback(self._ending.discard)
         is_empty = not (self._sessions or self._closing or self._streams or self.commands.pids)
-        if is_empty and now_s - self._empty_since_s > EMPTY_TIMEOUT_S:
+        if is_empty and now_s - self._empty_since_s > max(EMPTY_TIMEOUT_S, self._stay_s):
             self._over.set()
 
 
@@ -258,7 +260,7 @@ def _guard(path: Path) -> None:
 
 async def _run(options: argparse.Namespace, path: Path) -> None:
     command = tuple(json.loads(options.runtime_command)) if options.runtime_command else RUNTIME_COMMAND
-    agent = Agent(options.state, command=command, idle_timeout_s=options.idle_timeout_s)
+    agent = Agent(options.state, command=command, idle_timeout_s=options.idle_timeout_s, stay_s=options.stay_s)
     await agent.run(path)
 
 
@@ -266,6 +268,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hotloop-agent", description="hotloop's process on a runner")
     parser.add_argument("--state", type=Path, required=True, help="folder for workspaces, logs and the socket")
     parser.add_argument("--idle-timeout-s", type=float, default=IDLE_TIMEOUT_S, help="end a session left this long")
+    parser.add_argument("--stay-s", type=float, default=0.0, help="wait this long for a client after the last session")
     parser.add_argument("--runtime-command", default="", help="JSON list; {fd} is the control socket (for tests)")
     return parser.parse_args(arguments)
 

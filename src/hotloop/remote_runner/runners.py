@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
 
 LOCAL = "local"
+STAY_S = (
+    60.0  # an agent on another machine waits so long for the next session: another one takes half a second to be there
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 _EXAMPLE = 'write it as: target = "user@host"'
 
@@ -259,7 +262,11 @@ def hosted_way(
     from hotloop.remote_runner.ssh.way import ssh_way
 
     options = Options(
-        python=runner.python, state=runner.state or DEFAULT_STATE, cache=runner.cache, is_starting=is_starting
+        python=runner.python,
+        state=runner.state or DEFAULT_STATE,
+        cache=runner.cache,
+        agent_arguments=("--stay-s", f"{STAY_S:.0f}"),
+        is_starting=is_starting,
     )
     return ssh_way(
         ssh_target.parse(runner.target),
