@@ -218,7 +218,7 @@ class Soak:
         self._kill_agent()
 
     def _kill_agent(self):
-        with contextlib.suppress(ProcessLookupError):  # killed before, and nobody could start another yet
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # killed before, or not there yet
             os.kill(int((self._agent_state / "agent" / "pid").read_text()), signal.SIGKILL)
 
     def unequal(self):
