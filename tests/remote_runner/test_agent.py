@@ -80,6 +80,14 @@ async def until(is_true, what="it"):
         await asyncio.sleep(0.01)
 
 
+async def left(state):
+    """Wait until the agent sees that its client left: one of the same process would be refused before."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while any(session["is_held"] for session in (await onlooker.ask(LocalWay(state), "status"))["sessions"]):
+        assert time.monotonic() < deadline_s, "the agent did not see that its client left"
+        await asyncio.sleep(0.01)
+
+
 class Events:
     """Gathers a session's events."""
 
@@ -121,6 +129,7 @@ def test_first_sync_sends_all_a_second_client_nothing(tmp_path):
             first = await session.sync(files)
         again = Files()
         again.contents = files.contents
+        await left(tmp_path)
         async with connect(tmp_path) as session:
             info = await session.open(tmp_path, PROJECT)
             second = await session.sync(again)
@@ -338,6 +347,7 @@ def test_a_client_that_comes_back_gets_the_events_that_it_missed(tmp_path):
             await until(lambda: events.notices("revision"))
             last = events.seen[-1][0]
             await session.command("reload", model=None)
+        await left(tmp_path)
         async with connect(tmp_path) as session:
             info = await session.open(tmp_path, PROJECT, after_event=last)
             events = Events(session)
