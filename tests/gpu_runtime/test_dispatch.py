@@ -137,7 +137,7 @@ def test_the_worker_has_its_next_call_before_the_answers_of_the_last_are_written
         happened: list[str] = []
 
         class Noted(InnerExchange):
-            def respond(self, status, headers=(), body=b""):
+            def respond(self, status, headers=(), body=b"", own=()):
                 happened.append(f"answer {body.decode()}")
                 super().respond(status, headers, body)
 

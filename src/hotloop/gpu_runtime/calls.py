@@ -66,8 +66,15 @@ class Exchange(Protocol):
         """Give the first header of that name (in lower case)."""
         ...
 
-    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
-        """Answer at once."""
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"", own: Headers = ()) -> None:
+        """Answer at once.
+
+        Args:
+            status: As in HTTP.
+            headers: The answer's, which others may have as well.
+            body: All of it.
+            own: Headers that hardly another answer has.
+        """
         ...
 
     def begin(self, status: int, headers: Headers = ()) -> None:
@@ -317,9 +324,9 @@ class InnerExchange:
         """Give the first header of that name (in lower case)."""
         return next((value for key, value in self.headers if key == name), default)
 
-    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"", own: Headers = ()) -> None:
         """Answer at once."""
-        self.begin(status, headers)
+        self.begin(status, (*headers, *own))
         self.write(bytes(body))
         self.finish()
 
