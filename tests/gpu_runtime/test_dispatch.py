@@ -46,8 +46,6 @@ def test_a_call_carries_what_the_app_needs_and_its_answer_says_who_gave_it():
                 "items": [
                     {
                         "id": 0,
-                        "method": "POST",
-                        "path": "/echo",
                         "query": "a=1",
                         "type": "text/x",
                         "accept": "*/*",

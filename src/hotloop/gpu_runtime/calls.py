@@ -201,23 +201,17 @@ class Pending:
         return self.exchange.header(b"accept").decode("latin-1")
 
     def item(self) -> dict[str, Any]:
-        """Describe it in a frame that has its body."""
+        """Describe it in a frame that has its body: what its worker has to know, of that what there is."""
         exchange = self.exchange
-        content_type = accept = b""
+        item: dict[str, Any] = {"id": self.id, "size": len(exchange.body)}
         for name, value in exchange.headers:
             if name == b"content-type":
-                content_type = value
+                item["type"] = value.decode("latin-1")
             elif name == b"accept":
-                accept = value
-        return {
-            "id": self.id,
-            "method": exchange.method,
-            "path": exchange.path,
-            "query": exchange.query,
-            "type": content_type.decode("latin-1"),
-            "accept": accept.decode("latin-1"),
-            "size": len(exchange.body),
-        }
+                item["accept"] = value.decode("latin-1")
+        if exchange.query:
+            item["query"] = exchange.query
+        return item
 
     def recorded(self) -> RecordedRequest:
         """Make what can be sent again."""
