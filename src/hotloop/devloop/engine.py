@@ -1,127 +1,44 @@
 """The loop's driver: carries out what the machine decides, between watcher, agent and renderers. Decides nothing.
 
-Longer than most files: what comes in, what goes out and what is done in between belong to one session.
+Longer than most files: what is asked, what the agent says and what is told are fed to one machine, in one order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from hotloop import clock, events
-from hotloop.devloop import bench, environments, machine, ports, tests_on_save, timeline
+from hotloop.devloop import bench, ending, environments, machine, ports, tests_on_save, timeline
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
+from hotloop.devloop.changesets import Changesets
+from hotloop.devloop.findings import Findings
 from hotloop.devloop.folder import Folder
-from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.painting import Painting
-from hotloop.devloop.safety import doubt_about_deletion
-from hotloop.devloop.tariff import Terms
-from hotloop.devloop.undo import Undo
-from hotloop.devloop.unintended import unintended
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError, UsageError
-from hotloop.remote_runner.client import RefusedError
 from hotloop.remote_runner.stream import SessionTakenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterable
 
-    from hotloop.config import AppLocation
     from hotloop.devloop.forward import Forward
     from hotloop.devloop.ignore import Ignore
-    from hotloop.devloop.index import Index, Snapshot
+    from hotloop.devloop.index import Index
     from hotloop.devloop.load.job import Result
+    from hotloop.devloop.options import ServeOptions
     from hotloop.devloop.tester import Tester
     from hotloop.devloop.watch import Watcher
     from hotloop.remote_runner.client import AgentSession, Applied, SessionInfo, Started
-    from hotloop.remote_runner.environment import UserPython
 
-CONFIRM_HINT = "put the files back; or confirm that they are to go: y and Enter here, or dev sync --confirm"
-LOOPBACK = "127.0.0.1"
 PIN_TIMEOUT_S = 5.0
-END_TIMEOUT_S = 45.0  # longer than a runtime may take to drain; a runner that does not answer is left alone
-AWAY_TIMEOUT_S = 3.0  # so is one whose link is away for that long: whoever typed Ctrl-C waits
 LEFT = "left running without a client: dev serve goes on with it, hotloop attach shows it, hotloop stop ends it"
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """What to serve and how.
-
-    Attributes:
-        project: The project's folder, absolute.
-        python: The interpreter that runs the app; None to have the runner make its environment.
-        port_is_fixed: Whether a port in use is an error; else the next free one is taken, and said.
-        grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
-        is_watching: False for `dev run`: saves change nothing.
-        is_once: Stop after the first outcome.
-        packages: Requirements that the app declares.
-        key_weights: How much of the machine an API key is due; 1 for those that are not named.
-        bench: An endpoint to send a short load after each reload; empty: none.
-        bench_data: Arguments of that load's requests, JSON; empty: as in a pinned request.
-        bench_duration_s: How long it is sent.
-        test: A command that runs after each reload that went well; empty: none.
-        replicas: How many workers serve at a time; 0 for as many as the app says.
-        runner: The name of where it runs.
-        is_taking: Take the session from another client that holds it.
-        is_detaching: Leave it running after the first outcome.
-        idle_timeout_s: How long it runs without a client; 0 for as long as the runner says.
-        passed_variables: What the app gets of this machine's variables on another; values are secrets.
-        python_version: Of an environment that the runner makes; empty to take what the project says.
-        terms: What the runner costs, as far as that is known, and what the session may.
-    """
-
-    project: Path
-    app: AppLocation
-    python: UserPython | None
-    host: str
-    port: int
-    port_is_fixed: bool
-    session_id: str
-    is_watching: bool = True
-    is_once: bool = False
-    packages: tuple[str, ...] = ()
-    key_weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)
-    grpc_port: int | None = None
-    bench: str = ""
-    bench_data: str = ""
-    bench_duration_s: float = DURATION_S
-    test: str = ""
-    replicas: int = 0
-    runner: str = "local"
-    is_taking: bool = False
-    is_detaching: bool = False
-    idle_timeout_s: float = 0.0
-    python_version: str = ""
-    terms: Terms = field(default_factory=Terms)
-    passed_variables: dict[str, str] = field(default_factory=dict[str, str], repr=False)
-
-    def runtime_config(self) -> dict[str, Any]:
-        """What the runtime is told; the agent adds where the workspace is."""
-        return {
-            "entry": self.app.file,
-            "app_name": self.app.name,
-            **environments.told(self),
-            "host": self.host,
-            "port": self.port,
-            "port_is_fixed": self.port_is_fixed,
-            "grpc_port": self.grpc_port,
-            "shown_root": str(self.project),
-            "environment": dict(os.environ) if self.runner == "local" else None,
-            "passed_variables": self.passed_variables,
-            "packages": list(self.packages),
-            "weights": self.key_weights,
-            "replicas": self.replicas,
-        }
 
 
 class Engine:
@@ -169,11 +86,9 @@ class Engine:
         self._incoming: deque[machine.Event] = deque()
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
-        self._sequence = 0
-        self._undo = Undo()
-        self._snapshots: dict[int, Snapshot] = {}
-        self._pushes: set[asyncio.Task[None]] = set()
-        self._problems_said: set[str] = set()
+        self._changesets = Changesets(options.project, index, agent)
+        self._brief: set[asyncio.Task[None]] = set()  # tasks that end by themselves, or with the session
+        self._findings = Findings(index, ignore)
         self._is_other_said = False
         self._newest: events.Iteration | None = None
         self._loop = asyncio.get_running_loop()
@@ -239,6 +154,10 @@ class Engine:
         """Say a finding."""
         self.say(events.Notice(time.monotonic(), key, text, hint))
 
+    def _say_all(self, notices: Iterable[events.Notice]) -> None:
+        for notice in notices:
+            self.say(notice)
+
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
         """Carry out what was typed; what goes wrong is a notice."""
 
@@ -248,8 +167,7 @@ class Engine:
             except (HotloopError, TimeoutError) as error:
                 self.notice("asked", str(error) or "no answer in time", getattr(error, "hint", ""))
 
-        self._pushes.add(task := self._spawn(done(), "typed"))
-        task.add_done_callback(self._pushes.discard)
+        self._spawn_brief(done(), "typed")
 
     def confirm(self) -> bool:
         """Make the deletion that the loop waits with; gives whether it does.
@@ -304,14 +222,10 @@ class Engine:
         if self._state.is_offline:
             msg = f"{self._options.runner} does not answer, so no edit can be taken back there"
             raise RunnerError(msg, hint="try again when it does")
-        number, snapshot = self._undo.take_back(self._index)
-        now = clock.read_pair()
-        self._sequence += 1
-        self._snapshots[self._sequence] = snapshot
-        began = clock.SaveTime(now.monotonic_s, now.wall_s, is_estimated=False)
-        self.feed(machine.Undone(self._sequence, began, snapshot.paths, snapshot.size_bytes, number))
+        undone = self._changesets.take_back()
+        self.feed(undone)
         self.flush()
-        return number, snapshot.paths
+        return undone.undone, undone.paths
 
     def test(self) -> None:
         """Run the tests now, or once what is on its way served.
@@ -395,7 +309,7 @@ class Engine:
         seen_s = time.monotonic()
         await asyncio.to_thread(self._index.refresh)
         if not session.revision:  # later syncs send what changed
-            self._say_unintended()
+            self._say_all(self._findings.unintended())
         applied = await self._agent.sync(self._index)
         self._folder.keep_index(self._index)
         self.say(
@@ -408,14 +322,13 @@ class Engine:
                 self._index.num_files,
             )
         )
-        self._say_problems()
-        self._say_secrets()
+        self._say_all(self._findings.unsynced())
+        self._say_all(self._findings.secrets())
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
         self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
         self._applied = applied
         if options.is_watching:
-            entries = self._index.entries()
-            reading = asyncio.to_thread(self._undo.contents.read, options.project, entries)
+            reading = asyncio.to_thread(self._changesets.remember, self._index.entries())
             tasks.append(self._spawn(reading, "read what edits replace"))
         if self._forward is not None:
             self._forward.open(options.host, options.port, options.grpc_port, is_strict=options.port_is_fixed)
@@ -427,17 +340,9 @@ class Engine:
     async def _start(self) -> None:
         """Start the runtime once the app has an environment; until then each save may be the one that gives it one."""
         if self._applied is not None and await self._environment.is_there():
-            started = await self._agent.start(self._runtime_config())
+            started = await self._agent.start(self._options.runtime_config(is_forwarded=self._forward is not None))
             await self._catch_up(started, self._applied)
             await self._pin_again()
-
-    def _runtime_config(self) -> dict[str, Any]:
-        """What the runtime is told; one on another machine is connected to from here, and listens to nobody else."""
-        config = self._options.runtime_config()
-        if self._forward is None:
-            return config
-        grpc_port = None if self._options.grpc_port is None else 0
-        return {**config, "host": LOOPBACK, "port": 0, "grpc_port": grpc_port}
 
     async def _open(self) -> SessionInfo:
         options = self._options
@@ -479,9 +384,9 @@ class Engine:
             self._take_event(started.failed)
 
     async def _close(self, tasks: list[asyncio.Task[None]], reason: str, *, is_ours: bool) -> None:
-        for task in [*tasks, *self._pushes]:
+        for task in [*tasks, *self._brief]:
             task.cancel()
-        await asyncio.gather(*tasks, *self._pushes, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._brief, return_exceptions=True)
         self.painting.give_up()
         self.feed(machine.Ended(time.monotonic()))
         self.flush()
@@ -490,35 +395,29 @@ class Engine:
         if self._forward is not None:
             await self._forward.close()
         if is_ours and not self._is_leaving:
-            self._is_leaving = not await self._end_there()
+            self._is_leaving = not await ending.end(self._agent)
+            if self._is_leaving:
+                self._say_unreached()
         self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
         self._folder.close(time.time())
 
-    async def _end_there(self) -> bool:
-        """End the session on the runner; False, and said, if that could not be told there."""
-        ending = asyncio.create_task(self._agent.end(), name="end")
-        give_up_at_s = time.monotonic() + END_TIMEOUT_S
-        try:
-            while not ending.done() and time.monotonic() < give_up_at_s and self._agent.away_s < AWAY_TIMEOUT_S:
-                await asyncio.wait({ending}, timeout=0.1)
-        finally:
-            if not ending.done():
-                ending.cancel()
-            (failure,) = await asyncio.gather(ending, return_exceptions=True)
-        if failure is not None and not isinstance(failure, HotloopError | asyncio.CancelledError):
-            raise failure
-        if not isinstance(failure, asyncio.CancelledError):
-            return True
+    def _say_unreached(self) -> None:
         runner = self._options.runner
         hint = f"dev serve goes on with it; hotloop stop --on {runner} ends it, as does its idle time-out"
         self.notice("left", f"{runner} could not be told: the app serves on there without a client", hint)
-        return False
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._task_ended)
         return task
+
+    def _spawn_brief(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._end_with_session(self._spawn(work, name))
+
+    def _end_with_session(self, task: asyncio.Task[None]) -> None:
+        self._brief.add(task)
+        task.add_done_callback(self._brief.discard)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None or self._stopped.done():
@@ -532,13 +431,13 @@ class Engine:
             case machine.Emit():
                 self._outgoing.append(action.event)
             case machine.Snapshot():
-                self._incoming.append(self._take_snapshot(action))
+                read = self._changesets.read(action)
+                self._say_all(self._findings.unsynced())
+                self._incoming.append(read)
             case machine.Send():
                 flight = next(flight for flight in self._state.flights if flight.sequence == action.sequence)
-                self._undo.sent(flight.number, self._snapshots[action.sequence])
-                task = self._spawn(self._push(action.sequence), f"push {action.sequence}")
-                self._pushes.add(task)
-                task.add_done_callback(self._pushes.discard)
+                self._changesets.sent_for(flight.number, action.sequence)
+                self._spawn_brief(self._push(action.sequence), f"push {action.sequence}")
             case bench.Begin():
                 self._bench(action)
             case bench.Stop():
@@ -567,44 +466,10 @@ class Engine:
 
         task = self._bencher.begin(self.address, action, done)
         task.add_done_callback(self._task_ended)
-        task.add_done_callback(self._pushes.discard)
-        self._pushes.add(task)
-
-    def _take_snapshot(self, action: machine.Snapshot) -> machine.Event:
-        save = action.save
-        paths = {*save.paths, *(self._index.differences() if save.is_full else ())}
-        snapshot = self._index.snapshot(paths)
-        now = clock.read_pair()
-        self._say_problems()
-        if snapshot is None:
-            return machine.Unchanged()
-        doubt = doubt_about_deletion(
-            snapshot.num_known,
-            snapshot.num_deleted,
-            is_root_there=self._options.project.is_dir(),
-            is_vcs_operation=save.is_vcs,
-        )
-        if doubt is not None and not action.is_confirmed:
-            self._index.revert(snapshot)
-            return machine.Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
-        self._sequence += 1
-        self._snapshots[self._sequence] = snapshot
-        is_estimated = snapshot.is_estimated or save.resumed_s is not None
-        saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=is_estimated)
-        return machine.Snapshotted(now.monotonic_s, self._sequence, saved, snapshot.paths, snapshot.size_bytes)
+        self._end_with_session(task)
 
     async def _push(self, sequence: int) -> None:
-        snapshot = self._snapshots.pop(sequence)
-        try:
-            applied = await self._agent.push(snapshot.changeset)
-        except RefusedError as error:
-            self._index.revert(snapshot)
-            self._undo.refused(snapshot)
-            problem = events.Problem("SyncRefused", error.message, hint=error.hint)
-            self.feed(machine.Refused(time.monotonic(), sequence, problem))
-        else:
-            self._undo.applied(snapshot)
-            self.feed(machine.Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s))
+        self.feed(await self._changesets.push(sequence))
         self.flush()
 
     # --- what comes in
@@ -615,8 +480,7 @@ class Engine:
                 batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation
             )
             if large := self._index.large(batch.paths):
-                self._pushes.add(task := self._spawn(self._save_large(save, large), "hash large files"))
-                task.add_done_callback(self._pushes.discard)
+                self._spawn_brief(self._save_large(save, large), "hash large files")
             else:
                 self._save(save)
 
@@ -641,7 +505,8 @@ class Engine:
                 if self.address:  # another runtime, perhaps of another agent, which knows no pins
                     self.do(self._pin_again())
                 self.address = event.address
-                self._compare_ports(event)
+                for text in ports.moved(event, self._options.port, self._options.grpc_port):
+                    self.notice("port", text)
             case events.EnvironmentReady():
                 if self._environment.take(event):
                     self._spawn(self._start(), "start")
@@ -650,7 +515,7 @@ class Engine:
             case events.Offline() | events.Online() if self._forward is not None:
                 self._forward.link_changed(is_up=isinstance(event, events.Online))
             case events.RuntimeStopped():
-                event = self._name_holder(event)
+                event = ports.with_holder(event, self._options.host, self._options.port, self._options.grpc_port)
                 self._loop.call_soon(self.stop, "", 1)
             case events.Pinned():
                 self._answer_pin(event)
@@ -679,23 +544,6 @@ class Engine:
             return False
         self._pin_answer.set_result(answer)
         return True
-
-    def _compare_ports(self, event: events.RuntimeStarted) -> None:
-        wanted = {event.address: self._options.port, f"//{event.grpc_address}": self._options.grpc_port}
-        for address, port in wanted.items():
-            if port and (served := urlsplit(address).port) != port:
-                who = ports.holder(port) or "another program"
-                self.notice("port", f"port {port} is in use by {who}; serving on {served}")
-
-    def _name_holder(self, event: events.RuntimeStopped) -> events.RuntimeStopped:
-        problem = event.problem
-        wanted = {"PortInUse": self._options.port, "GrpcPortInUse": self._options.grpc_port}
-        port = wanted.get(problem.type) if problem is not None else None
-        if problem is None or port is None:
-            return event
-        who = ports.holder(port)
-        message = f"port {port} on {self._options.host} is in use by {who}" if who else problem.message
-        return events.RuntimeStopped(event.at_s, events.Problem(problem.type, message, hint=problem.hint))
 
     # --- what goes out
 
@@ -734,24 +582,6 @@ class Engine:
             self._is_other_said = True
             text = f"nothing explains {ratio:.0%} of the time that #{iteration.number} took: a message of the runner's is missing"
             self.notice("timeline", text, "please report it, with what dev explain --json prints")
-
-    # --- findings
-
-    def _say_problems(self) -> None:
-        for path, why in self._index.problems.items():
-            if path not in self._problems_said:
-                self._problems_said.add(path)
-                self.notice(f"file:{path}", f"{path} is not synced: {why}", "list it in .hotloopignore to hide this")
-
-    def _say_secrets(self) -> None:
-        names = self._ignore.withheld_secrets()
-        if names:
-            hint = f"to send one, write it to .hotloopignore with a !: !{names[0]}"
-            self.notice("secrets", f"not synced, they look like secrets: {', '.join(names)}", hint)
-
-    def _say_unintended(self) -> None:
-        for number, finding in enumerate(unintended(self._index.entries()), 1):
-            self.notice(f"large:{number}", finding.text, finding.hint)
 
     # --- pins
 
