@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hotloop import clock
-from hotloop.devloop import machine
+from hotloop.devloop.machine_events import Acked, Dangerous, Refused, Snapshotted, Unchanged, Undone
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.undo import Undo
 from hotloop.events import Problem
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from hotloop.devloop import machine_state
     from hotloop.devloop.index import Index, Snapshot
     from hotloop.remote_runner.client import AgentSession
     from hotloop.remote_runner.tree import Entry
@@ -38,14 +39,14 @@ class Changesets:
         """Read what edits are about to replace, for `take_back`. Blocks: for a thread of its own."""
         self._undo.contents.read(self._project, entries)
 
-    def read(self, wanted: machine.Snapshot) -> machine.Snapshotted | machine.Unchanged | machine.Dangerous:
+    def read(self, wanted: machine_state.Snapshot) -> Snapshotted | Unchanged | Dangerous:
         """Read a save's paths as they are now."""
         save = wanted.save
         paths = {*save.paths, *(self._index.differences() if save.is_full else ())}
         snapshot = self._index.snapshot(paths)
         now = clock.read_pair()
         if snapshot is None:
-            return machine.Unchanged()
+            return Unchanged()
         doubt = doubt_about_deletion(
             snapshot.num_known,
             snapshot.num_deleted,
@@ -54,12 +55,12 @@ class Changesets:
         )
         if doubt is not None and not wanted.is_confirmed:
             self._index.revert(snapshot)
-            return machine.Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
+            return Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
         is_estimated = snapshot.is_estimated or save.resumed_s is not None
         saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=is_estimated)
-        return machine.Snapshotted(now.monotonic_s, self._number(snapshot), saved, snapshot.paths, snapshot.size_bytes)
+        return Snapshotted(now.monotonic_s, self._number(snapshot), saved, snapshot.paths, snapshot.size_bytes)
 
-    def take_back(self) -> machine.Undone:
+    def take_back(self) -> Undone:
         """Make the changeset that takes the newest edit back; the next time the one before it.
 
         Raises:
@@ -68,7 +69,7 @@ class Changesets:
         undone, snapshot = self._undo.take_back(self._index)
         now = clock.read_pair()
         began = clock.SaveTime(now.monotonic_s, now.wall_s, is_estimated=False)
-        return machine.Undone(self._number(snapshot), began, snapshot.paths, snapshot.size_bytes, undone)
+        return Undone(self._number(snapshot), began, snapshot.paths, snapshot.size_bytes, undone)
 
     def _number(self, snapshot: Snapshot) -> int:
         self._sequence += 1
@@ -79,7 +80,7 @@ class Changesets:
         """Note which iteration a changeset belongs to, before it is pushed: it can be taken back from now on."""
         self._undo.sent(number, self._snapshots[sequence])
 
-    async def push(self, sequence: int) -> machine.Acked | machine.Refused:
+    async def push(self, sequence: int) -> Acked | Refused:
         """Have a changeset applied."""
         snapshot = self._snapshots.pop(sequence)
         try:
@@ -88,6 +89,6 @@ class Changesets:
             self._index.revert(snapshot)
             self._undo.refused(snapshot)
             problem = Problem("SyncRefused", error.message, hint=error.hint)
-            return machine.Refused(time.monotonic(), sequence, problem)
+            return Refused(time.monotonic(), sequence, problem)
         self._undo.applied(snapshot)
-        return machine.Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s)
+        return Acked(sequence, applied.revision, applied.applied_at_s, self._agent.clock_error_s)

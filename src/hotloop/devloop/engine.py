@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hotloop import clock, events
-from hotloop.devloop import bench, ending, environments, machine, ports, tests_on_save, timeline
+from hotloop.devloop import bench, ending, environments, machine, machine_state, ports, tests_on_save, timeline
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.catching_up import CatchingUp
 from hotloop.devloop.changesets import Changesets
 from hotloop.devloop.findings import Findings
 from hotloop.devloop.folder import Folder
+from hotloop.devloop.machine_events import Asked, Confirmed, Ended, Happened, Opened, Paused, Resumed, Save, Saved
 from hotloop.devloop.painting import Painting
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError, UsageError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index
     from hotloop.devloop.load.job import Result
+    from hotloop.devloop.machine_events import Event
     from hotloop.devloop.options import ServeOptions
     from hotloop.devloop.tester import Tester
     from hotloop.devloop.watch import Watcher
@@ -81,9 +83,9 @@ class Engine:
         self._sinks = sinks
         self._began = clock.read_pair()
         tests = tests_on_save.State(options.test if tester is not None else "")
-        self._state = machine.State(bench=bench.State(options.bench, options.bench_duration_s), tests=tests)
+        self._state = machine_state.State(bench=bench.State(options.bench, options.bench_duration_s), tests=tests)
         self._bencher = Bencher(options.bench_data, self.pinned)
-        self._incoming: deque[machine.Event] = deque()
+        self._incoming: deque[Event] = deque()
         self._outgoing: deque[events.Event] = deque()
         self._is_stepping = False
         self._changesets = Changesets(options.project, index, agent)
@@ -131,7 +133,7 @@ class Engine:
         """What is served and with what, for another process that is to do the same."""
         return {"app": self._options.app.option, "python": self._environment.python}
 
-    def feed(self, event: machine.Event) -> None:
+    def feed(self, event: Event) -> None:
         """Let the machine decide and carry its actions out."""
         self._incoming.append(event)
         if self._is_stepping:
@@ -179,7 +181,7 @@ class Engine:
         if was_held and self._state.is_paused:
             msg = "nothing is sent while syncing is paused"
             raise UsageError(msg, hint="resume first; it asks again")
-        self.feed(machine.Confirmed())
+        self.feed(Confirmed())
         self.flush()
         return was_held
 
@@ -191,18 +193,18 @@ class Engine:
         """
         asked = clock.read_pair()
         await self._agent.command("reload", model=model, is_cold=is_cold)
-        self.feed(machine.Asked(clock.SaveTime(asked.monotonic_s, asked.wall_s, is_estimated=False), is_cold))
+        self.feed(Asked(clock.SaveTime(asked.monotonic_s, asked.wall_s, is_estimated=False), is_cold))
         self.flush()
 
     def pause(self) -> int:
         """Keep saves back until `resume`; gives how many wait."""
-        self.feed(machine.Paused(time.monotonic()))
+        self.feed(Paused(time.monotonic()))
         self.flush()
         return self._state.num_dirty
 
     def resume(self) -> None:
         """Send what was kept back, as one changeset."""
-        self.feed(machine.Resumed(time.monotonic()))
+        self.feed(Resumed(time.monotonic()))
         self.flush()
 
     @property
@@ -325,7 +327,7 @@ class Engine:
         self._say_all(self._findings.unsynced())
         self._say_all(self._findings.secrets())
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
-        self.feed(machine.Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
+        self.feed(Opened(began, seen_s, applied.applied_at_s, applied.revision, self._agent.clock_error_s))
         self._applied = applied
         if options.is_watching:
             reading = asyncio.to_thread(self._changesets.remember, self._index.entries())
@@ -388,7 +390,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, *self._brief, return_exceptions=True)
         self.painting.give_up()
-        self.feed(machine.Ended(time.monotonic()))
+        self.feed(Ended(time.monotonic()))
         self.flush()
         if self._tester is not None:
             await self._tester.close()
@@ -426,15 +428,15 @@ class Engine:
 
     # --- actions
 
-    def _carry_out(self, action: machine.Action) -> None:
+    def _carry_out(self, action: machine_state.Action) -> None:
         match action:
-            case machine.Emit():
+            case machine_state.Emit():
                 self._outgoing.append(action.event)
-            case machine.Snapshot():
+            case machine_state.Snapshot():
                 read = self._changesets.read(action)
                 self._say_all(self._findings.unsynced())
                 self._incoming.append(read)
-            case machine.Send():
+            case machine_state.Send():
                 flight = next(flight for flight in self._state.flights if flight.sequence == action.sequence)
                 self._changesets.sent_for(flight.number, action.sequence)
                 self._spawn_brief(self._push(action.sequence), f"push {action.sequence}")
@@ -476,21 +478,19 @@ class Engine:
 
     async def _watch(self, watcher: Watcher) -> None:
         async for batch in watch(self._options.project, self._ignore, self._index, watcher=watcher):
-            save = machine.Save(
-                batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation
-            )
+            save = Save(batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation)
             if large := self._index.large(batch.paths):
                 self._spawn_brief(self._save_large(save, large), "hash large files")
             else:
                 self._save(save)
 
-    async def _save_large(self, save: machine.Save, large: list[str]) -> None:
+    async def _save_large(self, save: Save, large: list[str]) -> None:
         """Hash what takes long where nothing waits for it: other saves go on meanwhile, and so do heartbeats."""
         await asyncio.to_thread(self._index.hash_ahead, large)
         self._save(save)
 
-    def _save(self, save: machine.Save) -> None:
-        self.feed(machine.Saved(save))
+    def _save(self, save: Save) -> None:
+        self.feed(Saved(save))
         self._loop.call_later(HOLD_BACK_S, self.flush)  # the changeset's bytes go first, then the lines about it
 
     async def _read_events(self) -> None:
@@ -530,7 +530,7 @@ class Engine:
 
     def _pass_on(self, event: events.Event) -> None:
         def happened() -> None:
-            self.feed(machine.Happened(time.monotonic(), event))
+            self.feed(Happened(time.monotonic(), event))
             self.flush()
 
         if isinstance(event, events.ProbesFinished):  # what ends an iteration waits until its results are on the screen
