@@ -282,7 +282,7 @@ def _typed(engine: Engine, line: str) -> None:
     engine.touched()
     if line in keys.KEYS:
         name = keys.KEYS[line]
-        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))
+        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.state.is_paused else name}))
     else:
         print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 
