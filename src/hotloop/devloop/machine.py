@@ -13,28 +13,11 @@ from dataclasses import replace
 
 from hotloop import events
 from hotloop.devloop import bench, outcomes, saves, tests_on_save
-from hotloop.devloop.machine_events import (
-    Acked,
-    Asked,
-    Confirmed,
-    Dangerous,
-    Ended,
-    Event,
-    Happened,
-    Opened,
-    Paused,
-    Refused,
-    Resumed,
-    Saved,
-    Shown,
-    Snapshotted,
-    Unchanged,
-    Undone,
-)
+from hotloop.devloop import machine_events as on
 from hotloop.devloop.machine_state import Emit, State, Step, chain
 
 
-def step(state: State, event: Event) -> Step:
+def step(state: State, event: on.Event) -> Step:
     """Decide what follows from an event."""
     state, actions = _step(state, event)
     tested, runs = tests_on_save.decide(
@@ -50,35 +33,35 @@ def step(state: State, event: Event) -> Step:
     return state, (*stops, *actions, *begins)  # a save has the machine for itself at once
 
 
-def _step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line a case
+def _step(state: State, event: on.Event) -> Step:  # noqa: C901, PLR0912  one line a case
     match event:
-        case Opened():
+        case on.Opened():
             return saves.opened(state, event)
-        case Saved():
+        case on.Saved():
             return saves.saved(state, event.save)
-        case Snapshotted():
+        case on.Snapshotted():
             return saves.snapshotted(state, event)
-        case Unchanged():
+        case on.Unchanged():
             return saves.take(replace(state, taken=None, hold=""))
-        case Dangerous():
+        case on.Dangerous():
             return saves.dangerous(state, event)
-        case Confirmed():
+        case on.Confirmed():
             return saves.confirmed(state)
-        case Paused():
+        case on.Paused():
             return saves.paused(state, event.at_s)
-        case Resumed():
+        case on.Resumed():
             return saves.resumed(state, event.at_s)
-        case Asked():
+        case on.Asked():
             return saves.asked(state, event)
-        case Undone():
+        case on.Undone():
             return saves.undone(state, event)
-        case Acked():
+        case on.Acked():
             return _acked(state, event)
-        case Refused():
+        case on.Refused():
             return _refused(state, event)
-        case Happened():
+        case on.Happened():
             return _passed_on(state, event)
-        case Shown():
+        case on.Shown():
             return outcomes.shown(state, event)
         case bench.Benched():
             benched, said = bench.over(state.bench, event)
@@ -88,12 +71,12 @@ def _step(state: State, event: Event) -> Step:  # noqa: C901, PLR0912  one line 
             return replace(state, tests=tested), tuple(Emit(each) for each in told)
         case tests_on_save.Wanted():
             return replace(state, tests=tests_on_save.wanted(state.tests, state.number)), ()
-        case Ended():
+        case on.Ended():
             state = replace(state, bench=replace(state.bench, has_passed=False))
             return outcomes.settle_before(state, len(state.flights), event.at_s)
 
 
-def _passed_on(state: State, event: Happened) -> Step:
+def _passed_on(state: State, event: on.Happened) -> Step:
     if isinstance(event.event, events.Offline):
         state = replace(state, is_offline=True)
         return state, (Emit(replace(event.event, queued=state.num_queued)),)
@@ -107,7 +90,7 @@ def _passed_on(state: State, event: Happened) -> Step:
     return chain((state, told), outcomes.happened(state, event.event, event.at_s))
 
 
-def _acked(state: State, event: Acked) -> Step:
+def _acked(state: State, event: on.Acked) -> Step:
     flight = state.of_sequence(event.sequence)
     if flight is None:
         return saves.take(state)
@@ -117,7 +100,7 @@ def _acked(state: State, event: Acked) -> Step:
     return chain(result, saves.take(result[0]))
 
 
-def _refused(state: State, event: Refused) -> Step:
+def _refused(state: State, event: on.Refused) -> Step:
     flight = state.of_sequence(event.sequence)
     if flight is None:
         return state, ()

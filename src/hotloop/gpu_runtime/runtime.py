@@ -14,8 +14,10 @@ from typing import Any
 
 from hotloop import events
 from hotloop.events import Problem, record_from_json
-from hotloop.gpu_runtime import controller as decide
-from hotloop.gpu_runtime import zygotes
+from hotloop.gpu_runtime import controller, zygotes
+from hotloop.gpu_runtime import controller_actions as do
+from hotloop.gpu_runtime import controller_events as on
+from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
@@ -68,7 +70,7 @@ class Runtime:
         self._dispatcher = dispatcher
         self._send = send
         self._ended = ended
-        self._state = decide.State()
+        self._state = State()
         self._loop = asyncio.get_running_loop()
         self._python = self._python_before = config.python
         self._held = 0  # the newest revision, if it is not to be run before an environment is there
@@ -96,7 +98,7 @@ class Runtime:
 
     def start(self) -> None:
         """Begin with a zygote; the first revision starts the first worker."""
-        self._feed(decide.Started())
+        self._feed(on.Started())
 
     def receive(self, message: Message) -> None:
         """Do what the agent says."""
@@ -126,7 +128,7 @@ class Runtime:
 
     def stop(self) -> None:
         """End every process, then the runtime."""
-        self._feed(decide.Stop())
+        self._feed(on.Stop())
 
     def _foretell(self, message: Message) -> None:
         """Let the standby compile what a changeset brings while the agent still writes it."""
@@ -153,26 +155,26 @@ class Runtime:
         is_stale = self._learner.packages_changed()
         if is_stale:
             self._telling.say("packages", "Packages of the environment changed: starting from a new zygote.")
-        self._feed(decide.Revised(header["number"], is_stale))
+        self._feed(on.Revised(header["number"], is_stale))
 
     def _change_environment(self, python: str) -> None:
         """Go over to another environment; the one there is stays in use until a zygote is up in the new one."""
         self._python_before, self._python = self._python, python
         revision, self._held = max(self._held, self._state.revision), 0
         self._learner.watch(python)
-        self._feed(decide.EnvironmentChanged(revision))
+        self._feed(on.EnvironmentChanged(revision))
 
     def _reload(self, model: str, *, is_cold: bool) -> None:
         """Load a model again, or all, and if asked in a worker of a new zygote."""
         self._run_held()
         self._forced |= {model} if model else {h.about["model"] for h in self._holdings} | self._hosts.names()
-        self._feed(decide.Asked(is_cold))
+        self._feed(on.Asked(is_cold))
 
     def _run_held(self) -> None:
         """Run a revision that waits for an environment in the one there is: the user asked for a reload."""
         held, self._held = self._held, 0
         if held:
-            self._feed(decide.Revised(held))
+            self._feed(on.Revised(held))
 
     def _pin(self, header: dict[str, Any]) -> None:
         request = self._pins.add(header)
@@ -198,53 +200,53 @@ class Runtime:
 
     # --- the controller -----------------------------------------------------------------------------------------
 
-    def _feed(self, event: decide.Event) -> None:
-        self._state, actions = decide.step(self._state, event)
+    def _feed(self, event: on.Event) -> None:
+        self._state, actions = controller.step(self._state, event)
         for action in actions:
             self._carry_out(action)
 
-    def _carry_out(self, action: decide.Action) -> None:  # noqa: C901, PLR0912  one line a case
+    def _carry_out(self, action: do.Action) -> None:  # noqa: C901, PLR0912  one line a case
         match action:
-            case decide.StartZygote():
+            case do.StartZygote():
                 self._start_zygote(action.zygote)
-            case decide.StopZygote():
+            case do.StopZygote():
                 self._stop_zygote(action.zygote)
-            case decide.Fork():
+            case do.Fork():
                 self._fork(action)
-            case decide.Go():
+            case do.Go():
                 self._go(action)
-            case decide.Replicate():
+            case do.Replicate():
                 self._replicate(action)
-            case decide.Join():
+            case do.Join():
                 self._join(action)
-            case decide.Activate():
+            case do.Activate():
                 self._activate(action)
-            case decide.Drain():
+            case do.Drain():
                 self._drain(action.worker)
-            case decide.Retire():
+            case do.Retire():
                 self._fleet.retire(action.worker)
                 self._hosts.released(action.worker)
-            case decide.Kill():
+            case do.Kill():
                 self._fleet.kill(action.worker)
                 self._hosts.released(action.worker)
-            case decide.RunProbes():
+            case do.RunProbes():
                 self._run_probes(action.generation)
-            case decide.TellFailed():
+            case do.TellFailed():
                 self._tell_failed(action)
-            case decide.TellFewer():
+            case do.TellFewer():
                 self._tell_fewer(action)
-            case decide.TellSuperseded():
+            case do.TellSuperseded():
                 self._telling.emit(events.ReloadSuperseded(time.monotonic(), action.revision, action.by))
-            case decide.TellDied():
+            case do.TellDied():
                 self._tell_died(action)
-            case decide.WatchMoved():
+            case do.WatchMoved():
                 self._watch_moved(action)
-            case decide.Exit():
+            case do.Exit():
                 self._exit()
 
     def _start_zygote(self, number: int) -> None:
         reports = zygotes.Reports(
-            up=lambda: self._feed(decide.ZygoteUp(number)),
+            up=lambda: self._feed(on.ZygoteUp(number)),
             left_out=lambda module, why: self._left_out(number, module, why),
             forked=self._fleet.forked,
             exited=self._worker_exited,
@@ -277,12 +279,12 @@ class Runtime:
 
     def _feed_zygote_down(self, number: int, problem: Problem) -> None:
         was_switching = self._state.switching
-        self._feed(decide.ZygoteDown(number, time.monotonic(), problem))
+        self._feed(on.ZygoteDown(number, time.monotonic(), problem))
         if was_switching is not None and self._state.switching is None:  # no zygote can be had in the new environment
             self._python = self._python_before
             self._learner.watch(self._python)
 
-    def _fork(self, action: decide.Fork) -> None:
+    def _fork(self, action: do.Fork) -> None:
         worker = self._fleet.fork(
             action.worker,
             self._zygotes[action.zygote],
@@ -297,7 +299,7 @@ class Runtime:
             worker.link.send({"kind": "operations", "endpoint": name}, noted)
         self._hosts.connect_all(worker)
 
-    def _go(self, action: decide.Go) -> None:
+    def _go(self, action: do.Go) -> None:
         worker = self._fleet[action.worker]
         worker.start = action.start
         worker.generation = self._state.generation + 1
@@ -307,7 +309,7 @@ class Runtime:
         started = events.ReloadStarted(time.monotonic(), action.revision, action.start)
         self._telling.hold_back(lambda: started)
 
-    def _replicate(self, action: decide.Replicate) -> None:
+    def _replicate(self, action: do.Replicate) -> None:
         worker = self._fleet[action.worker]
         worker.generation = action.generation
         self._send_go(worker, [], is_replica=True)
@@ -319,7 +321,7 @@ class Runtime:
         })  # fmt: skip
         worker.unsent = {}
 
-    def _join(self, action: decide.Join) -> None:
+    def _join(self, action: do.Join) -> None:
         worker = self._fleet[action.worker]
         self._dispatcher.join(action.generation, worker.number, worker.link.send)
         self._tell_serving()
@@ -334,7 +336,7 @@ class Runtime:
                 events.WorkersServing(time.monotonic(), state.generation, count, wanted, is_growing=is_growing)
             )
 
-    def _activate(self, action: decide.Activate) -> None:
+    def _activate(self, action: do.Activate) -> None:
         worker = self._fleet[action.worker]
         ready = worker.ready
         worker.generation = action.generation
@@ -348,7 +350,7 @@ class Runtime:
         worker = self._fleet[number]
         if self._dispatcher.is_idle(worker.generation):
             # Not at once: to end a process takes more than to begin the new one's probes.
-            self._later(f"drain {number}", HOLD_BACK_S, lambda: self._feed(decide.Drained(number)))
+            self._later(f"drain {number}", HOLD_BACK_S, lambda: self._feed(on.Drained(number)))
             return
         self._later(f"drain {number}", self.config.drain_timeout_s, lambda: self._drained_by_force(worker))
 
@@ -361,15 +363,15 @@ class Runtime:
                 f"Generation {worker.generation} did not finish {lost} requests in {timeout} after it was replaced; "
                 "they failed.",
             )
-        self._feed(decide.Drained(worker.number))
+        self._feed(on.Drained(worker.number))
 
     def _generation_idle(self, generation: int) -> None:
         for worker in list(self._state.workers.values()):
             if worker.role == "draining" and worker.generation == generation:
                 self._cancel(f"drain {worker.number}")
-                self._feed(decide.Drained(worker.number))
+                self._feed(on.Drained(worker.number))
 
-    def _tell_failed(self, action: decide.TellFailed) -> None:
+    def _tell_failed(self, action: do.TellFailed) -> None:
         self._forced.clear()
         active = self._state.having("active")
         if active is None:
@@ -380,7 +382,7 @@ class Runtime:
             )
         )
 
-    def _tell_fewer(self, action: decide.TellFewer) -> None:
+    def _tell_fewer(self, action: do.TellFewer) -> None:
         """Say what became of a worker that does not serve beside the others: once a generation."""
         problem = action.problem
         place = f" at {problem.where.file}:{problem.where.line}" if problem.where else ""
@@ -392,7 +394,7 @@ class Runtime:
         )
         self._tell_serving()
 
-    def _tell_died(self, action: decide.TellDied) -> None:
+    def _tell_died(self, action: do.TellDied) -> None:
         worker = self._fleet.get(action.worker)
         lost = 0
         if worker is not None:
@@ -406,13 +408,13 @@ class Runtime:
         if worker is not None and action.role == "active" and worker.generation == self._state.generation:
             self._tell_serving()
 
-    def _watch_moved(self, action: decide.WatchMoved) -> None:
+    def _watch_moved(self, action: do.WatchMoved) -> None:
         problem = Problem(
             "WorkspaceChanged",
             "a file of the workspace is not what was synced; the app may have written it itself",
             hint="save the file again to put it back",
         )
-        self._later("moved", action.within_s, lambda: self._feed(decide.MovedTooLong(action.revision, problem)))
+        self._later("moved", action.within_s, lambda: self._feed(on.MovedTooLong(action.revision, problem)))
 
     def _exit(self) -> None:
         self._telling.release()
@@ -440,9 +442,9 @@ class Runtime:
             case "ready":
                 self._ready(worker, message.header)
             case "failed":
-                self._feed(decide.Failed(worker.number, record_from_json(Problem, message.header["problem"])))
+                self._feed(on.Failed(worker.number, record_from_json(Problem, message.header["problem"])))
             case "moved":
-                self._feed(decide.Moved(worker.number))
+                self._feed(on.Moved(worker.number))
             case "loading":
                 self._tell_loading(worker, message.header)
             case "keep":
@@ -480,7 +482,7 @@ class Runtime:
 
     def _warmed(self, worker: WorkerProcess) -> None:
         if worker.number in self._state.workers and self._state.workers[worker.number].role == "standby":
-            self._feed(decide.Warmed(worker.number))
+            self._feed(on.Warmed(worker.number))
             self._telling.emit(events.StandbyReady(time.monotonic()))
             self.sampler.reloaded()
 
@@ -492,7 +494,7 @@ class Runtime:
             return
         conflicts = self._learner.conflicts(worker.learned, header["environment"])
         if not conflicts:
-            self._feed(decide.BecameReady(worker.number, self.config.replicas or header["replicas"]))
+            self._feed(on.BecameReady(worker.number, self.config.replicas or header["replicas"]))
             return
         names = ", ".join(conflicts)
         self._telling.say_once(
@@ -501,19 +503,19 @@ class Runtime:
             "starting from a new zygote.",
             "set it in the shell, or leave it alone, and reloads stay fast",
         )
-        self._feed(decide.ZygoteStale(worker.number))
+        self._feed(on.ZygoteStale(worker.number))
 
     def _ready_to_join(self, worker: WorkerProcess) -> None:
         first = self._fleet[self._state.serving[0].number]
         if worker.ready["endpoints"] == first.ready["endpoints"]:
-            self._feed(decide.BecameReady(worker.number))
+            self._feed(on.BecameReady(worker.number))
             return
         problem = Problem(
             "WorkersDiffer",
             "a second worker of the same files made other endpoints than the first",
             hint="have the app define the same endpoints in each process",
         )
-        self._feed(decide.Failed(worker.number, problem))
+        self._feed(on.Failed(worker.number, problem))
 
     def _keep(self, message: Message) -> None:
         self._progress.over(message.header["model"])
@@ -572,7 +574,7 @@ class Runtime:
         problem = Problem(
             "WorkerDied", f"the worker died while {doing} ({worker.cause})", hint="its last lines are in the log"
         )
-        self._feed(decide.Died(worker.number, time.monotonic(), worker.cause, problem))
+        self._feed(on.Died(worker.number, time.monotonic(), worker.cause, problem))
 
     # --- probes and learning ------------------------------------------------------------------------------------
 
@@ -592,7 +594,7 @@ class Runtime:
 
         def look() -> None:
             if self._dispatcher.is_idle(generation) or time.monotonic() >= until_s:
-                self._feed(decide.Probed(generation))
+                self._feed(on.Probed(generation))
             else:
                 self._await_quiet(generation, until_s)
 
@@ -607,9 +609,9 @@ class Runtime:
         zygote = self._zygotes.get(self._state.zygote)
         if zygote is not None and not zygote.learned.modules:  # the first start ever: each would import all by itself
             self._ask_what_was_imported()
-            self._later("grow", GROW_WITHIN_S, lambda: self._feed(decide.Grow(generation)))
+            self._later("grow", GROW_WITHIN_S, lambda: self._feed(on.Grow(generation)))
         else:
-            self._feed(decide.Grow(generation))
+            self._feed(on.Grow(generation))
 
     def _ask_what_was_imported(self) -> None:
         if self._state.serving:
@@ -618,9 +620,9 @@ class Runtime:
     def _learn(self, modules: list[str]) -> None:
         zygote = self._zygotes.get(self._state.zygote)
         if zygote is not None and self._learner.imported(zygote.learned, modules):
-            self._feed(decide.Relearned())
+            self._feed(on.Relearned())
         self._cancel("grow")
-        self._feed(decide.Grow(self._state.generation))
+        self._feed(on.Grow(self._state.generation))
 
     # --- small things -------------------------------------------------------------------------------------------
 
