@@ -7,16 +7,16 @@ long because every action and every frame has its few lines here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 from hotloop import events
 from hotloop.events import Problem, record_from_json
-from hotloop.gpu_runtime import controller, zygotes
+from hotloop.gpu_runtime import controller
 from hotloop.gpu_runtime import controller_actions as do
 from hotloop.gpu_runtime import controller_events as on
+from hotloop.gpu_runtime.afterwards import Afterwards
 from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
@@ -31,13 +31,11 @@ from hotloop.gpu_runtime.progress import Progress
 from hotloop.gpu_runtime.sampling import Gauges, Sampler
 from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.telling import HOLD_BACK_S, Telling
+from hotloop.gpu_runtime.timers import Timers
 from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime.zygotes import Zygotes
 
-RELEARN_AFTER_S = 1.0
 ZYGOTE_WAIT_S = 0.1
-GROW_WITHIN_S = 1.0
-QUIET_S = 0.05  # who saves an app without probes asks it by hand or by a script, at once
-STANDBY_WAIT_S = 1.0
 
 
 class Runtime:
@@ -72,24 +70,24 @@ class Runtime:
         self._ended = ended
         self._state = State()
         self._loop = asyncio.get_running_loop()
-        self._python = self._python_before = config.python
         self._held = 0  # the newest revision, if it is not to be run before an environment is there
-        self._manifest: dict[str, str] = {}
         self._forced: set[str] = set()
-        self._holdings = Holdings()
         self._operations: dict[str, bytes] = {}  # by endpoint: what its first call ran on the GPU
-        self._zygotes: dict[int, zygotes.Zygote] = {}
-        self._learner = Learner(config)
-        self._bridge = zygotes.make_bridge(config.state_folder)
+        self._timers = Timers()
         self._telling = Telling(config, send)
         self._fleet = Fleet(config, self._telling.log)
+        self._learner = Learner(config)
+        self._zygotes = Zygotes(config, self._learner, self._fleet, self._telling, self._now, self._feed)
+        self._holdings = Holdings()
         self._hosts = Hosts(self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice)
+        self._afterwards = Afterwards(
+            self._now, self._feed, self._fleet, self._zygotes, self._learner, dispatcher, self._timers
+        )
         self._pins = Pins(dispatcher)
-        self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._probes_done)
+        self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._afterwards.probes_done)
         self._progress = Progress(self._telling.emit, self._loop.call_later)
         gauges = Gauges(config.environment.get("CUDA_VISIBLE_DEVICES"))
         self.sampler = Sampler(metrics, self, gauges, self._telling.emit)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
         self.on_documented: Callable[[int, Message], object] = lambda _, __: None
         dispatcher.on_idle = self._generation_idle
         dispatcher.on_lost_host = self._hosts.give_up
@@ -137,17 +135,7 @@ class Runtime:
             self._fleet[standby.number].link.send(message.header, message.payload)
 
     def _revised(self, header: dict[str, Any]) -> None:
-        changed: dict[str, str | None] = header["changed"]
-        if header.get("full"):
-            gone: dict[str, str | None] = {path: None for path in self._manifest if path not in changed}
-            changed = {**gone, **changed}
-        changed = {path: digest for path, digest in changed.items() if path.endswith(".py")}
-        for path, digest in changed.items():
-            if digest is None:
-                self._manifest.pop(path, None)
-            else:
-                self._manifest[path] = digest
-        self._fleet.revise(changed)
+        self._fleet.revise(header["changed"], is_full=bool(header.get("full")))
         if header.get("is_held"):
             self._held = header["number"]
             return
@@ -159,9 +147,8 @@ class Runtime:
 
     def _change_environment(self, python: str) -> None:
         """Go over to another environment; the one there is stays in use until a zygote is up in the new one."""
-        self._python_before, self._python = self._python, python
         revision, self._held = max(self._held, self._state.revision), 0
-        self._learner.watch(python)
+        self._zygotes.change_environment(python)
         self._feed(on.EnvironmentChanged(revision))
 
     def _reload(self, model: str, *, is_cold: bool) -> None:
@@ -192,13 +179,16 @@ class Runtime:
 
     def pids(self) -> list[int]:
         """See `Surroundings`."""
-        return [*(zygote.process.pid for zygote in self._zygotes.values()), *self._fleet.pids]
+        return [*self._zygotes.pids, *self._fleet.pids]
 
     def is_reloading(self) -> bool:
         """See `Surroundings`."""
         return self._state.is_probing or self._state.having("loading") is not None
 
     # --- the controller -----------------------------------------------------------------------------------------
+
+    def _now(self) -> State:
+        return self._state
 
     def _feed(self, event: on.Event) -> None:
         self._state, actions = controller.step(self._state, event)
@@ -208,9 +198,9 @@ class Runtime:
     def _carry_out(self, action: do.Action) -> None:  # noqa: C901, PLR0912  one line a case
         match action:
             case do.StartZygote():
-                self._start_zygote(action.zygote)
+                self._zygotes.start(action.zygote)
             case do.StopZygote():
-                self._stop_zygote(action.zygote)
+                self._zygotes.stop(action.zygote)
             case do.Fork():
                 self._fork(action)
             case do.Go():
@@ -234,7 +224,8 @@ class Runtime:
             case do.TellFailed():
                 self._tell_failed(action)
             case do.TellFewer():
-                self._tell_fewer(action)
+                self._telling.fewer(action.generation, self._state.replicas, action.problem)
+                self._telling.serving(self._state)
             case do.TellSuperseded():
                 self._telling.emit(events.ReloadSuperseded(time.monotonic(), action.revision, action.by))
             case do.TellDied():
@@ -244,51 +235,10 @@ class Runtime:
             case do.Exit():
                 self._exit()
 
-    def _start_zygote(self, number: int) -> None:
-        reports = zygotes.Reports(
-            up=lambda: self._feed(on.ZygoteUp(number)),
-            left_out=lambda module, why: self._left_out(number, module, why),
-            forked=self._fleet.forked,
-            exited=self._worker_exited,
-            down=lambda problem: self._zygote_down(number, problem),
-            log=lambda stream, text: self._telling.log(0, stream, text),
-        )
-        try:
-            self._zygotes[number] = zygotes.start(
-                self._python, self.config.environment, self._bridge, self._learner.learned, reports
-            )
-        except OSError as error:
-            problem = Problem(type(error).__name__, f"{self._python} can't be started: {error}")
-            self._loop.call_later(0.2, lambda: self._feed_zygote_down(number, problem))
-
-    def _left_out(self, number: int, module: str, why: str) -> None:
-        self._learner.leave_out(module, why)
-        self._telling.say_once(f"left out {module}", f"{module} {why}, so it is imported anew in each reload.")
-        self._stop_zygote(number)
-        if number == self._state.next_zygote:
-            self._start_zygote(number)
-
-    def _stop_zygote(self, number: int) -> None:
-        zygote = self._zygotes.pop(number, None)
-        if zygote is not None:
-            zygote.stop()
-
-    def _zygote_down(self, number: int, problem: Problem) -> None:
-        if self._zygotes.pop(number, None) is not None:
-            self._feed_zygote_down(number, problem)
-
-    def _feed_zygote_down(self, number: int, problem: Problem) -> None:
-        was_switching = self._state.switching
-        self._feed(on.ZygoteDown(number, time.monotonic(), problem))
-        if was_switching is not None and self._state.switching is None:  # no zygote can be had in the new environment
-            self._python = self._python_before
-            self._learner.watch(self._python)
-
     def _fork(self, action: do.Fork) -> None:
         worker = self._fleet.fork(
             action.worker,
             self._zygotes[action.zygote],
-            self._manifest,
             on_message=self._from_worker,
             on_gone=self._worker_gone,
         )
@@ -304,8 +254,7 @@ class Runtime:
         worker.start = action.start
         worker.generation = self._state.generation + 1
         self._send_go(worker, sorted(self._forced), is_replica=False)
-        for timer in ("learn", "grow"):  # they would come amid the new generation's probes
-            self._cancel(timer)
+        self._afterwards.reload_began()
         started = events.ReloadStarted(time.monotonic(), action.revision, action.start)
         self._telling.hold_back(lambda: started)
 
@@ -324,17 +273,7 @@ class Runtime:
     def _join(self, action: do.Join) -> None:
         worker = self._fleet[action.worker]
         self._dispatcher.join(action.generation, worker.number, worker.link.send)
-        self._tell_serving()
-
-    def _tell_serving(self) -> None:
-        """Say how many workers serve, if the app wants more than one."""
-        state = self._state
-        count, wanted = len(state.serving), state.replicas
-        if wanted > 1:
-            is_growing = count < wanted - state.given_up
-            self._telling.emit(
-                events.WorkersServing(time.monotonic(), state.generation, count, wanted, is_growing=is_growing)
-            )
+        self._telling.serving(self._state)
 
     def _activate(self, action: do.Activate) -> None:
         worker = self._fleet[action.worker]
@@ -350,9 +289,9 @@ class Runtime:
         worker = self._fleet[number]
         if self._dispatcher.is_idle(worker.generation):
             # Not at once: to end a process takes more than to begin the new one's probes.
-            self._later(f"drain {number}", HOLD_BACK_S, lambda: self._feed(on.Drained(number)))
+            self._timers.later(f"drain {number}", HOLD_BACK_S, lambda: self._feed(on.Drained(number)))
             return
-        self._later(f"drain {number}", self.config.drain_timeout_s, lambda: self._drained_by_force(worker))
+        self._timers.later(f"drain {number}", self.config.drain_timeout_s, lambda: self._drained_by_force(worker))
 
     def _drained_by_force(self, worker: WorkerProcess) -> None:
         timeout = f"{self.config.drain_timeout_s:g} s"
@@ -368,7 +307,7 @@ class Runtime:
     def _generation_idle(self, generation: int) -> None:
         for worker in list(self._state.workers.values()):
             if worker.role == "draining" and worker.generation == generation:
-                self._cancel(f"drain {worker.number}")
+                self._timers.cancel(f"drain {worker.number}")
                 self._feed(on.Drained(worker.number))
 
     def _tell_failed(self, action: do.TellFailed) -> None:
@@ -376,23 +315,7 @@ class Runtime:
         active = self._state.having("active")
         if active is None:
             self._dispatcher.fail_all(action.problem)
-        self._telling.emit(
-            events.ReloadFailed(
-                time.monotonic(), action.revision, action.problem, active.generation if active else None
-            )
-        )
-
-    def _tell_fewer(self, action: do.TellFewer) -> None:
-        """Say what became of a worker that does not serve beside the others: once a generation."""
-        problem = action.problem
-        place = f" at {problem.where.file}:{problem.where.line}" if problem.where else ""
-        self._telling.say_once(
-            f"fewer {action.generation}",
-            f"Generation {action.generation} goes on with fewer workers than {self._state.replicas}: "
-            f"{problem.type}: {problem.message}{place}",
-            problem.hint or "the next save tries again",
-        )
-        self._tell_serving()
+        self._telling.failed(action.revision, action.problem, active.generation if active else None)
 
     def _tell_died(self, action: do.TellDied) -> None:
         worker = self._fleet.get(action.worker)
@@ -406,7 +329,7 @@ class Runtime:
             self._hosts.released(action.worker)
         self._telling.emit(events.ProcessDied(time.monotonic(), action.role, "", action.cause, lost))
         if worker is not None and action.role == "active" and worker.generation == self._state.generation:
-            self._tell_serving()
+            self._telling.serving(self._state)
 
     def _watch_moved(self, action: do.WatchMoved) -> None:
         problem = Problem(
@@ -414,16 +337,14 @@ class Runtime:
             "a file of the workspace is not what was synced; the app may have written it itself",
             hint="save the file again to put it back",
         )
-        self._later("moved", action.within_s, lambda: self._feed(on.MovedTooLong(action.revision, problem)))
+        self._timers.later("moved", action.within_s, lambda: self._feed(on.MovedTooLong(action.revision, problem)))
 
     def _exit(self) -> None:
         self._telling.release()
         self._probing.cancel()
-        for timer in self._timers.values():
-            timer.cancel()
+        self._timers.cancel_all()
         self._fleet.kill_all()
-        for number in list(self._zygotes):
-            self._stop_zygote(number)
+        self._zygotes.stop_all()
         self._dispatcher.stop()
         self._ended()
 
@@ -463,7 +384,7 @@ class Runtime:
             case "operations":
                 self._note_operations(message)
             case "learned":
-                self._learn(message.header["modules"])
+                self._afterwards.learned(message.header["modules"])
             case _:
                 return
 
@@ -536,9 +457,9 @@ class Runtime:
 
     def _host(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         """Have a model loaded in a process of its own for a worker that is becoming ready."""
-        zygote = self._zygotes.get(self._state.zygote)
+        zygote = self._zygotes.current
         if zygote is not None:
-            self._hosts.start(header["model"], zygote, self._manifest, [worker])
+            self._hosts.start(header["model"], zygote, [worker])
         elif self._fleet.get(worker.number) is worker:  # the zygote died; another is on its way
             self._loop.call_later(ZYGOTE_WAIT_S, self._host, worker, header)
 
@@ -548,17 +469,14 @@ class Runtime:
         self._replace_host(name)
 
     def _replace_host(self, name: str) -> None:
-        zygote = self._zygotes.get(self._state.zygote)
+        zygote = self._zygotes.current
         if zygote is None:
             self._loop.call_later(ZYGOTE_WAIT_S, self._replace_host, name)
             return
         users = [
             self._fleet[w.number] for w in self._state.workers.values() if w.role in {"active", "joining", "standby"}
         ]
-        self._hosts.start(name, zygote, self._manifest, users, self._dispatcher.resume)
-
-    def _worker_exited(self, number: int, status: int) -> None:
-        self._fleet.exited(number, status)
+        self._hosts.start(name, zygote, users, self._dispatcher.resume)
 
     def _worker_gone(self, worker: WorkerProcess) -> None:
         known = self._state.workers.get(worker.number)
@@ -576,69 +494,8 @@ class Runtime:
         )
         self._feed(on.Died(worker.number, time.monotonic(), worker.cause, problem))
 
-    # --- probes and learning ------------------------------------------------------------------------------------
-
     def _run_probes(self, generation: int, *, only: str = "") -> None:
         serving = self._state.serving
         if serving and serving[0].generation == generation:
-            self._grow_in(GROW_WITHIN_S, generation)
+            self._afterwards.probes_began(generation)
             self._probing.start(self._fleet[serving[0].number], generation, serving[0].revision, only=only)
-
-    def _probes_done(self, generation: int) -> None:
-        self._grow_in(QUIET_S, generation)
-        self._later("learn", RELEARN_AFTER_S, self._ask_what_was_imported)
-        self._await_quiet(generation, time.monotonic() + STANDBY_WAIT_S)
-
-    def _await_quiet(self, generation: int, until_s: float) -> None:
-        """Have the next standby made when nothing is being answered: making it takes a core for a third of a second."""
-
-        def look() -> None:
-            if self._dispatcher.is_idle(generation) or time.monotonic() >= until_s:
-                self._feed(on.Probed(generation))
-            else:
-                self._await_quiet(generation, until_s)
-
-        self._later("quiet", QUIET_S, look)
-
-    def _grow_in(self, delay_s: float, generation: int) -> None:
-        """Have a generation's other workers made soon: first its own probes, or who tries it by hand, have the machine."""
-        if self._state.replicas > 1:
-            self._later("grow", delay_s, lambda: self._grow(generation))
-
-    def _grow(self, generation: int) -> None:
-        zygote = self._zygotes.get(self._state.zygote)
-        if zygote is not None and not zygote.learned.modules:  # the first start ever: each would import all by itself
-            self._ask_what_was_imported()
-            self._later("grow", GROW_WITHIN_S, lambda: self._feed(on.Grow(generation)))
-        else:
-            self._feed(on.Grow(generation))
-
-    def _ask_what_was_imported(self) -> None:
-        if self._state.serving:
-            self._fleet[self._state.serving[0].number].link.send({"kind": "learn"})
-
-    def _learn(self, modules: list[str]) -> None:
-        zygote = self._zygotes.get(self._state.zygote)
-        if zygote is not None and self._learner.imported(zygote.learned, modules):
-            self._feed(on.Relearned())
-        self._cancel("grow")
-        self._feed(on.Grow(self._state.generation))
-
-    # --- small things -------------------------------------------------------------------------------------------
-
-    def _later(self, name: str, delay_s: float, call: Callable[[], None]) -> None:
-        self._cancel(name)
-        self._timers[name] = self._loop.call_later(delay_s, call)
-
-    def _cancel(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
-
-
-def become_subreaper() -> None:
-    """Adopt workers whose zygote died, so that their ends can be seen. Linux only; elsewhere nothing happens."""
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
