@@ -19,6 +19,7 @@ from hotloop.gpu_runtime import controller_events as on
 from hotloop.gpu_runtime.afterwards import Afterwards
 from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.draining import Draining
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.hosts import Hosts
@@ -30,7 +31,7 @@ from hotloop.gpu_runtime.probing import Probing
 from hotloop.gpu_runtime.progress import Progress
 from hotloop.gpu_runtime.sampling import Gauges, Sampler
 from hotloop.gpu_runtime.settings import RuntimeConfig
-from hotloop.gpu_runtime.telling import HOLD_BACK_S, Telling
+from hotloop.gpu_runtime.telling import Telling
 from hotloop.gpu_runtime.timers import Timers
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.zygotes import Zygotes
@@ -83,13 +84,16 @@ class Runtime:
         self._afterwards = Afterwards(
             self._now, self._feed, self._fleet, self._zygotes, self._learner, dispatcher, self._timers
         )
+        self._draining = Draining(
+            self._now, self._feed, self._fleet, dispatcher, self._telling, self._timers, config.drain_timeout_s
+        )
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._afterwards.probes_done)
         self._progress = Progress(self._telling.emit, self._loop.call_later)
         gauges = Gauges(config.environment.get("CUDA_VISIBLE_DEVICES"))
         self.sampler = Sampler(metrics, self, gauges, self._telling.emit)
         self.on_documented: Callable[[int, Message], object] = lambda _, __: None
-        dispatcher.on_idle = self._generation_idle
+        dispatcher.on_idle = self._draining.generation_idle
         dispatcher.on_lost_host = self._hosts.give_up
 
     # --- from the agent -----------------------------------------------------------------------------------------
@@ -212,7 +216,7 @@ class Runtime:
             case do.Activate():
                 self._activate(action)
             case do.Drain():
-                self._drain(action.worker)
+                self._draining.begin(action.worker)
             case do.Retire():
                 self._fleet.retire(action.worker)
                 self._hosts.released(action.worker)
@@ -284,31 +288,6 @@ class Runtime:
         self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send, worker.number)
         worker.revision, worker.active_at_s = revision, time.monotonic()
         self._telling.ready(worker)
-
-    def _drain(self, number: int) -> None:
-        worker = self._fleet[number]
-        if self._dispatcher.is_idle(worker.generation):
-            # Not at once: to end a process takes more than to begin the new one's probes.
-            self._timers.later(f"drain {number}", HOLD_BACK_S, lambda: self._feed(on.Drained(number)))
-            return
-        self._timers.later(f"drain {number}", self.config.drain_timeout_s, lambda: self._drained_by_force(worker))
-
-    def _drained_by_force(self, worker: WorkerProcess) -> None:
-        timeout = f"{self.config.drain_timeout_s:g} s"
-        lost = self._dispatcher.lost(worker.generation, f"did not finish in {timeout}", worker.number)
-        if lost:
-            self._telling.say(
-                f"drain {worker.number}",
-                f"Generation {worker.generation} did not finish {lost} requests in {timeout} after it was replaced; "
-                "they failed.",
-            )
-        self._feed(on.Drained(worker.number))
-
-    def _generation_idle(self, generation: int) -> None:
-        for worker in list(self._state.workers.values()):
-            if worker.role == "draining" and worker.generation == generation:
-                self._timers.cancel(f"drain {worker.number}")
-                self._feed(on.Drained(worker.number))
 
     def _tell_failed(self, action: do.TellFailed) -> None:
         self._forced.clear()
