@@ -19,13 +19,14 @@ from hotloop.cli.showing import Showing
 from hotloop.cli.ui import Ui, check_looks, chosen
 from hotloop.devloop import control, environments, requests, tester
 from hotloop.devloop.broadcast import Broadcast
-from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.meter import Meter
+from hotloop.devloop.options import ServeOptions
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
@@ -281,7 +282,7 @@ def _typed(engine: Engine, line: str) -> None:
     engine.touched()
     if line in keys.KEYS:
         name = keys.KEYS[line]
-        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))
+        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.state.is_paused else name}))
     else:
         print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 

@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hotloop import events
-from hotloop.cli import words
-from hotloop.devloop import history, metrics
+from hotloop.devloop import history, metrics, words
 
 if TYPE_CHECKING:
     from hotloop.events import Event

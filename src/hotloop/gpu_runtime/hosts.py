@@ -10,7 +10,7 @@ from typing import Any
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.user_env.wire import Message
-from hotloop.gpu_runtime.zygotes import Zygote
+from hotloop.gpu_runtime.zygote_process import Zygote
 
 _FIRST_NUMBER = 1_000_000  # beside the workers' own numbers
 
@@ -74,14 +74,13 @@ class Hosts:
         self,
         model: str,
         zygote: Zygote,
-        manifest: dict[str, str],
         waiting: list[WorkerProcess],
         then: Callable[[], None] = lambda: None,
     ) -> None:
         """Load a model in a new process, connect the workers that wait for it, and call ``then``, come what may."""
         self._made += 1
         process = self._fleet.fork(
-            _FIRST_NUMBER + self._made, zygote, manifest, self._heard, self._gone, role="host", model=model
+            _FIRST_NUMBER + self._made, zygote, self._heard, self._gone, role="host", model=model
         )
         host = Host(model, process, waiting, then)
         self._all[process.number] = host

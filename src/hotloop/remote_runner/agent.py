@@ -39,7 +39,8 @@ from hotloop.remote_runner.places import (
 )
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND
-from hotloop.remote_runner.service import Stream, make_handler
+from hotloop.remote_runner.service import make_handler
+from hotloop.remote_runner.session_stream import Stream
 from hotloop.remote_runner.sessions import IDLE_TIMEOUT_S, Session
 
 # Clients that are gone without a word are asked, so that what they held ends: the process of a shell, a connection.

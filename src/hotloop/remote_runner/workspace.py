@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
 from hotloop.errors import WorkspaceError
-from hotloop.remote_runner.beneath import Beneath, PathRefusedError, check_link, components
+from hotloop.remote_runner.beneath import Beneath, PathRefusedError
+from hotloop.remote_runner.checks import check_operations, check_sizes
 from hotloop.remote_runner.ledger import Ledger, Record
 from hotloop.remote_runner.renames import replace
 from hotloop.remote_runner.stage import Limits, MismatchError, Stage, Staged, signature_of, stream_digest
-from hotloop.remote_runner.tree import Tree, ancestors, changes_between, described
+from hotloop.remote_runner.tree import Tree, changes_between, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -144,7 +145,7 @@ class Workspace:
         Raises:
             WorkspaceError: The tree, or one of its files, is too large for this runner; or a path can't be.
         """
-        self._check_sizes(target)
+        check_sizes(target, self._limits)
         self._forget_lost()
         wanted = {entry.digest for entry in changes_between(self._ledger.tree, target) if isinstance(entry, Put)}
         wanted = {digest for digest in wanted if not self.stage.has(digest)}
@@ -215,7 +216,7 @@ class Workspace:
         return self._apply(sequence, operations, {})
 
     def _apply(self, sequence: int, operations: tuple[Operation, ...], contents: dict[str, bytes]) -> Applied:
-        self._check(operations)
+        check_operations(operations, self._beneath)
         revision = self.revision + bool(operations)
         record = Record(sequence, revision, operations)
         try:
@@ -271,50 +272,6 @@ class Workspace:
             return self.stage.take_part(name, put.digest, executable=put.executable)
         msg = f"The content of {put.path!r} ({put.digest[:12]}) did not come."
         raise ContentMissingError(msg)
-
-    # --- checks before anything changes
-
-    def _check_sizes(self, target: Tree) -> None:
-        puts = [entry for entry in target if isinstance(entry, Put)]
-        for put in puts:
-            if put.size_bytes > self._limits.file_bytes:
-                msg = f"{put.size_bytes >> 20:,} MiB are more than the runner takes ({self._limits.file_bytes >> 20:,} MiB)"
-                raise PathRefusedError(put.path, msg)
-        size_bytes = sum(put.size_bytes for put in puts)
-        if size_bytes > self._limits.tree_bytes:
-            msg = f"The project has {size_bytes >> 20:,} MiB, the runner takes {self._limits.tree_bytes >> 20:,}."
-            raise WorkspaceError(msg, hint="list what the app does not need in .hotloopignore")
-
-    def _check(self, operations: tuple[Operation, ...]) -> None:
-        deleted = {operation.path for operation in operations if isinstance(operation, Delete)}
-        checked: set[str] = set()
-        made = {operation.path: operation for operation in operations if not isinstance(operation, Delete)}
-        if len(made) + sum(isinstance(operation, Delete) for operation in operations) != len(operations):
-            msg = "A changeset makes the same path twice."
-            raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
-        for operation in operations:
-            components(operation.path)
-            is_made = not isinstance(operation, Delete)
-            if is_made and any(isinstance(made.get(above), Put | Link) for above in ancestors(operation.path)):
-                raise PathRefusedError(operation.path, "a folder above it is made a file or a link")
-            if isinstance(operation, Link):
-                check_link(operation.path, operation.target)
-            if is_made:
-                self._check_above(operation, deleted, checked)
-
-    def _check_above(self, operation: Operation, deleted: set[str], checked: set[str]) -> None:
-        """The folder that will hold the path must be one, writable, and no link, once the deletions are done."""
-        is_folder = isinstance(operation, MakeDirectory)
-        above = operation.path if is_folder else operation.path.rpartition("/")[0]
-        if above in checked or above in deleted or any(ancestor in deleted for ancestor in ancestors(operation.path)):
-            return
-        checked.add(above)
-        try:
-            with self._beneath.parent(f"{operation.path}/x" if is_folder else operation.path) as (fd, _):
-                if not os.access(".", os.W_OK | os.X_OK, dir_fd=fd):
-                    raise PathRefusedError(operation.path, "its folder on the runner is not writable")
-        except FileNotFoundError:
-            return
 
     # --- the renames
 
