@@ -121,6 +121,7 @@ class ServeOptions:
             "packages": list(self.packages),
             "weights": self.key_weights,
             "replicas": self.replicas,
+            "keeps_locals": self.is_watching,  # what is served without a watcher is used by others: their data
         }
 
 
@@ -338,6 +339,20 @@ class Engine:
                 msg = f"no probe is called {name!r}"
                 raise UsageError(msg, hint=f"there are {', '.join(known)}" if known else "write one: @app.probe")
         await self._agent.command("probe", probe=name)
+
+    async def locals_of(self, failure: str = "") -> dict[str, Any]:
+        """Give the local variables of a failure, JSON of `variables.Locals`.
+
+        Args:
+            failure: What a problem calls it; empty for the newest one.
+
+        Raises:
+            RunnerError: Nothing runs there, or the runner does not answer.
+        """
+        if self._state.is_offline:
+            msg = f"{self._options.runner} does not answer, and the local variables are there"
+            raise RunnerError(msg, hint="try again when it does")
+        return await self._agent.command("locals", failure=failure)
 
     async def unpin(self, name: str) -> None:
         """Forget a pinned request."""

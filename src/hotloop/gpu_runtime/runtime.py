@@ -17,6 +17,7 @@ from hotloop.events import Problem, record_from_json
 from hotloop.gpu_runtime import controller as decide
 from hotloop.gpu_runtime import zygotes
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.failures import Failures
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.hosts import Hosts
@@ -81,7 +82,10 @@ class Runtime:
         self._bridge = zygotes.make_bridge(config.state_folder)
         self._telling = Telling(config, send)
         self._fleet = Fleet(config, self._telling.log)
-        self._hosts = Hosts(self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice)
+        self._failures = Failures()
+        self._hosts = Hosts(
+            self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice, self._failures.put
+        )
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._probes_done)
         self._progress = Progress(self._telling.emit, self._loop.call_later)
@@ -119,6 +123,8 @@ class Runtime:
                 self._telling.emit(events.Pinned(time.monotonic(), header["name"], is_pinned=False))
             case "keep":
                 self._holdings.put(message)
+            case "locals":
+                self._send({"kind": "answer", "number": header["number"], **self._failures.answer(header["failure"])})
             case "stop":
                 self.stop()
             case _:
@@ -454,6 +460,8 @@ class Runtime:
                 self._host(worker, message.header)
             case "notice":
                 self._telling.notice(message.header)
+            case "locals":
+                self._failures.put(message.header["failure"])
             case "probed":
                 self._probing.heard(worker, message.header)
             case "probes_done":
