@@ -14,8 +14,8 @@ from hotloop import events
 from hotloop.clock import ClockPair
 from hotloop.devloop.history import History, make_folder
 from hotloop.devloop.timeline import PHASES
-from hotloop.tui.app import Dashboard
 from hotloop.gpu_runtime.user_env.describing import HIDDEN_NAME
+from hotloop.tui.app import Dashboard
 from hotloop.tui.looks import Looks
 from hotloop.variables import KeptFailure, Locals, Variable, VariableFrame
 

@@ -480,7 +480,7 @@ def test_local_variables_are_asked_for_by_the_failures_id_and_shown_in_place_of_
         assert app.feed.asked[-1] == ("locals", {"failure": "older"})
         await press(app, pilot, "y")
         assert "policy = dict of 3" in app.clipboard
-        assert "Last 43 iterations" in await press(app, pilot, "escape")
+        assert "Last 43 iterations" in await press(app, pilot, "escape", "escape")
 
     driven(tmp_path, "failed", body)
 

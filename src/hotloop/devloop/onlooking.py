@@ -106,9 +106,7 @@ class OnlookerFeed:
                 return await onlooker.ask(self._way, "end", project_id=self._session["project_id"], who=who_am_i())
             case "locals":
                 failure = fields.get("failure", "")
-                return await onlooker.ask(
-                    self._way, "locals", project_id=self._session["project_id"], failure=failure
-                )
+                return await onlooker.ask(self._way, "locals", project_id=self._session["project_id"], failure=failure)
             case "shown":
                 return {}
             case _:

@@ -36,5 +36,5 @@ class Failures:
         """
         kept = [{**failure, "age_s": self._clock() - at_s} for at_s, failure in reversed(self._kept.values())]
         found = kept[:1] if not wanted else [failure for failure in kept if failure["id"] == wanted]
-        listed = [{**failure, "frames": []} for failure in kept]
+        listed = [{name: value for name, value in failure.items() if name != "frames"} for failure in kept]
         return {"failure": found[0] if found else None, "kept": listed}

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import time
-import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 

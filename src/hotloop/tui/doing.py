@@ -19,6 +19,7 @@ from hotloop.tui import actions, copying, editor, inspecting, rows, themes
 from hotloop.tui.exits import Exit
 from hotloop.tui.panels.error import place_of
 from hotloop.tui.placing import Panels
+from hotloop.tui.surface import Surface
 
 if TYPE_CHECKING:
     from hotloop.tui.app import Dashboard
@@ -260,6 +261,9 @@ class Doing:
         app = self._app
         boxes = app.arranged(*app.size)
         app.main.query_one(Panels).arrange_again()
+        for surface in app.main.query(Surface):
+            if surface.id not in boxes:
+                surface.forget()
         if self.focused_panel not in boxes:
             shown = next((name for name in boxes if name in FOCUSED_FIRST), "")
             if shown:

@@ -92,7 +92,7 @@ def _panel(panel: str, state: State, look: Look, width: int, height: int, palett
         case "why":
             return explain.draw(state, width, height, palette, now_s, first=look.first)
         case "locals":
-            return variables.draw(look.locals, width, height, palette, first=look.first)
+            return variables.draw(look.locals, width, height, palette, first=look.first, keys=look.keys)
         case "iterations" if look.is_comparing:
             return compare.draw(state, width, height, palette, now_s, compared=look.compared)
         case "iterations":

@@ -174,7 +174,7 @@ def _paced(seconds: float, palette: Palette) -> str:
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 LIVE = ("reload", "restart", "probe", "diff", "why", "log.filter", "log.level", "select", "zoom", "views")
-FAILED = ("edit", "locals", "copy", "library", "reload", "undo", "why", "log.filter", "select", "views")
+FAILED = ("edit", "copy", "locals", "library", "reload", "undo", "why", "log.filter", "select", "views")
 PAUSED = ("pause", "undo", "probe", "log.filter", "views")
 OFFLINE = ("log.filter", "log.level", "why", "select", "views")
 ENDED = ("log.filter", "log.pager", "select", "views")

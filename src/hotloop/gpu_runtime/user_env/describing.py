@@ -111,7 +111,7 @@ def _text(value: Any, depth: int, room: int, secrecy: Secrecy) -> str:
     if shaped:
         return shaped
     if any(base is enum.Enum for base in classes):
-        return f"{_class_name(classes[0])}.{_string(object.__getattribute__(value, '__dict__')['_name_'])}"
+        return f"{_class_name(classes[0])}.{_string(_own(enum.Enum)['__dict__'].__get__(value)['_name_'])}"
     for base in classes:
         write = _WRITERS.get(id(base))  # by id: a metaclass may have its own hash
         if write is not None:
@@ -181,7 +181,7 @@ def _held(
     if left < 0 and len(shown) > 1:
         shown.pop()
     rest = length - len(shown)
-    begin, end = next((_ENDS[id(base)] for base in bases(value) if id(base) in _ENDS))
+    begin, end = next(_ENDS[id(base)] for base in bases(value) if id(base) in _ENDS)
     inside = f"{begin}{', '.join([*shown, f'… {rest:,} more'] if rest else shown)}{end}"
     return f"{name}: {inside}" if rest or not depth else inside
 
@@ -204,7 +204,8 @@ def _function(value: Any, *_: Any) -> str:
 
 
 def _module_itself(value: Any, *_: Any) -> str:
-    own = types.ModuleType.__dict__["__dict__"].__get__(value)
+    own: Any = _own(types.ModuleType)["__dict__"]
+    own = own.__get__(value)
     return f"module {_string(own.get('__name__')):.{_MAX_NAME}}"
 
 

@@ -21,9 +21,22 @@ class Secrecy(IntEnum):
 
 
 _ALL = frozenset(
-    "password passwords passwd pwd passphrase passcode secret secrets credential credentials cred creds".split()
+    [
+        "password",
+        "passwords",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "passcode",
+        "secret",
+        "secrets",
+        "credential",
+        "credentials",
+        "cred",
+        "creds",
+    ]
 )
-_TEXTS = frozenset("auth authorization bearer cookie cookies jwt signature dsn pass otp".split())
+_TEXTS = frozenset(["auth", "authorization", "bearer", "cookie", "cookies", "jwt", "signature", "dsn", "pass", "otp"])
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _COMPOUND = re.compile(
     r"(?:api|access|account|app|auth|aws|bearer|client|deploy|encryption|gh|github|hf|hub|id|master|openai|private|refresh"

@@ -14,6 +14,7 @@ from hotloop.gpu_runtime.user_env.operations import Learner
 from hotloop.gpu_runtime.user_env.resolve import PlannedEndpoint
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder
+from hotloop.gpu_runtime.user_env.variables import Variables
 
 
 @dataclass(frozen=True, slots=True)

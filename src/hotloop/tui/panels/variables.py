@@ -12,6 +12,8 @@ from hotloop.tui.panels.iteration import title
 from hotloop.tui.panels.lines import finished, fitted, line, padded, spread, wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.text import Text
 
     from hotloop.tui.palette import Palette
@@ -20,7 +22,15 @@ if TYPE_CHECKING:
 MAX_NAME_CELLS = 24
 
 
-def draw(answer: Locals | None, width: int, height: int, palette: Palette, *, first: int = 0) -> list[Text]:
+def draw(
+    answer: Locals | None,
+    width: int,
+    height: int,
+    palette: Palette,
+    *,
+    first: int = 0,
+    keys: Mapping[str, str] | None = None,
+) -> list[Text]:
     """Draw what fits, from a line on; the title stays, and says what is below.
 
     Args:
@@ -29,10 +39,11 @@ def draw(answer: Locals | None, width: int, height: int, palette: Palette, *, fi
         height: In lines.
         palette: The colours.
         first: The first line below the title that is shown.
+        keys: What to press, by action.
     """
     if answer is None:
         return finished([title("Local variables", "", width, palette)], width, height, palette)
-    lines = _lines(answer, width, palette)
+    lines = [*_lines(answer, width, palette), *_others(answer, width, palette, keys or {})]
     room = max(height - 2, 1)
     begin = min(max(first, 0), max(len(lines) - room, 0))
     below = len(lines) - begin - room
@@ -51,14 +62,14 @@ def _head(answer: Locals, right: str, width: int, palette: Palette) -> Text:
 def _lines(answer: Locals, width: int, palette: Palette) -> list[Text]:
     failure = answer.failure
     if failure is None:
-        return [*wrapped(line((nothing(answer), palette.text)), width), *_others(answer, width, palette)]
+        return wrapped(line((nothing(answer), palette.text)), width)
     lines = [fitted(_about(failure, palette), width)]
     for index, frame in enumerate(failure.frames):
         lines += [line(), *_frame(frame, width, palette, is_innermost=index == 0)]
     if failure.num_more:
         more = f"{words.count(failure.num_more, 'outer frame')} of yours left out"
         lines += [line(), line((more, palette.muted))]
-    return [*lines, *_others(answer, width, palette)]
+    return lines
 
 
 def _about(failure: KeptFailure, palette: Palette) -> Text:
@@ -84,12 +95,18 @@ def _variable(each: Variable, column: int, width: int, palette: Palette) -> list
     return [line(padded(name if not index else line(), column), text) for index, text in enumerate(rest)]
 
 
-def _others(answer: Locals, width: int, palette: Palette) -> list[Text]:
-    """List the failures that can be looked at, the newest first; ``[`` and ``]`` go through them."""
+def _others(answer: Locals, width: int, palette: Palette, keys: Mapping[str, str]) -> list[Text]:
+    """List the failures that can be looked at, the newest first."""
     shown = answer.failure.id if answer.failure is not None else ""
     if not [each for each in answer.kept if each.id != shown]:
         return []
-    lines = [line(), line(("kept failures", f"bold {palette.text}"), ("  [ older  ] newer", palette.muted))]
+    lines = [
+        line(),
+        line(
+            ("kept failures", f"bold {palette.text}"),
+            (f"  {keys.get('older', '[')} older  {keys.get('newer', ']')} newer", palette.muted),
+        ),
+    ]
     for each in answer.kept:
         is_shown = each.id == shown
         lines.append(
