@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 
@@ -9,7 +10,9 @@ import pytest
 from tests.cli.served import Loop
 
 from hotloop.cli import keys
+from hotloop.cli.on import way_to_onlook
 from hotloop.devloop import control, inspecting
+from hotloop.remote_runner import onlooker
 from hotloop.variables import KeptFailure, Locals, Variable, VariableFrame
 
 APP = """
@@ -51,6 +54,8 @@ def test_local_variables_of_a_start_a_probe_and_a_call_that_failed(tmp_path):
         with pytest.raises(urllib.error.HTTPError):
             loop.post(name="Eve")
         call = loop.ask("locals")["failure"]
+        agent = way_to_onlook(tmp_path, None)
+        seen = asyncio.run(onlooker.ask(agent, "locals", project_id=control.project_id(tmp_path), failure=call["id"]))
         (tmp_path / "app.py").write_text(BROKEN)
         failed, at = loop.until("reload_failed", at)
         start = loop.ask("locals", failure=failed["problem"]["failure"])
@@ -60,6 +65,7 @@ def test_local_variables_of_a_start_a_probe_and_a_call_that_failed(tmp_path):
 
     assert (probe["of"], probe["name"], values(probe)["seen"]) == ("probe", "ada", "list of 3: ['a', 'b', 'c']")
     assert (call["of"], call["type"]) == ("call", "KeyError")
+    assert seen["failure"]["frames"] == call["frames"]  # of who only looks on, from the agent
     assert values(call)["rows"].startswith("list of 32: [list of 384: [0.5, ")
     assert values(call)["password"] == "hidden: its name looks like a secret's"
     assert (start["failure"]["of"], start["failure"]["where"].split(":")[0]) == ("start", "app.py")
@@ -73,6 +79,37 @@ def test_local_variables_of_a_start_a_probe_and_a_call_that_failed(tmp_path):
         assert text not in json.dumps(loop.told)
         for folder in (tmp_path / ".hotloop", control.state_folder()):
             assert not [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+HOSTED = """
+import hotloop
+
+app = hotloop.App("tiny")
+
+
+@app.model(hosted=True)
+def words():
+    sizes = [384] * 12
+    raise ValueError("no weights")
+
+
+@app.endpoint
+def greet(name: str, words) -> str:
+    return name
+"""
+
+
+def test_local_variables_of_a_hosted_model_outlive_the_process_that_loaded_it(tmp_path):
+    (tmp_path / "app.py").write_text(HOSTED)
+    loop = Loop(tmp_path)
+    try:
+        failed = loop.until("reload_failed")[0]
+        failure = loop.ask("locals", failure=failed["problem"]["failure"])["failure"]
+    finally:
+        loop.close()
+
+    assert (failure["of"], failure["name"], failure["type"]) == ("model", "words", "ValueError")
+    assert values(failure)["sizes"].startswith("list of 12: [384, ")
 
 
 def values(failure):

@@ -18,6 +18,7 @@ import pytest
 
 from hotloop.gpu_runtime.failures import MAX_KEPT, Failures
 from hotloop.gpu_runtime.user_env import problem, variables
+from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.describing import HIDDEN_NAME, HIDDEN_VALUE, MAX_CHARACTERS, describe
 from hotloop.gpu_runtime.user_env.redaction import Secrecy, of_name
 
@@ -333,18 +334,37 @@ def test_nothing_is_held(user):
     assert names(kept.told[0]["frames"][0]) == ["model", "other"]
 
 
-def test_calls_that_fail_by_the_thousand_are_described_now_and_then(user):
-    kept = Kept(user)
-    try:
-        user.load("def f(): raise ValueError\nx = 1\n").f()
-    except ValueError as error:
-        described = {"type": "ValueError", "frames": []}
-        user.load("", "empty.py")
-        error.__traceback__.tb_next.tb_frame.f_locals  # noqa: B018  there is a frame of the user's
-        for _ in range(1000):
-            kept.variables.keep_call(error, described)
+def test_calls_that_fail_by_the_thousand_are_described_now_and_then(user, monkeypatch):
+    kept, now_s = Kept(user), itertools.count(0, variables.CALL_PAUSE_S / 100)
+    monkeypatch.setattr(
+        "hotloop.gpu_runtime.user_env.variables.time", types.SimpleNamespace(monotonic=lambda: next(now_s))
+    )
+    shop = user.load("def f(days): raise ValueError\n")
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        shop.f(3)
+    described = problem.from_exception(raised.value, user.project)
+    for _ in range(1000):
+        kept.variables.keep_call(raised.value, described)
 
-    assert len(kept.told) <= 1
+    assert 9 <= len(kept.told) <= 11
+
+
+def test_the_problem_of_a_probe_names_the_call_that_failed_under_it(user):
+    kept = Kept(user)
+    shop = user.load("def f(days): return [][days]\ndef probe(error): raise error\n")
+    with pytest.raises(IndexError) as raised:
+        shop.f(3)
+    kept.variables.keep_call(raised.value, problem.from_exception(raised.value, user.project))
+    for where in ("shop.py:1", "shop.py:7"):
+        with pytest.raises(ClientError) as refused:
+            shop.probe(ClientError(500, "IndexError", "list index out of range", where=where))
+        described = problem.from_exception(refused.value, user.project)
+        told = kept.variables.keep(refused.value, described, "probe", "ada")
+        assert told["failure"] == kept.told[-1]["id"]
+
+    assert [(each["of"], names(each["frames"][0])) for each in kept.told] == [
+        ("call", ["days"]), ("probe", ["error"]),
+    ]  # fmt: skip
 
 
 def test_a_class_body_with_a_namespace_of_its_own_is_left_alone(user):
@@ -363,9 +383,9 @@ def test_a_class_body_with_a_namespace_of_its_own_is_left_alone(user):
         """
     )
 
-    assert [names(frame) for frame in kept.told[0]["frames"]] == [[], ["days", "Meta"]] or names(
-        kept.told[0]["frames"][1]
-    ) == ["days"]
+    body, function = kept.told[0]["frames"]
+    assert names(body) == []
+    assert names(function) == ["days"]
 
 
 # --- the runtime's side -------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hotloop import events
+from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.describing import HIDDEN_NAME, HIDDEN_VALUE, bases, describe
 from hotloop.gpu_runtime.user_env.problem import shown, where_of
 from hotloop.gpu_runtime.user_env.redaction import of_name
@@ -44,6 +45,7 @@ class Variables:
         self._project = project
         self._tell = tell
         self._next_call_s = 0.0
+        self._last_call: events.JsonObject = {}
 
     def keep(self, error: BaseException, problem: events.JsonObject, of: Of, name: str = "") -> events.JsonObject:
         """Have the local variables of a failure kept, if lines of the user's were involved.
@@ -55,9 +57,13 @@ class Variables:
             name: What that is called.
 
         Returns:
-            The problem, which names the failure if there is something to ask for.
+            The problem, which names the failure if there is something to ask for. That of a probe names the call that
+            failed under it: there are the variables that matter.
         """
-        frames, num_more = frames_of(shown(error), self._project)
+        cause, call = shown(error), self._last_call
+        if isinstance(cause, ClientError) and (cause.type, cause.where) == (call.get("type"), call.get("where")):
+            return {**problem, "failure": call["failure"]}
+        frames, num_more = frames_of(cause, self._project)
         if not any(frame.variables for frame in frames):
             return problem
         failure = KeptFailure(
@@ -69,9 +75,11 @@ class Variables:
     def keep_call(self, error: BaseException, problem: events.JsonObject) -> None:
         """Have those of a call kept, unless another one failed just now."""
         now_s = time.monotonic()
+        self._last_call = {}
         if now_s >= self._next_call_s:
             self._next_call_s = now_s + CALL_PAUSE_S
-            self.keep(error, problem, "call")
+            kept = self.keep(error, problem, "call")
+            self._last_call = {**kept, "where": where_of(problem)} if kept["failure"] else {}
 
 
 def frames_of(error: BaseException, project: Project) -> tuple[tuple[VariableFrame, ...], int]:
