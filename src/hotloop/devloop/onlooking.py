@@ -95,8 +95,8 @@ class OnlookerFeed:
             pass  # it ended with its last session
         yield SessionEnded(time.monotonic(), "the session ended")
 
-    async def ask(self, name: str, /, **_fields: Any) -> dict[str, Any]:
-        """Ask what an agent can answer: `status` and `stop`.
+    async def ask(self, name: str, /, **fields: Any) -> dict[str, Any]:
+        """Ask what an agent can answer: `status`, `locals` and `stop`.
 
         Raises:
             RunnerError: It refuses, or needs a loop.
@@ -106,6 +106,9 @@ class OnlookerFeed:
                 return await onlooker.ask(self._way, "status")
             case "stop":
                 return await onlooker.ask(self._way, "end", project_id=self._session["project_id"], who=who_am_i())
+            case "locals":
+                failure = fields.get("failure", "")
+                return await onlooker.ask(self._way, "locals", project_id=self._session["project_id"], failure=failure)
             case "shown":
                 return {}
             case _:

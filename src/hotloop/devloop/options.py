@@ -92,4 +92,5 @@ class ServeOptions:
             "packages": list(self.packages),
             "weights": self.key_weights,
             "replicas": self.replicas,
+            "keeps_locals": self.is_watching,  # what is served without a watcher is used by others: their data
         }

@@ -147,6 +147,13 @@ async def _probe(engine: Engine, fields: Fields) -> Fields:
     return {}
 
 
+async def _locals(engine: Engine, fields: Fields) -> Fields:
+    if engine.state.is_offline:
+        msg = f"{engine.options.runner} does not answer, and the local variables are there"
+        raise RunnerError(msg, hint="try again when it does")
+    return await engine.agent.command("locals", failure=fields.get("failure", ""))
+
+
 async def _test(engine: Engine, _: Fields) -> Fields:
     if engine.tester is None:
         msg = "this dev serve has no tests to run"
@@ -200,6 +207,11 @@ REQUESTS: dict[str, Request] = {
     "resume": Request(_resume, "send the saves that were kept back, as one"),
     "undo": Request(_undo, "take the newest edit back on the runner; the files here stay as they are"),
     "probe": Request(_probe, "run all probes now, or the one that is named", allowed={"probe": str}),
+    "locals": Request(
+        _locals,
+        "give the local variables of the newest failure, or of the one that is named, as they were described",
+        allowed={"failure": str},
+    ),
     "test": Request(_test, "run the tests of --test now"),
     "pin": Request(_pin, "make the last request a probe", allowed={"pin": str}),
     "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),

@@ -99,7 +99,8 @@ class Fleet:
         config = self._config
         boot: dict[str, object] = {
             "role": "worker", "root": config.root, "entry": config.entry, "app_name": config.app_name,
-            "packages": list(config.packages), "manifest": self._manifest, "replicas": config.replicas, **role,
+            "packages": list(config.packages), "manifest": self._manifest, "replicas": config.replicas,
+            "keeps_locals": config.keeps_locals, **role,
         }  # fmt: skip
         zygote.fork(number, boot, theirs, out_write, err_write)
         for fd in (out_write, err_write):

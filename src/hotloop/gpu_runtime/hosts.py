@@ -42,6 +42,7 @@ class Hosts:
         lost: Called when a model can't be called any more; once, also if its process is still to die.
         died: Called with a model's name and the cause when the process that serves it died.
         notice: Called with the header of a notice.
+        failed: Called with the local variables of a load that failed.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Hosts:
         lost: Callable[[], None],
         died: Callable[[str, str], None],
         notice: Callable[[dict[str, Any]], None],
+        failed: Callable[[dict[str, Any]], None],
     ) -> None:
         self._fleet = fleet
         self._holdings = holdings
         self._lost = lost
         self._died = died
         self._notice = notice
+        self._keep_failure = failed
         self._current: dict[str, Host] = {}
         self._all: dict[int, Host] = {}
         self._made = 0
@@ -133,6 +136,8 @@ class Hosts:
             return
         if message.kind == "notice":
             self._notice(message.header)
+        elif message.kind == "locals":
+            self._keep_failure(message.header["failure"])
         elif message.kind == "failed":
             self._failed(host, message.header["problem"])
         elif message.kind == "hosted":

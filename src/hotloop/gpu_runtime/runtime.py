@@ -20,6 +20,7 @@ from hotloop.gpu_runtime.afterwards import Afterwards
 from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.draining import Draining
+from hotloop.gpu_runtime.failures import Failures
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.hosts import Hosts
@@ -80,7 +81,10 @@ class Runtime:
         self._learner = Learner(config)
         self._zygotes = Zygotes(config, self._learner, self._fleet, self._telling, self._now, self._feed)
         self._holdings = Holdings()
-        self._hosts = Hosts(self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice)
+        self._failures = Failures()
+        self._hosts = Hosts(
+            self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice, self._failures.put
+        )
         self._afterwards = Afterwards(
             self._now, self._feed, self._fleet, self._zygotes, self._learner, dispatcher, self._timers
         )
@@ -102,7 +106,7 @@ class Runtime:
         """Begin with a zygote; the first revision starts the first worker."""
         self._feed(on.Started())
 
-    def receive(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:  # noqa: C901  one line a case
         """Do what the agent says."""
         header = message.header
         match message.kind:
@@ -123,6 +127,8 @@ class Runtime:
                 self._telling.emit(events.Pinned(time.monotonic(), header["name"], is_pinned=False))
             case "keep":
                 self._holdings.put(message)
+            case "locals":
+                self._send({"kind": "answer", "number": header["number"], **self._failures.answer(header["failure"])})
             case "stop":
                 self.stop()
             case _:
@@ -356,6 +362,8 @@ class Runtime:
                 self._host(worker, message.header)
             case "notice":
                 self._telling.notice(message.header)
+            case "locals":
+                self._failures.put(message.header["failure"])
             case "probed":
                 self._probing.heard(worker, message.header)
             case "probes_done":

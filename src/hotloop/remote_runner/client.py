@@ -263,7 +263,7 @@ class AgentSession:
         return events.from_json(events.with_times(data, self._connection.here)) if data is not None else None
 
     async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
-        """Have the agent (or through it the runtime) do something: start, stop, pin, unpin, reload, probe, status.
+        """Have the agent (or through it the runtime) do something: start, stop, pin, unpin, reload, probe, locals, status.
 
         Raises:
             RunnerError: It was refused.

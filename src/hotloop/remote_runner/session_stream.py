@@ -22,6 +22,7 @@ from hotloop.remote_runner.holding import HeldError, Holder
 from hotloop.remote_runner.places import PROJECT_ID
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.sessions import READ
 from hotloop.remote_runner.tree_sync import Received, TreeSync, offered, take_parts
 
 if TYPE_CHECKING:
@@ -278,6 +279,8 @@ class Stream:
         async def done(fields: dict[str, Any]) -> dict[str, Any]:
             if command.name == "end":
                 return await self._agent.end(session)
+            if command.name in READ:
+                return await session.command(command.name, fields)
             return await session.command_once(self._client_id, command.id, command.name, fields)
 
         self._send(pb.Down(reply=await reply_to(command, done)))
