@@ -117,7 +117,7 @@ def make(kept: Kept, now_s: float, previous: Figures | None = None, *, is_compar
     current = figures(period_name(kept.begin_s, now_s), trips, summary)
     if previous is None and is_compared:
         previous = _before(kept, now_s)
-    points = tuple(Point(t.saved_at_s, t.feedback_s, t.cause, t.outcome) for t in trips if t.number > 0)
+    points = tuple(Point(t.saved_at_s, t.feedback_s, t.cause, t.outcome) for t in trips if t.is_edit)
     shares, found = advice.shares(trips), advice.advise(trips)
     opinion = felt.make(kept.asked, kept.trips, summary, kept.begin_s, found)
     return Report(
