@@ -278,7 +278,6 @@ class _Signals:
 
 
 def _typed(engine: Engine, line: str) -> None:
-    engine.touched()
     if line in keys.KEYS:
         name = keys.KEYS[line]
         engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.is_paused else name}))

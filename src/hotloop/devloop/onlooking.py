@@ -104,8 +104,8 @@ class OnlookerFeed:
                 return await onlooker.ask(self._way, "status")
             case "stop":
                 return await onlooker.ask(self._way, "end", project_id=self._session["project_id"], who=who_am_i())
-            case "shown":
-                return {}
+            case "shown" | "touched":
+                return {}  # who holds the session measures it
             case _:
                 msg = f"{name} needs a dev serve on this machine that holds the session; this is only a look at it"
                 raise RunnerError(msg, hint="dev serve goes on with a session that nobody holds")

@@ -7,6 +7,7 @@ what is there. Nothing happens while nothing changes, save a clock that ticks wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 os.environ.setdefault("TEXTUAL_FPS", "250")
 
+from textual import events as textual_events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.theme import BUILTIN_THEMES, Theme
 
@@ -54,11 +56,19 @@ if TYPE_CHECKING:
 
 REPAINT_S = 0.05  # a save that is live within it is painted once, with its result
 SLICE_S = 0.01  # of events taken one after another; then keys have their turn
+TOUCHED_S = 60.0  # the history keeps the minutes in which the user did something
 # Somebody waits for these: they are painted at once.
 URGENT = (
     events.ProbeReported, events.IterationFinished, events.ReloadFailed, events.EnvironmentFailed, events.Held,
     events.Offline, events.Online, events.SyncPaused, events.SyncResumed, events.EditUndone, events.SessionEnded,
 )  # fmt: skip
+HANDS_ON = (
+    textual_events.Key,
+    textual_events.Paste,
+    textual_events.MouseDown,
+    textual_events.MouseScrollDown,
+    textual_events.MouseScrollUp,
+)
 # Panel: whether Tab stops there, and on which ground it is.
 PANELS = {
     "status": (False, "strip"), "iteration": (True, "panel"), "probe": (True, "panel"), "history": (True, "panel"),
@@ -127,6 +137,7 @@ class Dashboard(Doing, App[int]):
         self._is_painting = False
         self._later: Timer | None = None
         self._clock: Timer | None = None
+        self._touched_at_s = float("-inf")
         self.follow_figures()
 
     # --- what is on the screen ----------------------------------------------------------------------------------------
@@ -186,6 +197,22 @@ class Dashboard(Doing, App[int]):
     def surfaces(self) -> Iterable[Surface]:
         """Give the panels that have a place now."""
         return (surface for surface in self.main.query(Surface) if surface.region)
+
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    async def on_event(self, event: textual_events.Event) -> None:
+        """Note that the user is there, for what the history measures, before a key does what it does."""
+        if isinstance(event, HANDS_ON) and not event.is_forwarded:
+            self.asking.active()
+            now_s = self.read_clock().monotonic_s
+            if now_s - self._touched_at_s >= TOUCHED_S:
+                self._touched_at_s = now_s
+                self.run_worker(self._say_touched(), name="say that the user is there")
+        await super().on_event(event)
+
+    async def _say_touched(self) -> None:
+        with contextlib.suppress(HotloopError):  # it is gone: nobody measures any more
+            await self.feed.ask("touched")
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
