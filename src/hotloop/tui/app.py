@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
     from textual.timer import Timer
 
-    from hotloop.devloop.metrics import Trip as PastTrip
+    from hotloop.devloop.metrics import Trip
     from hotloop.tui.feed import Feed
     from hotloop.tui.palette import Palette
 
@@ -128,8 +128,10 @@ class Dashboard(Doing, App[int]):
             self.register_theme(theme_of(palette))
         self.theme = theme_name(self.palette)
         self.set_keymap(dict(self.chosen.keys))
-        self.past: list[PastTrip] = figures.read(project)
-        self.state = State(recent=expectation.seeded(self.past))
+        self._kept = figures.read(project, self._now().timestamp() - 2 * figures.WEEK_S)
+        self._seen: list[Trip] = []
+        self._are_figures_due = self._are_figures_made = False
+        self.state = State(recent=expectation.seeded(self._kept.trips))
         self.look = Look(keys=actions.shown_keys(self.chosen.keys))
         self.asking = Asking(project, state_folder())
         self.undrawn: dict[str, Exception] = {}
@@ -138,7 +140,7 @@ class Dashboard(Doing, App[int]):
         self._later: Timer | None = None
         self._clock: Timer | None = None
         self._touched_at_s = float("-inf")
-        self.follow_figures()
+        self.show_figures()
 
     # --- what is on the screen ----------------------------------------------------------------------------------------
 
@@ -234,7 +236,8 @@ class Dashboard(Doing, App[int]):
         self.asking.follow(event)
         before, self.state = self.state, reduce(self.state, event)
         if isinstance(event, events.IterationFinished):
-            self.past.append(history.trip_of("", event.iteration))
+            self._seen.append(history.trip_of("", event.iteration))
+        if isinstance(event, events.IterationFinished | events.TestsFinished):
             self.follow_figures()
         if isinstance(event, events.ProbeReported):
             self._shown.append(event)
@@ -242,12 +245,33 @@ class Dashboard(Doing, App[int]):
             self.repaint(is_urgent=isinstance(event, URGENT))
 
     def follow_figures(self) -> None:
-        """Compute the figures anew."""
-        now = dt.datetime.fromtimestamp(self.read_clock().wall_s).astimezone()
-        today_s = figures.start_of_day_s(now)
-        today = figures.figures_of([trip for trip in self.past if trip.saved_at_s >= today_s])
-        seen = figures.experience(self.past, self.asking.felt(), now) if self.look.view == "metrics" else None
+        """Have the figures computed anew, from what the history says by now; when it is asked again meanwhile, once more."""
+        self._are_figures_due = True
+        if not self._are_figures_made:
+            self._are_figures_made = True
+            self.run_worker(self._renew_figures(), name="compute the figures")
+
+    async def _renew_figures(self) -> None:
+        try:
+            while self._are_figures_due:
+                self._are_figures_due = False
+                today_s = figures.start_of_day_s(self._now())
+                newer = await asyncio.to_thread(figures.read, self.project_folder, today_s)
+                self._kept = self._kept.renewed(newer, today_s)
+                self.show_figures()
+                self.repaint()
+        finally:
+            self._are_figures_made = False
+
+    def show_figures(self) -> None:
+        """Compute the figures from what is known here."""
+        past, now = self._kept.with_seen(self._seen), self._now()
+        today = figures.between(past, figures.start_of_day_s(now))
+        seen = figures.experience(past, self.asking.felt(), now) if self.look.view == "metrics" else None
         self.look = replace(self.look, figures=today, experience=seen)
+
+    def _now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self.read_clock().wall_s).astimezone()
 
     # --- painting -----------------------------------------------------------------------------------------------------
 
@@ -278,7 +302,7 @@ class Dashboard(Doing, App[int]):
     @property
     def is_busy(self) -> bool:
         """Whether something is yet to be painted."""
-        return self._is_painting or self._later is not None or self.logs.is_busy
+        return self._is_painting or self._later is not None or self._are_figures_made or self.logs.is_busy
 
     async def _say_shown(self, reports: list[events.ProbeReported]) -> None:
         """Tell the session when results were on the screen: that ends the time to feedback."""
