@@ -206,7 +206,6 @@ class TestRun:
 
     Attributes:
         outcome: ``ok``, ``failed``, ``broken`` (they could not run) or ``superseded``.
-        is_partial: Only those ran that failed last time.
         places: Where tests failed: file, line and type of each, as far as known.
     """
 
@@ -219,7 +218,6 @@ class TestRun:
     took_s: float
     num_passed: int | None = None
     num_failed: int | None = None
-    is_partial: bool = False
     places: tuple[tuple[str, int, str], ...] = ()
 
 
