@@ -56,6 +56,26 @@ def path(tmp_path):
     return tmp_path / "c"
 
 
+@pytest.mark.parametrize("first", [b'{"name": "watch"}\n', b'{"name": "slow"}\n', b""], ids=["watches", "asks", "says nothing"])
+def test_a_session_that_ends_takes_its_connections_along_without_a_word(path, caplog, first):
+    async def answer(_):
+        await asyncio.sleep(DEADLINE_S)
+        return {}
+
+    async def run():
+        async with session(path, answer) as broadcast:
+            broadcast(ended())
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(first)
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(control.ANSWER_TIMEOUT_S / 2):
+            await reader.read()  # to the end, which nobody waits for
+        writer.close()
+
+    asyncio.run(run())
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 def test_the_backlog_keeps_the_newest_of_a_fact_and_many_lines():
     backlog = Backlog()
     told = [
