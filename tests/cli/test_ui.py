@@ -117,7 +117,10 @@ def test_the_summary_has_p95_from_twenty_edits_on_and_the_cost_if_it_is_known():
 
     assert "4 edits, 3 green. Feedback p50 200 ms, max 300 ms. Waited 1.10 s." in few.lines("")[0]
     assert few.lines("a.log")[1] == "Log a.log   More: dev report"
-    assert "40 edits, 40 green. Feedback p50 2.00 s, p95 3.80 s. Waited 1m22. $2.57." in many.lines("")[0]
+    assert (
+        "40 edits, 40 green. Feedback p50 2.00 s, p95 3.80 s. Waited 1m22. Cost $2.57, of it idle $0.10."
+        in many.lines("")[0]
+    )
     assert Tally().lines("a.log") == []
 
 

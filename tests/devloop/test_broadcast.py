@@ -56,7 +56,9 @@ def path(tmp_path):
     return tmp_path / "c"
 
 
-@pytest.mark.parametrize("first", [b'{"name": "watch"}\n', b'{"name": "slow"}\n', b""], ids=["watches", "asks", "says nothing"])
+@pytest.mark.parametrize(
+    "first", [b'{"name": "watch"}\n', b'{"name": "slow"}\n', b""], ids=["watches", "asks", "says nothing"]
+)
 def test_a_session_that_ends_takes_its_connections_along_without_a_word(path, caplog, first):
     async def answer(_):
         await asyncio.sleep(DEADLINE_S)
