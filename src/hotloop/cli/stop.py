@@ -28,7 +28,7 @@ def stop(
 
 
 async def _stop(way: Way, project: Path) -> None:
-    from hotloop.cli.attach import find
+    from hotloop.cli.following import find
     from hotloop.remote_runner import onlooker
     from hotloop.remote_runner.client import who_am_i
 
