@@ -109,11 +109,15 @@ def _draw(project: Path, on: str | None, take: Callable[[Event], None]) -> int:
 
 @contextlib.asynccontextmanager
 async def _feed(project: Path, on: str | None) -> AsyncGenerator[Feed]:
-    from hotloop.cli.following import find_now, held_here
+    from hotloop.cli.following import found, held_here
     from hotloop.devloop.onlooking import OnlookerFeed
 
     async with held_here(project, on) as feed:
-        yield feed if feed is not None else OnlookerFeed(*await find_now(project, on))
+        if feed is not None:
+            yield feed
+            return
+    async with found(project, on) as (way, session):
+        yield OnlookerFeed(way, session)
 
 
 class _Tapped:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop import events
 from hotloop.cli import keys
-from hotloop.cli.following import find_now, held_here
+from hotloop.cli.following import found, held_here
 from hotloop.cli.status import held, serving
 from hotloop.devloop.onlooking import Narrator, OnlookerFeed
 from hotloop.errors import HotloopError, UsageError
@@ -69,15 +69,11 @@ async def print_json(project: Path, on: str | None, lines: JsonLines) -> None:
                 lines(event)
                 is_over = _is_last(event)
     if not is_over:  # nobody here holds it, or no longer
-        try:
-            way, session = await find_now(project, on)
-        except UsageError:
-            if feed is None:
-                raise
-            return
-        with contextlib.suppress(NoAgentError):  # it ended with its last session
-            async for _, event in onlooker.follow(way, session["project_id"]):
-                lines(event)
+        with contextlib.nullcontext() if feed is None else contextlib.suppress(UsageError):  # it ended meanwhile
+            async with found(project, on) as (way, session):
+                with contextlib.suppress(NoAgentError):  # it ended with its last session
+                    async for _, event in onlooker.follow(way, session["project_id"]):
+                        lines(event)
 
 
 class AttachedLines:
@@ -122,7 +118,8 @@ class AttachedLines:
                 return None
             self._feed = feed
             with contextlib.suppress(HotloopError):  # its runner is out of reach: who holds it says so
-                _say_head(*await find_now(self._project, self._on))
+                async with found(self._project, self._on) as (way, session):
+                    _say_head(way, session)
             before = await feed.backlog()
             begins = [number for number, event in enumerate(before) if isinstance(event, events.IterationStarted)]
             newest = begins[-1] if begins else 0
@@ -142,21 +139,21 @@ class AttachedLines:
         return is_over
 
     async def _follow_agent(self, *, is_first: bool) -> None:
-        try:
-            way, session = await find_now(self._project, self._on)
-        except UsageError:
-            if is_first:
-                raise
-            return
-        self._feed, since_s = OnlookerFeed(way, session), time.monotonic()
-        if is_first:
-            _say_head(way, session)
-        narrator = Narrator(way.name)
+        since_s = 0.0 if is_first else time.monotonic()
+        with contextlib.nullcontext() if is_first else contextlib.suppress(UsageError):  # it ended meanwhile
+            async with found(self._project, self._on) as (way, session):
+                if is_first:
+                    _say_head(way, session)
+                await self._tell(way, session, since_s)
+
+    async def _tell(self, way: Way, session: dict[str, Any], since_s: float) -> None:
+        """Print what an agent says: it begins at the last reload, of which what was before a moment was seen."""
+        self._feed, narrator = OnlookerFeed(way, session), Narrator(way.name)
         with contextlib.suppress(NoAgentError):  # it ended with its last session
             async for _, event in onlooker.follow(way, session["project_id"]):
-                is_shown = is_first or way.name != LOCAL or event.at_s > since_s  # it begins at the last reload
+                is_new = way.name != LOCAL or event.at_s > since_s
                 for told in narrator.tell(event):
-                    if is_shown:
+                    if is_new:
                         self._show(told)
 
     def _show(self, event: Event) -> None:

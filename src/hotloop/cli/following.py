@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from hotloop.cli.on import way_to_onlook
+from hotloop.cli.on import onlooking, runner_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -19,14 +19,15 @@ ROLES = ("serve", "run")
 
 @contextlib.asynccontextmanager
 async def held_here(project: Path, on: str | None) -> AsyncGenerator[SessionFeed | None]:
-    """Watch the session through the `dev serve` here that holds it; None if none does, or a runner was named."""
+    """Watch the session through the `dev serve` here that holds it; None if none does, or it is on another runner."""
     from hotloop.devloop import control
     from hotloop.devloop.attached import attached
 
     state = control.state_folder()
     for role in ROLES:
         socket = control.control_path(state, control.project_id(project, role=role))
-        if on is None and control.ask(socket, {"name": "status"}) is not None:
+        status = control.ask(socket, {"name": "status"})
+        if status is not None and (on is None or status.get("runner") == runner_for(project, on).name):
             async with attached(socket) as feed:
                 yield feed
             return
@@ -55,7 +56,8 @@ async def find(way: Way, project: Path) -> dict[str, Any]:
     raise UsageError(msg, hint="start one with: dev serve; see all with: hotloop status")
 
 
-async def find_now(project: Path, on: str | None) -> tuple[Way, dict[str, Any]]:
+@contextlib.asynccontextmanager
+async def found(project: Path, on: str | None) -> AsyncGenerator[tuple[Way, dict[str, Any]]]:
     """Give the way to a project's session, and what its agent says of it. Raises as `find`."""
-    way = way_to_onlook(project, on)
-    return way, await find(way, project)
+    async with onlooking(project, on) as way:
+        yield way, await find(way, project)

@@ -213,8 +213,12 @@ class Engine:
         return self._newest if self._state.is_quiet else None
 
     def serves(self) -> dict[str, str]:
-        """What is served and with what, for another process that is to do the same."""
-        return {"app": self._options.app.option, "python": self._environment.python}
+        """What is served, with what and where, for another process that is to do the same."""
+        return {
+            "app": self._options.app.option,
+            "python": self._environment.python,
+            "runner": self._options.runner,
+        }
 
     def feed(self, event: machine.Event) -> None:
         """Let the machine decide and carry its actions out."""
