@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A law holds on a machine that is busy with other tests too: no example may fail by how long it takes.
+settings.register_profile("hotloop", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hotloop")
 
 os.environ.setdefault("HOTLOOP_UI", "plain")  # terminals that tests open have the dashboard only where it is asked for
 

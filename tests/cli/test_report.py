@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -132,10 +134,21 @@ def test_the_page_fits_both_widths_in_light_and_dark_and_asks_for_nothing_else(p
                             "[...document.querySelectorAll('figure svg')].filter(s => s.clientWidth).length"
                         ),
                     )
-            return seen, tab.requested
+            await tab.call("Emulation.clearDeviceMetricsOverride")
+            await tab.call(
+                "Emulation.setEmulatedMedia",
+                media="print",
+                features=[{"name": "prefers-color-scheme", "value": "dark"}],
+            )
+            colors = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+            printed = await tab.evaluate(f"JSON.stringify({colors})")
+            pdf = base64.b64decode((await tab.call("Page.printToPDF"))["data"])
+            return seen, tab.requested, json.loads(printed), len(re.findall(rb"/Type\s*/Page\b", pdf))
 
-    seen, requested = asyncio.run(look())
+    seen, requested, printed, num_pages = asyncio.run(look())
 
+    assert printed == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]  # paper is light
+    assert num_pages == 2
     assert all(needed <= width for (width, _), (needed, _, _) in seen.items())
     assert len({color for _, color, _ in seen.values()}) == 2
     assert {charts for _, _, charts in seen.values()} == {2}

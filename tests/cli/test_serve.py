@@ -403,7 +403,7 @@ def test_another_terminal_shows_a_session_and_ends_it(terminal, project, own_sta
 
     (project / "app.py").write_text(APP.replace("hello", "goodbye"))
     loop.until(r"✓ #1 ", at)
-    shown = onlooker.until(r"\+ goodbye Ada!", onlooker.until(r"generation 2 serves", shown))
+    shown = onlooker.until(r"✓ #1 ", onlooker.until(r"\+ goodbye Ada!", shown))  # what the loop alone knows
     post(address(loop) + "/greet", name="Bo")
     shown = onlooker.until(r"POST /greet 200", shown)
     told = subprocess.run([*COMMAND, "status"], capture_output=True, text=True, check=True).stdout

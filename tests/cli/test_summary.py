@@ -24,5 +24,15 @@ def test_the_end_sums_the_session_up():
     assert more == "Log .hotloop/logs/1.log   More: dev report"
 
 
+def test_what_a_session_without_an_edit_cost_is_said_and_that_it_goes_on():
+    cheap, left = Tally(), Tally()
+    cheap(events.CostReported(1.0, 2.0, "table", 0.004, 0.0))
+    left(events.CostReported(1.0, 2.0, "table", 5.0, 1.25))
+    left(events.SessionEnded(2.0, "", is_left_running=True))
+
+    assert cheap.lines("") == []
+    assert left.lines("")[0].partition(": ")[2] == "no edit. Cost $5.00, of it idle $1.25; it goes on at $2.00 an hour."
+
+
 def test_a_session_without_an_edit_says_nothing():
     assert Tally().lines("x") == []

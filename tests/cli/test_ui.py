@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -117,7 +119,10 @@ def test_the_summary_has_p95_from_twenty_edits_on_and_the_cost_if_it_is_known():
 
     assert "4 edits, 3 green. Feedback p50 200 ms, max 300 ms. Waited 1.10 s." in few.lines("")[0]
     assert few.lines("a.log")[1] == "Log a.log   More: dev report"
-    assert "40 edits, 40 green. Feedback p50 2.00 s, p95 3.80 s. Waited 1m22. $2.57." in many.lines("")[0]
+    assert (
+        "40 edits, 40 green. Feedback p50 2.00 s, p95 3.80 s. Waited 1m22. Cost $2.57, of it idle $0.10."
+        in many.lines("")[0]
+    )
     assert Tally().lines("a.log") == []
 
 
@@ -317,16 +322,58 @@ def test_others_attach_to_a_session_that_is_held_and_to_one_that_nobody_holds(sh
     save(project, "hi", "ho")
     first.until(r"✓ #2")
 
+    second.run(*DEV, "attach")  # plain lines and back, steering from both
+    second.until_drawn("greeting by ho")
+    second.keys("s")
+    second.until("(?s)s Enter: the dashboard.*── #2.*✓ #2")
+    save(project, "ho", "hu")
+    second.until(r"(?s)\+ hu Ada.*✓ #3")
+    second.keys("u", "Enter")
+    second.until("undone #3")
+    second.keys("s", "Enter")
+    second.until_drawn("undoes #3")
+    second.keys("s")
+    second.until("s Enter: the dashboard")
+
     first.keys("d", "Enter")
     first.until(r"(?s)left running without a client.*\[exit 0\]")
+    second.until("left running without a client")
+    port = re.search(r"http://127.0.0.1:(\d+)", second.screen())[1]
+    second.keys("r", "Enter")
+    second.until("reload needs a dev serve on this machine that holds the session")
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/greet", b'{"name": "Bo"}', method="POST")
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+        assert answer.status == 200
+    second.until("POST /greet 200")  # it is followed further
+    assert second.screen().count("generation 5 serves") == 0  # and nothing is said twice
+    second.keys("q", "Enter")
+    second.until(r"(?s)1 edit, 1 green.*\[exit 0\]")
     second.run(*DEV, "attach")
-    second.until_drawn("greeting by ho")
+    second.until_drawn("greeting by h[ou]")
     second.keys("s")
     second.until("nobody holds it|no client")
     assert not second.is_on_other_screen()
     first.run(*DEV, "stop")
     first.until("stopped")
     second.until("the session ended")
+
+
+def test_json_of_a_session_that_is_held_here_has_what_the_loop_says_too(shell, project):
+    first = shell(HOTLOOP_UI="plain")
+    first.run(*SERVE)
+    first.until(r"✓ started")
+    with subprocess.Popen([*DEV, "attach", "--json"], cwd=project, stdout=subprocess.PIPE, text=True) as reader:
+        save(project, "hello", "hi")
+        told = []
+        while not (told and told[-1]["kind"] == "session_ended"):
+            told.append(json.loads(reader.stdout.readline()))
+            if told[-1]["kind"] == "iteration_finished" and told[-1]["iteration"]["number"] == 1:
+                first.keys("q", "Enter")
+        assert reader.wait(DEADLINE_S) == 0
+
+    assert told[0]["kind"] == "session_started"
+    reports = [each["report"] for each in told if each["kind"] == "probe_reported"]
+    assert "+ hi Ada" in str(reports[-1]["diff"])
 
 
 def attach_pids(project):

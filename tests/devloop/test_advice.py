@@ -52,7 +52,7 @@ CASES = {
     ),
     "detect": (trip(feedback_s=1.2, phases_s={"detect": 1.1, "reload": 0.1}), "a save was seen 1.10 s late", "local disk"),
     "environment": (trip(feedback_s=20.0, cause="environment"), "another environment was made, 20 s", "in one save"),
-    "cold": (trip(feedback_s=8.0, cause="cold"), "a cold restart was asked for, 8.00 s each", "a save needs none"),
+    "cold": (trip(feedback_s=8.0, cause="cold", asked="restart"), "a cold restart was asked for, 8.00 s each", "a save needs none"),
 }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_a_model_made_from_another_is_not_the_reason():
 
 
 def test_each_edit_is_in_one_share():
-    edits = [one for one, _, _ in CASES.values()]
+    edits = [one for one, _, _ in CASES.values() if one.is_edit]
     edits += [
         trip(outcome="failed"),
         trip(outcome="superseded"),
@@ -108,6 +108,16 @@ def test_each_edit_is_in_one_share():
     assert sum(share.num_edits for share in found) == len(edits)
     assert sum(share.waited_s for share in found) == pytest.approx(sum(edit.feedback_s for edit in edits))
     assert all(share.cause for share in found)
+
+
+def test_what_was_asked_for_is_no_edit():
+    asked = [
+        trip(asked=what, cause=cause) for what, cause in (("reload", "model"), ("undo", "code"), ("restart", "cold"))
+    ]
+    (share,) = advice.shares([*asked, trip()])
+
+    assert share.num_edits == 1
+    assert "(3 starts, 24 s)" in advice.sentence(advice.advise(times(3, CASES["cold"][0]))[0])
 
 
 def test_a_long_wait_counts_for_two_minutes():

@@ -174,9 +174,7 @@ def test_a_budget_ends_the_session_at_the_moment_it_is_spent():
 def test_an_amount_is_said_with_what_was_idle_and_where_its_price_is_from():
     report = events.CostReported(0.0, 2.69, "runpod's list price of 2026-05", 2.571, 0.48)
 
-    assert cost.line(report, when="in all") == (
-        "cost $2.57, of it idle $0.48  ($2.69/h, runpod's list price of 2026-05)"
-    )
+    assert cost.line(report) == "cost so far $2.57, of it idle $0.48  ($2.69/h, runpod's list price of 2026-05)"
 
 
 # --- prices ---------------------------------------------------------------------------------------------------------

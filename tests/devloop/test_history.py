@@ -143,6 +143,19 @@ def test_a_file_of_an_older_format_gets_what_it_lacks_and_keeps_what_it_has(tmp_
     assert len(kept.trips()) == 6
 
 
+def test_a_file_of_format_3_keeps_its_runs_of_tests(tmp_path):
+    path = tmp_path / "history.db"
+    kept = history.History(path)
+    kept.add_test_run(run := metrics.TestRun("s", 3, 9.0, "failed", 1.5, 4, 1, places=(("t.py", 3, "E"),)))
+    kept.connection.execute("ALTER TABLE test_run ADD COLUMN is_partial INTEGER NOT NULL DEFAULT 0")
+    kept.connection.execute("PRAGMA user_version = 3")
+    kept.close()
+
+    kept = history.History(path)
+    kept.add_test_run(run)
+    assert kept.records().tests == (run, run)
+
+
 def test_a_project_that_was_used_before_first_use_was_noted_has_none(tmp_path):
     kept = history.History(written_by_format_2(tmp_path / "history.db"))
 

@@ -144,7 +144,7 @@ def test_an_error_is_repaired_at_the_output_where_no_test_speaks_against_it():
 
 @pytest.mark.parametrize(("gap", "counted"), [(14, 14), (15, 15), (16, 0)])
 def test_a_rest_of_more_than_fifteen_minutes_is_not_active_time(gap, counted):
-    summary = metrics.summarize([trip(0)], moments(gap))
+    summary = metrics.summarize([], moments(0, gap))
 
     assert summary.active_s == counted * MINUTE
 
@@ -152,9 +152,30 @@ def test_a_rest_of_more_than_fifteen_minutes_is_not_active_time(gap, counted):
 def test_iterations_and_waiting_are_put_beside_active_time():
     summary = metrics.summarize([trip(0, feedback=6), trip(30, "failed", 6), trip(600, feedback=6)])
 
-    assert summary.active_s == 600
-    assert summary.iterations_per_h == pytest.approx(18)
-    assert summary.waited_ratio == pytest.approx(0.03)
+    assert summary.active_s == 606  # the last wait is work too
+    assert summary.iterations_per_h == pytest.approx(3 / 606 * 3600)
+    assert summary.waited_ratio == pytest.approx(18 / 606)
+
+
+@pytest.mark.parametrize(("minutes", "is_said"), [(9, False), (10, True), (11, True)])
+def test_shares_and_paces_need_ten_active_minutes(minutes, is_said):
+    summary = metrics.summarize([trip(0, feedback=4)], moments(minutes))
+
+    assert (summary.iterations_per_h is not None, summary.waited_ratio is not None) == (is_said, is_said)
+
+
+def test_where_all_was_waiting_the_share_is_one():
+    summary = metrics.summarize([trip(100 * n, "failed", 130) for n in range(8)])
+
+    assert (summary.active_s, summary.waited_ratio) == (820, 1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 3000), st.floats(0, 300), st.sampled_from(["ok", "failed", "superseded"]))))
+def test_what_was_waited_is_a_share_of_active_time(saves):
+    summary = metrics.summarize([trip(at_s, outcome, wait_s) for at_s, wait_s, outcome in saves])
+
+    assert summary.waited_ratio is None or 0 <= summary.waited_ratio <= 1
+    assert summary.active_s <= 3120
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=30))

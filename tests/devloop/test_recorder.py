@@ -93,7 +93,7 @@ def test_a_run_of_the_tests_is_kept_without_names_and_messages_and_belongs_to_it
 
     (trip,), (found,) = kept.trips(), kept.records().tests
     assert (trip.tests, trip.tested_at_s) == ("failed", 1003.0)
-    assert found == TestRun("s", 1, 1003.0, "failed", 2.5, 10, 1, False, (("tests/test_app.py", 14, "AssertionError"),))
+    assert found == TestRun("s", 1, 1003.0, "failed", 2.5, 10, 1, (("tests/test_app.py", 14, "AssertionError"),))
     kept.close()
     assert b"secret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 

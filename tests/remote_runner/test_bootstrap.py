@@ -504,6 +504,9 @@ def test_app_is_served_on_a_machine_that_is_reached_by_ssh(tmp_path, warm_cache)
         assert done.stderr == ""
         assert happened["session_started"]["runner"] == "gpu1"
         assert happened["iteration_finished"]["iteration"]["outcome"] == "ok"
+        looked = dev("status", "--on", "gpu1")
+        assert (looked.returncode, looked.stderr) == (0, ""), looked.stderr
+        assert f"{project}\n  generation 1 at http://127.0.0.1:" in looked.stdout
         shown = dev("runner", "doctor", "gpu1")
         assert f"agent       hotloop {hotloop.__version__}" in shown.stdout, shown.stdout
         assert shown.returncode == 0

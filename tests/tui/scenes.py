@@ -35,6 +35,9 @@ ENDPOINTS = (
 USUAL_S = (0.018, 0.064, 0.031, 0.187, 0.380, 0.512)
 
 
+BY_ITSELF = ("shown", "touched")  # what the dashboard says without being asked to
+
+
 class Clock:
     """A clock that stands where it is put."""
 

@@ -67,7 +67,7 @@ PROBES = st.builds(
 FAILED_TESTS = st.builds(events.FailedTest, NAMES, NAMES, COUNTS, NAMES, NASTY)
 TESTS = st.builds(
     events.TestsFinished, SECONDS, COUNTS, NASTY, st.sampled_from(("ok", "failed", "broken", "superseded")), SECONDS,
-    maybe(st.integers(-9, 255)), maybe(COUNTS), maybe(COUNTS), some(FAILED_TESTS, 8), st.booleans(),
+    maybe(st.integers(-9, 255)), maybe(COUNTS), maybe(COUNTS), some(FAILED_TESTS, 8),
 )  # fmt: skip
 ENDPOINTS = st.builds(
     events.EndpointShape,

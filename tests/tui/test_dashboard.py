@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.tui import panel_states as known
 from tests.tui import scenes
+from textual import events as textual_events
 
 from hotloop import events
 from hotloop.devloop import answers, pulse
@@ -60,6 +61,13 @@ async def press(app: Dashboard, pilot: Pilot[int], *keys: str) -> str:
         await pilot.press(key)
     await scenes.settled(app, pilot)
     return scenes.grid(app)
+
+
+async def mouse(app: Dashboard, pilot: Pilot[int], kind: type[textual_events.MouseEvent]) -> None:
+    """Have the terminal say that the mouse did something over the log: Pilot's own go past the app."""
+    x, y = app.logs.region.offset
+    app.post_message(kind(None, x + 1, y + 1, 0, 0, 0, shift=False, meta=False, ctrl=False))
+    await scenes.settled(app, pilot)
 
 
 def line_of(app: Dashboard, number: int) -> str:
@@ -161,13 +169,44 @@ def test_help_and_quit_are_always_the_last_keys(tmp_path: Path, size: tuple[int,
 def test_keys_ask_the_session(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         await press(app, pilot, "r", "u", "space", "Y")
-        asked = [name for name, _ in app.feed.asked if name != "shown"]
+        asked = [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF]
         assert asked == ["reload", "undo", "pause", "confirm"]
         app.feed.add(events.SyncPaused(scenes.NOW_S, 0))
         await scenes.settled(app, pilot)
         assert "PAUSED" in line_of(app, 0)
         await press(app, pilot, "space")
         assert app.feed.asked[-1][0] == "resume"
+
+    driven(tmp_path, "live", body)
+
+
+def test_keys_and_clicks_say_that_the_user_is_there_once_a_minute(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        def said() -> int:
+            return [name for name, _ in app.feed.asked].count("touched")
+
+        assert said() == 0
+        await press(app, pilot, "2", "1", "tab")
+        assert said() == 1
+        app.read_clock.now_s += 61
+        await mouse(app, pilot, textual_events.MouseMove)
+        assert said() == 1  # a sleeve may have pushed it
+        await mouse(app, pilot, textual_events.MouseScrollUp)
+        assert said() == 2
+        app.feed.answers["touched"] = RunnerError("it is gone")
+        app.read_clock.now_s += 61
+        assert "gone" not in await press(app, pilot, "tab")
+        assert said() == 3
+
+    driven(tmp_path, "live", body)
+
+
+def test_a_key_puts_the_question_of_an_idle_moment_off(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.asking._moment = pulse.Moment(active_at_s=-1e9)
+        await press(app, pilot, "tab")
+        app.asking._next = lambda _moment: pulse.question("feedback")
+        assert app.asking.due() is None
 
     driven(tmp_path, "live", body)
 
@@ -258,7 +297,7 @@ def test_leaving(tmp_path: Path, keys: tuple[str, ...], asked: list[str], code: 
 
     app = driven(tmp_path, "live", body)
 
-    assert [name for name, _ in app.feed.asked if name != "shown"] == asked
+    assert [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF] == asked
     assert app.return_code == code
 
 
@@ -345,7 +384,7 @@ def test_typing_a_filter_is_no_command(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.asked.clear()
         await press(app, pilot, "slash", "r", "u", "q", "R", "left_square_bracket")
-        assert app.feed.asked == []
+        assert [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF] == []
         assert app.look.row is None
 
     driven(tmp_path, "live", body)

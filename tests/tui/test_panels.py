@@ -322,6 +322,7 @@ def test_runtime_that_rests_is_idle_and_one_that_is_gone_stale():
 )
 def test_first_request_is_a_line_to_paste(endpoint, line):
     assert empty.curl((endpoint,), "http://127.0.0.1:8000") == line
+    assert empty.curl((endpoint,), "http://127.0.0.1:8000 on gpu1") == f"{line}  # on gpu1"
 
 
 def test_memory_map_adds_up():

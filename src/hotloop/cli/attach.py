@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hotloop.cli.on import On, way_to_onlook
+from hotloop.cli.on import On
 from hotloop.cli.ui import Ui, Wanted, check_looks, chosen, is_in_browser
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from hotloop.cli.summary import Tally
     from hotloop.events import Event
-    from hotloop.remote_runner.way import Way
     from hotloop.tui.feed import Feed
 
 
@@ -27,7 +26,7 @@ def attach(
     ui: Wanted = None,
     json: Annotated[bool, typer.Option("--json", help="Print each event as a JSON object, one a line.")] = False,
 ) -> None:
-    """Show what a running session does. Ctrl-C leaves it running."""
+    """Show what a running session does. Ctrl-C leaves it running; s goes from the dashboard to plain lines and back."""
     import asyncio
 
     from hotloop import config
@@ -42,12 +41,10 @@ def attach(
             _print_json(project, on)
         case Ui.WEB:
             asyncio.run(_serve_web(project, on))
-        case Ui.TUI:
-            code = _draw(project, on, tally)
+        case _:
+            code = _show(project, on, tally, shown)
             if code:
                 raise typer.Exit(code)
-        case _:
-            asyncio.run(_print(project, on, tally))
     if not is_in_browser():
         for line in tally.lines(""):
             print(line, file=sys.stderr)
@@ -56,47 +53,42 @@ def attach(
 def _print_json(project: Path, on: str | None) -> None:
     import asyncio
 
+    from hotloop.cli.attached_lines import print_json
     from hotloop.cli.json_lines import JsonLines
 
     lines = JsonLines(sys.stdout)
     try:
-        asyncio.run(_follow(way_to_onlook(project, on), project, lines, is_said=False))
+        asyncio.run(print_json(project, on, lines))
     finally:
         lines.close()
 
 
-async def _print(project: Path, on: str | None, tally: Tally) -> None:
-    """Print as `dev serve` does."""
+def _show(project: Path, on: str | None, tally: Tally, ui: Ui) -> int:
+    """Show the dashboard or plain lines, and the other one as long as `s` is pressed. Returns the exit code."""
+    import asyncio
+
+    from hotloop.cli.attached_lines import AttachedLines, Counted, Left
     from hotloop.cli.plain import Plain, PlainConsole
-    from hotloop.devloop.onlooking import Narrator
+    from hotloop.tui.exits import Exit
 
-    way = way_to_onlook(project, on)
-    plain, narrator = Plain(PlainConsole(sys.stdout), project, is_starting=False), Narrator(way.name)
+    counted = Counted(tally)
 
-    def show(event: Event) -> None:
-        for told in narrator.tell(event):
-            plain(told)
-            tally(told)
+    async def lines() -> Left:
+        plain = Plain(PlainConsole(sys.stdout), project, is_starting=False)
+        return await AttachedLines(project, on, plain, counted).run()
 
-    await _follow(way, project, show, is_said=True)
-
-
-async def _follow(way: Way, project: Path, show: Callable[[Event], None], *, is_said: bool) -> None:
-    from hotloop.remote_runner import onlooker
-    from hotloop.remote_runner.way import NoAgentError
-
-    session = await find(way, project)
-    if is_said:
-        print(head(session, way.name), flush=True)
-    with contextlib.suppress(NoAgentError):  # it ended with its last session
-        async for _, event in onlooker.follow(way, session["project_id"]):
-            show(event)
-    if is_said:
-        print("the session ended", flush=True)
+    while True:
+        if ui is Ui.TUI:
+            code = _draw(project, on, counted)
+            if code != Exit.PLAIN:
+                return code
+        if asyncio.run(lines()) is not Left.DASHBOARD:
+            return 0
+        ui = Ui.TUI
 
 
-def _draw(project: Path, on: str | None, tally: Tally) -> int:
-    """Open the dashboard; go on with plain lines if that is asked for in it. Returns the exit code."""
+def _draw(project: Path, on: str | None, take: Callable[[Event], None]) -> int:
+    """Open the dashboard. Returns an `Exit`, or 1 after a crash."""
     import asyncio
 
     from hotloop.cli.showing import crashes_file
@@ -105,34 +97,27 @@ def _draw(project: Path, on: str | None, tally: Tally) -> int:
 
     async def show() -> int:
         async with _feed(project, on) as feed:
-            tapped = _Tapped(feed, tally)
+            tapped = _Tapped(feed, take)
             return await running.run(tapped, project=project, log=None, crashes=crashes_file(), is_attached=True)
 
     code = asyncio.run(show())
-    if code == Exit.PLAIN:
-        asyncio.run(_print(project, on, tally))
-    elif code != Exit.CLOSED:
+    if code not in {Exit.CLOSED, Exit.PLAIN}:
         print(f"hotloop: the dashboard crashed; its traceback is in {crashes_file()}", file=sys.stderr)
         return 1
-    return 0
+    return code
 
 
 @contextlib.asynccontextmanager
 async def _feed(project: Path, on: str | None) -> AsyncGenerator[Feed]:
-    """Reach the session: through the `dev serve` here that holds it, else through its agent."""
-    from hotloop.devloop import control
-    from hotloop.devloop.attached import attached
+    from hotloop.cli.following import found, held_here
     from hotloop.devloop.onlooking import OnlookerFeed
 
-    state = control.state_folder()
-    for role in ("serve", "run"):
-        socket = control.control_path(state, control.project_id(project, role=role))
-        if on is None and control.ask(socket, {"name": "status"}) is not None:
-            async with attached(socket) as feed:
-                yield feed
+    async with held_here(project, on) as feed:
+        if feed is not None:
+            yield feed
             return
-    way = way_to_onlook(project, on)
-    yield OnlookerFeed(way, await find(way, project))
+    async with found(project, on) as (way, session):
+        yield OnlookerFeed(way, session)
 
 
 class _Tapped:
@@ -156,32 +141,3 @@ async def _serve_web(project: Path, on: str | None) -> None:
     await web.serve(
         tab_command(project, on), f"hotloop {project.name}", lambda url: print(f"dashboard {url}", flush=True)
     )
-
-
-async def find(way: Way, project: Path) -> dict[str, Any]:
-    """Give what the agent says of a project's session.
-
-    Raises:
-        UsageError: None is open.
-    """
-    from hotloop.devloop import control
-    from hotloop.errors import UsageError
-    from hotloop.remote_runner import onlooker
-    from hotloop.remote_runner.way import NoAgentError
-
-    wanted = [control.project_id(project, role=role) for role in ("serve", "run")]
-    sessions: list[dict[str, Any]] = []
-    with contextlib.suppress(NoAgentError):
-        sessions = (await onlooker.ask(way, "status"))["sessions"]
-    for session in sorted(sessions, key=lambda session: session["project_id"] != wanted[0]):
-        if session["project_id"] in wanted:
-            return session
-    msg = f"no session of {project} is open on {way.name}"
-    raise UsageError(msg, hint="start one with: dev serve; see all with: hotloop status")
-
-
-def head(session: dict[str, Any], runner: str) -> str:
-    """Say in one line what a session is."""
-    from hotloop.cli.status import held, serving
-
-    return f"{session['project']}  {serving(session, runner)}, revision {session['revision']}; {held(session)}"

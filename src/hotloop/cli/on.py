@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from hotloop.remote_runner.bootstrap.progress import Progress
@@ -62,6 +64,16 @@ def way_to(runner: Runner, project: Path | None, *, is_starting: bool = True, is
 def way_to_onlook(project: Path, on: str | None) -> Way:
     """Choose a runner to look at; no agent is started for that. Raises as `runner_for`."""
     return way_to(runner_for(project, on), project, is_starting=False)
+
+
+@contextlib.asynccontextmanager
+async def onlooking(project: Path, on: str | None) -> AsyncGenerator[Way]:
+    """Give the way of `way_to_onlook`, and close it behind the block. Raises as `runner_for`."""
+    way = way_to_onlook(project, on)
+    try:
+        yield way
+    finally:
+        await way.close()
 
 
 def way_beside(project: Path, on: str | None) -> Way:

@@ -166,8 +166,7 @@ class Plain:
             case events.CostReported():
                 return self._spending.lines(event)
             case events.SessionEnded():
-                ended = [Text(event.reason, style="dim")] if event.reason else []
-                return [*ended, *self._spending.last_lines(is_left_running=event.is_left_running)]
+                return [Text(event.reason, style="dim")] if event.reason else []
             case _:
                 return []
 

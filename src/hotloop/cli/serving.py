@@ -286,7 +286,6 @@ async def _show_locals(engine: Engine, showing: Showing) -> None:
 
 
 def _typed(engine: Engine, showing: Showing, line: str) -> None:
-    engine.touched()
     if keys.KEYS.get(line) == "locals":
         engine.do(_show_locals(engine, showing))
     elif line in keys.KEYS:

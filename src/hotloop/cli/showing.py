@@ -119,6 +119,8 @@ class Showing:
         self._screen.take_back()
 
     def _typed(self, line: str, typed: Callable[[str], None]) -> None:
+        if self._engine is not None:
+            self._engine.touched()
         if not line:
             self._plain.mark()
         elif line == "s" and self._can_open and self._engine is not None and self._socket is not None:

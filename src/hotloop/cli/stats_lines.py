@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 LABEL_WIDTH = 18
 NUM_RECENT = 60
-MIN_PACED_S = 600.0  # a pace an hour means little of less
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _LOWEST_S, _HIGHEST_S = 0.03, 100.0  # what the first and the last block stand for
 _FAILED, _SUPERSEDED = ("✗", "·"), ("x", ",")
@@ -167,9 +166,9 @@ def _expected(summary: Summary) -> str:
 
 
 def _active(summary: Summary) -> str:
-    if summary.iterations_per_h is None:
+    if not summary.active_s:
         return ""
-    pace = f", {summary.iterations_per_h:.0f} iterations an hour" if summary.active_s >= MIN_PACED_S else ""
+    pace = f", {summary.iterations_per_h:.0f} iterations an hour" if summary.iterations_per_h is not None else ""
     return f"{words.duration(summary.active_s)}{pace}"
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hotloop.cli.on import On, way_to_onlook
+from hotloop.cli.on import On, onlooking
 
 if TYPE_CHECKING:
-    from hotloop.remote_runner.way import Way
+    pass
 
 
 def status(
@@ -21,23 +21,23 @@ def status(
     """Show the sessions that are open, who holds them, and what memory they take."""
     import asyncio
 
-    way = way_to_onlook(Path.cwd(), on)
-    answer = asyncio.run(_ask(way))
+    runner, answer = asyncio.run(_ask(on))
     if json:
-        typer.echo(json_.dumps({"runner": way.name, **answer}))
+        typer.echo(json_.dumps({"runner": runner, **answer}))
         return
-    for line in lines(way.name, answer):
+    for line in lines(runner, answer):
         typer.echo(line)
 
 
-async def _ask(way: Way) -> dict[str, Any]:
+async def _ask(on: str | None) -> tuple[str, dict[str, Any]]:
     from hotloop.remote_runner import onlooker
     from hotloop.remote_runner.way import NoAgentError
 
-    try:
-        return await onlooker.ask(way, "status")
-    except NoAgentError:
-        return {"sessions": []}
+    async with onlooking(Path.cwd(), on) as way:
+        try:
+            return way.name, await onlooker.ask(way, "status")
+        except NoAgentError:
+            return way.name, {"sessions": []}
 
 
 def lines(runner: str, answer: dict[str, Any]) -> list[str]:

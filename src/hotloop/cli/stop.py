@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hotloop.cli.on import On, way_to_onlook
+from hotloop.cli.on import On
 
 if TYPE_CHECKING:
-    from hotloop.remote_runner.way import Way
+    pass
 
 
 def stop(
@@ -23,14 +23,14 @@ def stop(
     from hotloop import config
 
     project = config.find_project(path)
-    asyncio.run(_stop(way_to_onlook(project, on), project))
+    asyncio.run(_stop(project, on))
     typer.echo(f"stopped {project}", err=True)
 
 
-async def _stop(way: Way, project: Path) -> None:
-    from hotloop.cli.attach import find
+async def _stop(project: Path, on: str | None) -> None:
+    from hotloop.cli.following import found
     from hotloop.remote_runner import onlooker
     from hotloop.remote_runner.client import who_am_i
 
-    session = await find(way, project)
-    await onlooker.ask(way, "end", project_id=session["project_id"], who=who_am_i())
+    async with found(project, on) as (way, session):
+        await onlooker.ask(way, "end", project_id=session["project_id"], who=who_am_i())

@@ -24,6 +24,7 @@ MIN_PART = 0.4  # of an edit's time, to be what it was spent on
 MIN_PART_S = 0.05
 DATA_BYTES = 1_000_000
 RESUMED = "resumed"
+_NO_EDITS = frozenset({"cold", "first_start"})
 
 _SYMBOLS = frozenset({"loader", "value", "class"})
 _FILE = re.compile(r"(?P<file>[^\s:]+)(?::\d+)?:? ")
@@ -39,7 +40,7 @@ class Share:
         code: One word for the reason, such as ``heavy_import``; stays the same between versions.
         cause: What happened, for people.
         fix: What would avoid it; empty if nothing is known to.
-        num_edits: How many edits it made slow.
+        num_edits: How many edits it made slow; of starts from nothing, how many there were.
         waited_s: How long those were waited for, each capped at 120 s.
         due_s: What of that is the reason's own.
     """
@@ -63,10 +64,10 @@ class _Reason:
 
 
 def shares(trips: Iterable[Trip]) -> tuple[Share, ...]:
-    """Divide the waiting of some edits by its reasons, the costliest first; first starts are no edits."""
+    """Divide the waiting of edits by its reasons, the costliest first; first starts and what was asked for are no edits."""
     groups: dict[tuple[str, str], list[_Reason]] = {}
     for trip in trips:
-        if trip.number > 0:
+        if trip.is_edit:
             reason = _reason(trip)
             groups.setdefault((reason.code, reason.subject), []).append(reason)
     found = [_share(code, subject, reasons) for (code, subject), reasons in groups.items()]
@@ -78,15 +79,17 @@ def advise(trips: Sequence[Trip]) -> tuple[Share, ...]:
     found = shares(trips)
     total_s = sum(share.waited_s for share in found)
     worth = [
-        share for share in found if share.fix and share.num_edits >= MIN_EDITS and share.due_s >= MIN_SHARE * total_s
+        share
+        for share in (*found, *_restarts(trips))
+        if share.fix and share.num_edits >= MIN_EDITS and share.due_s >= MIN_SHARE * total_s
     ]
-    starts = _starts(trips)
-    return tuple(sorted([*worth, *starts], key=lambda share: (-share.due_s, share.cause)))
+    return tuple(sorted([*worth, *_starts(trips)], key=lambda share: (-share.due_s, share.cause)))
 
 
 def sentence(share: Share) -> str:
     """Say a piece of advice with its evidence in one line."""
-    return f"{share.cause} ({share.num_edits} edits, {minutes(share.due_s)}): {share.fix}"
+    what = "starts" if share.code in _NO_EDITS else "edits"
+    return f"{share.cause} ({share.num_edits} {what}, {minutes(share.due_s)}): {share.fix}"
 
 
 def minutes(seconds: float) -> str:
@@ -343,13 +346,19 @@ def _loaded(subject: str, reasons: Sequence[_Reason]) -> _Words:
     return cause, why.fix(code)
 
 
+def _restarts(trips: Sequence[Trip]) -> tuple[Share, ...]:
+    """Starts from nothing that were asked for in a session."""
+    asked = [_Reason("cold", "", trip.feedback_s, trip) for trip in trips if trip.asked == "restart"]
+    return (_share("cold", "", asked),) if asked else ()
+
+
 def _starts(trips: Sequence[Trip]) -> tuple[Share, ...]:
     """Sessions that began from nothing, where leaving the one before running would have spared it."""
     first = [trip for trip in trips if trip.number == 0 and trip.outcome == "ok" and trip.start != RESUMED]
     if len(first) < MIN_EDITS:
         return ()
     total_s = sum(min(trip.feedback_s, WAIT_CAP_S) for trip in first)
-    waited_s = sum(min(trip.feedback_s, WAIT_CAP_S) for trip in trips if trip.number > 0)
+    waited_s = sum(min(trip.feedback_s, WAIT_CAP_S) for trip in trips if trip.is_edit)
     if total_s < max(MIN_SHARE * waited_s, 10.0):
         return ()
     typical = minutes_or_ms(percentile([trip.feedback_s for trip in first], 0.5))

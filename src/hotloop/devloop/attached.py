@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hotloop.events import Event
 
 MAX_LINE_BYTES = 1 << 26  # a probe's output may be long
+CAUGHT_UP = "caught_up"  # the key of the line behind what happened before
 MAX_WAITING = 5000  # events that are not taken; then no more are read, and the session compacts what is missed
 
 
@@ -43,9 +44,24 @@ class SessionFeed:
             if self._waiting:
                 data = self._waiting.popleft()
                 self._changed.set()
-                yield from_json(data)
+                if CAUGHT_UP not in data:
+                    yield from_json(data)
             else:
                 await self._wait()
+
+    async def backlog(self) -> list[Event]:
+        """Give what happened so far, compacted; `events` goes on behind it."""
+        found: list[Event] = []
+        while self._waiting or not self._is_over:
+            if not self._waiting:
+                await self._wait()
+                continue
+            data = self._waiting.popleft()
+            self._changed.set()
+            if CAUGHT_UP in data:
+                break
+            found.append(from_json(data))
+        return found
 
     async def ask(self, name: str, /, **fields: Any) -> dict[str, Any]:
         """Have the session do something, such as ``reload`` or ``pause``.
@@ -84,7 +100,7 @@ class SessionFeed:
                 message = json.loads(line)
                 if "id" in message:
                     self._answered(message)
-                elif message.get("kind") in EVENT_TYPES:  # a newer session may know more
+                elif CAUGHT_UP in message or message.get("kind") in EVENT_TYPES:  # a newer session may know more
                     self._waiting.append(message)
                     self._changed.set()
                 while len(self._waiting) >= MAX_WAITING and not self._asked:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import deque
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, cast
 
 from hotloop.devloop.backlog import Backlog
@@ -162,7 +162,7 @@ class _Watcher:
         num_lost = self._backlog.last + 1 - number - len(missed)
         if num_lost and not self._is_new:
             missed.insert(0, EventsDropped(time.monotonic(), num_lost))
-        self._catching_up = map(_line, missed)
+        self._catching_up = chain(map(_line, missed), (_CAUGHT_UP,) if self._is_new else ())
         self._missed_from, self._is_new = None, False
 
 
@@ -180,3 +180,6 @@ def _line(event: Event) -> bytes:
 
 def _encoded(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+_CAUGHT_UP = _encoded({"caught_up": True})  # a newcomer has all that was told before; what follows happens now

@@ -79,14 +79,24 @@ async def listening(
             else:
                 writer.write(json.dumps(await answered(answer, request)).encode() + b"\n")
                 await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_unix_server(serve_one, path, limit=MAX_LINE_BYTES)
+    connections: set[asyncio.Task[None]] = set()
+
+    # Not a coroutine: asyncio's own task for one prints a traceback (3.11) if it is cancelled when the process ends.
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(task := asyncio.create_task(serve_one(reader, writer), name="answer another terminal"))
+        task.add_done_callback(connections.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    server = await asyncio.start_unix_server(connected, path, limit=MAX_LINE_BYTES)
     ours = _inode(path)
     try:
         yield
     finally:
         server.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
         if _inode(path) == ours:  # not another's, who took the session
             _remove(path)
 

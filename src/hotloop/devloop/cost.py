@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from hotloop import events
 
@@ -254,7 +253,7 @@ def _warn(state: State) -> Step:
     if reached <= state.warned_share:
         return state, ()
     state = replace(state, warned_share=reached)
-    so_far = _amounts(spent, state.dollars(state.idle_s))
+    so_far = amounts(spent, state.dollars(state.idle_s))
     if reached < 1:
         text = f"{reached:.0%} of the budget of {dollars(budget.limit)} is spent: {so_far}"
         return state, (events.Notice(state.now_s, "budget", text, "dev serve --budget gives another"),)
@@ -270,11 +269,12 @@ def dollars(amount: float) -> str:
     return f"${amount:,.2f}"
 
 
-def line(report: events.CostReported, *, when: Literal["so far", "in all"]) -> str:
-    """Say in a line what a session costs: ``cost $2.57, of it idle $0.48``."""
-    so_far = " so far" if when == "so far" else ""
-    return f"cost{so_far} {_amounts(report.session, report.idle)}  ({dollars(report.per_hour)}/h, {report.source})"
+def line(report: events.CostReported) -> str:
+    """Say in a line what a session costs, and by what price: ``cost so far $2.57, of it idle $0.48  ($2.69/h, table)``."""
+    said = amounts(report.session, report.idle)
+    return f"cost so far {said}  ({dollars(report.per_hour)}/h, {report.source})"
 
 
-def _amounts(session: float, idle: float) -> str:
+def amounts(session: float, idle: float) -> str:
+    """Write what was spent: ``$2.57, of it idle $0.48``."""
     return dollars(session) + (f", of it idle {dollars(idle)}" if idle >= CENT / 2 else "")

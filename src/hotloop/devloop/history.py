@@ -306,5 +306,5 @@ def _build(row: dict[str, Any]) -> Build:
 
 def _test_run(row: dict[str, Any]) -> TestRun:
     places = tuple((file, line, kind) for file, line, kind in json.loads(row["places"]))
-    values: dict[str, Any] = {**row, "is_partial": bool(row["is_partial"]), "places": places}
+    values: dict[str, Any] = {**row, "places": places}
     return TestRun(**values)

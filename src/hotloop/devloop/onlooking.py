@@ -109,8 +109,8 @@ class OnlookerFeed:
             case "locals":
                 failure = fields.get("failure", "")
                 return await onlooker.ask(self._way, "locals", project_id=self._session["project_id"], failure=failure)
-            case "shown":
-                return {}
+            case "shown" | "touched":
+                return {}  # who holds the session measures it
             case _:
                 msg = f"{name} needs a dev serve on this machine that holds the session; this is only a look at it"
                 raise RunnerError(msg, hint="dev serve goes on with a session that nobody holds")

@@ -145,7 +145,6 @@ def _test_run(session: str, event: events.TestsFinished, now_s: float) -> TestRu
         took_s=event.took_s,
         num_passed=event.num_passed,
         num_failed=event.num_failed,
-        is_partial=event.is_partial,
         places=tuple((test.file, test.line, test.error_type) for test in event.failed),
     )
 

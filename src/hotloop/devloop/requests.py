@@ -90,6 +90,7 @@ async def _status(engine: Engine, _: Fields) -> Fields:
         "is_paused": engine.state.is_paused,
         "app": engine.options.app.option,
         "python": engine.environment.python,
+        "runner": engine.options.runner,
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlite3
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,6 @@ CREATE TABLE IF NOT EXISTS test_run (
   took_s REAL NOT NULL,
   num_passed INTEGER,
   num_failed INTEGER,
-  is_partial INTEGER NOT NULL,
   places TEXT NOT NULL
 )
 """,
@@ -183,13 +182,21 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
+    if _version(connection) < 3:
+        _from_2(connection)
+    else:
+        connection.execute("ALTER TABLE test_run DROP COLUMN is_partial")  # it always was 0
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _from_2(connection: sqlite3.Connection) -> None:
+    """Make what a new file and one of the formats 1 and 2 lack."""
     connection.execute(_ITERATION_OF_2)
     for column in _COLUMNS_OF_3:
         connection.execute(f"ALTER TABLE iteration ADD COLUMN {column}")
     for statement in _OTHERS:
         connection.execute(statement)
     _name_causes(connection)
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
     if connection.execute("SELECT 1 FROM iteration LIMIT 1").fetchone() is not None:
         forget_first_use(connection)  # it was before there was a place to note it
 

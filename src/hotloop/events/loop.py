@@ -267,7 +267,6 @@ class TestsFinished:
         exit_code: The command's; None if it did not end by itself.
         num_passed: None if the command does not say.
         failed: Those that failed, as far as the command says.
-        is_partial: Whether only those ran that failed last time.
     """
 
     at_s: float
@@ -279,7 +278,6 @@ class TestsFinished:
     num_passed: int | None = None
     num_failed: int | None = None
     failed: tuple[FailedTest, ...] = ()
-    is_partial: bool = False
     kind: Literal["tests_finished"] = "tests_finished"
 
 

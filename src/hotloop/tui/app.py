@@ -7,6 +7,7 @@ what is there. Nothing happens while nothing changes, save a clock that ticks wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 os.environ.setdefault("TEXTUAL_FPS", "250")
 
+from textual import events as textual_events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.theme import BUILTIN_THEMES, Theme
 
@@ -48,17 +50,25 @@ if TYPE_CHECKING:
     from textual.screen import Screen
     from textual.timer import Timer
 
-    from hotloop.devloop.metrics import Trip as PastTrip
+    from hotloop.devloop.metrics import Trip
     from hotloop.tui.feed import Feed
     from hotloop.tui.palette import Palette
 
 REPAINT_S = 0.05  # a save that is live within it is painted once, with its result
 SLICE_S = 0.01  # of events taken one after another; then keys have their turn
+TOUCHED_S = 60.0  # the history keeps the minutes in which the user did something
 # Somebody waits for these: they are painted at once.
 URGENT = (
     events.ProbeReported, events.IterationFinished, events.ReloadFailed, events.EnvironmentFailed, events.Held,
     events.Offline, events.Online, events.SyncPaused, events.SyncResumed, events.EditUndone, events.SessionEnded,
 )  # fmt: skip
+HANDS_ON = (
+    textual_events.Key,
+    textual_events.Paste,
+    textual_events.MouseDown,
+    textual_events.MouseScrollDown,
+    textual_events.MouseScrollUp,
+)
 # Panel: whether Tab stops there, and on which ground it is.
 PANELS = {
     "status": (False, "strip"), "iteration": (True, "panel"), "probe": (True, "panel"), "history": (True, "panel"),
@@ -118,8 +128,10 @@ class Dashboard(Doing, App[int]):
             self.register_theme(theme_of(palette))
         self.theme = theme_name(self.palette)
         self.set_keymap(dict(self.chosen.keys))
-        self.past: list[PastTrip] = figures.read(project)
-        self.state = State(recent=expectation.seeded(self.past))
+        self._kept = figures.read(project, self._now().timestamp() - 2 * figures.WEEK_S)
+        self._seen: list[Trip] = []
+        self._are_figures_due = self._are_figures_made = False
+        self.state = State(recent=expectation.seeded(self._kept.trips))
         self.look = Look(keys=actions.shown_keys(self.chosen.keys))
         self.asking = Asking(project, state_folder())
         self.undrawn: dict[str, Exception] = {}
@@ -127,7 +139,8 @@ class Dashboard(Doing, App[int]):
         self._is_painting = False
         self._later: Timer | None = None
         self._clock: Timer | None = None
-        self.follow_figures()
+        self._touched_at_s = float("-inf")
+        self.show_figures()
 
     # --- what is on the screen ----------------------------------------------------------------------------------------
 
@@ -187,6 +200,22 @@ class Dashboard(Doing, App[int]):
         """Give the panels that have a place now."""
         return (surface for surface in self.main.query(Surface) if surface.region)
 
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    async def on_event(self, event: textual_events.Event) -> None:
+        """Note that the user is there, for what the history measures, before a key does what it does."""
+        if isinstance(event, HANDS_ON) and not event.is_forwarded:
+            self.asking.active()
+            now_s = self.read_clock().monotonic_s
+            if now_s - self._touched_at_s >= TOUCHED_S:
+                self._touched_at_s = now_s
+                self.run_worker(self._say_touched(), name="say that the user is there")
+        await super().on_event(event)
+
+    async def _say_touched(self) -> None:
+        with contextlib.suppress(HotloopError):  # it is gone: nobody measures any more
+            await self.feed.ask("touched")
+
     # --- what comes in ------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
@@ -207,7 +236,8 @@ class Dashboard(Doing, App[int]):
         self.asking.follow(event)
         before, self.state = self.state, reduce(self.state, event)
         if isinstance(event, events.IterationFinished):
-            self.past.append(history.trip_of("", event.iteration))
+            self._seen.append(history.trip_of("", event.iteration))
+        if isinstance(event, events.IterationFinished | events.TestsFinished):
             self.follow_figures()
         if isinstance(event, events.ProbeReported):
             self._shown.append(event)
@@ -215,12 +245,33 @@ class Dashboard(Doing, App[int]):
             self.repaint(is_urgent=isinstance(event, URGENT))
 
     def follow_figures(self) -> None:
-        """Compute the figures anew."""
-        now = dt.datetime.fromtimestamp(self.read_clock().wall_s).astimezone()
-        today_s = figures.start_of_day_s(now)
-        today = figures.figures_of([trip for trip in self.past if trip.saved_at_s >= today_s])
-        seen = figures.experience(self.past, self.asking.felt(), now) if self.look.view == "metrics" else None
+        """Have the figures computed anew, from what the history says by now; when it is asked again meanwhile, once more."""
+        self._are_figures_due = True
+        if not self._are_figures_made:
+            self._are_figures_made = True
+            self.run_worker(self._renew_figures(), name="compute the figures")
+
+    async def _renew_figures(self) -> None:
+        try:
+            while self._are_figures_due:
+                self._are_figures_due = False
+                today_s = figures.start_of_day_s(self._now())
+                newer = await asyncio.to_thread(figures.read, self.project_folder, today_s)
+                self._kept = self._kept.renewed(newer, today_s)
+                self.show_figures()
+                self.repaint()
+        finally:
+            self._are_figures_made = False
+
+    def show_figures(self) -> None:
+        """Compute the figures from what is known here."""
+        past, now = self._kept.with_seen(self._seen), self._now()
+        today = figures.between(past, figures.start_of_day_s(now))
+        seen = figures.experience(past, self.asking.felt(), now) if self.look.view == "metrics" else None
         self.look = replace(self.look, figures=today, experience=seen)
+
+    def _now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self.read_clock().wall_s).astimezone()
 
     # --- painting -----------------------------------------------------------------------------------------------------
 
@@ -251,7 +302,7 @@ class Dashboard(Doing, App[int]):
     @property
     def is_busy(self) -> bool:
         """Whether something is yet to be painted."""
-        return self._is_painting or self._later is not None or self.logs.is_busy
+        return self._is_painting or self._later is not None or self._are_figures_made or self.logs.is_busy
 
     async def _say_shown(self, reports: list[events.ProbeReported]) -> None:
         """Tell the session when results were on the screen: that ends the time to feedback."""

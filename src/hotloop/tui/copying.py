@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from hotloop.tui.panels.empty import curl
 from hotloop.tui.panels.error import problem_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def copied(panel: str, state: State, shown: str) -> tuple[str, str]:
         report = next((each for each in state.probes if each.name == state.probe), state.probes[0])
         return f"the output of {report.name}", report.output
     if panel in {"runtime", "runtime_strip", "status"} and state.address and state.endpoints:
-        return "a request for curl", curl(state)
+        return "a request for curl", curl(state.endpoints, state.address)
     return "the panel", shown
 
 
@@ -43,20 +44,6 @@ def traceback(problem: Problem) -> str:
             lines.append(f"    {frame.source.strip()}")
     lines.append(f"{problem.type}: {problem.message}" if problem.message else problem.type)
     return "\n".join(lines if problem.frames else lines[1:])
-
-
-def curl(state: State) -> str:
-    """Write a request to the first endpoint, to fill in."""
-    endpoint = state.endpoints[0]
-    body = json.dumps({name: _example(kind) for name, kind in endpoint.parameters})
-    method = endpoint.methods[0] if endpoint.methods else "POST"
-    url = state.address.rstrip("/") + endpoint.path
-    return f"curl {url}" if method == "GET" else f"curl {url} -H 'content-type: application/json' -d '{body}'"
-
-
-def _example(kind: str) -> object:
-    examples: dict[str, object] = {"str": "", "int": 0, "float": 0.0, "bool": False}
-    return [] if kind.startswith("list") else examples.get(kind)
 
 
 def _facts(trip: Trip) -> dict[str, object]:

@@ -210,6 +210,7 @@ class Doing:
         app = self._app
         app.look = replace(app.look, view=view, zoomed="", first=0, is_comparing=False)
         if view == "metrics":
+            app.show_figures()
             app.follow_figures()
         self._arranged()
 

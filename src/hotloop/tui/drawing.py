@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hotloop.devloop.metrics import summarize
 from hotloop.tui import frame, rows
 from hotloop.tui.arrangement import MIN_HEIGHT, MIN_WIDTH
-from hotloop.tui.figures import Figures
 from hotloop.tui.help import draw_help
 from hotloop.tui.journey import is_out_of_memory
 from hotloop.tui.panels import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from hotloop.devloop.metrics import Summary
     from hotloop.tui.arrangement import View
     from hotloop.tui.palette import Palette
     from hotloop.tui.rows import Row
@@ -47,6 +48,7 @@ class Look:
     """What is looked at, which no event says.
 
     Attributes:
+        figures: Of today.
         zoomed: The panel that is shown alone; empty for none.
         compared: The iteration that another is compared with; None if none was chosen.
         is_comparing: Whether both are shown beside each other.
@@ -61,7 +63,7 @@ class Look:
     is_comparing: bool = False
     first: int = 0
     row: Row | None = None
-    figures: Figures = field(default_factory=Figures)
+    figures: Summary = field(default_factory=lambda: summarize(()))
     experience: dx.Experience | None = None
     keys: Mapping[str, str] = field(default_factory=dict[str, str])
     locals: Locals | None = None

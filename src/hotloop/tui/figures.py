@@ -1,71 +1,69 @@
-"""How the loop was today: the figures of the strip, from the history and what this session adds."""
+"""How the loop has been: what the history keeps, with what this session adds, summarized as `dev stats` does it."""
 
 from __future__ import annotations
 
 import datetime as dt
-import sqlite3
-from dataclasses import dataclass
-from itertools import pairwise
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from hotloop.devloop import advice, metrics
-from hotloop.devloop.history import History
+from hotloop.devloop import advice, history, metrics
+from hotloop.devloop.metrics import Records
+from hotloop.errors import HotloopError
 from hotloop.tui.panels import dx
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from hotloop.devloop.metrics import Spread, Trip
+    from hotloop.devloop.metrics import Summary, Trip
 
 DAY_S = 86400.0
-MIN_ACTIVE_S = 300.0  # below, a rate says nothing
-REST_S = 900.0  # a longer gap between saves is no work on this project
+WEEK_S = 7 * DAY_S
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What the strip says.
+class Past:
+    """What is known of a time that ends now.
 
     Attributes:
-        feedback: Of today's good iterations; None if there are none.
-        repair_s: Median of red to green.
-        waited_s: Each wait capped at two minutes.
-        waited_ratio: Share of the time between saves.
-        first_start_s: The last one's.
+        trips: Oldest first.
+        records: What else the history keeps of it.
     """
 
-    feedback: Spread | None = None
-    under_1_s_ratio: float | None = None
-    repair_s: float | None = None
-    iterations_per_h: float | None = None
-    waited_s: float = 0.0
-    waited_ratio: float | None = None
-    success_ratio: float | None = None
-    first_start_s: float | None = None
+    trips: tuple[Trip, ...] = ()
+    records: Records = field(default_factory=Records)
+
+    def renewed(self, newer: Past, since_s: float) -> Past:
+        """Put what was read again in place of all since a moment, seconds since 1970."""
+        before = self.records.between(0.0, since_s)
+        return Past(
+            (*(trip for trip in self.trips if trip.saved_at_s < since_s), *newer.trips),
+            replace(
+                newer.records,
+                sessions=before.sessions + newer.records.sessions,
+                moments=before.moments + newer.records.moments,
+                losses=before.losses + newer.records.losses,
+                builds=before.builds + newer.records.builds,
+                tests=before.tests + newer.records.tests,
+                costs=before.costs + newer.records.costs,
+            ),
+        )
+
+    def with_seen(self, seen: Iterable[Trip]) -> Past:
+        """Add the iterations that were seen and that no history here has: it can't be written, or is on another machine."""
+        known = {trip.saved_at_s for trip in self.trips}
+        unknown = [trip for trip in seen if trip.saved_at_s not in known]
+        return replace(self, trips=(*self.trips, *unknown)) if unknown else self
 
 
-def figures_of(trips: Sequence[Trip]) -> Figures:
-    """Compute them over a day's iterations."""
-    summary = metrics.summarize(trips)
-    repair = summary.repairs.spread
-    active_s = _active_s(sorted(trip.saved_at_s for trip in trips if trip.number))
-    count = summary.num_ok + summary.num_failed
-    return Figures(
-        feedback=summary.feedback,
-        under_1_s_ratio=summary.under_1_s_ratio,
-        repair_s=repair.p50_s if repair is not None else None,
-        iterations_per_h=count / active_s * 3600 if active_s >= MIN_ACTIVE_S else None,
-        waited_s=summary.waited_s,
-        waited_ratio=min(summary.waited_s / active_s, 1.0) if active_s >= MIN_ACTIVE_S else None,
-        success_ratio=summary.success_ratio,
-        first_start_s=summary.cold.p50_s if summary.cold is not None else None,
-    )
-
-
-def _active_s(moments: Sequence[float]) -> float:
-    gaps = (later - earlier for earlier, later in pairwise(moments))
-    return sum(gap for gap in gaps if gap <= REST_S)
+def read(project: Path, since_s: float) -> Past:
+    """Read what a project's history keeps since a moment; nothing if there is none, or it can't be read."""
+    try:
+        with history.reading(project) as kept:
+            return Past(tuple(kept.trips(since_s)), kept.records(since_s)) if kept is not None else Past()
+    except HotloopError:
+        return Past()
 
 
 def start_of_day_s(now: dt.datetime) -> float:
@@ -73,38 +71,28 @@ def start_of_day_s(now: dt.datetime) -> float:
     return now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
-def read(project: Path) -> list[Trip]:
-    """Read the project's history; none if there is none, or it can't be read: then the figures begin with this session."""
-    file = project / ".hotloop" / "history.db"
-    if not file.exists():
-        return []
-    try:
-        history = History(file)
-        try:
-            return history.trips()
-        finally:
-            history.close()
-    except (sqlite3.Error, OSError):
-        return []
+def between(past: Past, begin_s: float, end_s: float = math.inf) -> Summary:
+    """Summarize a period, seconds since 1970."""
+    trips = [trip for trip in past.trips if begin_s <= trip.saved_at_s < end_s]
+    return metrics.summarize(trips, past.records.between(begin_s, end_s))
 
 
-def experience(trips: Sequence[Trip], felt: tuple[dx.Felt, ...], now: dt.datetime) -> dx.Experience:
-    """Put together what the view of the figures shows."""
-    day_s = start_of_day_s(now)
-    week_s, before_s = day_s - 6 * DAY_S, day_s - 13 * DAY_S
-    since = [trip for trip in trips if trip.saved_at_s >= week_s]
-    earlier = [trip for trip in trips if before_s <= trip.saved_at_s < week_s]
+def experience(past: Past, felt: tuple[dx.Felt, ...], now: dt.datetime) -> dx.Experience:
+    """Put together what the view of the figures shows; its weeks are the last seven days, as `dev stats` has them."""
+    day_s, week_s = start_of_day_s(now), now.timestamp() - WEEK_S
+    since = [trip for trip in past.trips if trip.saved_at_s >= week_s]
+    has_earlier = any(week_s - WEEK_S <= trip.saved_at_s < week_s for trip in past.trips)
     return dx.Experience(
-        today=metrics.summarize([trip for trip in since if trip.saved_at_s >= day_s]),
-        week=metrics.summarize(since),
-        before=metrics.summarize(earlier) if earlier else None,
-        days=tuple(_day(trips, week_s + number * DAY_S) for number in range(7)),
+        today=between(past, day_s),
+        week=between(past, week_s),
+        before=between(past, week_s - WEEK_S, week_s) if has_earlier else None,
+        days=tuple(_day(past, day_s - number * DAY_S) for number in range(6, -1, -1)),
         felt=felt,
         advice=next((advice.sentence(each) for each in advice.advise(since)), ""),
     )
 
 
-def _day(trips: Sequence[Trip], begin_s: float) -> dx.Day:
-    feedback = metrics.summarize([t for t in trips if begin_s <= t.saved_at_s < begin_s + DAY_S]).feedback
+def _day(past: Past, begin_s: float) -> dx.Day:
+    feedback = between(past, begin_s, begin_s + DAY_S).feedback
     label = dt.datetime.fromtimestamp(begin_s).astimezone().strftime("%a")
     return dx.Day(label, feedback.p50_s if feedback is not None else None)

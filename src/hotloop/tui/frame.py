@@ -12,7 +12,7 @@ from hotloop.tui.panels.lines import finished, fitted, fitting, line, spread
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hotloop.tui.figures import Figures
+    from hotloop.devloop.metrics import Summary
     from hotloop.tui.palette import Palette
     from hotloop.tui.state import State
 
@@ -135,14 +135,12 @@ def _dollars(amount: float) -> str:
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def draw_figures(figures: Figures, width: int, palette: Palette) -> list[Text]:
+def draw_figures(figures: Summary, width: int, palette: Palette) -> list[Text]:
     """Draw how the loop was today, as many figures as fit."""
     if figures.feedback is None:
         said = "first figures appear with your first save"
-        if figures.first_start_s is not None:
-            cold = line(
-                ("first start ", palette.muted), (words.duration(figures.first_start_s), f"bold {palette.strong}")
-            )
+        if figures.cold is not None:
+            cold = line(("first start ", palette.muted), (words.duration(figures.cold.p50_s), f"bold {palette.strong}"))
             return finished([fitted(line(cold, (f"   {said}", palette.muted)), width)], width, 1, palette)
         return finished([line((said, palette.muted))], width, 1, palette)
     feedback = figures.feedback
@@ -151,8 +149,8 @@ def draw_figures(figures: Figures, width: int, palette: Palette) -> list[Text]:
     parts.append(_figure(high, words.duration(feedback.high_s), palette, _paced(feedback.high_s, palette)))
     if figures.under_1_s_ratio is not None and width >= SHOWS_PLACE_FROM:
         parts.append(_figure("under 1 s", f"{figures.under_1_s_ratio:.0%}", palette))
-    if figures.repair_s is not None:
-        parts.append(_figure("red→green", words.duration(figures.repair_s), palette))
+    if figures.repairs.spread is not None:
+        parts.append(_figure("red→green", words.duration(figures.repairs.spread.p50_s), palette))
     if figures.iterations_per_h is not None:
         parts.append(_figure("iter/h", f"{figures.iterations_per_h:.0f}", palette))
     share = f" ({figures.waited_ratio:.0%})" if figures.waited_ratio is not None else ""

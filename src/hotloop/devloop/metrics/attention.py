@@ -45,9 +45,19 @@ class Focus:
     longest_s: float
 
 
-def active_s(moments: Iterable[float]) -> float:
-    """Add up the gaps of at most 15 minutes between moments of activity."""
-    return sum(later - earlier for earlier, later in itertools.pairwise(sorted(moments)) if later - earlier <= IDLE_S)
+def active_s(moments: Iterable[float], waits: Iterable[tuple[float, float]] = ()) -> float:
+    """Measure the union of the gaps of at most 15 minutes between moments of activity, and of the waits: who waits works."""
+    gaps = itertools.pairwise(sorted(moments))
+    return union_s([*waits, *((earlier, later) for earlier, later in gaps if later - earlier <= IDLE_S)])
+
+
+def union_s(spans: Iterable[tuple[float, float]]) -> float:
+    """Measure what spans of time cover together."""
+    covered, until_s = 0.0, float("-inf")
+    for low_s, high_s in sorted(spans):
+        covered += max(high_s - max(low_s, until_s), 0.0)
+        until_s = max(until_s, high_s)
+    return covered
 
 
 def idle_s(spans: Iterable[tuple[float, float]], begin_s: float, end_s: float) -> float:

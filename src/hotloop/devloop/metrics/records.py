@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,6 @@ class TestRun:
 
     Attributes:
         outcome: ``ok``, ``failed``, ``broken`` (they could not run) or ``superseded``.
-        is_partial: Only those ran that failed last time.
         places: Where tests failed: file, line and type of each, as far as known.
     """
 
@@ -219,7 +218,6 @@ class TestRun:
     took_s: float
     num_passed: int | None = None
     num_failed: int | None = None
-    is_partial: bool = False
     places: tuple[tuple[str, int, str], ...] = ()
 
 
@@ -239,3 +237,15 @@ class Records:
     tests: tuple[TestRun, ...] = ()
     costs: tuple[Cost, ...] = ()
     milestones: dict[str, float] = field(default_factory=dict[str, float])
+
+    def between(self, begin_s: float, end_s: float) -> Records:
+        """Take what lies in a period (seconds since 1970). Milestones stay: they say when the project began."""
+        return replace(
+            self,
+            sessions=tuple(each for each in self.sessions if begin_s <= each.began_at_s < end_s),
+            moments=tuple(each for each in self.moments if begin_s <= each.at_s < end_s),
+            losses=tuple(each for each in self.losses if begin_s <= each.lost_at_s < end_s),
+            builds=tuple(each for each in self.builds if begin_s <= each.ended_at_s < end_s),
+            tests=tuple(each for each in self.tests if begin_s <= each.ended_at_s < end_s),
+            costs=tuple(each for each in self.costs if begin_s <= each.at_s < end_s),
+        )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hotloop.devloop.metrics.records import Trip
 
 WAIT_CAP_S = 120.0  # a longer wait is coffee
+MIN_ACTIVE_S = 600.0  # a share or a pace of less says little
 CAUSES = ("code", "model", "environment", "cold")
 RESUMED = "resumed"
 
@@ -77,9 +78,10 @@ class Summary:
         surprise_ratio: Median of how far good iterations were from what was expected, as a share of that.
         waited_s: Time spent waiting, each wait capped at 120 s, superseded ones counted until the next save.
         waited_beyond_1_s: What of each capped wait was more than a second.
-        waited_ratio: Share of `active_s`; None if that is nothing.
-        active_s: Gaps of at most 15 minutes between saves, requests and keys, added up.
-        iterations_per_h: Good and failed ones in an active hour; None if nothing is known of activity.
+        waited_ratio: Share of `active_s` in which something was waited for, at most 1; None below ten minutes.
+        active_s: Gaps of at most 15 minutes between saves, requests and keys, and the capped waits, counted once where they
+            overlap.
+        iterations_per_h: Good and failed ones in an active hour; None below ten active minutes.
         builds: Environments that were made, not those that were found.
         tests: Runs of `--test` that ended by themselves.
         offline_s: How long the runner did not answer, in `num_losses` times.
@@ -139,7 +141,10 @@ def summarize(trips: Iterable[Trip], records: Records | None = None) -> Summary:
     waits = _waits_s(trips_after_start)
     capped = [min(wait_s, WAIT_CAP_S) for wait_s in waits]
     moments = [*(trip.saved_at_s for trip in trips_after_start), *(moment.at_s for moment in records.moments)]
-    active_s = attention.active_s(moments)
+    spans = [
+        (trip.saved_at_s, trip.saved_at_s + wait_s) for trip, wait_s in zip(trips_after_start, capped, strict=True)
+    ]
+    active_s = attention.active_s(moments, spans)
     builds = [build.took_s for build in records.builds if build.is_ok and not build.was_cached]
     tests = [run for run in records.tests if run.outcome in {"ok", "failed"}]
     return Summary(
@@ -161,9 +166,9 @@ def summarize(trips: Iterable[Trip], records: Records | None = None) -> Summary:
         waited_s=sum(capped),
         waited_uncapped_s=sum(waits),
         waited_beyond_1_s=sum(max(wait_s - 1.0, 0.0) for wait_s in capped),
-        waited_ratio=sum(capped) / active_s if active_s else None,
+        waited_ratio=min(attention.union_s(spans) / active_s, 1.0) if active_s >= MIN_ACTIVE_S else None,
         active_s=active_s,
-        iterations_per_h=(len(ok) + len(failed)) / (active_s / 3600) if active_s else None,
+        iterations_per_h=(len(ok) + len(failed)) / (active_s / 3600) if active_s >= MIN_ACTIVE_S else None,
         repairs=repairs(trips_after_start),
         drift=attention.drift(edits),
         focus=attention.focus(moments, trips_after_start, records.losses),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import advice, metrics, words
@@ -112,12 +112,12 @@ def make(kept: Kept, now_s: float, previous: Figures | None = None, *, is_compar
         is_compared: Whether to compare at all.
     """
     trips = tuple(trip for trip in kept.trips if trip.saved_at_s >= kept.begin_s)
-    records = between(kept.records, kept.begin_s, now_s)
+    records = kept.records.between(kept.begin_s, now_s)
     summary = metrics.summarize(trips, records)
     current = figures(period_name(kept.begin_s, now_s), trips, summary)
     if previous is None and is_compared:
         previous = _before(kept, now_s)
-    points = tuple(Point(t.saved_at_s, t.feedback_s, t.cause, t.outcome) for t in trips if t.number > 0)
+    points = tuple(Point(t.saved_at_s, t.feedback_s, t.cause, t.outcome) for t in trips if t.is_edit)
     shares, found = advice.shares(trips), advice.advise(trips)
     opinion = felt.make(kept.asked, kept.trips, summary, kept.begin_s, found)
     return Report(
@@ -144,19 +144,6 @@ def make(kept: Kept, now_s: float, previous: Figures | None = None, *, is_compar
     )
 
 
-def between(records: Records, begin_s: float, end_s: float) -> Records:
-    """Take what lies in a period. Milestones stay: they say when the project began."""
-    return replace(
-        records,
-        sessions=tuple(each for each in records.sessions if begin_s <= each.began_at_s < end_s),
-        moments=tuple(each for each in records.moments if begin_s <= each.at_s < end_s),
-        losses=tuple(each for each in records.losses if begin_s <= each.lost_at_s < end_s),
-        builds=tuple(each for each in records.builds if begin_s <= each.ended_at_s < end_s),
-        tests=tuple(each for each in records.tests if begin_s <= each.ended_at_s < end_s),
-        costs=tuple(each for each in records.costs if begin_s <= each.at_s < end_s),
-    )
-
-
 def _before(kept: Kept, now_s: float) -> Figures | None:
     """The period of the same length before; None if nothing is kept of it."""
     if not kept.begin_s:
@@ -166,7 +153,7 @@ def _before(kept: Kept, now_s: float) -> Figures | None:
     trips = [trip for trip in kept.trips if begin_s <= trip.saved_at_s < kept.begin_s]
     if not trips:
         return None
-    summary = metrics.summarize(trips, between(kept.records, begin_s, kept.begin_s))
+    summary = metrics.summarize(trips, kept.records.between(begin_s, kept.begin_s))
     return figures(f"the {length(length_s)} before", trips, summary)
 
 

@@ -59,13 +59,13 @@ def _faster(current: Figures, previous: Figures | None) -> tuple[str, str]:
 def effectiveness(summary: Summary, current: Figures, previous: Figures | None) -> Tile:
     """How much of the work was waiting."""
     if summary.waited_ratio is None:
-        return Tile("Effectiveness", NONE, f"no active time is known (n {current.num_edits})")
+        return Tile("Effectiveness", NONE, f"too little active time to say (n {current.num_edits})")
     about = (
         f"of {advice.minutes(summary.active_s)} at work spent waiting ({advice.minutes(summary.waited_s)}, "
         f"n {current.num_edits}); {words.count(summary.focus.num_blocks, 'focus block')}, "
         f"{words.count(summary.drift.num_long, 'wait')} over 10 s"
     )
-    figure = share(min(summary.waited_ratio, 1.0))  # the last wait ends after the last sign of activity
+    figure = share(summary.waited_ratio)
     was = previous.waited_ratio if previous is not None else None
     if was is None or previous is None:
         return Tile("Effectiveness", figure, about)

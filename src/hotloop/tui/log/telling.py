@@ -220,8 +220,7 @@ def _tests(event: events.TestsFinished) -> Iterator[Line]:
     counts = [
         f"{number} {what}" for number, what in ((event.num_failed, "failed"), (event.num_passed, "passed")) if number
     ]
-    only = "  those that failed last time" if event.is_partial else ""
-    said = f"#{event.number} {', '.join(counts) or event.outcome} in {words.duration(event.took_s)}{only}"
+    said = f"#{event.number} {', '.join(counts) or event.outcome} in {words.duration(event.took_s)}"
     yield ("E" if event.outcome in {"failed", "broken"} else "I"), "tests", said
     for test in event.failed[:MAX_FAILED_TESTS]:
         place = f"  {test.file}:{test.line}" if test.file and test.line else ""

@@ -49,6 +49,8 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
 def _steps(state: State) -> tuple[tuple[str, str], ...]:
     watched = f"{words.count(state.num_files, 'file')} {'is' if state.num_files == 1 else 'are'} watched"
     request = curl(state.endpoints, state.address) or "write an @app.endpoint first"
+    if not state.num_files:  # seen through the agent: whoever holds the session sends saves and sets probes
+        return (("Send a request", request),)
     return (
         ("Save a file", watched),
         ("Send a request", request),
@@ -71,13 +73,15 @@ def curl(endpoints: Sequence[EndpointShape], address: str) -> str:
         return ""
     endpoint = endpoints[0]
     values = {name: example(kind) for name, kind in endpoint.parameters if "=" not in kind}
-    url = f"{address.rstrip('/')}{endpoint.path}"
+    base, _, machine = address.partition(" on ")  # as `devloop.onlooking.place` writes it
+    url = f"{base.rstrip('/')}{endpoint.path}"
+    where = f"  # on {machine}" if machine else ""
     shows_stream = "-N " if endpoint.is_stream else ""
     if "POST" in endpoint.methods:
-        return f"curl {shows_stream}{url} -d {shlex.quote(json.dumps(values))}"
+        return f"curl {shows_stream}{url} -d {shlex.quote(json.dumps(values))}{where}"
     query = "?" + urlencode(values, errors="replace") if values else ""
     method = "" if "GET" in endpoint.methods or not endpoint.methods else f"-X {endpoint.methods[0]} "
-    return f"curl {shows_stream}{method}{shlex.quote(url + query)}"
+    return f"curl {shows_stream}{method}{shlex.quote(url + query)}{where}"
 
 
 def example(kind: str) -> object:

@@ -238,10 +238,9 @@ def _tests_line(tests: TestsFinished, palette: Palette) -> Text:
         return line((said, f"bold {palette.bad}"), (code, palette.muted))
     count = tests.num_failed or len(tests.failed)
     passed = f", {tests.num_passed} passed" if tests.num_passed is not None else ""
-    partial = " (those that failed before)" if tests.is_partial else ""
     return line(
         (words.count(count, "test") + " failed" if count else "tests failed", f"bold {palette.bad}"),
-        (f"{passed}  {words.duration(tests.took_s)}{partial}", palette.muted),
+        (f"{passed}  {words.duration(tests.took_s)}", palette.muted),
     )
 
 

@@ -1,0 +1,63 @@
+"""A running session seen from here: through the `dev serve` on this machine that holds it, else through its agent."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from hotloop.cli.on import onlooking, runner_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from hotloop.devloop.attached import SessionFeed
+    from hotloop.remote_runner.way import Way
+
+ROLES = ("serve", "run")
+
+
+@contextlib.asynccontextmanager
+async def held_here(project: Path, on: str | None) -> AsyncGenerator[SessionFeed | None]:
+    """Watch the session through the `dev serve` here that holds it; None if none does, or it is on another runner."""
+    from hotloop.devloop import control
+    from hotloop.devloop.attached import attached
+
+    state = control.state_folder()
+    for role in ROLES:
+        socket = control.control_path(state, control.project_id(project, role=role))
+        status = control.ask(socket, {"name": "status"})
+        if status is not None and (on is None or status.get("runner") == runner_for(project, on).name):
+            async with attached(socket) as feed:
+                yield feed
+            return
+    yield None
+
+
+async def find(way: Way, project: Path) -> dict[str, Any]:
+    """Give what the agent says of a project's session.
+
+    Raises:
+        UsageError: None is open.
+    """
+    from hotloop.devloop import control
+    from hotloop.errors import UsageError
+    from hotloop.remote_runner import onlooker
+    from hotloop.remote_runner.way import NoAgentError
+
+    wanted = [control.project_id(project, role=role) for role in ROLES]
+    sessions: list[dict[str, Any]] = []
+    with contextlib.suppress(NoAgentError):
+        sessions = (await onlooker.ask(way, "status"))["sessions"]
+    for session in sorted(sessions, key=lambda session: session["project_id"] != wanted[0]):
+        if session["project_id"] in wanted:
+            return session
+    msg = f"no session of {project} is open on {way.name}"
+    raise UsageError(msg, hint="start one with: dev serve; see all with: hotloop status")
+
+
+@contextlib.asynccontextmanager
+async def found(project: Path, on: str | None) -> AsyncGenerator[tuple[Way, dict[str, Any]]]:
+    """Give the way to a project's session, and what its agent says of it. Raises as `find`."""
+    async with onlooking(project, on) as way:
+        yield way, await find(way, project)
