@@ -168,6 +168,7 @@ class AgentSession:
         self._blocks = BlockMemory()
         self._sequence = 0  # the newest that was given
         self._synced_at = 0  # the number of the last comparison of the whole tree
+        self._is_empty_there = False  # nothing needs to be asked before a first copy
         self._outbox: dict[int, _Sent] = {}  # by number: not acknowledged
         self._asked: dict[int, asyncio.Future[pb.Down]] = {}  # by number: manifests and offers
         self._offer_numbers = itertools.count(1 << 62)  # none of a changeset
@@ -360,20 +361,33 @@ class AgentSession:
 
     async def _sync_once(self, source: SyncSource) -> Applied:
         """Compare, send what is needed, and have it applied. Changesets may be applied before the last step."""
+        is_followed, self._is_empty_there = self._is_empty_there, False  # what comes of a first attempt is asked for
         async with self._turn:
             entries = source.entries()
-            answer = await self._ask_numbered(lambda sequence: codec.manifest_frames(sequence, entries))
+            answer = await self._compare(entries, is_followed=is_followed)
             synced_at = self._sequence
-        if answer.WhichOneof("body") == "need":
+        if answer is None or answer.WhichOneof("body") == "need":
             by_digest = {entry.digest: entry for entry in entries if isinstance(entry, Put)}
+            contents = [_content_of(source, put) for put in by_digest.values()]
             async with self._bulk_lock:
-                await self._send_needed(answer.need, [_content_of(source, put) for put in by_digest.values()])
+                if answer is None:
+                    await self._send(contents, self._flow, is_waiting=False)
+                else:
+                    await self._send_needed(answer.need, contents)
             async with self._turn:
                 answer = await self._ask_numbered(lambda sequence: [pb.Up(become=pb.Become(sequence=sequence))])
         applied = self._applied(answer)
         self._synced_at = synced_at
         self._blocks.confirm()
         return applied
+
+    async def _compare(self, entries: Sequence[Entry], *, is_followed: bool) -> pb.Down | None:
+        """Say what the tree holds, and give the answer; there is none if all contents follow, since nothing is there."""
+        if not is_followed:
+            return await self._ask_numbered(lambda sequence: codec.manifest_frames(sequence, entries))
+        for frame in codec.manifest_frames(self._sequence + 1, entries, is_followed=True):
+            await self._connection.send(frame)
+        return None
 
     async def _ask_numbered(self, frames_of: Callable[[int], list[pb.Up]]) -> pb.Down:
         """Ask for a change that takes the next number if it is made. Only in one's turn."""
@@ -392,7 +406,10 @@ class AgentSession:
             if content.put.digest in needed
         ]
         flow = self._lane.flow if self._lane is not None and self._lane.flow is not None else self._flow
-        refused = await flow.carry(messages(wanted, self._blocks))
+        await self._send(wanted, flow)
+
+    async def _send(self, contents: Sequence[Content], flow: Flow, *, is_waiting: bool = True) -> None:
+        refused = await flow.carry(messages(contents, self._blocks), is_waiting=is_waiting)
         if refused is not None:
             self._blocks.clear()  # a copy may have been of what the runner does not have
             self._raise_refused(refused)
@@ -519,6 +536,7 @@ class AgentSession:
         if not hello.resumes and not hello.last_event:
             hello.last_event = ok.seen_event
         self._sequence = max(self._sequence, ok.sequence) if hello.resumes else ok.sequence
+        self._is_empty_there = ok.is_empty
         self._stream_number += 1
         self._flow = Flow(self._connection.send, is_yielding=self._is_yielding)
         if self._lane is not None:

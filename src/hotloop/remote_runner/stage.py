@@ -132,6 +132,11 @@ class Stage:
         """Whether the whole content came in parts and was verified."""
         return digest in self._whole
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no content is here, nor a part of one."""
+        return not self._whole and not self.partials()
+
     def partials(self) -> dict[str, int]:
         """Bytes already here of contents that are not whole, by digest."""
         return {

@@ -113,6 +113,11 @@ class Workspace:
         """The tree's revision."""
         return self._ledger.revision
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has never held anything, and no content waits for it."""
+        return not self.revision and not len(self._ledger.tree) and self.stage.is_empty
+
     def digest(self) -> str:
         """Name the tree that the changesets made."""
         return self._ledger.tree.digest()
