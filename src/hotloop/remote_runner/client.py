@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 MAX_WAITING_EVENTS = 20_000
 SYNC_ATTEMPTS = 5
 COPIED_BYTES = 16 << 10  # a changeset up to this size goes by both lanes
+UNASKED_BYTES = 64 << 20  # of a first copy: each runner keeps as much free
 YIELDS_S = 2.0  # bulk leaves the line free for so long after an edit: another one may follow
 
 
@@ -361,19 +362,14 @@ class AgentSession:
 
     async def _sync_once(self, source: SyncSource) -> Applied:
         """Compare, send what is needed, and have it applied. Changesets may be applied before the last step."""
-        is_followed, self._is_empty_there = self._is_empty_there, False  # what comes of a first attempt is asked for
+        await self._send_unasked(source)
         async with self._turn:
             entries = source.entries()
-            answer = await self._compare(entries, is_followed=is_followed)
+            answer = await self._ask_numbered(lambda sequence: codec.manifest_frames(sequence, entries))
             synced_at = self._sequence
-        if answer is None or answer.WhichOneof("body") == "need":
-            by_digest = {entry.digest: entry for entry in entries if isinstance(entry, Put)}
-            contents = [_content_of(source, put) for put in by_digest.values()]
+        if answer.WhichOneof("body") == "need":
             async with self._bulk_lock:
-                if answer is None:
-                    await self._send(contents, self._flow, is_waiting=False)
-                else:
-                    await self._send_needed(answer.need, contents)
+                await self._send_needed(answer.need, _contents_of(source, entries))
             async with self._turn:
                 answer = await self._ask_numbered(lambda sequence: [pb.Up(become=pb.Become(sequence=sequence))])
         applied = self._applied(answer)
@@ -381,13 +377,16 @@ class AgentSession:
         self._blocks.confirm()
         return applied
 
-    async def _compare(self, entries: Sequence[Entry], *, is_followed: bool) -> pb.Down | None:
-        """Say what the tree holds, and give the answer; there is none if all contents follow, since nothing is there."""
-        if not is_followed:
-            return await self._ask_numbered(lambda sequence: codec.manifest_frames(sequence, entries))
-        for frame in codec.manifest_frames(self._sequence + 1, entries, is_followed=True):
-            await self._connection.send(frame)
-        return None
+    async def _send_unasked(self, source: SyncSource) -> None:
+        """Send all contents before the manifest, once, where nothing is there: asking takes many round trips of a new line.
+
+        Large trees are asked for: the runner may have no room for them.
+        """
+        is_empty, self._is_empty_there = self._is_empty_there, False
+        contents = _contents_of(source, source.entries()) if is_empty else []
+        if contents and sum(content.put.size_bytes for content in contents) <= UNASKED_BYTES:
+            async with self._bulk_lock:
+                await self._send(contents, self._flow, is_waiting=False)
 
     async def _ask_numbered(self, frames_of: Callable[[int], list[pb.Up]]) -> pb.Down:
         """Ask for a change that takes the next number if it is made. Only in one's turn."""
@@ -658,6 +657,11 @@ def _without(contents: dict[str, bytes], sent: Sequence[Content]) -> dict[str, b
 def _reader(content: bytes) -> ReadBlock:
     view = memoryview(content)
     return lambda offset, num_bytes: view[offset : offset + num_bytes]
+
+
+def _contents_of(source: SyncSource, entries: Sequence[Entry]) -> list[Content]:
+    by_digest = {entry.digest: entry for entry in entries if isinstance(entry, Put)}
+    return [_content_of(source, put) for put in by_digest.values()]
 
 
 def _content_of(source: SyncSource, put: Put) -> Content:

@@ -48,7 +48,7 @@ class TreeSync:
         return answer
 
     async def manifest(self, session: Session, manifest: pb.Manifest) -> pb.Down | None:
-        """Take a part of a manifest; after the last one, say what it needs, or become it; nothing if all follows unasked."""
+        """Take a part of a manifest; after the last one, say what it needs, or become it."""
         try:
             if len(self._target) + len(manifest.entries) > MAX_ENTRIES:
                 msg = f"The project has more than {MAX_ENTRIES:,} files."
@@ -60,10 +60,8 @@ class TreeSync:
             needed = sorted(await asyncio.to_thread(session.workspace.missing, target))
         except (HotloopError, OSError) as error:
             self._target, self._pending_tree = [], None
-            return _refused(0 if manifest.is_followed else manifest.sequence, error)
+            return _refused(manifest.sequence, error)
         self._target = []
-        if manifest.is_followed:
-            return None
         return _need(session, manifest.sequence, needed) if needed else await self.become(session, manifest.sequence)
 
     async def become(self, session: Session, sequence: int) -> pb.Down:

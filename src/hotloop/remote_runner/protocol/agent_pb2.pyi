@@ -156,16 +156,14 @@ class Link(_message.Message):
     def __init__(self, path: _Optional[str] = ..., target: _Optional[str] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("sequence", "entries", "is_last", "is_followed")
+    __slots__ = ("sequence", "entries", "is_last")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     IS_LAST_FIELD_NUMBER: _ClassVar[int]
-    IS_FOLLOWED_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     entries: _containers.RepeatedCompositeFieldContainer[Operation]
     is_last: bool
-    is_followed: bool
-    def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ..., is_followed: bool = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ...) -> None: ...
 
 class Become(_message.Message):
     __slots__ = ("sequence",)

@@ -86,15 +86,14 @@ def decode_changeset(message: pb.Changeset) -> Changeset:
     return Changeset(message.sequence, operations, contents, 0.0)
 
 
-def manifest_frames(sequence: int, entries: Iterable[Operation], *, is_followed: bool = False) -> list[pb.Up]:
-    """Cut a whole tree into messages; the last one says so, each whether all contents follow unasked."""
+def manifest_frames(sequence: int, entries: Iterable[Operation]) -> list[pb.Up]:
+    """Cut a whole tree into messages; the last one says so."""
     encoded = [encode_operation(entry) for entry in entries]
     frames: list[pb.Up] = []
     for start in range(0, max(len(encoded), 1), ENTRIES_PER_FRAME):
         some = encoded[start : start + ENTRIES_PER_FRAME]
         is_last = start + ENTRIES_PER_FRAME >= len(encoded)
-        manifest = pb.Manifest(sequence=sequence, entries=some, is_last=is_last, is_followed=is_followed)
-        frames.append(pb.Up(manifest=manifest))
+        frames.append(pb.Up(manifest=pb.Manifest(sequence=sequence, entries=some, is_last=is_last)))
     return frames
 
 
