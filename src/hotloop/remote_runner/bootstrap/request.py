@@ -109,6 +109,7 @@ def make_request(options: Options) -> Request:
     return Request(marker, wanted, f"exec sh -c '{script}'")
 
 
+@cache
 def wanted_name(python: str) -> str:
     """Name an environment by all that it is made of and that this side knows; the runner adds Python and platform."""
     parts = [own_source().digest, *requirements(), python]
