@@ -156,14 +156,16 @@ class Link(_message.Message):
     def __init__(self, path: _Optional[str] = ..., target: _Optional[str] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("sequence", "entries", "is_last")
+    __slots__ = ("sequence", "entries", "is_last", "zstd")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    ZSTD_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     entries: _containers.RepeatedCompositeFieldContainer[Operation]
     is_last: bool
-    def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ...) -> None: ...
+    zstd: bytes
+    def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ..., zstd: _Optional[bytes] = ...) -> None: ...
 
 class Become(_message.Message):
     __slots__ = ("sequence",)
