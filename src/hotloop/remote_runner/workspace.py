@@ -301,7 +301,8 @@ class Workspace:
 
     def _do(self, operation: Operation, record: Record, descent: Descent) -> Kept | None:
         """Do one operation; gives what it did not overwrite."""
-        status = _status_below(descent, operation.path)
+        place = _place_of(descent, operation.path)
+        status = place.status if place is not None else None
         kept = self._keep_if_written(operation, status, record) if status is not None else None
         match operation:
             case Delete(path):
@@ -311,7 +312,7 @@ class Workspace:
             case Link(path, target):
                 self._make_link(path, target, f"{record.sequence}.link")
             case Put(path):
-                fd, name = descent.parent(path, create=True)
+                fd, name = (place.fd, place.name) if place is not None else descent.parent(path, create=True)
                 is_there = status is not None and kept is None
                 replace(record.staged[path], name, source_fd=self.stage.fd, target_fd=fd, is_there=is_there)
         return kept
@@ -415,12 +416,25 @@ class Workspace:
         return is_in_place or not (self.stage.folder / name).exists()
 
 
-def _status_below(descent: Descent, path: str) -> os.stat_result | None:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a path is: the folder that holds it, its name there, and what stands there if anything does."""
+
+    fd: int
+    name: str
+    status: os.stat_result | None
+
+
+def _place_of(descent: Descent, path: str) -> _Place | None:
+    """Find a path's place; None if its folder is not there, or something else stands where that should be."""
     try:
         fd, name = descent.parent(path)
-        return os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except (FileNotFoundError, PathRefusedError):  # or a file stands where a folder was: this path is not there
+    except (FileNotFoundError, PathRefusedError):
         return None
+    try:
+        return _Place(fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return _Place(fd, name, None)
 
 
 def _is_kind(entry: Link | MakeDirectory | Put, status: os.stat_result) -> bool:
