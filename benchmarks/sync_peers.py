@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -129,11 +128,9 @@ def rsync_edits(wan: Wan, tree: Path, target: Path, rounds: int, *options: str) 
 
 
 def timed_first(bring: Callable[[Path], None], folder: Path) -> float:
-    """Seconds for a first copy into an empty folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Seconds for a first copy into a folder that is not there."""
     began = time.monotonic()
     bring(folder)
     took = time.monotonic() - began
-    shutil.rmtree(folder, ignore_errors=True)
     os.sync()
     return took
