@@ -117,7 +117,7 @@ class Bench:
         """The first copy of a tree of small files, connecting included."""
         with self.wan() as wan:
             tree = self.project(FIRST_FILES)
-            sides: dict[str, Callable[[Path], None]] = {
+            sides: dict[str, Callable[[Path], float | None]] = {
                 "hotloop": lambda _: self.sync_once(wan, tree),
                 "rsync": lambda there: sync_peers.rsync(wan, tree.root, there),
                 "tar": lambda there: sync_peers.tar(wan, tree.root, there),
@@ -136,7 +136,7 @@ class Bench:
             with (tree.root / "weights.bin").open("wb") as file:
                 for _ in range(BIG_BYTES // 1_000_000):
                     file.write(os.urandom(1_000_000))
-            sides: dict[str, Callable[[Path], None]] = {
+            sides: dict[str, Callable[[Path], float | None]] = {
                 "hotloop": lambda _: self.sync_once(wan, tree),
                 "rsync": lambda there: sync_peers.rsync(wan, tree.root, there, whole=True),
             }
@@ -210,8 +210,8 @@ class Bench:
         """The workspace on the runner."""
         return next((self.folder / "there" / "sessions").glob("*/tree"))
 
-    def sync_once(self, wan: Wan, project: Project) -> None:
-        """Connect, copy the project, end; the runner forgets it."""
+    def sync_once(self, wan: Wan, project: Project) -> float:
+        """Connect, copy the project, end; the runner forgets it. Gives when all was there."""
         self.put_aside(self.folder / "there" / "sessions")
         command = [sys.executable, "-m", "benchmarks.sync_once", "far", str(project.root), str(self.folder / "client")]
         environ = {**os.environ, **self.environ(wan), "HOTLOOP_STATE_DIR": str(self.folder / "client")}
@@ -219,8 +219,9 @@ class Bench:
         if done.returncode:
             msg = f"hotloop's copy failed: {done.stderr[-300:]}"
             raise Unavailable(msg)
+        return float(done.stdout)
 
-    def in_turns(self, sides: dict[str, Callable[[Path], None]], rounds: int) -> dict[str, list[float]]:
+    def in_turns(self, sides: dict[str, Callable[[Path], float | None]], rounds: int) -> dict[str, list[float]]:
         """Seconds of each side's first copies, one after the other."""
         took: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(rounds):

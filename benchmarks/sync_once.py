@@ -1,12 +1,13 @@
 """Connect to a runner, copy a project there once, end the session: what a first `dev serve` does before it serves.
 
-python -m benchmarks.sync_once RUNNER PROJECT STATE
+python -m benchmarks.sync_once RUNNER PROJECT STATE: prints when the runner said that all is there, seconds of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 from hotloop.cli.on import reach, way_for
@@ -26,6 +27,7 @@ async def main(runner: str, root: Path) -> None:
         await asyncio.gather(reaching, asyncio.to_thread(index.refresh))
         await session.open(root, "0123456789abcdef")
         await session.sync(index)
+        print(time.monotonic(), flush=True)
         await session.end()
 
 

@@ -127,10 +127,9 @@ def rsync_edits(wan: Wan, tree: Path, target: Path, rounds: int, *options: str) 
     return timed_edits(edit, target / file.parent.relative_to(tree), file.name, rounds)
 
 
-def timed_first(bring: Callable[[Path], None], folder: Path) -> float:
-    """Seconds for a first copy into a folder that is not there."""
+def timed_first(bring: Callable[[Path], float | None], folder: Path) -> float:
+    """Seconds for a first copy into a folder that is not there; `bring` gives when all was there, or ends then."""
     began = time.monotonic()
-    bring(folder)
-    took = time.monotonic() - began
+    took = (bring(folder) or time.monotonic()) - began
     os.sync()
     return took

@@ -373,9 +373,15 @@ class AgentSession:
             async with self._turn:
                 answer = await self._ask_numbered(lambda sequence: [pb.Up(become=pb.Become(sequence=sequence))])
         applied = self._applied(answer)
+        self._begin_lane()
         self._synced_at = synced_at
         self._blocks.confirm()
         return applied
+
+    def _begin_lane(self) -> None:
+        """Have the lane, if it is not there: a first copy goes without, since connecting would take time from it."""
+        if self._lane is not None and not self._lane.is_begun:
+            self._lane.begin(self._connection.hello)
 
     async def _send_unasked(self, source: SyncSource) -> None:
         """Send all contents before the manifest, once, where nothing is there: asking takes many round trips of a new line.
@@ -387,6 +393,8 @@ class AgentSession:
         if contents and sum(content.put.size_bytes for content in contents) <= UNASKED_BYTES:
             async with self._bulk_lock:
                 await self._send(contents, self._flow, is_waiting=False)
+        else:
+            self._begin_lane()
 
     async def _ask_numbered(self, frames_of: Callable[[int], list[pb.Up]]) -> pb.Down:
         """Ask for a change that takes the next number if it is made. Only in one's turn."""
@@ -414,6 +422,7 @@ class AgentSession:
             self._raise_refused(refused)
 
     async def _push_numbered(self, changeset: Changeset) -> Applied:
+        self._begin_lane()
         large = _large_contents(changeset, self._source)
         if not large:  # one with large contents leaves the line free for others, not for itself
             self._edited_at_s = time.monotonic()
@@ -538,8 +547,8 @@ class AgentSession:
         self._is_empty_there = ok.is_empty
         self._stream_number += 1
         self._flow = Flow(self._connection.send, is_yielding=self._is_yielding)
-        if self._lane is not None:
-            self._lane.begin(hello)
+        if not ok.is_empty:
+            self._begin_lane()
 
     async def resume(self) -> None:
         """Send again what was not acknowledged, and start the runtime that was lost with its agent."""

@@ -106,6 +106,11 @@ class BulkLane:
         self._copies: set[asyncio.Task[None]] = set()
         self.flow: Flow | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether it is there, or is being made."""
+        return self._task is not None
+
     def begin(self, hello: pb.Hello) -> None:
         """Connect beside the stream that was opened with this Hello."""
         self.end()
