@@ -69,8 +69,10 @@ class HostWay:
             return address
         self._report(Progress(self.name, Phase.CONNECTING))
         # Naming what is to be there reads some files, which is done by the time that the host answers.
-        host, _ = await asyncio.gather(self._connect(lane), asyncio.to_thread(wanted_name, self._options.python))
+        naming = asyncio.create_task(asyncio.to_thread(wanted_name, self._options.python))
+        host = await self._connect(lane)
         try:
+            await naming
             bridge = await reach_agent(host, self._options, self._report)
         except BaseException:
             await host.close()

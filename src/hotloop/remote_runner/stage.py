@@ -121,7 +121,7 @@ class Stage:
         """Stage a content that came in parts and that nothing else needs: it stays where it is, until `forget`."""
         name = _PARTS + digest
         if executable:
-            os.chmod(name, 0o755, dir_fd=self.fd)
+            os.chmod(name, 0o755, dir_fd=self.fd)  # noqa: S103 - as executables are
         with self._lock:
             self._taken.add(digest)
             return Staged(name, self._whole.pop(digest))
