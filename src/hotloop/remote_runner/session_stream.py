@@ -273,6 +273,7 @@ class Stream:
             workspace=str(workspace.root),
             seen_event=session.seen_event,
             boot_id=clock.boot_id(),
+            is_empty=workspace.is_empty,
         )
 
     async def _command(self, session: Session, command: pb.Command) -> None:

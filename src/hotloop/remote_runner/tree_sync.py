@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from hotloop.changes import content_digest
 from hotloop.errors import HotloopError, WorkspaceError
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
@@ -50,16 +51,17 @@ class TreeSync:
     async def manifest(self, session: Session, manifest: pb.Manifest) -> pb.Down | None:
         """Take a part of a manifest; after the last one, say what it needs, or become it."""
         try:
-            if len(self._target) + len(manifest.entries) > MAX_ENTRIES:
+            entries = codec.manifest_entries(manifest)
+            if len(self._target) + len(entries) > MAX_ENTRIES:
                 msg = f"The project has more than {MAX_ENTRIES:,} files."
                 raise WorkspaceError(msg, hint="list what the app does not need in .hotloopignore")
-            self._target += [codec.decode_operation(entry) for entry in manifest.entries]
+            self._target += entries
             if not manifest.is_last:
                 return None
             self._pending_tree = target = Tree(self._target)
             needed = sorted(await asyncio.to_thread(session.workspace.missing, target))
         except (HotloopError, OSError) as error:
-            self._target = []
+            self._target, self._pending_tree = [], None
             return _refused(manifest.sequence, error)
         self._target = []
         return _need(session, manifest.sequence, needed) if needed else await self.become(session, manifest.sequence)
@@ -107,7 +109,8 @@ def _write_parts(workspace: Workspace, message: pb.Parts) -> None:
         data = part.data
         if part.HasField("copy"):
             data = workspace.read_at(part.copy.base.hex(), part.copy.offset, part.copy.size_bytes)
-        workspace.stage.add_part(part.digest.hex(), part.offset, part.size_bytes, data)
+        digest = part.digest.hex() or content_digest(data)
+        workspace.stage.add_part(digest, part.offset, part.size_bytes, data)
 
 
 def _acknowledged(applied: Applied) -> pb.Down:

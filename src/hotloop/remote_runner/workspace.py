@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
 from hotloop.errors import WorkspaceError
-from hotloop.remote_runner.beneath import Beneath, PathRefusedError
+from hotloop.remote_runner.beneath import Beneath, Descent, PathRefusedError
 from hotloop.remote_runner.checks import check_operations, check_sizes
 from hotloop.remote_runner.ledger import Ledger, Record
 from hotloop.remote_runner.renames import replace
@@ -112,6 +112,11 @@ class Workspace:
     def revision(self) -> int:
         """The tree's revision."""
         return self._ledger.revision
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has never held anything, and no content waits for it."""
+        return not self.revision and not len(self._ledger.tree) and self.stage.is_empty
 
     def digest(self) -> str:
         """Name the tree that the changesets made."""
@@ -245,6 +250,7 @@ class Workspace:
             name = f"{record.sequence}.{number}"
             record.staged[put.path] = name
             staged = self._stage_one(name, put, contents, gone, is_last_use=not uses_left[put.digest])
+            record.staged[put.path] = staged.name
             record.signatures[put.path] = staged.signature
 
     def _stage_one(
@@ -254,8 +260,9 @@ class Workspace:
         if content is not None:
             return self.stage.write(name, content, executable=put.executable)
         if self.stage.has(put.digest):
-            stage = self.stage.take_part if is_last_use else self.stage.copy_part
-            return stage(name, put.digest, executable=put.executable)
+            if is_last_use:
+                return self.stage.take_part(put.digest, executable=put.executable)
+            return self.stage.copy_part(name, put.digest, executable=put.executable)
         return self._stage_moved(name, put, gone)
 
     def _stage_moved(self, name: str, put: Put, gone: set[str]) -> Staged:
@@ -269,7 +276,7 @@ class Workspace:
                 return staged
             self.stage.discard([name])
         elif owner is not None and self._stage_own(owner):
-            return self.stage.take_part(name, put.digest, executable=put.executable)
+            return self.stage.take_part(put.digest, executable=put.executable)
         msg = f"The content of {put.path!r} ({put.digest[:12]}) did not come."
         raise ContentMissingError(msg)
 
@@ -278,20 +285,25 @@ class Workspace:
     def _commit(self, record: Record) -> list[Kept]:
         kept: list[Kept] = []
         try:
-            for operation in record.operations:
-                self._on_step(f"commit {operation.path}")
-                if (copy := self._keep_if_written(operation, record)) is not None:
-                    kept.append(copy)
-                self._do(operation, record)
+            with self._beneath.descent() as descent:
+                for operation in record.operations:
+                    self._on_step(f"commit {operation.path}")
+                    if (copy := self._do(operation, record, descent)) is not None:
+                        kept.append(copy)
         except (OSError, PathRefusedError) as error:
             # Part of it is in place. The record stays open, and the client is made to compare the whole tree.
             self._is_torn = True
             self._ledger.assume(record)
+            self.stage.release(record.staged.values())
             msg = f"Changeset {record.sequence} could not be finished: {error}."
             raise GapError(msg) from error
         return kept
 
-    def _do(self, operation: Operation, record: Record) -> None:
+    def _do(self, operation: Operation, record: Record, descent: Descent) -> Kept | None:
+        """Do one operation; gives what it did not overwrite."""
+        place = _place_of(descent, operation.path)
+        status = place.status if place is not None else None
+        kept = self._keep_if_written(operation, status, record) if status is not None else None
         match operation:
             case Delete(path):
                 self._beneath.remove(path)
@@ -300,8 +312,10 @@ class Workspace:
             case Link(path, target):
                 self._make_link(path, target, f"{record.sequence}.link")
             case Put(path):
-                with self._beneath.parent(path, create=True) as (fd, name):
-                    replace(record.staged[path], name, source_fd=self.stage.fd, target_fd=fd)
+                fd, name = (place.fd, place.name) if place is not None else descent.parent(path, create=True)
+                is_there = status is not None and kept is None
+                replace(record.staged[path], name, source_fd=self.stage.fd, target_fd=fd, is_there=is_there)
+        return kept
 
     def _make_link(self, path: str, target: str, staged: str) -> None:
         self.stage.discard([staged])
@@ -311,9 +325,8 @@ class Workspace:
 
     # --- files that the app wrote
 
-    def _keep_if_written(self, operation: Operation, record: Record) -> Kept | None:
-        status = self._status(operation.path)
-        if status is None or isinstance(operation, MakeDirectory):
+    def _keep_if_written(self, operation: Operation, status: os.stat_result, record: Record) -> Kept | None:
+        if isinstance(operation, MakeDirectory):
             return None
         if stat.S_ISDIR(status.st_mode):
             return None if isinstance(operation, Delete) else self._keep(operation.path, record)
@@ -386,11 +399,12 @@ class Workspace:
         record = self._ledger.pending
         if record is None:
             return
-        for operation in record.operations:
-            if not self._is_done(operation, record):
-                self._keep_if_written(operation, record)
-                self._do(operation, record)
+        with self._beneath.descent() as descent:
+            for operation in record.operations:
+                if not self._is_done(operation, record):
+                    self._do(operation, record, descent)
         self._ledger.finish(record)
+        self.stage.forget({operation.digest for operation in record.operations if isinstance(operation, Put)})
 
     def _is_done(self, operation: Operation, record: Record) -> bool:
         """A file that is in place, or is not in the stage any more, was renamed: so its path's deletion was done too."""
@@ -400,6 +414,27 @@ class Workspace:
         status = self._status(operation.path)
         is_in_place = status is not None and signature_of(status) == record.signatures[operation.path]
         return is_in_place or not (self.stage.folder / name).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a path is: the folder that holds it, its name there, and what stands there if anything does."""
+
+    fd: int
+    name: str
+    status: os.stat_result | None
+
+
+def _place_of(descent: Descent, path: str) -> _Place | None:
+    """Find a path's place; None if its folder is not there, or something else stands where that should be."""
+    try:
+        fd, name = descent.parent(path)
+    except (FileNotFoundError, PathRefusedError):
+        return None
+    try:
+        return _Place(fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return _Place(fd, name, None)
 
 
 def _is_kind(entry: Link | MakeDirectory | Put, status: os.stat_result) -> bool:
