@@ -69,7 +69,6 @@ THIS = __name__
         (range(3), "range(0, 3)"),
         (object(), "object"),
     ],
-    ids=repr,
 )
 def test_a_value_is_described_by_what_it_is(value, text):
     assert describe(value) == text
