@@ -217,6 +217,7 @@ class Fleet:
             asyncio.get_running_loop().call_later(STATUS_GRACE_S, self._ended_unseen, worker)
             return
         worker.is_ended = True
+        worker.link.take_rest()  # its zygote may have been heard before it: why it failed is not to be lost
         if worker.pid:
             _kill_group(worker.pid)  # what it started must not outlive it
         if worker.is_wanted:

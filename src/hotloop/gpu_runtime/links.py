@@ -70,11 +70,17 @@ class AsyncLink:
         if self._lender is not None:
             self._lender.close()
 
-    def _readable(self) -> None:
+    def take_rest(self) -> None:
+        """Read all that is there: what a process said last is heard before its end is told of."""
+        while self._is_open and self._readable():
+            pass
+
+    def _readable(self) -> bool:
+        """Read what fits; returns whether there was anything."""
         try:
             data, fds = wire.receive_with_fds(self._socket)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             data, fds = b"", []
         try:
@@ -86,6 +92,7 @@ class AsyncLink:
                 self._on_message(message)
         if not data:
             self._closed_by_peer()
+        return bool(data)
 
     def _closed_by_peer(self) -> None:
         if self._is_open:
