@@ -206,7 +206,8 @@ def _days(days: Sequence[Day], width: int, palette: Palette) -> list[Row]:
 
 def _p50_label(days: Sequence[Day]) -> str:
     known = [day.p50_s for day in days if day.p50_s is not None]
-    return f"{words.duration(min(known))} to {words.duration(max(known))}" if known else ""
+    ends = [words.duration(value) for value in (min(known, default=0.0), max(known, default=0.0))]
+    return " to ".join(dict.fromkeys(ends)) if known else ""
 
 
 def _phases(week: Summary, width: int, palette: Palette) -> list[Row]:
