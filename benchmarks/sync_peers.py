@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -128,12 +127,9 @@ def rsync_edits(wan: Wan, tree: Path, target: Path, rounds: int, *options: str) 
     return timed_edits(edit, target / file.parent.relative_to(tree), file.name, rounds)
 
 
-def timed_first(bring: Callable[[Path], None], folder: Path) -> float:
-    """Seconds for a first copy into an empty folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+def timed_first(bring: Callable[[Path], float | None], folder: Path) -> float:
+    """Seconds for a first copy into a folder that is not there; `bring` gives when all was there, or ends then."""
     began = time.monotonic()
-    bring(folder)
-    took = time.monotonic() - began
-    shutil.rmtree(folder, ignore_errors=True)
+    took = (bring(folder) or time.monotonic()) - began
     os.sync()
     return took

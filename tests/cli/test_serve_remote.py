@@ -24,8 +24,7 @@ from tests.remote_runner.line import Line
 from hotloop import events
 from hotloop.cli.serving import Choice, resolve
 from hotloop.cli.status import serving
-from hotloop.devloop import control
-from hotloop.devloop import engine as engine_module
+from hotloop.devloop import control, ending
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
@@ -268,7 +267,7 @@ def test_what_looks_unintended_is_told_before_the_first_sync_and_large_saves_arr
 
 
 def test_an_end_that_could_not_be_told_is_said_soon(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_module, "AWAY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(ending, "AWAY_TIMEOUT_S", 0.2)
 
     async def main():
         async with served(project, tmp_path / "state", on="me@gpu1") as (line, engine, said):

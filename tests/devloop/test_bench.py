@@ -11,14 +11,15 @@ from tests.devloop.test_machine import done, happened, play, probed, ready, save
 
 from hotloop import events
 from hotloop.clock import SaveTime
-from hotloop.devloop import bench, machine
+from hotloop.devloop import bench
 from hotloop.devloop.load.figures import NUM_PAIRS, Figures
 from hotloop.devloop.load.job import Result
-from hotloop.devloop.machine import Emit
+from hotloop.devloop.machine_events import Acked, Dangerous, Ended, Opened, Unchanged
+from hotloop.devloop.machine_state import Emit, Snapshot, State
 
 SHAPE = events.EndpointShape("greet", "/greet", ("POST",), (), "str", is_batched=False, is_stream=False)
 OTHER = replace(SHAPE, name="v1_other", path="/v1/other")
-OPENED = machine.Opened(SaveTime(0.0, 1000.0, is_estimated=True), 0.1, 0.2, 1)
+OPENED = Opened(SaveTime(0.0, 1000.0, is_estimated=True), 0.1, 0.2, 1)
 STANDBY = happened(events.StandbyReady(9.0))
 SETTLED = tuple(0.01 for _ in range(NUM_PAIRS))
 
@@ -30,7 +31,7 @@ def figures(rate=100.0, requests=200):
 def asked(endpoint="greet", *, noise=SETTLED):
     from hotloop.devloop.load.figures import Noise
 
-    return machine.State(bench=bench.State(endpoint, noise=Noise(noise, noise)))
+    return State(bench=bench.State(endpoint, noise=Noise(noise, noise)))
 
 
 def ready_with(revision, generation, at, *shapes):
@@ -113,19 +114,19 @@ def test_a_save_stops_the_bench_before_anything_else():
 
     _, actions = play(saved(), state=state)
 
-    assert [type(action) for action in actions] == [bench.Stop, machine.Snapshot]
+    assert [type(action) for action in actions] == [bench.Stop, Snapshot]
 
 
 def test_a_save_that_changes_nothing_has_the_bench_begin_again():
     state, _ = play(*first_start(), saved(), state=asked())
 
-    _, actions = play(machine.Unchanged(), state=state)
+    _, actions = play(Unchanged(), state=state)
 
     assert numbers(actions) == [2]
 
 
 def test_a_reload_that_fails_has_the_stopped_bench_of_what_still_serves_begin_again():
-    state, _ = play(*first_start(), saved(), snapshotted(1), machine.Acked(1, 2, 10.1), started(2, 10.2), state=asked())
+    state, _ = play(*first_start(), saved(), snapshotted(1), Acked(1, 2, 10.1), started(2, 10.2), state=asked())
     failed = happened(events.ReloadFailed(10.3, 2, events.Problem("E", ""), 1))
 
     state, actions = play(failed, state=state)
@@ -136,7 +137,7 @@ def test_a_reload_that_fails_has_the_stopped_bench_of_what_still_serves_begin_ag
 
 
 def test_a_reload_that_fails_after_the_bench_begins_none():
-    state, _ = play(*first_start(), over(1), saved(), snapshotted(1), machine.Acked(1, 2, 10.1), state=asked())
+    state, _ = play(*first_start(), over(1), saved(), snapshotted(1), Acked(1, 2, 10.1), state=asked())
     failed = happened(events.ReloadFailed(10.3, 2, events.Problem("E", ""), 1))
 
     _, actions = play(started(2, 10.2), failed, STANDBY, state=state)
@@ -145,7 +146,7 @@ def test_a_reload_that_fails_after_the_bench_begins_none():
 
 
 def test_a_held_deletion_begins_no_bench():
-    _, actions = play(*first_start(), saved(), machine.Dangerous(11.0, "8 of 9", ""), state=asked())
+    _, actions = play(*first_start(), saved(), Dangerous(11.0, "8 of 9", ""), state=asked())
 
     assert numbers(actions) == [1, "stop"]
 
@@ -167,7 +168,7 @@ def test_a_generation_that_takes_over_stops_the_bench_of_the_last():
     assert told(play(over(1), state=state)[1]) == []
 
 
-@pytest.mark.parametrize("ended", [machine.Ended(40.0), happened(events.RuntimeStopped(40.0))])
+@pytest.mark.parametrize("ended", [Ended(40.0), happened(events.RuntimeStopped(40.0))])
 def test_the_end_of_a_session_stops_the_bench(ended):
     state, _ = play(*first_start(), state=asked())
 
@@ -223,7 +224,7 @@ def test_a_change_that_is_not_clear_is_told_at_once():
 def test_a_save_before_a_change_was_confirmed_has_it_told_never():
     state, _ = play(*first_start(), over(1), *SECOND, over(2, throughput=UP), state=asked())
 
-    third = (saved(), snapshotted(3), machine.Acked(3, 3, 60.0), started(3, 60.1), ready_with(3, 3, 61.0))
+    third = (saved(), snapshotted(3), Acked(3, 3, 60.0), started(3, 60.1), ready_with(3, 3, 61.0))
     _, actions = play(*third, done(3, 3, 62.0), STANDBY, over(4, 100.0), state=state)
 
     assert [event.generation for event in told(actions)] == [3]
@@ -314,9 +315,9 @@ def test_an_endpoint_that_is_not_served_is_told_at_once_and_benched_when_it_is()
 
 FED = {
     "save": saved(),
-    "unchanged": machine.Unchanged(),
+    "unchanged": Unchanged(),
     "read": snapshotted(1),
-    "applied": machine.Acked(1, 2, 10.5),
+    "applied": Acked(1, 2, 10.5),
     "started": started(2, 11.0),
     "ready": ready_with(2, 2, 12.0),
     "gone": ready_with(2, 3, 12.0, OTHER),
@@ -326,7 +327,7 @@ FED = {
     "standby": STANDBY,
     "over": over(1),
     "stopped": happened(events.RuntimeStopped(15.0)),
-    "ended": machine.Ended(16.0),
+    "ended": Ended(16.0),
 }
 
 

@@ -11,7 +11,25 @@ from hypothesis import strategies as st
 from hotloop import events
 from hotloop.clock import SaveTime
 from hotloop.devloop import machine, timeline
-from hotloop.devloop.machine import Emit, Save, Send, Snapshot, State
+from hotloop.devloop.machine_events import (
+    Acked,
+    Asked,
+    Confirmed,
+    Dangerous,
+    Ended,
+    Happened,
+    Opened,
+    Paused,
+    Refused,
+    Resumed,
+    Save,
+    Saved,
+    Shown,
+    Snapshotted,
+    Unchanged,
+    Undone,
+)
+from hotloop.devloop.machine_state import Emit, Send, Snapshot, State
 
 PROBLEM = events.Problem("NameError", "name 'x' is not defined")
 
@@ -34,15 +52,15 @@ def iterations(actions):
 
 
 def saved(*paths, seen=10.0):
-    return machine.Saved(Save(frozenset(paths or ["app.py"]), seen))
+    return Saved(Save(frozenset(paths or ["app.py"]), seen))
 
 
 def snapshotted(sequence, at=10.001, stamp=9.99):
-    return machine.Snapshotted(at, sequence, SaveTime(stamp, 1000 + stamp, is_estimated=False), ("app.py",), 120)
+    return Snapshotted(at, sequence, SaveTime(stamp, 1000 + stamp, is_estimated=False), ("app.py",), 120)
 
 
 def happened(event, at=None):
-    return machine.Happened(event.at_s if at is None else at, event)
+    return Happened(event.at_s if at is None else at, event)
 
 
 def started(revision, at):
@@ -71,11 +89,11 @@ def trip(number, base, *, output="1"):
     return (
         saved(seen=base),
         snapshotted(number, at=base + 0.001, stamp=base - 0.010),
-        machine.Acked(number, number, base + 0.003),
+        Acked(number, number, base + 0.003),
         started(number, base + 0.004),
         ready(number, number, base + 0.010),
         probed(number, number, base + 0.030, output),
-        machine.Shown(base + 0.031, number, "p"),
+        Shown(base + 0.031, number, "p"),
         done(number, number, base + 0.040),
     )
 
@@ -110,7 +128,7 @@ def test_feedback_without_a_probe_is_ready():
 
 
 def _is_probe(event):
-    return isinstance(event, machine.Shown) or isinstance(getattr(event, "event", None), events.ProbeFinished)
+    return isinstance(event, Shown) or isinstance(getattr(event, "event", None), events.ProbeFinished)
 
 
 def test_a_failed_reload_counts_the_time_to_the_error_and_keeps_what_serves():
@@ -118,7 +136,7 @@ def test_a_failed_reload_counts_the_time_to_the_error_and_keeps_what_serves():
     failed = happened(events.ReloadFailed(20.006, 2, PROBLEM, 1), at=20.007)
 
     state, actions = play(
-        saved(seen=20.0), snapshotted(2, 20.001, 19.999), machine.Acked(2, 2, 20.003), started(2, 20.004), failed,
+        saved(seen=20.0), snapshotted(2, 20.001, 19.999), Acked(2, 2, 20.003), started(2, 20.004), failed,
         state=state,
     )  # fmt: skip
 
@@ -143,8 +161,8 @@ def test_a_failed_probe_fails_the_iteration_at_the_moment_it_was_shown():
 
 def test_a_newer_save_supersedes_one_that_is_not_ready():
     _, actions = play(
-        saved(seen=10.0), snapshotted(1), machine.Acked(1, 1, 10.002), started(1, 10.003),
-        saved(seen=10.1), snapshotted(2, 10.101, 10.099), machine.Acked(2, 2, 10.102),
+        saved(seen=10.0), snapshotted(1), Acked(1, 1, 10.002), started(1, 10.003),
+        saved(seen=10.1), snapshotted(2, 10.101, 10.099), Acked(2, 2, 10.102),
         happened(events.ReloadSuperseded(10.103, 1, 2)),
         started(2, 10.104), ready(2, 1, 10.110), done(2, 1, 10.120, 0),
     )  # fmt: skip
@@ -154,7 +172,7 @@ def test_a_newer_save_supersedes_one_that_is_not_ready():
 
 def test_a_newer_ready_supersedes_an_older_one_that_the_runtime_never_began():
     _, actions = play(
-        saved(), snapshotted(1), machine.Acked(1, 1, 10.002), saved(), snapshotted(2), machine.Acked(2, 2, 10.102),
+        saved(), snapshotted(1), Acked(1, 1, 10.002), saved(), snapshotted(2), Acked(2, 2, 10.102),
         ready(2, 1, 10.110), done(2, 1, 10.120, 0),
     )  # fmt: skip
 
@@ -164,9 +182,7 @@ def test_a_newer_ready_supersedes_an_older_one_that_the_runtime_never_began():
 def test_feedback_on_the_screen_is_not_undone_by_a_newer_save():
     fed = trip(1, 10.0)[:-1]  # its other probes still run
 
-    _, actions = play(
-        *fed, saved(seen=11), snapshotted(2, 11.001, 10.999), machine.Acked(2, 2, 11.002), ready(2, 2, 11.010)
-    )
+    _, actions = play(*fed, saved(seen=11), snapshotted(2, 11.001, 10.999), Acked(2, 2, 11.002), ready(2, 2, 11.010))
 
     assert [(i.number, i.outcome) for i in iterations(actions)] == [(1, "ok")]
 
@@ -183,7 +199,7 @@ def test_what_is_said_before_the_acknowledgement_counts():
 
 
 def test_an_unchanged_save_leads_to_nothing():
-    state, actions = play(saved(), machine.Unchanged())
+    state, actions = play(saved(), Unchanged())
 
     assert actions == [Snapshot(Save(frozenset(["app.py"]), 10.0))]
     assert state == State()
@@ -207,7 +223,7 @@ def test_saves_gather_when_too_much_is_unacknowledged(unacked, is_read):
 
 
 def test_a_dangerous_deletion_is_asked_about_once_and_nothing_is_sent():
-    dangerous = machine.Dangerous(10.0, "9 of 10 files were deleted at once", "confirm it")
+    dangerous = Dangerous(10.0, "9 of 10 files were deleted at once", "confirm it")
 
     state, actions = play(saved("a"), dangerous, saved("b"), dangerous)
 
@@ -218,19 +234,19 @@ def test_a_dangerous_deletion_is_asked_about_once_and_nothing_is_sent():
 
 
 def test_a_confirmed_deletion_is_read_as_confirmed():
-    state, _ = play(saved("a"), machine.Dangerous(10.0, "gone", ""))
+    state, _ = play(saved("a"), Dangerous(10.0, "gone", ""))
 
-    _, actions = play(machine.Confirmed(), state=state)
+    _, actions = play(Confirmed(), state=state)
 
     assert actions == [Snapshot(Save(frozenset(["a"]), 10.0), is_confirmed=True)]
 
 
 def test_a_confirmation_of_nothing_does_nothing():
-    assert play(machine.Confirmed()) == (State(), [])
+    assert play(Confirmed()) == (State(), [])
 
 
 def test_a_refused_changeset_fails_its_iteration_and_says_why():
-    _, actions = play(saved(), snapshotted(1), machine.Refused(10.1, 1, PROBLEM))
+    _, actions = play(saved(), snapshotted(1), Refused(10.1, 1, PROBLEM))
 
     assert [event.kind for event in emitted(actions)] == ["iteration_started", "reload_failed", "iteration_finished"]
     assert iterations(actions)[0].outcome == "failed"
@@ -269,9 +285,7 @@ def test_a_runtime_that_stops_ends_what_was_under_way():
 def test_the_first_start_is_iteration_zero():
     began = SaveTime(1.0, 1001.0, is_estimated=True)
 
-    _, actions = play(
-        machine.Opened(began, 1.5, 2.0, 7), started(7, 3.0), ready(7, 1, 5.0, imported=4.0), done(7, 1, 5.1, 0)
-    )
+    _, actions = play(Opened(began, 1.5, 2.0, 7), started(7, 3.0), ready(7, 1, 5.0, imported=4.0), done(7, 1, 5.1, 0))
 
     (iteration,) = iterations(actions)
     assert (iteration.number, iteration.feedback_s, iteration.is_save_estimated) == (0, 4.0, True)
@@ -281,14 +295,14 @@ def test_the_first_start_is_iteration_zero():
 
 
 def test_saves_are_kept_back_while_paused_and_go_as_one_changeset_timed_from_the_resume():
-    state, actions = play(machine.Paused(9.0), machine.Paused(9.5), saved("a.py", seen=10.0), saved("b.py", seen=11.0))
+    state, actions = play(Paused(9.0), Paused(9.5), saved("a.py", seen=10.0), saved("b.py", seen=11.0))
     assert actions == [
         Emit(events.SyncPaused(9.0, 0)),
         Emit(events.SyncPaused(10.0, 1)),
         Emit(events.SyncPaused(11.0, 2)),
     ]
 
-    state, actions = play(machine.Resumed(60.0), machine.Resumed(61.0), state=state)
+    state, actions = play(Resumed(60.0), Resumed(61.0), state=state)
     assert actions == [
         Emit(events.SyncResumed(60.0)), Snapshot(Save(frozenset(["a.py", "b.py"]), 60.0, resumed_s=60.0)),
     ]  # fmt: skip
@@ -298,14 +312,14 @@ def test_saves_are_kept_back_while_paused_and_go_as_one_changeset_timed_from_the
 def test_what_is_on_its_way_goes_on_while_paused():
     fed = trip(1, 10.0)
 
-    _, actions = play(*fed[:2], machine.Paused(10.0015), *fed[2:])
+    _, actions = play(*fed[:2], Paused(10.0015), *fed[2:])
 
     assert [i.outcome for i in iterations(actions)] == ["ok"]
 
 
 def test_a_pause_outlasts_a_cut_and_is_told_again_behind_it():
     state, actions = play(
-        machine.Paused(9.0), saved(seen=9.5), happened(events.Offline(10.0, 0)), saved(seen=11.0),
+        Paused(9.0), saved(seen=9.5), happened(events.Offline(10.0, 0)), saved(seen=11.0),
         happened(events.Online(12.0, 2.0)),
     )  # fmt: skip
 
@@ -314,17 +328,17 @@ def test_a_pause_outlasts_a_cut_and_is_told_again_behind_it():
     ]  # fmt: skip
     assert not any(isinstance(action, Snapshot) for action in actions)
 
-    _, actions = play(happened(events.Offline(13.0, 0)), machine.Resumed(14.0), state=state)
+    _, actions = play(happened(events.Offline(13.0, 0)), Resumed(14.0), state=state)
     assert emitted(actions)[1:] == [events.SyncResumed(14.0), events.Offline(14.0, 2)]
     assert not any(isinstance(action, Snapshot) for action in actions)
 
 
 def test_a_deletion_that_is_waited_for_waits_on_while_paused_and_is_asked_about_again():
-    dangerous = machine.Dangerous(10.0, "most is gone", "")
-    state, actions = play(saved("a"), dangerous, machine.Paused(11.0), machine.Confirmed(), saved("b", seen=12.0))
+    dangerous = Dangerous(10.0, "most is gone", "")
+    state, actions = play(saved("a"), dangerous, Paused(11.0), Confirmed(), saved("b", seen=12.0))
     assert [type(action) for action in actions if not isinstance(action, Emit)] == [Snapshot]
 
-    _, actions = play(machine.Resumed(13.0), dangerous, state=state)
+    _, actions = play(Resumed(13.0), dangerous, state=state)
     assert [event.kind for event in emitted(actions)] == ["sync_resumed", "held"]
 
 
@@ -332,7 +346,7 @@ def test_a_deletion_that_is_waited_for_waits_on_while_paused_and_is_asked_about_
 
 
 def asked(at, *, is_cold=False):
-    return machine.Asked(SaveTime(at, 1000 + at, is_estimated=False), is_cold)
+    return Asked(SaveTime(at, 1000 + at, is_estimated=False), is_cold)
 
 
 def test_a_reload_that_was_asked_for_is_an_iteration_from_then_on():
@@ -340,7 +354,7 @@ def test_a_reload_that_was_asked_for_is_an_iteration_from_then_on():
 
     _, actions = play(
         asked(20.0, is_cold=True), probed(1, 1, 20.1), done(1, 1, 20.2), started(1, 21.0), ready(1, 2, 22.0),
-        probed(1, 2, 22.2), machine.Shown(22.3, 2, "p"), done(1, 2, 22.4), state=state,
+        probed(1, 2, 22.2), Shown(22.3, 2, "p"), done(1, 2, 22.4), state=state,
     )  # fmt: skip
 
     assert emitted(actions, "iteration_started") == [events.IterationStarted(20.0, 2, (), 20.0, "restart")]
@@ -368,7 +382,7 @@ def test_a_reload_that_was_asked_for_can_fail():
 
 def test_an_edit_that_is_taken_back_is_an_iteration_too():
     state, _ = play(*trip(1, 10.0))
-    undone = machine.Undone(2, SaveTime(20.0, 1020.0, is_estimated=False), ("app.py",), 90, 1)
+    undone = Undone(2, SaveTime(20.0, 1020.0, is_estimated=False), ("app.py",), 90, 1)
 
     _, actions = play(undone, *trip(2, 20.0)[2:], state=state)
 
@@ -419,27 +433,27 @@ class World:
         elif action.event.kind == "iteration_finished":
             self.iterations.append(action.event.iteration)
         elif action.event.kind == "probe_reported" and self.choose(st.booleans()):
-            self.feed(machine.Shown(self.tick(), action.event.generation, action.event.report.name))
+            self.feed(Shown(self.tick(), action.event.generation, action.event.report.name))
 
     def snapshot(self, action):
         kind = self.choose(st.sampled_from(["changed", "changed", "changed", "unchanged", "dangerous"]))
         if kind == "dangerous" and not action.is_confirmed:
-            self.feed(machine.Dangerous(self.tick(), "most is gone", ""))
+            self.feed(Dangerous(self.tick(), "most is gone", ""))
         elif kind == "unchanged":
             self.unchanged |= action.save.paths
-            self.feed(machine.Unchanged())
+            self.feed(Unchanged())
         else:
             self.sequence += 1
             self.sent.append(action.save.paths)
             stamp = self.now - self.choose(st.integers(-20, 300)) / 1000
             saved_time = SaveTime(stamp, stamp, is_estimated=False)
             paths = tuple(sorted(action.save.paths))
-            self.feed(machine.Snapshotted(self.tick(), self.sequence, saved_time, paths, 1))
+            self.feed(Snapshotted(self.tick(), self.sequence, saved_time, paths, 1))
 
     def save(self):
         self.saves += 1
         self.saved.add(f"f{self.saves}")
-        self.feed(machine.Saved(Save(frozenset([f"f{self.saves}"]), self.tick())))
+        self.feed(Saved(Save(frozenset([f"f{self.saves}"]), self.tick())))
 
     def cut(self):
         self.feed(happened(events.Offline(self.tick(), 0)))
@@ -448,30 +462,30 @@ class World:
         self.feed(happened(events.Online(self.tick(), 1.0)))
 
     def pause(self):
-        self.feed(machine.Paused(self.tick()))
+        self.feed(Paused(self.tick()))
 
     def resume(self):
-        self.feed(machine.Resumed(self.tick()))
+        self.feed(Resumed(self.tick()))
 
     def ask(self):
         if self.revision:
             at = self.tick()
-            self.feed(machine.Asked(SaveTime(at, at, is_estimated=False), self.choose(st.booleans())))
+            self.feed(Asked(SaveTime(at, at, is_estimated=False), self.choose(st.booleans())))
 
     def undo(self):
         if not self.state.is_offline:
             self.sequence += 1
             at = self.tick()
-            self.feed(machine.Undone(self.sequence, SaveTime(at, at, is_estimated=False), ("undone",), 1, 1))
+            self.feed(Undone(self.sequence, SaveTime(at, at, is_estimated=False), ("undone",), 1, 1))
 
     def acknowledge(self):
         if self.waiting:
             sequence = self.waiting.pop(0)
             if self.choose(st.integers(0, 9)) == 0:
-                self.feed(machine.Refused(self.tick(), sequence, PROBLEM))
+                self.feed(Refused(self.tick(), sequence, PROBLEM))
             else:
                 self.revision += 1
-                self.feed(machine.Acked(sequence, self.revision, self.tick()))
+                self.feed(Acked(sequence, self.revision, self.tick()))
 
     def reload(self):
         """The runner tries its newest revision, perhaps before the acknowledgement has arrived."""
@@ -498,11 +512,11 @@ class World:
         self.mend()
         self.resume()
         while self.waiting or self.state.dirty is not None:
-            self.feed(machine.Confirmed())
+            self.feed(Confirmed())
             self.acknowledge()
             if self.state.dirty is not None and not self.state.hold and not self.waiting:
                 break
-        self.feed(machine.Ended(self.tick()))
+        self.feed(Ended(self.tick()))
 
 
 @settings(max_examples=200, deadline=None)
@@ -614,7 +628,7 @@ def test_an_iteration_that_waited_for_an_environment_is_marked_and_has_a_phase_f
         started(2, 24.004),
         ready(2, 2, 24.010),
         probed(2, 2, 24.03),
-        machine.Shown(24.031, 2, "p"),
+        Shown(24.031, 2, "p"),
         done(2, 2, 24.1),
     ]
 
@@ -630,9 +644,7 @@ def test_an_environment_that_can_not_be_made_ends_the_iteration_and_leaves_what_
     state, _ = play(*trip(1, 10.0))
     failed = happened(events.EnvironmentFailed(22.0, 2, "requirements.txt", PROBLEM, "d", "requirements.txt"))
 
-    state, actions = play(
-        saved(seen=20.0), snapshotted(2, 20.001, 19.99), failed, machine.Acked(2, 2, 20.1), state=state
-    )
+    state, actions = play(saved(seen=20.0), snapshotted(2, 20.001, 19.99), failed, Acked(2, 2, 20.1), state=state)
 
     (iteration,) = iterations(actions)
     assert (iteration.outcome, iteration.cause, iteration.problem) == ("failed", "environment", PROBLEM)
@@ -641,7 +653,7 @@ def test_an_environment_that_can_not_be_made_ends_the_iteration_and_leaves_what_
 
 
 def test_an_edit_meanwhile_has_its_own_outcome():
-    fed = [saved(seen=20.0), snapshotted(1, 20.001, 19.99), machine.Acked(1, 1, 20.1)]
+    fed = [saved(seen=20.0), snapshotted(1, 20.001, 19.99), Acked(1, 1, 20.1)]
     fed += [happened(events.EnvironmentProgress(20.2, 1, "requirements.txt", "resolve")), *trip(2, 21.0)]
 
     _, actions = play(*fed)
@@ -655,7 +667,7 @@ def test_a_first_start_that_finds_its_environment_made_is_none_of_those():
     began = SaveTime(9.0, 1009.0, is_estimated=True)
 
     _, actions = play(
-        machine.Opened(began, 9.1, 9.2, 1), environment_ready(1, 9.3, was_cached=True), started(1, 9.4), ready(1, 1, 9.5),
+        Opened(began, 9.1, 9.2, 1), environment_ready(1, 9.3, was_cached=True), started(1, 9.4), ready(1, 1, 9.5),
         done(1, 1, 9.6, count=0),
     )  # fmt: skip
 
@@ -666,8 +678,8 @@ def test_a_first_start_that_finds_its_environment_made_is_none_of_those():
 def test_a_loaded_model_is_the_cause_of_its_time():
     outcome = events.ModelOutcome("encoder", "loaded", "resident", "load.py:14 changed", 2.0)
     began = SaveTime(9.0, 1009.0, is_estimated=True)
-    opened = [machine.Opened(began, 9.1, 9.2, 1), started(1, 9.4), ready(1, 1, 9.5), done(1, 1, 9.6, count=0)]
-    fed = [saved(seen=20.0), snapshotted(1, 20.001, 19.99), machine.Acked(1, 2, 20.1), started(2, 20.2)]
+    opened = [Opened(began, 9.1, 9.2, 1), started(1, 9.4), ready(1, 1, 9.5), done(1, 1, 9.6, count=0)]
+    fed = [saved(seen=20.0), snapshotted(1, 20.001, 19.99), Acked(1, 2, 20.1), started(2, 20.2)]
     loaded = replace(ready(2, 2, 22.2).event, models=(outcome,))
 
     _, actions = play(*opened, *fed, happened(loaded), done(2, 2, 22.3, count=0))
@@ -679,7 +691,7 @@ def test_a_step_does_not_change_the_state_it_was_given():
     state, _ = play(saved(), snapshotted(1))
     before = replace(state)
 
-    play(machine.Acked(1, 1, 10.2), ready(1, 1, 10.3), state=state)
+    play(Acked(1, 1, 10.2), ready(1, 1, 10.3), state=state)
 
     assert state == before
 

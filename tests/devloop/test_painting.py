@@ -6,7 +6,8 @@ import asyncio
 import time
 
 from hotloop import events
-from hotloop.devloop import machine, painting
+from hotloop.devloop import painting
+from hotloop.devloop.machine_events import Shown
 from hotloop.devloop.painting import Painting
 
 
@@ -54,7 +55,7 @@ def test_what_follows_waits_until_all_of_its_generation_is_painted():
 
     shown, painted_s = asyncio.run(main())
 
-    assert shown[:3] == [machine.Shown(painted_s, 2, "ada"), machine.Shown(painted_s, 2, "bo"), "after 2"]
+    assert shown[:3] == [Shown(painted_s, 2, "ada"), Shown(painted_s, 2, "bo"), "after 2"]
     assert [(each.generation, each.name) for each in shown[3:]] == [(3, "ada")]
 
 

@@ -9,7 +9,8 @@ import pytest
 from tests.devloop.test_machine import PROBLEM, asked, emitted, happened, play, saved, snapshotted, started, trip
 
 from hotloop import events
-from hotloop.devloop import junit, machine, tester, tests_on_save
+from hotloop.devloop import bench, junit, machine_state, tester, tests_on_save
+from hotloop.devloop.machine_events import Unchanged
 from hotloop.devloop.tests_on_save import Begin, Result, State, Stop, Wanted
 from hotloop.errors import UsageError
 
@@ -17,7 +18,7 @@ STANDBY = happened(events.StandbyReady(10.2))
 
 
 def fresh(command="pytest -q"):
-    return machine.State(tests=State(command))
+    return machine_state.State(tests=State(command))
 
 
 def runs(actions):
@@ -39,7 +40,7 @@ def test_tests_begin_when_an_iteration_went_well_and_the_next_standby_waits():
 
 
 def test_none_run_where_none_were_wanted_or_the_reload_failed():
-    _, actions = play(*trip(1, 10.0), STANDBY, Wanted(), state=machine.State())
+    _, actions = play(*trip(1, 10.0), STANDBY, Wanted(), state=machine_state.State())
     assert runs(actions) == []
 
     failed = happened(events.ReloadFailed(10.1, 1, PROBLEM, None))
@@ -51,7 +52,7 @@ def test_a_newer_save_ends_them_at_once_and_what_comes_of_it_is_tested():
     state, _ = play(*trip(1, 10.0), STANDBY, state=fresh())
 
     state, actions = play(saved(seen=20.0), snapshotted(2, 20.001, 19.99), state=state)
-    assert actions.index(Stop(1)) < actions.index(machine.Send(2))
+    assert actions.index(Stop(1)) < actions.index(machine_state.Send(2))
     state, late = play(tests_on_save.Tested(20.1, 1, Result("ok", 1.0, 0)), *trip(2, 20.0)[2:], STANDBY, state=state)
 
     assert emitted(late, "tests_finished") == []
@@ -61,7 +62,7 @@ def test_a_newer_save_ends_them_at_once_and_what_comes_of_it_is_tested():
 def test_a_save_of_nothing_new_ends_nothing():
     state, _ = play(*trip(1, 10.0), STANDBY, state=fresh())
 
-    _, actions = play(saved(), machine.Unchanged(), state=state)
+    _, actions = play(saved(), Unchanged(), state=state)
 
     assert runs(actions) == []
 
@@ -99,7 +100,7 @@ def test_a_run_that_was_lost_with_the_connection_begins_again():
 
 def test_a_bench_waits_for_the_tests():
     shape = events.EndpointShape("embed", "/embed", ("POST",), (), "str", is_batched=False, is_stream=False)
-    state = machine.State(bench=machine.bench.State("embed"), tests=State("pytest -q"))
+    state = machine_state.State(bench=bench.State("embed"), tests=State("pytest -q"))
     fed = [
         happened(events.Ready(10.02, 1, 1, 10.01, "standby", (), (shape,), ())) if _is_ready(event) else event
         for event in trip(1, 10.0)
@@ -108,8 +109,8 @@ def test_a_bench_waits_for_the_tests():
     state, first = play(*fed, STANDBY, state=state)
     _, then = play(tests_on_save.Tested(12.0, 1, Result("ok", 1.0, 0)), state=state)
 
-    assert [type(action) for action in first if isinstance(action, Begin | machine.bench.Begin)] == [Begin]
-    assert [type(action) for action in then if isinstance(action, Begin | machine.bench.Begin)] == [machine.bench.Begin]
+    assert [type(action) for action in first if isinstance(action, Begin | bench.Begin)] == [Begin]
+    assert [type(action) for action in then if isinstance(action, Begin | bench.Begin)] == [bench.Begin]
 
 
 def _is_ready(event):

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotloop.events import Problem
-from hotloop.gpu_runtime import controller as c
+from hotloop.gpu_runtime import controller
+from hotloop.gpu_runtime import controller_actions as do
+from hotloop.gpu_runtime import controller_events as on
+from hotloop.gpu_runtime.controller_state import State
 
 PROBLEM = Problem("NameError", "name 'x' is not defined")
 
@@ -19,71 +22,71 @@ class Machine:
     """Carries out actions on paper, and remembers what was said."""
 
     replicas: int = 1
-    state: c.State = field(default_factory=c.State)
+    state: State = field(default_factory=State)
     alive: dict[int, str] = field(default_factory=dict)
     zygotes: set[int] = field(default_factory=set)
     runs: dict[int, int] = field(default_factory=dict)
     serving: int = 0
     served_revisions: list[int] = field(default_factory=list)
-    log: list[c.Action] = field(default_factory=list)
+    log: list[do.Action] = field(default_factory=list)
     environment: int = 0
     environments: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def feed(self, event: c.Event) -> tuple[c.Action, ...]:
-        self.state, actions = c.step(self.state, event)
+    def feed(self, event: on.Event) -> tuple[do.Action, ...]:
+        self.state, actions = controller.step(self.state, event)
         for action in actions:
             self._do(action)
         self.log += actions
         return actions
 
-    def _do(self, action: c.Action) -> None:
+    def _do(self, action: do.Action) -> None:
         match action:
-            case c.StartZygote():
+            case do.StartZygote():
                 self.zygotes.add(action.zygote)
                 self.environments["zygote", action.zygote] = self.environment
-            case c.StopZygote():
+            case do.StopZygote():
                 self.zygotes.discard(action.zygote)
-            case c.Fork():
+            case do.Fork():
                 assert action.zygote in self.zygotes
                 assert action.worker not in self.alive
                 self.environments["worker", action.worker] = self.environments["zygote", action.zygote]
                 self.alive[action.worker] = "warming"
-            case c.Go():
+            case do.Go():
                 assert self.alive[action.worker] in {"warming", "warm"}
                 self.alive[action.worker] = "loading"
                 self.runs[action.worker] = action.revision
-            case c.Replicate():
+            case do.Replicate():
                 assert self.alive[action.worker] == "warming"
                 self.alive[action.worker] = "joining"
                 self.runs[action.worker] = self.runs[self.having("active")[0]]
                 assert self.runs[action.worker] == self.state.revision
-            case c.Join():
+            case do.Join():
                 assert self.alive[action.worker] == "joining"
                 assert action.generation == self.state.generation
                 self.alive[action.worker] = "active"
-            case c.Activate():
+            case do.Activate():
                 assert self.alive[action.worker] == "loading"
                 assert self.runs[action.worker] == self.state.revision
                 self.alive[action.worker] = "active"
                 self.serving = action.worker
                 self.served_revisions.append(self.runs[action.worker])
-            case c.Drain():
+            case do.Drain():
                 assert self.alive[action.worker] == "active"
                 self.alive[action.worker] = "draining"
-            case c.Kill() | c.Retire():
+            case do.Kill() | do.Retire():
                 assert self.alive.pop(action.worker) != "active"
             case _:
                 pass
 
-    def change_environment(self, revision: int) -> tuple[c.Action, ...]:
+    def change_environment(self, revision: int) -> tuple[do.Action, ...]:
         self.environment += 1
-        return self.feed(c.EnvironmentChanged(revision))
+        return self.feed(on.EnvironmentChanged(revision))
 
-    def lose_zygote(self, number: int, at_s: float) -> tuple[c.Action, ...]:
+    def lose_zygote(self, number: int, at_s: float) -> tuple[do.Action, ...]:
         """A zygote dies; one that can't be had in another environment has the runtime go back to the one before."""
         self.zygotes.discard(number)
         was_switching = self.state.switching
-        actions = self.feed(c.ZygoteDown(number, at_s, PROBLEM))
+        actions = self.feed(on.ZygoteDown(number, at_s, PROBLEM))
         if was_switching is not None and self.state.switching is None:
             self.environment = self.environments["zygote", self.state.zygote]
         return actions
@@ -92,15 +95,15 @@ class Machine:
         return sorted(n for n, r in self.alive.items() if r == role)
 
     def start(self) -> None:
-        self.feed(c.Started())
-        self.feed(c.ZygoteUp(1))
-        self.feed(c.Revised(1))
-        self.feed(c.BecameReady(self.having("loading")[0], self.replicas))
-        self.feed(c.Grow(1))
+        self.feed(on.Started())
+        self.feed(on.ZygoteUp(1))
+        self.feed(on.Revised(1))
+        self.feed(on.BecameReady(self.having("loading")[0], self.replicas))
+        self.feed(on.Grow(1))
         for number in self.having("joining"):
-            self.feed(c.BecameReady(number, self.replicas))
-        self.feed(c.Probed(1))
-        self.feed(c.Warmed(self.having("warming")[0]))
+            self.feed(on.BecameReady(number, self.replicas))
+        self.feed(on.Probed(1))
+        self.feed(on.Warmed(self.having("warming")[0]))
         self.alive[self.having("warming")[0]] = "warm"
 
 
@@ -117,17 +120,17 @@ def test_save_goes_to_the_standby_and_the_old_worker_drains():
     machine = Machine()
     machine.start()
 
-    assert machine.feed(c.Revised(2)) == (c.Go(2, 2, "standby"),)
-    assert machine.feed(c.BecameReady(2)) == (c.Activate(2, 2), c.Drain(1), c.RunProbes(2))
-    assert machine.feed(c.Drained(1)) == (c.Retire(1),)
-    assert machine.feed(c.Probed(2)) == (c.Fork(3, 1),)
+    assert machine.feed(on.Revised(2)) == (do.Go(2, 2, "standby"),)
+    assert machine.feed(on.BecameReady(2)) == (do.Activate(2, 2), do.Drain(1), do.RunProbes(2))
+    assert machine.feed(on.Drained(1)) == (do.Retire(1),)
+    assert machine.feed(on.Probed(2)) == (do.Fork(3, 1),)
 
 
 def test_next_standby_waits_for_the_probes():
     machine = Machine()
     machine.start()
-    machine.feed(c.Revised(2))
-    machine.feed(c.BecameReady(2))
+    machine.feed(on.Revised(2))
+    machine.feed(on.BecameReady(2))
 
     assert machine.having("warming") == []
 
@@ -135,31 +138,31 @@ def test_next_standby_waits_for_the_probes():
 def test_failure_leaves_the_old_generation_active_and_forks_a_standby():
     machine = Machine()
     machine.start()
-    machine.feed(c.Revised(2))
+    machine.feed(on.Revised(2))
 
-    actions = machine.feed(c.Failed(2, PROBLEM))
+    actions = machine.feed(on.Failed(2, PROBLEM))
 
-    assert actions == (c.TellFailed(2, PROBLEM), c.Kill(2), c.Fork(3, 1))
+    assert actions == (do.TellFailed(2, PROBLEM), do.Kill(2), do.Fork(3, 1))
     assert machine.having("active") == [1]
 
 
 def test_newer_save_supersedes_one_under_way():
     machine = Machine()
     machine.start()
-    machine.feed(c.Revised(2))
+    machine.feed(on.Revised(2))
 
-    actions = machine.feed(c.Revised(3))
+    actions = machine.feed(on.Revised(3))
 
-    assert actions == (c.Kill(2), c.TellSuperseded(2, 3), c.Fork(3, 1), c.Go(3, 3, "fork"))
+    assert actions == (do.Kill(2), do.TellSuperseded(2, 3), do.Fork(3, 1), do.Go(3, 3, "fork"))
 
 
 def test_superseded_worker_that_is_ready_after_all_is_not_activated():
     machine = Machine()
     machine.start()
-    machine.feed(c.Revised(2))
-    machine.feed(c.Revised(3))
+    machine.feed(on.Revised(2))
+    machine.feed(on.Revised(3))
 
-    assert machine.feed(c.BecameReady(2)) == ()
+    assert machine.feed(on.BecameReady(2)) == ()
 
 
 def test_death_of_the_active_worker_is_healed_by_the_standby():
@@ -167,9 +170,9 @@ def test_death_of_the_active_worker_is_healed_by_the_standby():
     machine.start()
     machine.alive.pop(1)
 
-    actions = machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+    actions = machine.feed(on.Died(1, 5.0, "SIGKILL", PROBLEM))
 
-    assert actions == (c.TellDied("active", 1, "SIGKILL"), c.Go(2, 1, "standby"))
+    assert actions == (do.TellDied("active", 1, "SIGKILL"), do.Go(2, 1, "standby"))
 
 
 def test_crash_loop_stops_and_the_next_save_tries_again():
@@ -178,86 +181,86 @@ def test_crash_loop_stops_and_the_next_save_tries_again():
     for at_s in (1.0, 2.0):
         active = machine.having("active")[0]
         machine.alive.pop(active)
-        machine.feed(c.Died(active, at_s, "SIGSEGV", PROBLEM))
-        machine.feed(c.BecameReady(machine.having("loading")[0]))
+        machine.feed(on.Died(active, at_s, "SIGSEGV", PROBLEM))
+        machine.feed(on.BecameReady(machine.having("loading")[0]))
     active = machine.having("active")[0]
     machine.alive.pop(active)
 
-    actions = machine.feed(c.Died(active, 3.0, "SIGSEGV", PROBLEM))
+    actions = machine.feed(on.Died(active, 3.0, "SIGSEGV", PROBLEM))
 
-    assert actions == (c.TellDied("active", active, "SIGSEGV"), c.TellFailed(1, PROBLEM))
-    assert any(isinstance(a, c.Go) for a in machine.feed(c.Revised(2)))
+    assert actions == (do.TellDied("active", active, "SIGSEGV"), do.TellFailed(1, PROBLEM))
+    assert any(isinstance(a, do.Go) for a in machine.feed(on.Revised(2)))
 
 
 def test_death_of_the_zygote_starts_another_and_kills_nobody():
     machine = Machine()
     machine.start()
 
-    actions = machine.feed(c.ZygoteDown(1, 1.0, PROBLEM))
+    actions = machine.feed(on.ZygoteDown(1, 1.0, PROBLEM))
 
-    assert actions == (c.TellDied("zygote", 0, PROBLEM.message), c.StartZygote(2))
+    assert actions == (do.TellDied("zygote", 0, PROBLEM.message), do.StartZygote(2))
     assert machine.having("active") == [1]
 
 
 def test_better_zygote_replaces_the_standby_only_when_the_new_one_is_warm():
     machine = Machine()
     machine.start()
-    machine.feed(c.Relearned())
+    machine.feed(on.Relearned())
 
-    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Fork(3, 2))
-    assert machine.feed(c.Warmed(3)) == (c.Kill(2),)
+    assert machine.feed(on.ZygoteUp(2)) == (do.StopZygote(1), do.Fork(3, 2))
+    assert machine.feed(on.Warmed(3)) == (do.Kill(2),)
 
 
 def test_standby_that_warms_up_late_does_not_kill_a_newer_one():
     machine = Machine()
     machine.start()
-    machine.feed(c.Relearned())
-    machine.feed(c.ZygoteUp(2))
+    machine.feed(on.Relearned())
+    machine.feed(on.ZygoteUp(2))
 
-    assert machine.feed(c.Warmed(2)) == ()
+    assert machine.feed(on.Warmed(2)) == ()
     assert machine.having("warming") == [3]
 
 
 def test_save_while_the_new_standby_warms_up_takes_the_warm_one():
     machine = Machine()
     machine.start()
-    machine.feed(c.Relearned())
-    machine.feed(c.ZygoteUp(2))
+    machine.feed(on.Relearned())
+    machine.feed(on.ZygoteUp(2))
 
-    assert machine.feed(c.Revised(2)) == (c.Go(2, 2, "standby"),)
+    assert machine.feed(on.Revised(2)) == (do.Go(2, 2, "standby"),)
 
 
 def test_stale_zygote_is_replaced_before_the_reload():
     machine = Machine()
     machine.start()
 
-    assert machine.feed(c.Revised(2, is_zygote_stale=True)) == (c.Kill(2), c.StopZygote(1), c.StartZygote(2))
-    assert machine.feed(c.ZygoteUp(2)) == (c.Fork(3, 2), c.Go(3, 2, "zygote"))
+    assert machine.feed(on.Revised(2, is_zygote_stale=True)) == (do.Kill(2), do.StopZygote(1), do.StartZygote(2))
+    assert machine.feed(on.ZygoteUp(2)) == (do.Fork(3, 2), do.Go(3, 2, "zygote"))
 
 
 def test_asked_reload_restarts_one_under_way():
     machine = Machine()
     machine.start()
-    machine.feed(c.Revised(2))
+    machine.feed(on.Revised(2))
 
-    assert machine.feed(c.Asked()) == (c.Kill(2), c.Fork(3, 1), c.Go(3, 2, "fork"))
+    assert machine.feed(on.Asked()) == (do.Kill(2), do.Fork(3, 1), do.Go(3, 2, "fork"))
 
 
 def test_a_cold_restart_serves_on_until_a_new_zygotes_worker_is_ready():
     machine = Machine()
     machine.start()
 
-    assert machine.feed(c.Asked(is_cold=True)) == (c.Kill(2), c.StopZygote(1), c.StartZygote(2))
-    assert machine.feed(c.ZygoteUp(2)) == (c.Fork(3, 2), c.Go(3, 1, "zygote"))
-    assert machine.feed(c.BecameReady(3)) == (c.Activate(3, 2), c.Drain(1), c.RunProbes(2))
+    assert machine.feed(on.Asked(is_cold=True)) == (do.Kill(2), do.StopZygote(1), do.StartZygote(2))
+    assert machine.feed(on.ZygoteUp(2)) == (do.Fork(3, 2), do.Go(3, 1, "zygote"))
+    assert machine.feed(on.BecameReady(3)) == (do.Activate(3, 2), do.Drain(1), do.RunProbes(2))
 
 
 def test_nothing_happens_after_stop():
     machine = Machine()
     machine.start()
 
-    assert machine.feed(c.Stop()) == (c.Exit(),)
-    assert machine.feed(c.Revised(2)) == ()
+    assert machine.feed(on.Stop()) == (do.Exit(),)
+    assert machine.feed(on.Revised(2)) == ()
 
 
 # --- several workers --------------------------------------------------------------------------------------------
@@ -266,35 +269,35 @@ def test_nothing_happens_after_stop():
 def test_the_others_are_forked_when_the_first_served_for_a_moment_and_the_standby_after_the_probes():
     machine = Machine(replicas=3)
     machine.start()
-    machine.feed(c.Revised(2))
+    machine.feed(on.Revised(2))
 
-    assert machine.feed(c.BecameReady(4, 3)) == (
-        c.Activate(4, 2),
-        c.Drain(1),
-        c.Drain(2),
-        c.Drain(3),
-        c.RunProbes(2),
+    assert machine.feed(on.BecameReady(4, 3)) == (
+        do.Activate(4, 2),
+        do.Drain(1),
+        do.Drain(2),
+        do.Drain(3),
+        do.RunProbes(2),
     )
-    assert machine.feed(c.Grow(2)) == (c.Fork(5, 1), c.Replicate(5, 2), c.Fork(6, 1), c.Replicate(6, 2))
-    assert machine.feed(c.BecameReady(6, 3)) == (c.Join(6, 2),)
-    assert machine.feed(c.Probed(2)) == (c.Fork(7, 1),)
+    assert machine.feed(on.Grow(2)) == (do.Fork(5, 1), do.Replicate(5, 2), do.Fork(6, 1), do.Replicate(6, 2))
+    assert machine.feed(on.BecameReady(6, 3)) == (do.Join(6, 2),)
+    assert machine.feed(on.Probed(2)) == (do.Fork(7, 1),)
 
 
 def test_a_generation_that_was_replaced_does_not_grow():
     machine = Machine(replicas=2)
     machine.start()
 
-    assert machine.feed(c.Grow(0)) == ()
+    assert machine.feed(on.Grow(0)) == ()
 
 
 def test_a_save_abandons_those_that_are_joining():
     machine = Machine(replicas=2)
     machine.start()
-    machine.feed(c.Died(1, 1.0, "SIGKILL", PROBLEM))
+    machine.feed(on.Died(1, 1.0, "SIGKILL", PROBLEM))
     assert machine.having("joining") == [4]
 
-    assert machine.feed(c.Revised(2)) == (c.Kill(4), c.Go(3, 2, "standby"))
-    assert machine.feed(c.BecameReady(4, 2)) == ()
+    assert machine.feed(on.Revised(2)) == (do.Kill(4), do.Go(3, 2, "standby"))
+    assert machine.feed(on.BecameReady(4, 2)) == ()
 
 
 def test_a_worker_that_dies_beside_others_is_replaced_by_a_fork_and_the_standby_stays():
@@ -302,9 +305,9 @@ def test_a_worker_that_dies_beside_others_is_replaced_by_a_fork_and_the_standby_
     machine.start()
     machine.alive.pop(1)
 
-    actions = machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+    actions = machine.feed(on.Died(1, 5.0, "SIGKILL", PROBLEM))
 
-    assert actions == (c.TellDied("active", 1, "SIGKILL"), c.Fork(4, 1), c.Replicate(4, 1))
+    assert actions == (do.TellDied("active", 1, "SIGKILL"), do.Fork(4, 1), do.Replicate(4, 1))
     assert machine.state.generation == 1
 
 
@@ -312,85 +315,87 @@ def test_the_death_of_the_last_worker_begins_another_generation():
     machine = Machine(replicas=2)
     machine.start()
     machine.alive.pop(1)
-    machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+    machine.feed(on.Died(1, 5.0, "SIGKILL", PROBLEM))
     machine.alive.pop(2)
 
-    actions = machine.feed(c.Died(2, 6.0, "SIGKILL", PROBLEM))
+    actions = machine.feed(on.Died(2, 6.0, "SIGKILL", PROBLEM))
 
-    assert actions == (c.TellDied("active", 2, "SIGKILL"), c.Kill(4), c.Go(3, 1, "standby"))
+    assert actions == (do.TellDied("active", 2, "SIGKILL"), do.Kill(4), do.Go(3, 1, "standby"))
 
 
-@pytest.mark.parametrize("event", [c.Failed(2, PROBLEM), c.Died(2, 1.0, "SIGKILL", PROBLEM)])
+@pytest.mark.parametrize("event", [on.Failed(2, PROBLEM), on.Died(2, 1.0, "SIGKILL", PROBLEM)])
 def test_one_that_can_t_join_is_told_and_not_tried_again_until_the_next_generation(event):
     machine = Machine(replicas=2)
-    machine.feed(c.Started())
-    machine.feed(c.ZygoteUp(1))
-    machine.feed(c.Revised(1))
-    machine.feed(c.BecameReady(1, 2))
-    machine.feed(c.Grow(1))
+    machine.feed(on.Started())
+    machine.feed(on.ZygoteUp(1))
+    machine.feed(on.Revised(1))
+    machine.feed(on.BecameReady(1, 2))
+    machine.feed(on.Grow(1))
 
-    assert machine.feed(event) == (c.TellFewer(1, PROBLEM), c.Kill(2))
-    assert machine.feed(c.Probed(1)) == (c.Fork(3, 1),)
-    machine.feed(c.Revised(2))
-    machine.feed(c.BecameReady(3, 2))
-    assert machine.feed(c.Grow(2)) == (c.Fork(4, 1), c.Replicate(4, 2))
+    assert machine.feed(event) == (do.TellFewer(1, PROBLEM), do.Kill(2))
+    assert machine.feed(on.Probed(1)) == (do.Fork(3, 1),)
+    machine.feed(on.Revised(2))
+    machine.feed(on.BecameReady(3, 2))
+    assert machine.feed(on.Grow(2)) == (do.Fork(4, 1), do.Replicate(4, 2))
 
 
-@pytest.mark.parametrize("crashes", [c.CRASHES_ALLOWED - 1, c.CRASHES_ALLOWED, c.CRASHES_ALLOWED + 1])
+@pytest.mark.parametrize(
+    "crashes", [controller.CRASHES_ALLOWED - 1, controller.CRASHES_ALLOWED, controller.CRASHES_ALLOWED + 1]
+)
 def test_workers_that_keep_dying_are_not_replaced_beyond_the_limit_but_the_others_serve(crashes):
     machine = Machine(replicas=8)
     machine.start()
 
     for n in range(crashes):
         machine.alive.pop(n + 1)
-        machine.feed(c.Died(n + 1, float(n), "SIGSEGV", PROBLEM))
+        machine.feed(on.Died(n + 1, float(n), "SIGSEGV", PROBLEM))
 
-    told = [a for a in machine.log if isinstance(a, c.TellFewer)]
-    assert len(told) == max(0, crashes - c.CRASHES_ALLOWED + 1)
-    assert len(machine.having("joining")) == min(crashes, c.CRASHES_ALLOWED - 1)
+    told = [a for a in machine.log if isinstance(a, do.TellFewer)]
+    assert len(told) == max(0, crashes - controller.CRASHES_ALLOWED + 1)
+    assert len(machine.having("joining")) == min(crashes, controller.CRASHES_ALLOWED - 1)
     assert len(machine.having("active")) == 8 - crashes
 
 
 def test_no_worker_joins_while_the_workspace_holds_a_revision_that_failed():
     machine = Machine(replicas=2)
     machine.start()
-    machine.feed(c.Revised(2))
-    machine.feed(c.Failed(3, PROBLEM))
+    machine.feed(on.Revised(2))
+    machine.feed(on.Failed(3, PROBLEM))
     machine.alive.pop(1)
 
-    assert machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM)) == (c.TellDied("active", 1, "SIGKILL"),)
+    assert machine.feed(on.Died(1, 5.0, "SIGKILL", PROBLEM)) == (do.TellDied("active", 1, "SIGKILL"),)
 
 
 def test_a_reload_that_was_asked_for_and_failed_leaves_nothing_missing():
     machine = Machine(replicas=2)
     machine.start()
-    machine.feed(c.Died(1, 5.0, "SIGKILL", PROBLEM))
+    machine.feed(on.Died(1, 5.0, "SIGKILL", PROBLEM))
     machine.alive.pop(1)
-    machine.feed(c.Asked())
+    machine.feed(on.Asked())
 
-    assert machine.feed(c.Failed(3, PROBLEM))[2:] == (c.Fork(5, 1), c.Replicate(5, 1), c.Fork(6, 1))
+    assert machine.feed(on.Failed(3, PROBLEM))[2:] == (do.Fork(5, 1), do.Replicate(5, 1), do.Fork(6, 1))
 
 
 def test_the_others_wait_for_a_better_zygote_that_is_on_its_way():
     machine = Machine(replicas=2)
-    machine.feed(c.Started())
-    machine.feed(c.ZygoteUp(1))
-    machine.feed(c.Revised(1))
-    machine.feed(c.BecameReady(1, 2))
-    machine.feed(c.Relearned())
+    machine.feed(on.Started())
+    machine.feed(on.ZygoteUp(1))
+    machine.feed(on.Revised(1))
+    machine.feed(on.BecameReady(1, 2))
+    machine.feed(on.Relearned())
 
-    assert machine.feed(c.Grow(1)) == ()
-    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Fork(2, 2), c.Replicate(2, 1))
+    assert machine.feed(on.Grow(1)) == ()
+    assert machine.feed(on.ZygoteUp(2)) == (do.StopZygote(1), do.Fork(2, 2), do.Replicate(2, 1))
 
 
 @pytest.mark.parametrize(("wanted", "num_forked"), [(1, 0), (2, 1), (3, 2)])
 def test_an_app_may_want_another_number_of_workers_after_a_save(wanted, num_forked):
     machine = Machine(replicas=2)
     machine.start()
-    machine.feed(c.Revised(2))
-    machine.feed(c.BecameReady(3, wanted))
+    machine.feed(on.Revised(2))
+    machine.feed(on.BecameReady(3, wanted))
 
-    assert len(machine.feed(c.Grow(2))) == 2 * num_forked
+    assert len(machine.feed(on.Grow(2))) == 2 * num_forked
 
 
 CHOICES = st.lists(
@@ -405,7 +410,7 @@ CHOICES = st.lists(
 @given(CHOICES, st.integers(1, 3))
 def test_after_any_history_the_newest_revision_is_served_by_all_its_workers(choices, replicas):
     machine = Machine(replicas)
-    machine.feed(c.Started())
+    machine.feed(on.Started())
     revision, now_s = 0, 0.0
     for what, index in choices:
         now_s += 20.0
@@ -414,7 +419,7 @@ def test_after_any_history_the_newest_revision_is_served_by_all_its_workers(choi
         assert len({machine.runs[number] for number in machine.having("active")}) <= 1
         assert len(machine.having("loading")) <= 1
     revision += 1
-    machine.feed(c.Revised(revision))
+    machine.feed(on.Revised(revision))
 
     _settle(machine)
 
@@ -432,35 +437,35 @@ def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float
 
     loading, warming, draining = pick("loading", "joining"), pick("warming"), pick("draining")
     if what == "save":
-        machine.feed(c.Revised(revision + 1, is_zygote_stale=index == 5))
+        machine.feed(on.Revised(revision + 1, is_zygote_stale=index == 5))
         return revision + 1
     if what == "warm" and warming:
         machine.alive[warming] = "warm"
-        machine.feed(c.Warmed(warming))
+        machine.feed(on.Warmed(warming))
     elif what == "ready" and loading:
-        machine.feed(c.BecameReady(loading, machine.replicas))
+        machine.feed(on.BecameReady(loading, machine.replicas))
     elif what == "fail" and loading:
-        machine.feed(c.Failed(loading, PROBLEM))
+        machine.feed(on.Failed(loading, PROBLEM))
     elif what == "move" and loading:
-        machine.feed(c.Moved(loading))
+        machine.feed(on.Moved(loading))
     elif what == "die" and (number := pick("active", "warm", "warming", "draining", "loading", "joining")):
         if machine.alive[number] not in {"loading", "joining"}:
             machine.alive.pop(number)
-        machine.feed(c.Died(number, now_s, "SIGKILL", PROBLEM))
+        machine.feed(on.Died(number, now_s, "SIGKILL", PROBLEM))
     elif what == "drain" and draining:
-        machine.feed(c.Drained(draining))
+        machine.feed(on.Drained(draining))
     elif what == "grow":
-        machine.feed(c.Grow(machine.state.generation))
+        machine.feed(on.Grow(machine.state.generation))
     elif what == "probe":
-        machine.feed(c.Probed(machine.state.generation))
+        machine.feed(on.Probed(machine.state.generation))
     elif what == "zygote" and machine.state.next_zygote:
-        machine.feed(c.ZygoteUp(machine.state.next_zygote))
+        machine.feed(on.ZygoteUp(machine.state.next_zygote))
     elif what == "kill zygote" and machine.zygotes:
         machine.lose_zygote(sorted(machine.zygotes)[index % len(machine.zygotes)], now_s)
     elif what == "environment":
         machine.change_environment(revision)
     elif what == "ask":
-        machine.feed(c.Asked(is_cold=index % 2 == 1))
+        machine.feed(on.Asked(is_cold=index % 2 == 1))
     elif what == "held save":
         machine.change_environment(revision + 1)
         return revision + 1
@@ -470,40 +475,42 @@ def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float
 def _settle(machine: Machine) -> None:
     for _ in range(20):
         if machine.state.next_zygote:
-            machine.feed(c.ZygoteUp(machine.state.next_zygote))
+            machine.feed(on.ZygoteUp(machine.state.next_zygote))
         for number in machine.having("warming"):
             if number in machine.alive:
                 machine.alive[number] = "warm"
-                machine.feed(c.Warmed(number))
+                machine.feed(on.Warmed(number))
         for number in [*machine.having("loading"), *machine.having("joining")]:
-            machine.feed(c.BecameReady(number, machine.replicas))
+            machine.feed(on.BecameReady(number, machine.replicas))
         for number in machine.having("draining"):
-            machine.feed(c.Drained(number))
-        machine.feed(c.Grow(machine.state.generation))
-        machine.feed(c.Probed(machine.state.generation))
+            machine.feed(on.Drained(number))
+        machine.feed(on.Grow(machine.state.generation))
+        machine.feed(on.Probed(machine.state.generation))
 
 
-@pytest.mark.parametrize("crashes", [c.CRASHES_ALLOWED - 1, c.CRASHES_ALLOWED, c.CRASHES_ALLOWED + 1])
+@pytest.mark.parametrize(
+    "crashes", [controller.CRASHES_ALLOWED - 1, controller.CRASHES_ALLOWED, controller.CRASHES_ALLOWED + 1]
+)
 def test_zygote_that_keeps_dying_is_given_up_at_the_limit(crashes):
     machine = Machine()
-    machine.feed(c.Started())
-    machine.feed(c.Revised(1))
+    machine.feed(on.Started())
+    machine.feed(on.Revised(1))
 
     for n in range(crashes):
-        machine.feed(c.ZygoteDown(machine.state.next_zygote, float(n), PROBLEM))
+        machine.feed(on.ZygoteDown(machine.state.next_zygote, float(n), PROBLEM))
 
-    told = [a for a in machine.log if isinstance(a, c.TellFailed)]
-    assert bool(told) == (crashes >= c.CRASHES_ALLOWED)
+    told = [a for a in machine.log if isinstance(a, do.TellFailed)]
+    assert bool(told) == (crashes >= controller.CRASHES_ALLOWED)
 
 
 def test_an_environment_that_changes_before_the_first_revision_is_the_one_that_runs_it():
     machine = Machine()
-    machine.feed(c.Started())
-    machine.feed(c.ZygoteUp(1))
+    machine.feed(on.Started())
+    machine.feed(on.ZygoteUp(1))
     machine.change_environment(0)
-    machine.feed(c.Revised(1))
+    machine.feed(on.Revised(1))
 
-    assert machine.feed(c.ZygoteUp(2))[-1] == c.Go(machine.having("loading")[0], 1, "zygote")
+    assert machine.feed(on.ZygoteUp(2))[-1] == do.Go(machine.having("loading")[0], 1, "zygote")
     assert machine.environments["worker", machine.having("loading")[0]] == 1
 
 
@@ -511,14 +518,14 @@ def test_another_environment_lets_saves_go_on_until_its_zygote_is_up_then_runs_t
     machine = Machine()
     machine.start()
 
-    assert machine.change_environment(2) == (c.StartZygote(2),)
-    assert machine.feed(c.Revised(3)) == (c.Go(2, 3, "standby"),)
-    machine.feed(c.BecameReady(2))
-    actions = machine.feed(c.ZygoteUp(2))
+    assert machine.change_environment(2) == (do.StartZygote(2),)
+    assert machine.feed(on.Revised(3)) == (do.Go(2, 3, "standby"),)
+    machine.feed(on.BecameReady(2))
+    actions = machine.feed(on.ZygoteUp(2))
 
-    assert actions == (c.StopZygote(1), c.Fork(3, 2), c.Go(3, 3, "zygote"))
+    assert actions == (do.StopZygote(1), do.Fork(3, 2), do.Go(3, 3, "zygote"))
     assert machine.having("active") == [2]
-    assert machine.feed(c.BecameReady(3))[:2] == (c.Activate(3, 3), c.Drain(2))
+    assert machine.feed(on.BecameReady(3))[:2] == (do.Activate(3, 3), do.Drain(2))
 
 
 def test_a_revision_that_waited_for_its_environment_runs_when_that_is_there():
@@ -527,16 +534,16 @@ def test_a_revision_that_waited_for_its_environment_runs_when_that_is_there():
 
     machine.change_environment(2)
 
-    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Kill(2), c.Fork(3, 2), c.Go(3, 2, "zygote"))
+    assert machine.feed(on.ZygoteUp(2)) == (do.StopZygote(1), do.Kill(2), do.Fork(3, 2), do.Go(3, 2, "zygote"))
 
 
 def test_what_loads_in_the_old_environment_is_let_go_when_the_new_one_is_there():
     machine = Machine()
     machine.start()
-    machine.feed(c.Revised(2))
+    machine.feed(on.Revised(2))
     machine.change_environment(2)
 
-    assert machine.feed(c.ZygoteUp(2)) == (c.StopZygote(1), c.Kill(2), c.Fork(3, 2), c.Go(3, 2, "zygote"))
+    assert machine.feed(on.ZygoteUp(2)) == (do.StopZygote(1), do.Kill(2), do.Fork(3, 2), do.Go(3, 2, "zygote"))
 
 
 def test_an_environment_without_a_zygote_leaves_the_old_one_serving_and_making_workers():
@@ -544,6 +551,6 @@ def test_an_environment_without_a_zygote_leaves_the_old_one_serving_and_making_w
     machine.start()
     machine.change_environment(2)
 
-    assert machine.lose_zygote(2, 1.0) == (c.TellFailed(2, PROBLEM),)
+    assert machine.lose_zygote(2, 1.0) == (do.TellFailed(2, PROBLEM),)
     assert machine.having("active") == [1]
-    assert machine.feed(c.Revised(3)) == (c.Go(2, 3, "standby"),)
+    assert machine.feed(on.Revised(3)) == (do.Go(2, 3, "standby"),)

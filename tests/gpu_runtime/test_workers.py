@@ -383,7 +383,7 @@ class Asked(InnerExchange):
         self.newest = newest
         self.num_answers = 0
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"", own: Headers = ()) -> None:
         self.num_answers += 1
         super().respond(status, headers, body)
 

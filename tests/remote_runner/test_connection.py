@@ -21,7 +21,7 @@ from hotloop import __version__
 from hotloop.changes import Changeset, Put, content_digest
 from hotloop.errors import DeniedError, RunnerError
 from hotloop.remote_runner import agent as agent_module
-from hotloop.remote_runner import service
+from hotloop.remote_runner import session_stream
 from hotloop.remote_runner.client import connect as connect_by
 from hotloop.remote_runner.client import who_am_i
 from hotloop.remote_runner.local import LocalWay, accepts
@@ -232,7 +232,9 @@ def test_a_session_that_is_closed_leaves_no_task_of_its_own(tmp_path):
         async with session_by(tmp_path, num_lanes=2):
             pass
         left = {task.get_coro().cr_code for task in asyncio.all_tasks()}
-        return [code.co_qualname for code in left if Path(service.__file__).parent in Path(code.co_filename).parents]
+        return [
+            code.co_qualname for code in left if Path(session_stream.__file__).parent in Path(code.co_filename).parents
+        ]
 
     assert run(tmp_path, main()) == []
 
@@ -342,7 +344,7 @@ def test_a_client_that_comes_back_after_another_had_the_session_is_refused(tmp_p
 
 
 def test_a_client_that_says_nothing_any_more_loses_the_session_to_the_next_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(service, "SILENT_S", 1.0)
+    monkeypatch.setattr(session_stream, "SILENT_S", 1.0)
     make_private(agent_folder(tmp_path))
 
     async def main():

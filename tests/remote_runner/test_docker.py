@@ -15,9 +15,10 @@ import pytest
 import hotloop
 from hotloop.changes import Changeset, Put, content_digest
 from hotloop.config import AppLocation
-from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.engine import Engine
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
+from hotloop.devloop.options import ServeOptions
 from hotloop.errors import RunnerError, UsageError
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.docker import container, engine

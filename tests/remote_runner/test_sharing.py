@@ -269,7 +269,7 @@ def test_a_journal_that_lost_events_goes_on_from_what_a_client_has(tmp_path):
 
 
 def test_events_that_a_journal_has_forgotten_are_counted(tmp_path):
-    from hotloop.remote_runner.service import since
+    from hotloop.remote_runner.following import since
 
     journal = Journal(tmp_path, max_bytes=100, max_in_memory=2)
     for number in range(50):

@@ -21,6 +21,8 @@
 | 7 | a second small message is not held back (Nagle) | `remote_runner/test_ssh.py::test_a_connection_holds_no_small_message_back` |
 | 8 | an edit overtakes a bulk transfer | `test_an_edit_overtakes_a_bulk_transfer_on_the_same_connection` |
 | 9 | an overflow of the kernel's queue is a rescan | `devloop/test_watch.py::test_lost_events_lead_to_a_rescan` |
+| | a first copy asks for nothing, and after a cut only for what did not come | \
+`test_a_first_copy_asks_for_nothing_until_it_is_cut` |
 | 10 | an sshd that allows no forwarding will do | \
 `remote_runner/test_ssh.py::test_agent_is_reached_and_outlives_the_connection` |
 """
@@ -29,6 +31,8 @@ import asyncio
 import os
 import re
 from pathlib import Path
+
+import pytest
 
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
@@ -123,6 +127,48 @@ def test_a_mode_arrives_as_executable_or_not(tmp_path):
         "1777": "755",
         "600": "644",
     }
+
+
+@pytest.mark.parametrize(
+    ("cut_at", "after", "expected"),
+    [
+        ("nothing", 0, ["parts", "parts", "parts", "manifest"]),
+        ("parts", 500, ["parts", "parts", "manifest", "parts", "parts", "become"]),
+        ("manifest", 1200, ["parts", "parts", "parts", "manifest", "manifest"]),
+    ],
+)
+def test_a_first_copy_asks_for_nothing_until_it_is_cut(tmp_path, cut_at, after, expected):
+    root, state = tmp_path / "p", tmp_path / "s"
+    root.mkdir()
+    for number in range(1200):
+        (root / f"{number}.py").write_bytes(b"%d" % number)
+    parts = state / "sessions" / PROJECT / "state" / "stage" / "parts"
+
+    async def main():
+        sent, cuts = [], [cut_at]
+        async with connect(state) as session:
+            await session.open(root, PROJECT)
+            index = Index(root, Ignore(root))
+            index.refresh()
+            connection = session._connection
+
+            async def noting(message, send=connection.send):
+                kind = message.WhichOneof("body")
+                if kind in {"parts", "manifest", "become"}:
+                    sent.append(kind)
+                if kind in cuts and (kind != "parts" or len(sent) > 1):
+                    cuts.clear()
+                    await until(lambda: len(list(parts.iterdir())) == after, "contents before the cut")
+                    await connection._stream.close()
+                await send(message)
+
+            connection.send = session._flow._send = noting
+            await session.sync(index)
+            await session.end()
+        return sent
+
+    assert run(state, main()) == expected
+    assert workspace_files(state) == {path.name: path.read_bytes() for path in root.iterdir()}
 
 
 def test_an_edit_overtakes_a_bulk_transfer_on_the_same_connection(tmp_path):

@@ -279,6 +279,49 @@ def test_parts_go_on_where_they_stopped_and_a_wrong_one_is_refused(tmp_path):
         again.stage.add_part(wrong, 0, 5, b"wrong")
 
 
+def test_a_content_whose_writing_was_cut_short_is_not_taken_for_the_whole(tmp_path):
+    workspace = Workspace(tmp_path)
+    for content in (b"short", b"whole"):
+        workspace.stage.add_part(content_digest(content), 0, len(content), content)
+    (workspace.stage.folder / "parts" / content_digest(b"short")).write_bytes(b"sho")
+    workspace.close()
+
+    again = Workspace(tmp_path)
+
+    assert [again.stage.has(content_digest(content)) for content in (b"short", b"whole")] == [False, True]
+    assert not again.is_empty
+    target = Tree([put("a", b"short"), put("b", b"whole", executable=True)])
+    assert again.missing(target) == {content_digest(b"short")}
+    again.stage.add_part(content_digest(b"short"), 0, 5, b"short")
+    again.become(1, target)
+    assert files_in(again.root) == {"a": b"short", "b": b"whole"}
+
+
+def test_contents_of_a_tree_that_could_not_be_finished_serve_the_next_attempt(tmp_path):
+    root = tmp_path / "w" / "tree"
+
+    def swap(step):
+        if step == "commit d/b" and not (tmp_path / "moved").exists():
+            (root / "d").rename(tmp_path / "moved")
+            (root / "d").symlink_to(tmp_path / "moved")
+
+    workspace = Workspace(tmp_path / "w", on_step=swap)
+    target = Tree([put("d/a", b"one"), put("d/b", b"two", executable=True)])
+    for content in (b"one", b"two"):
+        workspace.stage.add_part(content_digest(content), 0, 3, content)
+    with pytest.raises(GapError):
+        workspace.become(1, target)
+    (root / "d").unlink()
+
+    assert workspace.missing(target) == {content_digest(b"one")}
+    workspace.stage.add_part(content_digest(b"one"), 0, 3, b"one")
+    workspace.become(2, target)
+
+    assert files_in(root) == {"d/a": b"one", "d/b": b"two"}
+    assert [path.stat().st_mode & 0o777 for path in (root / "d/a", root / "d/b")] == [0o644, 0o755]
+    assert list((workspace.stage.folder / "parts").iterdir()) == []
+
+
 def test_a_second_process_can_not_open_the_workspace(tmp_path):
     workspace = Workspace(tmp_path)
     code = f"from pathlib import Path; from hotloop.remote_runner.workspace import Workspace; Workspace(Path({str(tmp_path)!r}))"

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from hotloop import config
 from hotloop.devloop import control
-from hotloop.devloop.engine import Engine, ServeOptions
+from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
+from hotloop.devloop.options import ServeOptions
 from hotloop.errors import RunnerError
 from hotloop.events import to_json
 from hotloop.remote_runner import environment

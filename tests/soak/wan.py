@@ -6,6 +6,7 @@ Needs what `benchmarks.wan` needs: root, iproute2, openssh-server, a C compiler.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -33,10 +34,10 @@ class Breakable:
         """Have sshd's sessions die: both sides see it."""
         pids = subprocess.run(["ip", "netns", "pids", os.environ[RUNNER]], capture_output=True, text=True, check=True)
         for pid in map(int, pids.stdout.split()):
-            command = Path(f"/proc/{pid}/cmdline")
-            said = command.read_bytes() if command.exists() else b""
-            if said.startswith(b"sshd: ") and b"[listener]" not in said:
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
+                said = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if said.startswith(b"sshd: ") and b"[listener]" not in said:
+                    os.kill(pid, signal.SIGKILL)
 
     def darken(self):
         """Have packets vanish."""

@@ -112,6 +112,7 @@ KEY_ERROR = events.Problem(
     ),
     hidden_frames=14,
     hint="policy has keys: 'delivery', 'refund_days', 'region'",
+    failure="5f0c2a",
 )
 RENDER_PY = "\n".join(
     [

@@ -36,6 +36,7 @@ KEPT = {
     "live-120x36-night": "live.png",
     "failed-120x36-night": "failed.png",
     "cold-120x36-night": "cold.png",
+    "locals-120x36-night": "locals.png",
     "live-80x24-night": "narrow.png",
     "live-120x36-paper": "paper.png",
 }

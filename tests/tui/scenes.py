@@ -14,8 +14,10 @@ from hotloop import events
 from hotloop.clock import ClockPair
 from hotloop.devloop.history import History, make_folder
 from hotloop.devloop.timeline import PHASES
+from hotloop.gpu_runtime.user_env.describing import HIDDEN_NAME
 from hotloop.tui.app import Dashboard
 from hotloop.tui.looks import Looks
+from hotloop.variables import KeptFailure, Locals, Variable, VariableFrame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,12 +96,14 @@ class Scene:
         past: What the history holds: iterations of earlier sessions.
         now_s: When it is looked at.
         keys: What is pressed then.
+        answers: What the session answers to requests.
     """
 
     script: list[events.Event]
     past: list[events.Iteration] = field(default_factory=list)
     now_s: float = NOW_S
     keys: tuple[str, ...] = ()
+    answers: dict[str, Any] = field(default_factory=dict)
 
 
 # --- pieces -------------------------------------------------------------------------------------------------------------
@@ -380,6 +384,24 @@ SCENES |= {
 }
 
 
+_OLDER = KeptFailure("older", "call", "IndexError", "chat/prompts.py:9", age_s=74)
+_NEWEST = KeptFailure(known.KEY_ERROR.failure, "probe", "KeyError", "chat/render.py:31", "refund-policy", 2.4)
+_FRAMES = (
+    VariableFrame(
+        "chat/render.py", 31, "render_reply", "days = policy['delivery_days']",
+        (
+            Variable("policy", "dict of 3: {'delivery': 2, 'refund_days': 30, 'region': 'eu'}"),
+            Variable("prompt", "'When does my order come, and what do I do if it does not? It was ordered on the second of the month, to an address that is not mine, and'… (612 characters)"),
+            Variable("ids", "Tensor [1, 512] int64 cuda:0"),
+            Variable("api_key", HIDDEN_NAME, is_hidden=True),
+        ),
+        num_more=3,
+    ),
+    VariableFrame("app.py", 18, "chat", "return render_reply(prompt, policies[region])", (Variable("region", "'eu'"), Variable("chat", "chat.model.Chat"))),
+)  # fmt: skip
+LOCALS = events.to_json(Locals(replace(_NEWEST, frames=_FRAMES), (_NEWEST, _OLDER)))
+SCENES["locals"] = replace(pressed("failed", "i"), answers={"locals": LOCALS})
+
 # --- playing ------------------------------------------------------------------------------------------------------------
 
 
@@ -403,7 +425,9 @@ def dashboard(scene: Scene, folder: Path, looks: Looks = Looks(), **more: Any) -
         replace(event, project=str(project)) if isinstance(event, events.SessionStarted) else event
         for event in scene.script
     ]
-    return Dashboard(ScriptedFeed(script), project=project, chosen=looks, read_clock=Clock(scene.now_s), **more)
+    feed = ScriptedFeed(script)
+    feed.answers.update(scene.answers)
+    return Dashboard(feed, project=project, chosen=looks, read_clock=Clock(scene.now_s), **more)
 
 
 async def play(app: Dashboard, pilot: Any, scene: Scene) -> None:

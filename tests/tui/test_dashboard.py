@@ -499,3 +499,47 @@ def test_a_question_at_the_end_is_followed_by_the_end(tmp_path: Path):
         await pilot.pause()
 
     assert driven(tmp_path, "live", body).feed.was_asked("stop")
+
+
+# --- local variables ----------------------------------------------------------------------------------------------------
+
+
+def test_local_variables_are_asked_for_by_the_failures_id_and_shown_in_place_of_the_loop(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.answers["locals"] = scenes.LOCALS
+        assert " i  locals" in line_of(app, -1)
+        screen = await press(app, pilot, "i")
+        assert app.feed.asked[-1] == ("locals", {"failure": known.KEY_ERROR.failure})
+        assert "chat/render.py:31  in render_reply" in screen
+        assert "days = policy['delivery_days']" in screen
+        assert "Tensor [1, 512] int64 cuda:0" in screen
+        assert "hidden: its name looks like a secret's" in screen
+        assert "Last 42 iterations" not in screen
+        await press(app, pilot, "left_square_bracket")
+        assert app.feed.asked[-1] == ("locals", {"failure": "older"})
+        await press(app, pilot, "y")
+        assert "policy = dict of 3" in app.clipboard
+        assert "Last 43 iterations" in await press(app, pilot, "escape", "escape")
+
+    driven(tmp_path, "failed", body)
+
+
+def test_local_variables_that_are_gone_say_so(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.answers["locals"] = {**scenes.LOCALS, "failure": None}
+        screen = await press(app, pilot, "i")
+        assert "not kept any more" in " ".join(screen.split())
+        assert "kept failures" in screen
+        app.feed.answers["locals"] = {"failure": None, "kept": []}
+        assert "No failure has local" in await press(app, pilot, "i", "i")
+
+    driven(tmp_path, "failed", body, size=(56, 20))
+
+
+def test_a_failure_without_local_variables_opens_nothing(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "no local variables" in await press(app, pilot, "i")
+        assert not app.feed.was_asked("locals")
+        assert app.look.view == "loop"
+
+    driven(tmp_path, "nothing", body)

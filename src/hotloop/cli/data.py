@@ -46,7 +46,7 @@ def show(
 
 
 def _lines(folder: Path, state: Path, files: list[Stored], tables: list[Stored]) -> list[str]:
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     if not files:
         return [f"nothing is stored: there is no {folder}"]
@@ -119,9 +119,8 @@ def delete(
 ) -> None:
     """Remove what was measured, and the logs of sessions, for good. Pins and settings stay."""
     from hotloop import config
-    from hotloop.cli import words
     from hotloop.devloop import data as stored
-    from hotloop.devloop import history
+    from hotloop.devloop import history, words
     from hotloop.errors import UsageError
 
     before_s = _moment(before) if before else None

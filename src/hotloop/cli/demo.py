@@ -22,7 +22,7 @@ from typing import IO, Annotated
 import typer
 
 from hotloop import events
-from hotloop.cli.words import duration, phases
+from hotloop.devloop.words import duration, phases
 from hotloop.errors import HotloopError, UsageError
 
 _START_TIMEOUT_S = 600.0  # the first start reads the model from its file, on a slow machine too

@@ -41,7 +41,7 @@ def prune(
     ] = False,
 ) -> None:
     """Remove environments that no session uses and that were not used for long."""
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     store = _store()
     removed = store.prune(max_unused_s=days * 86400)
@@ -63,7 +63,7 @@ def _store() -> Store:
 
 
 def _line(about: About, *, is_in_use: bool) -> str:
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     used = "in use" if is_in_use else f"used {words.duration(max(time.time() - about.used_at_s, 0))} ago"
     packages = words.count(len(about.packages), "package")

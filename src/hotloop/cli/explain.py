@@ -47,7 +47,7 @@ def _json(found: Explained) -> str:
 
 def lines(found: Explained) -> list[str]:
     """Lay an iteration out."""
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     trip = found.trip
     said = [_head(trip), _labelled("why", trip.why)]
@@ -74,7 +74,7 @@ def _labelled(label: str, text: str) -> str:
 def _head(trip: Trip) -> str:
     import datetime as dt
 
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     at = dt.datetime.fromtimestamp(trip.saved_at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     name = f"#{trip.number}" if trip.number else "first start"
@@ -94,7 +94,7 @@ def _off(ratio: float) -> str:
 
 def _phases(found: Explained) -> list[str]:
     """Each phase with its time, a bar where it lies in the whole, and its median."""
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     trip, begin_s = found.trip, 0.0
     median = f"median of {words.count(found.num_compared, 'good one')}" if found.num_compared else ""
@@ -116,7 +116,7 @@ def _bar(begin_s: float, took_s: float, total_s: float) -> str:
 
 
 def _model(model: Model) -> str:
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     size = f" {words.size(model.size_bytes)}" if model.size_bytes else ""
     home = {"resident": "", "hosted": " hosted", "worker": " not resident"}.get(model.home, "")
@@ -124,7 +124,7 @@ def _model(model: Model) -> str:
 
 
 def _tests(found: Explained) -> list[str]:
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     run = found.tests
     if run is None:
@@ -135,7 +135,7 @@ def _tests(found: Explained) -> list[str]:
 
 
 def _clock(trip: Trip) -> list[str]:
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     said: list[str] = []
     if trip.offset_error_s:

@@ -16,6 +16,7 @@ KEYS = {  # what is typed, and the request that it is; that of a space is the ot
     "p": "pin",
     "n": "probe",
     "v": "test",
+    "i": "locals",
     "r": "reload",
     "R": "restart",
     "y": "confirm",
@@ -23,7 +24,7 @@ KEYS = {  # what is typed, and the request that it is; that of a space is the ot
     "q": "stop",
 }
 TIP = (
-    "p Enter: pin the last request as a probe · n: probe now · v: test now · u: take the last edit back there · space: pause · "
+    "p Enter: pin the last request as a probe · n: probe now · v: test now · i: local variables of the newest failure · u: take the last edit back there · space: pause · "
     "r: load all models again · R: start from nothing · d: leave it running · q: quit · Enter alone: a marker line"
 )
 FOREGROUND_CHECK_S = 0.5

@@ -105,7 +105,7 @@ class _Shown:
         self._said = ""
 
     def __call__(self, progress: Progress) -> None:
-        from hotloop.cli import words
+        from hotloop.devloop import words
         from hotloop.remote_runner.bootstrap.progress import Phase
 
         if not progress.text and (progress.phase is not Phase.STARTING or not self._said):

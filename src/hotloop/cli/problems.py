@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from hotloop.cli.words import count
+from hotloop.devloop.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path

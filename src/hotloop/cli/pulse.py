@@ -116,8 +116,8 @@ def _ask_now(kept: Answers, because: str) -> None:
 
 
 def _state(kept: Answers) -> str:
-    from hotloop.cli import words
     from hotloop.devloop import pulse as rules
+    from hotloop.devloop import words
 
     memory = kept.memory(time.time())
     number = words.count(sum(asked.answer is not None for asked in memory.asked), "answer")

@@ -9,6 +9,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from hotloop.cli import keys, ui
 from hotloop.cli.json_lines import JsonLines
 from hotloop.cli.plain import Plain, PlainConsole
@@ -103,6 +105,10 @@ class Showing:
         with contextlib.suppress(OSError):  # nobody may be there to read it
             for line in self._tally.lines(self._log.name):
                 print(line, file=sys.stderr, flush=True)
+
+    def write(self, lines: list[str]) -> None:
+        """Print the answer to what was typed."""
+        self._plain.write([Text(line) for line in lines])
 
     def dismiss(self) -> None:
         """The session is about to end: have the dashboard leave, and write lines instead."""

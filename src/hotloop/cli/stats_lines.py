@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hotloop.cli import words
+from hotloop.devloop import words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

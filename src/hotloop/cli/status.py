@@ -42,7 +42,7 @@ async def _ask(on: str | None) -> tuple[str, dict[str, Any]]:
 
 def lines(runner: str, answer: dict[str, Any]) -> list[str]:
     """Lay out what an agent answered."""
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     if not answer["sessions"]:
         return [f"{runner}: no session is open"]
@@ -51,7 +51,7 @@ def lines(runner: str, answer: dict[str, Any]) -> list[str]:
 
 
 def _session(session: dict[str, Any], runner: str) -> list[str]:
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     found = [
         f"{session['project']}",
@@ -72,7 +72,7 @@ def figures(sample: dict[str, Any] | None) -> list[str]:
     Args:
         sample: A `RuntimeSampled` as JSON.
     """
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     if sample is None:
         return []
@@ -122,7 +122,7 @@ def _address_here(session: dict[str, Any]) -> str:
 
 def held(session: dict[str, Any]) -> str:
     """Say who holds a session, or since when nobody does and when it ends."""
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     who = f"{session['holder']} (pid {session['holder_pid']})"
     if session["is_held"]:

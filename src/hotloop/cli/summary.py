@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hotloop import events
-from hotloop.cli import words
-from hotloop.devloop import cost, history, metrics
+from hotloop.devloop import cost, history, metrics, words
 from hotloop.devloop.cost import CENT
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def _until(ask: Callable[[], dict[str, Any]], outcomes: tuple[str, ...], timeout
 
 
 def _line(iteration: dict[str, Any] | None, wanted: str, timeout_s: float) -> str:
-    from hotloop.cli import words
+    from hotloop.devloop import words
 
     if iteration is None:
         what = "outcome" if wanted == "any" else f"{wanted} outcome"

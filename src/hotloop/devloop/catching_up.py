@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotloop import events
 
 if TYPE_CHECKING:
     from hotloop.events import Event
-    from hotloop.remote_runner.client import SessionInfo
+    from hotloop.remote_runner.client import Applied, SessionInfo, Started
 
 _OF_ENVIRONMENT = (events.EnvironmentProgress, events.EnvironmentReady, events.EnvironmentFailed)  # no runtime's
 CATCH_UP_TIMEOUT_S = 5.0  # for events that lie there already
@@ -56,3 +59,18 @@ class CatchingUp:
         """Give what came meanwhile and is to be shown: what was said after ``last_earlier``."""
         early, self._early = self._early or [], None
         return [event for number, event in early if number > last_earlier]
+
+
+def resumed(started: Started, applied: Applied, missed: list[Event]) -> list[Event]:
+    """What is to be told of a runtime that was left running: that it is, and its newest generation, or failure, as of now."""
+    now_s, ready, failed = time.monotonic(), started.ready, started.failed
+    told: list[Event] = [started.started] if started.started is not None else []
+    kinds = dict(Counter(event.kind for event in missed))
+    generation, models = (ready.generation, ready.models) if ready is not None else (0, ())
+    told.append(events.SessionResumed(now_s, applied.revision, generation, models, kinds))
+    if ready is not None and ready.revision == applied.revision:
+        kept = tuple(replace(model, action="kept", took_s=0.0, why="in memory") for model in models)
+        told.append(replace(ready, at_s=now_s, imported_at_s=now_s, models=kept))
+    if failed is not None and failed.revision == applied.revision:
+        told.append(failed)
+    return told

@@ -9,7 +9,7 @@ from hotloop.errors import RunnerError
 
 if TYPE_CHECKING:
     from hotloop import events
-    from hotloop.devloop.engine import ServeOptions
+    from hotloop.devloop.options import ServeOptions
     from hotloop.remote_runner.client import AgentSession
 
 _VERSION = re.compile(r"\d+(\.\d+){1,2}")

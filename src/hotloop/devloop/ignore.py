@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ALWAYS_IGNORED = (".git", ".hotloop", "__pycache__")
+_ALWAYS_IGNORED = frozenset(ALWAYS_IGNORED)
 OWN_RULES = ".hotloopignore"
 RULE_FILES = (".gitignore", OWN_RULES)
 _DEFAULT_RULES = Path(__file__).with_name("ignored_by_default.txt")
@@ -34,6 +36,7 @@ class Ignore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._prefix = f"{root}/"  # a path joined by pathlib takes longer than the call that it is for
         self.git_folder = find_git_folder(root)
         self._is_in_git = any((folder / ".git").exists() for folder in (root, *root.parents))
         self._environments: set[str] = set()
@@ -110,7 +113,7 @@ class Ignore:
 
     def _walk_once(self, below: str, depth: int | None) -> list[tuple[str, bool]] | None:
         """None if a virtual environment turned up: it is left out when this is done again."""
-        prefix = len(os.fspath(self.root)) + 1
+        prefix = len(self._prefix)
         inside = below + "/" if below else ""
         found: list[tuple[str, bool]] = []
         start = below if self._is_in_git else ""  # without git, rules above the project must not count
@@ -119,7 +122,7 @@ class Ignore:
             path = os.fspath(entry.path())[prefix:].replace(os.sep, "/")
             if not path.startswith(inside) or path == below:
                 continue
-            is_folder = _is_folder(self.root / path)
+            is_folder = _is_folder(f"{self._prefix}{path}")
             if is_folder and self._note_environment(path):
                 return None
             found.append((path, is_folder))
@@ -146,9 +149,9 @@ class Ignore:
     # --- what is never synced, and what always is
 
     def _is_never_synced(self, path: str) -> bool:
-        if not self._environments.isdisjoint((path, *ancestors(path))):
+        if self._environments and not self._environments.isdisjoint((path, *ancestors(path))):
             return True
-        return any(name in ALWAYS_IGNORED for name in path.split("/"))
+        return not _ALWAYS_IGNORED.isdisjoint(path.split("/"))
 
     def _note_environment(self, path: str) -> bool:
         folder = self.root / path
@@ -165,7 +168,7 @@ class Ignore:
             self._tracked = {path for path in tracked if not self._is_never_synced(path)}
 
     def _exists(self, path: str) -> bool:
-        return os.path.lexists(self.root / path)
+        return os.path.lexists(f"{self._prefix}{path}")
 
     # --- reasons
 
@@ -202,8 +205,11 @@ def find_git_folder(root: Path) -> Path | None:
     return None
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _folders(root: Path) -> list[os.DirEntry[str]]:

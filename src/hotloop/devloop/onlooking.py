@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hotloop.devloop import machine
+from hotloop.devloop.machine_events import Happened
+from hotloop.devloop.machine_state import Emit, State
 from hotloop.errors import RunnerError
 from hotloop.events import (
     ModelOutcome,
@@ -42,15 +44,15 @@ class Narrator:
             runner: The name of where they are from.
         """
         self._runner = runner
-        self._state = machine.State()
+        self._state = State()
 
     def tell(self, event: Event) -> list[Event]:
         """Give what one event comes to."""
         if isinstance(event, RuntimeStarted):
             grpc_address = place(event.grpc_address, self._runner) if event.grpc_address else ""
             event = replace(event, address=place(event.address, self._runner), grpc_address=grpc_address)
-        self._state, actions = machine.step(self._state, machine.Happened(event.at_s, event))
-        return [action.event for action in actions if isinstance(action, machine.Emit)]
+        self._state, actions = machine.step(self._state, Happened(event.at_s, event))
+        return [action.event for action in actions if isinstance(action, Emit)]
 
 
 def _standing(session: dict[str, Any], runner: str) -> list[Event]:
@@ -93,8 +95,8 @@ class OnlookerFeed:
             pass  # it ended with its last session
         yield SessionEnded(time.monotonic(), "the session ended")
 
-    async def ask(self, name: str, /, **_fields: Any) -> dict[str, Any]:
-        """Ask what an agent can answer: `status` and `stop`.
+    async def ask(self, name: str, /, **fields: Any) -> dict[str, Any]:
+        """Ask what an agent can answer: `status`, `locals` and `stop`.
 
         Raises:
             RunnerError: It refuses, or needs a loop.
@@ -104,6 +106,9 @@ class OnlookerFeed:
                 return await onlooker.ask(self._way, "status")
             case "stop":
                 return await onlooker.ask(self._way, "end", project_id=self._session["project_id"], who=who_am_i())
+            case "locals":
+                failure = fields.get("failure", "")
+                return await onlooker.ask(self._way, "locals", project_id=self._session["project_id"], failure=failure)
             case "shown" | "touched":
                 return {}  # who holds the session measures it
             case _:

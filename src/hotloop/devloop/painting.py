@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hotloop.devloop import machine
+from hotloop.devloop.machine_events import Shown
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,7 +23,7 @@ class Painting:
         is_elsewhere: Another process paints what is told from now on.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, shown: Callable[[machine.Shown], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, shown: Callable[[Shown], None]) -> None:
         """Prepare.
 
         Args:
@@ -40,7 +40,7 @@ class Painting:
         """A result was written, or handed to its painter."""
         now_s, key = time.monotonic(), (event.generation, event.report.name)
         if not self.is_elsewhere:
-            self._shown(machine.Shown(now_s, *key))
+            self._shown(Shown(now_s, *key))
         elif key not in self._pending:
             self._pending[key] = now_s, self._loop.call_later(PAINT_TIMEOUT_S, self._settle, key, now_s)
 
@@ -72,7 +72,7 @@ class Painting:
     def _settle(self, key: tuple[int, str], at_s: float) -> None:
         _, timer = self._pending.pop(key)
         timer.cancel()
-        self._shown(machine.Shown(at_s, *key))
+        self._shown(Shown(at_s, *key))
         held, self._held = self._held, []
         for generation, go in held:
             self.after(generation, go)

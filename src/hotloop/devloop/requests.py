@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hotloop import events
-from hotloop.errors import UsageError
+from hotloop import clock, events
+from hotloop.devloop import tests_on_save
+from hotloop.devloop.machine_events import Asked, Confirmed, Paused, Resumed
+from hotloop.errors import RunnerError, UsageError
 
 if TYPE_CHECKING:
     from hotloop.devloop.engine import Engine
@@ -81,11 +84,18 @@ def _check(name: Any, request: Request, fields: Fields) -> None:
 
 
 async def _status(engine: Engine, _: Fields) -> Fields:
-    return {"pid": os.getpid(), "address": engine.address, "is_paused": engine.is_paused, **engine.serves()}
+    return {
+        "pid": os.getpid(),
+        "address": engine.address,
+        "is_paused": engine.state.is_paused,
+        "app": engine.options.app.option,
+        "python": engine.environment.python,
+        "runner": engine.options.runner,
+    }
 
 
 async def _outcome(engine: Engine, _: Fields) -> Fields:
-    iteration = engine.outcome()
+    iteration = engine.newest if engine.state.is_quiet else None  # else a save that was seen is on its way
     return {"iteration": events.to_json(iteration) if iteration is not None else None}
 
 
@@ -94,54 +104,85 @@ async def _touched(_: Engine, __: Fields) -> Fields:
 
 
 async def _reload(engine: Engine, fields: Fields) -> Fields:
-    await engine.reload(fields.get("model", ""))
-    return {}
+    return await _load(engine, model=fields.get("model", ""), is_cold=False)
 
 
 async def _restart(engine: Engine, _: Fields) -> Fields:
-    await engine.reload(is_cold=True)
+    return await _load(engine, model="", is_cold=True)
+
+
+async def _load(engine: Engine, *, model: str, is_cold: bool) -> Fields:
+    asked = clock.read_pair()
+    await engine.agent.command("reload", model=model, is_cold=is_cold)
+    engine.tell(Asked(clock.SaveTime(asked.monotonic_s, asked.wall_s, is_estimated=False), is_cold))
     return {}
 
 
 async def _pause(engine: Engine, _: Fields) -> Fields:
-    return {"queued": engine.pause()}
+    engine.tell(Paused(time.monotonic()))
+    return {"queued": engine.state.num_dirty}
 
 
 async def _resume(engine: Engine, _: Fields) -> Fields:
-    engine.resume()
+    engine.tell(Resumed(time.monotonic()))
     return {}
 
 
 async def _undo(engine: Engine, _: Fields) -> Fields:
-    number, paths = engine.undo()
-    return {"undone": number, "paths": list(paths)}
+    if engine.state.is_offline:
+        msg = f"{engine.options.runner} does not answer, so no edit can be taken back there"
+        raise RunnerError(msg, hint="try again when it does")
+    undone = engine.changesets.take_back()
+    engine.tell(undone)
+    return {"undone": undone.undone, "paths": list(undone.paths)}
 
 
 async def _probe(engine: Engine, fields: Fields) -> Fields:
-    await engine.probe(fields.get("probe", ""))
+    name = fields.get("probe", "")
+    if name:
+        known = (*engine.probes, *(request["name"] for request in await engine.pins.pinned()))
+        if name not in known:
+            msg = f"no probe is called {name!r}"
+            raise UsageError(msg, hint=f"there are {', '.join(known)}" if known else "write one: @app.probe")
+    await engine.agent.command("probe", probe=name)
     return {}
 
 
+async def _locals(engine: Engine, fields: Fields) -> Fields:
+    if engine.state.is_offline:
+        msg = f"{engine.options.runner} does not answer, and the local variables are there"
+        raise RunnerError(msg, hint="try again when it does")
+    return await engine.agent.command("locals", failure=fields.get("failure", ""))
+
+
 async def _test(engine: Engine, _: Fields) -> Fields:
-    engine.test()
+    if engine.tester is None:
+        msg = "this dev serve has no tests to run"
+        raise UsageError(msg, hint='start it with: dev serve --test "pytest -q tests"')
+    engine.tell(tests_on_save.Wanted())
     return {}
 
 
 async def _pin(engine: Engine, fields: Fields) -> Fields:
-    return {"pinned": await engine.pin(fields.get("pin", ""))}
+    return {"pinned": await engine.pins.pin(fields.get("pin", ""))}
 
 
 async def _unpin(engine: Engine, fields: Fields) -> Fields:
-    await engine.unpin(fields["pin"])
+    await engine.agent.command("unpin", name=fields["pin"])
     return {}
 
 
 async def _pins(engine: Engine, _: Fields) -> Fields:
-    return {"pins": await engine.pinned()}
+    return {"pins": await engine.pins.pinned()}
 
 
 async def _confirm(engine: Engine, _: Fields) -> Fields:
-    return {"was_held": engine.confirm()}
+    was_held = bool(engine.state.hold)
+    if was_held and engine.state.is_paused:
+        msg = "nothing is sent while syncing is paused"
+        raise UsageError(msg, hint="resume first; it asks again")
+    engine.tell(Confirmed())
+    return {"was_held": was_held}
 
 
 async def _stop(engine: Engine, _: Fields) -> Fields:
@@ -167,6 +208,11 @@ REQUESTS: dict[str, Request] = {
     "resume": Request(_resume, "send the saves that were kept back, as one"),
     "undo": Request(_undo, "take the newest edit back on the runner; the files here stay as they are"),
     "probe": Request(_probe, "run all probes now, or the one that is named", allowed={"probe": str}),
+    "locals": Request(
+        _locals,
+        "give the local variables of the newest failure, or of the one that is named, as they were described",
+        allowed={"failure": str},
+    ),
     "test": Request(_test, "run the tests of --test now"),
     "pin": Request(_pin, "make the last request a probe", allowed={"pin": str}),
     "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),

@@ -39,6 +39,8 @@ class Problem:
         frames: Outermost first. Frames of libraries below the last project frame are kept, those between are not.
         hidden_frames: How many frames were left out.
         hint: What to type or change next, or an empty string.
+        failure: What to ask for its local variables by, with the request ``locals``; empty if none were kept. Only those
+            of the newest failures are.
     """
 
     type: str
@@ -46,6 +48,7 @@ class Problem:
     frames: tuple[Frame, ...] = ()
     hidden_frames: int = 0
     hint: str = ""
+    failure: str = ""
 
     @property
     def where(self) -> Frame | None:

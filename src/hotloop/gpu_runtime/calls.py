@@ -66,8 +66,15 @@ class Exchange(Protocol):
         """Give the first header of that name (in lower case)."""
         ...
 
-    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
-        """Answer at once."""
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"", own: Headers = ()) -> None:
+        """Answer at once.
+
+        Args:
+            status: As in HTTP.
+            headers: The answer's, which others may have as well.
+            body: All of it.
+            own: Headers that hardly another answer has.
+        """
         ...
 
     def begin(self, status: int, headers: Headers = ()) -> None:
@@ -194,23 +201,17 @@ class Pending:
         return self.exchange.header(b"accept").decode("latin-1")
 
     def item(self) -> dict[str, Any]:
-        """Describe it in a frame that has its body."""
+        """Describe it in a frame that has its body: what its worker has to know, of that what there is."""
         exchange = self.exchange
-        content_type = accept = b""
+        item: dict[str, Any] = {"id": self.id, "size": len(exchange.body)}
         for name, value in exchange.headers:
             if name == b"content-type":
-                content_type = value
+                item["type"] = value.decode("latin-1")
             elif name == b"accept":
-                accept = value
-        return {
-            "id": self.id,
-            "method": exchange.method,
-            "path": exchange.path,
-            "query": exchange.query,
-            "type": content_type.decode("latin-1"),
-            "accept": accept.decode("latin-1"),
-            "size": len(exchange.body),
-        }
+                item["accept"] = value.decode("latin-1")
+        if exchange.query:
+            item["query"] = exchange.query
+        return item
 
     def recorded(self) -> RecordedRequest:
         """Make what can be sent again."""
@@ -317,9 +318,9 @@ class InnerExchange:
         """Give the first header of that name (in lower case)."""
         return next((value for key, value in self.headers if key == name), default)
 
-    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"", own: Headers = ()) -> None:
         """Answer at once."""
-        self.begin(status, headers)
+        self.begin(status, (*headers, *own))
         self.write(bytes(body))
         self.finish()
 

@@ -431,8 +431,6 @@ class Dispatcher:
             pending.call = call
             pending.generation = active.number
             pending.left_at_s = now_s
-        for observer in self._replies.observers:
-            observer.call_began(call, now_s)
         bodies: list[bytes | bytearray] = []
         header = {
             "kind": "call",
@@ -440,7 +438,10 @@ class Dispatcher:
             "endpoint": batch.endpoint.name,
             "items": [self._item(pending, call, bodies) for pending in items.values()],
         }
-        if not was_sent(worker.send, header, bodies):
+        is_sent = was_sent(worker.send, header, bodies)
+        for observer in self._replies.observers:  # while the worker begins
+            observer.call_began(call, now_s)
+        if not is_sent:
             self._take_back(call, active)
 
     def _item(self, pending: Pending, call: Call, bodies: list[bytes | bytearray]) -> dict[str, Any]:
@@ -531,13 +532,23 @@ class Dispatcher:
             self._staged(known, message)
         elif (call := known.calls.get(message.header["id"])) is not None:
             again = self._take_out_lost(call, message.header["items"]) if message.header.get("has_raised") else []
-            # The slot first: writing answers takes longer than to send the next call, and the worker need not wait.
-            self._free_slot(known, call, message.header)
-            self._replies.result(known, call, message)
+            self._end_call(known, call, message)
             for pending in again:
                 self._put_back(pending)
         if known is not self._active:
             self._look_if_idle(known)
+
+    def _end_call(self, generation: Generation, call: Call, message: Message) -> None:
+        """Answer a call's requests and begin the next: what somebody waits for first."""
+        self._tell_end(call, message.header.get("compute_s", 0.0))
+        if self._waiting:  # sending the next call takes less time than writing answers, and the worker need not wait
+            self._free_slot(generation, call, message.header)
+            self._replies.result(generation, call, message)
+            return
+        try:
+            self._replies.result(generation, call, message)
+        finally:
+            self._free_slot(generation, call, message.header)
 
     def _take_out_lost(self, call: Call, items: Iterable[dict[str, Any]]) -> list[Pending]:
         """Take those out of a call that are to be tried again, since a hosted model's process was gone; newest first."""
@@ -571,6 +582,7 @@ class Dispatcher:
         if is_end:
             call.items.pop(pending.id, None)
             if not call.items:
+                self._tell_end(call, part.get("compute_s", 0.0))
                 self._free_slot(generation, call, part)
         if again:
             self._put_back(pending)
@@ -603,10 +615,8 @@ class Dispatcher:
         """Take note that a call is done, and begin the next."""
         del generation.calls[call.id]
         call.worker.end(call.endpoint)
-        compute_s: float = header.get("compute_s", 0.0)
-        self._tell_end(call, compute_s)
         if generation is self._active:
-            self._learn(call, header, compute_s)
+            self._learn(call, header)
             self._pump()
 
     def _tell_items(self, call: Call, part: dict[str, Any]) -> None:
@@ -623,8 +633,9 @@ class Dispatcher:
         if not generation.calls and self._generations.pop(generation.number, None) and self.on_idle is not None:
             self.on_idle(generation.number)
 
-    def _learn(self, call: Call, header: dict[str, Any], compute_s: float) -> None:
+    def _learn(self, call: Call, header: dict[str, Any]) -> None:
         """Give the slot back, and have the queues learn from a call that ran as the next one will."""
+        compute_s: float = header.get("compute_s", 0.0)
         is_example = compute_s > 0 and not call.is_cancelled and not header.get("has_raised")
         sizes: list[tuple[int, float]] = header.get("sizes", [])
         for request_id, size in sizes:

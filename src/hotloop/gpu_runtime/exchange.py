@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from enum import Enum
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
@@ -118,13 +119,20 @@ class Request:
                 return value
         return default
 
-    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
-        """Answer at once."""
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"", own: Headers = ()) -> None:
+        """Answer at once.
+
+        Args:
+            status: As in HTTP.
+            headers: The answer's; written once for all answers that have the same.
+            body: All of it.
+            own: Headers that hardly another answer has.
+        """
         self._leave(_State.WAITING, _State.DONE)
         if self._wire is None:
             return
         framing = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)
-        head = self._head(status, headers, framing)
+        head = self._head(status, headers, _written(own) + framing if own else framing)
         is_bodiless = self.method == "HEAD" or status in _BODILESS
         if is_bodiless or not body:
             self._wire.write(head)
@@ -201,17 +209,24 @@ class Request:
             wire.finished(self)
 
     def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
-        fields = b"".join([b"%b: %b\r\n" % field for field in headers])
-        if fields.count(b"\n") != len(headers) or fields.count(b"\r") != len(headers):
-            msg = f"a header of the answer holds a line break: {fields!r}"
-            raise ValueError(msg)
         line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        return b"".join((line, fields, framing, date_field(), self._connection_field(), b"\r\n"))
+        return b"".join((line, _written_once(tuple(headers)), framing, date_field(), self._connection_field(), b"\r\n"))
 
     def _connection_field(self) -> bytes:
         if not self.keeps_alive:
             return b"connection: close\r\n"
         return b"connection: keep-alive\r\n" if self.is_http10 else b""
+
+
+def _written(headers: Headers) -> bytes:
+    fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+    if fields.count(b"\n") != len(headers) or fields.count(b"\r") != len(headers):
+        msg = f"a header of the answer holds a line break: {fields!r}"
+        raise ValueError(msg)
+    return fields
+
+
+_written_once = lru_cache(maxsize=64)(_written)  # the answers of a batch have the same, and errors have few
 
 
 class _DateField:

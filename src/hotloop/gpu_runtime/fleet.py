@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hotloop.gpu_runtime.controller import Start
+from hotloop.gpu_runtime.controller_actions import Start
 from hotloop.gpu_runtime.learning import Learned
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.logs import LineReader
 from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.user_env.lending import Lender
 from hotloop.gpu_runtime.user_env.wire import Message
-from hotloop.gpu_runtime.zygotes import Zygote, describe_exit
+from hotloop.gpu_runtime.zygote_process import Zygote, describe_exit
 
 EXIT_GRACE_S = 5.0  # for exit handlers of the user's
 REAP_AFTER_S = 1.0
@@ -70,6 +70,7 @@ class Fleet:
         self._config = config
         self._on_log = on_log
         self._processes: dict[int, WorkerProcess] = {}
+        self._manifest: dict[str, str] = {}  # the workspace's Python files, by path: digests
 
     def __getitem__(self, number: int) -> WorkerProcess:
         return self._processes[number]
@@ -87,7 +88,6 @@ class Fleet:
         self,
         number: int,
         zygote: Zygote,
-        manifest: dict[str, str],
         on_message: Callable[[WorkerProcess, Message], None],
         on_gone: Callable[[WorkerProcess], None],
         **role: str,
@@ -99,7 +99,8 @@ class Fleet:
         config = self._config
         boot: dict[str, object] = {
             "role": "worker", "root": config.root, "entry": config.entry, "app_name": config.app_name,
-            "packages": list(config.packages), "manifest": manifest, "replicas": config.replicas, **role,
+            "packages": list(config.packages), "manifest": self._manifest, "replicas": config.replicas,
+            "keeps_locals": config.keeps_locals, **role,
         }  # fmt: skip
         zygote.fork(number, boot, theirs, out_write, err_write)
         for fd in (out_write, err_write):
@@ -118,8 +119,21 @@ class Fleet:
         self._processes[number] = worker
         return worker
 
-    def revise(self, changed: dict[str, str | None]) -> None:
-        """Remember what each process has to be told when it goes."""
+    def revise(self, changed: dict[str, str | None], *, is_full: bool) -> None:
+        """Note what the workspace holds, and what each process has to be told of it when it goes.
+
+        Args:
+            changed: Digests by path; None for what is gone.
+            is_full: There is nothing beside it any more.
+        """
+        if is_full:
+            changed = {**dict.fromkeys(self._manifest), **changed}
+        changed = {path: digest for path, digest in changed.items() if path.endswith(".py")}
+        for path, digest in changed.items():
+            if digest is None:
+                self._manifest.pop(path, None)
+            else:
+                self._manifest[path] = digest
         for worker in self._processes.values():
             worker.unsent.update(changed)
 
@@ -238,3 +252,11 @@ def _kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
+
+
+def become_subreaper() -> None:
+    """Adopt workers whose zygote died, so that their ends can be seen. Linux only; elsewhere nothing happens."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER

@@ -10,7 +10,7 @@ from typing import Any
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.user_env.wire import Message
-from hotloop.gpu_runtime.zygotes import Zygote
+from hotloop.gpu_runtime.zygote_process import Zygote
 
 _FIRST_NUMBER = 1_000_000  # beside the workers' own numbers
 
@@ -42,6 +42,7 @@ class Hosts:
         lost: Called when a model can't be called any more; once, also if its process is still to die.
         died: Called with a model's name and the cause when the process that serves it died.
         notice: Called with the header of a notice.
+        failed: Called with the local variables of a load that failed.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Hosts:
         lost: Callable[[], None],
         died: Callable[[str, str], None],
         notice: Callable[[dict[str, Any]], None],
+        failed: Callable[[dict[str, Any]], None],
     ) -> None:
         self._fleet = fleet
         self._holdings = holdings
         self._lost = lost
         self._died = died
         self._notice = notice
+        self._keep_failure = failed
         self._current: dict[str, Host] = {}
         self._all: dict[int, Host] = {}
         self._made = 0
@@ -74,14 +77,13 @@ class Hosts:
         self,
         model: str,
         zygote: Zygote,
-        manifest: dict[str, str],
         waiting: list[WorkerProcess],
         then: Callable[[], None] = lambda: None,
     ) -> None:
         """Load a model in a new process, connect the workers that wait for it, and call ``then``, come what may."""
         self._made += 1
         process = self._fleet.fork(
-            _FIRST_NUMBER + self._made, zygote, manifest, self._heard, self._gone, role="host", model=model
+            _FIRST_NUMBER + self._made, zygote, self._heard, self._gone, role="host", model=model
         )
         host = Host(model, process, waiting, then)
         self._all[process.number] = host
@@ -134,6 +136,8 @@ class Hosts:
             return
         if message.kind == "notice":
             self._notice(message.header)
+        elif message.kind == "locals":
+            self._keep_failure(message.header["failure"])
         elif message.kind == "failed":
             self._failed(host, message.header["problem"])
         elif message.kind == "hosted":

@@ -17,10 +17,11 @@ from hotloop import events
 from hotloop.events import to_json
 from hotloop.gpu_runtime.description import Description
 from hotloop.gpu_runtime.dispatch import Dispatcher
+from hotloop.gpu_runtime.fleet import become_subreaper
 from hotloop.gpu_runtime.fronts import CannotListenError, open_fronts
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.metrics import Metrics, Reading
-from hotloop.gpu_runtime.runtime import Runtime, become_subreaper
+from hotloop.gpu_runtime.runtime import Runtime
 from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.surface import Surface
 from hotloop.gpu_runtime.tracing import CannotTraceError, Tracing, is_wanted, start

@@ -8,6 +8,7 @@ import httptools
 
 from hotloop.gpu_runtime import head
 from hotloop.gpu_runtime.exchange import Request, Wire
+from hotloop.gpu_runtime.heads import Head, known_under
 from hotloop.gpu_runtime.limits import Limits, RefusedError
 from hotloop.gpu_runtime.pace import Pace
 
@@ -35,6 +36,7 @@ class RequestReader:
         self.owes_continue = False
         self._wire = wire
         self._limits = limits
+        self._heads = known_under(limits)
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._pace = Pace(limits.body_timeout_s, limits.min_body_bytes_by_s)
         self._now_s = 0.0
@@ -57,8 +59,12 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             return  # what comes behind the last request is thrown away
+        is_fresh = not (self._is_within_head or self._is_within_body)
+        if is_fresh and (found := self._heads.find(data)) is not None:
+            self._take(*found)
+            return
         self._now_s = now_s
-        headers, was_within_body = self._headers, self._is_within_body
+        num_known, headers, was_within_body = len(self.backlog), self._headers, self._is_within_body
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -67,6 +73,8 @@ class RequestReader:
             self._fail(error)
         if self._is_within_head or self._is_within_body:
             self._measure(len(data), is_new=headers is not self._headers, is_body=was_within_body)
+        elif is_fresh and len(self.backlog) == num_known + 1:
+            self._remember(data, self.backlog[-1])
 
     def refuse(self, refused: RefusedError) -> None:
         """Read nothing more; the refusal comes behind the requests that were whole."""
@@ -177,6 +185,27 @@ class RequestReader:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes | bytearray] = []
+
+    def _take(self, known: Head, body: bytes) -> None:
+        """Queue a request whose head was read before."""
+        request = Request(
+            self._wire,
+            known.method,
+            known.path,
+            known.query,
+            known.headers,
+            body,
+            keeps_alive=True,
+            is_http10=False,
+        )
+        self.backlog_bytes += known.body_bytes
+        self.backlog.append(request)
+
+    def _remember(self, data: bytes, item: Request | RefusedError) -> None:
+        """Keep the head of a request that came whole and alone, if more may follow it."""
+        if isinstance(item, Request) and item.keeps_alive and not item.is_http10:
+            head = Head(item.method, item.path, item.query, item.headers, len(item.body))
+            self._heads.keep(data, head)
 
     def _fail(self, error: httptools.HttpParserError) -> None:
         if self._parser is None:

@@ -43,10 +43,12 @@ class Replies:
         self._traffic = Traffic(emit, lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call))
         self.observers: tuple[Observer, ...] = ()
 
-    def respond(self, pending: Pending, status: int, headers: Headers, body: bytes | memoryview) -> None:
+    def respond(
+        self, pending: Pending, status: int, headers: Headers, body: bytes | memoryview, own: Headers = ()
+    ) -> None:
         """Answer at once."""
         self.settle(pending)
-        pending.exchange.respond(status, headers, body)
+        pending.exchange.respond(status, headers, body, own)
         self.tell(pending, status)
 
     def refuse(self, pending: Pending, status: int, body: bytes, wait_s: float = 0.0) -> None:
@@ -85,13 +87,17 @@ class Replies:
             (b"x-hotloop-batch-size", b"%d" % len(message.header["items"])),
         )
         payload, start = message.payload, 0
+        fields_by_type: dict[str, Headers] = {}
         for item in message.header["items"]:
             end = start + item["size"]
             pending = call.items.get(item["id"])
             if pending is not None and not pending.is_settled:
                 pending.compute_s = compute_s
-                fields = (_type_field(item["type"]), *common, _queue_field(pending))
-                self.respond(pending, item["status"], fields, payload[start:end])
+                kind = item["type"]
+                fields = fields_by_type.get(kind)
+                if fields is None:
+                    fields = fields_by_type[kind] = (_type_field(kind), *common)
+                self.respond(pending, item["status"], fields, payload[start:end], (_queue_field(pending),))
             start = end
         for pending in call.items.values():
             if not pending.is_settled:

@@ -28,6 +28,7 @@ class RuntimeConfig:
         hold_timeout_s: How long a request waits for something to serve it.
         probe_timeout_s: How long the probes of a generation may take in all.
         replicas: How many workers serve at a time; 0 for as many as the app says.
+        keeps_locals: Whether the local variables of failures are described, for who asks.
         weights: How much of the machine an API key is due beside others; 1 for those that are not named.
     """
 
@@ -47,6 +48,7 @@ class RuntimeConfig:
     hold_timeout_s: float = 60.0
     probe_timeout_s: float = 300.0
     replicas: int = 0
+    keeps_locals: bool = True
     weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)  # its keys are secrets
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 
 from hotloop import events
 from hotloop.events import record_from_json, to_json
+from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.fleet import WorkerProcess
 from hotloop.gpu_runtime.settings import RuntimeConfig
 
@@ -77,6 +78,26 @@ class Telling:
         """Say that a worker's generation is ready; its models and endpoints are put into words when it is told."""
         workers = self._config.replicas or worker.ready["replicas"]
         self.hold_back(lambda: _ready_event(worker, workers))
+
+    def failed(self, revision: int, problem: events.Problem, serving: int | None) -> None:
+        """Say that a revision failed, and which generation serves on; None if none does."""
+        self.emit(events.ReloadFailed(time.monotonic(), revision, problem, serving))
+
+    def serving(self, state: State) -> None:
+        """Say how many workers serve, if the app wants more than one."""
+        count, wanted = len(state.serving), state.replicas
+        if wanted > 1:
+            is_growing = count < wanted - state.given_up
+            self.emit(events.WorkersServing(time.monotonic(), state.generation, count, wanted, is_growing=is_growing))
+
+    def fewer(self, generation: int, wanted: int, problem: events.Problem) -> None:
+        """Say what became of a worker that does not serve beside the others: once a generation."""
+        place = f" at {problem.where.file}:{problem.where.line}" if problem.where else ""
+        self.say_once(
+            f"fewer {generation}",
+            f"Generation {generation} goes on with fewer workers than {wanted}: {problem.type}: {problem.message}{place}",
+            problem.hint or "the next save tries again",
+        )
 
     def _tell(self, event: events.Event) -> None:
         self._send({"kind": "event", "event": to_json(event)})

@@ -1,172 +1,116 @@
-"""Start a zygote in the user's environment, and have it fork."""
+"""The zygotes of one app: the one that forks, and another that is to take its place."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import socket
-import subprocess
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from hotloop.events import Problem
-from hotloop.gpu_runtime.learning import Learned
-from hotloop.gpu_runtime.links import AsyncLink
-from hotloop.gpu_runtime.logs import LineReader
-from hotloop.gpu_runtime.user_env.wire import Message
+from hotloop.gpu_runtime import controller_events as on
+from hotloop.gpu_runtime import zygote_process
+from hotloop.gpu_runtime.controller_state import State
+from hotloop.gpu_runtime.fleet import Fleet
+from hotloop.gpu_runtime.learner import Learner
+from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.telling import Telling
+from hotloop.gpu_runtime.zygote_process import Zygote
 
-# What hotloop has installed beside itself must not be importable in the user's environment, so the path that leads to
-# this package (a folder that holds nothing else) is there for one import only.
-_BOOTSTRAP = """
-import sys
-sys.path[0] = {bridge!r}
-from hotloop.gpu_runtime.user_env import zygote
-del sys.path[0]
-zygote.main({fd})
-"""
+RETRY_AFTER_S = 0.2  # an interpreter that can't be started
 
 
-@dataclass(frozen=True, slots=True)
-class Reports:
-    """Who is told what a zygote says.
+class Zygotes:
+    """Starts and ends them by the numbers that the controller gives.
 
-    Attributes:
-        up: It can fork.
-        left_out: A module can't be in a zygote: its name, and why.
-        forked: A worker's process exists: its number and pid.
-        exited: A worker's process ended: its number and wait status.
-        down: The zygote is gone.
-        log: It wrote a line: the stream's name, the text.
+    Args:
+        config: Its interpreter is the first one used.
+        learner: What they should have.
+        fleet: Told of the processes that they fork.
+        telling: Told what they leave out, and the lines they write.
+        state: What the controller knows.
+        feed: Told when one is up, or down.
     """
 
-    up: Callable[[], None]
-    left_out: Callable[[str, str], None]
-    forked: Callable[[int, int], None]
-    exited: Callable[[int, int], None]
-    down: Callable[[Problem], None]
-    log: Callable[[str, str], None]
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        learner: Learner,
+        fleet: Fleet,
+        telling: Telling,
+        state: Callable[[], State],
+        feed: Callable[[on.Event], None],
+    ) -> None:
+        self._environment = config.environment
+        self._bridge = zygote_process.make_bridge(config.state_folder)
+        self._python = self._python_before = config.python
+        self._learner = learner
+        self._fleet = fleet
+        self._telling = telling
+        self._state = state
+        self._feed = feed
+        self._all: dict[int, Zygote] = {}
 
+    def __getitem__(self, number: int) -> Zygote:
+        return self._all[number]
 
-@dataclass
-class Zygote:
-    """One zygote process, and the link to it."""
+    @property
+    def current(self) -> Zygote | None:
+        """The one to fork from, None while there is none."""
+        return self._all.get(self._state().zygote)
 
-    learned: Learned
-    process: subprocess.Popen[bytes]
-    link: AsyncLink
-    readers: tuple[LineReader, ...]
-    last_words: list[str] = field(default_factory=list[str])
+    @property
+    def pids(self) -> list[int]:
+        """All of them that are up."""
+        return [zygote.process.pid for zygote in self._all.values()]
 
-    def fork(self, number: int, boot: dict[str, object], link: socket.socket, stdout: int, stderr: int) -> None:
-        """Ask for a child that owns the given ends; the caller closes its copies."""
-        self.link.send({**boot, "kind": "fork", "worker": number}, fds=(link.fileno(), stdout, stderr))
+    def change_environment(self, python: str) -> None:
+        """Start the next ones with this interpreter; back to the one before if none can be had with it."""
+        self._python_before, self._python = self._python, python
+        self._learner.watch(python)
 
-    def stop(self) -> None:
-        """End the zygote; its children live on."""
-        self.link.close()
-        for reader in self.readers:
-            reader.close()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        self.process.wait()
-
-
-def start(python: str, environment: dict[str, str], bridge: Path, learned: Learned, reports: Reports) -> Zygote:
-    """Start a zygote that imports what was learned.
-
-    Raises:
-        OSError: The interpreter can't be started.
-    """
-    ours, theirs = socket.socketpair()
-    out_read, out_write = os.pipe()
-    err_read, err_write = os.pipe()
-    code = _BOOTSTRAP.format(bridge=str(bridge), fd=theirs.fileno())
-    try:
-        process = subprocess.Popen(
-            [python, "-c", code],
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=out_write,
-            stderr=err_write,
-            start_new_session=True,
+    def start(self, number: int) -> None:
+        """Start one that imports what was learned."""
+        reports = zygote_process.Reports(
+            up=lambda: self._feed(on.ZygoteUp(number)),
+            left_out=lambda module, why: self._left_out(number, module, why),
+            forked=self._fleet.forked,
+            exited=self._fleet.exited,
+            down=lambda problem: self._down(number, problem),
+            log=lambda stream, text: self._telling.log(0, stream, text),
         )
-    except OSError:
-        for fd in (out_read, err_read):
-            os.close(fd)
-        ours.close()
-        raise
-    finally:
-        for fd in (out_write, err_write):
-            os.close(fd)
-        theirs.close()
-    last_words: list[str] = []
+        try:
+            self._all[number] = zygote_process.start(
+                self._python, self._environment, self._bridge, self._learner.learned, reports
+            )
+        except OSError as error:
+            problem = Problem(type(error).__name__, f"{self._python} can't be started: {error}")
+            asyncio.get_running_loop().call_later(RETRY_AFTER_S, self._feed_down, number, problem)
 
-    def on_line(stream: str, text: str) -> None:
-        last_words.append(text)
-        del last_words[:-20]
-        reports.log(stream, text)
+    def stop(self, number: int) -> None:
+        """End one; its children live on."""
+        zygote = self._all.pop(number, None)
+        if zygote is not None:
+            zygote.stop()
 
-    readers = (
-        LineReader(out_read, lambda text: on_line("stdout", text)),
-        LineReader(err_read, lambda text: on_line("stderr", text)),
-    )
+    def stop_all(self) -> None:
+        """End them."""
+        for number in list(self._all):
+            self.stop(number)
 
-    def on_closed() -> None:
-        asyncio.get_running_loop().call_later(0.05, _report_down, zygote, reports)
+    def _left_out(self, number: int, module: str, why: str) -> None:
+        self._learner.leave_out(module, why)
+        self._telling.say_once(f"left out {module}", f"{module} {why}, so it is imported anew in each reload.")
+        self.stop(number)
+        if number == self._state().next_zygote:
+            self.start(number)
 
-    link = AsyncLink(ours, lambda message: _on_message(message, reports), on_closed)
-    zygote = Zygote(learned, process, link, readers, last_words)
-    link.send({
-        "kind": "start", "environment": environment, "preset": learned.environment, "modules": list(learned.modules),
-    })  # fmt: skip
-    return zygote
+    def _down(self, number: int, problem: Problem) -> None:
+        if self._all.pop(number, None) is not None:
+            self._feed_down(number, problem)
 
-
-def _on_message(message: Message, reports: Reports) -> None:
-    header = message.header
-    match message.kind:
-        case "up":
-            reports.up()
-        case "tainted":
-            reports.left_out(header["module"], header["why"])
-        case "forked":
-            reports.forked(header["worker"], header["pid"])
-        case "exited":
-            reports.exited(header["worker"], header["status"])
-        case _:
-            return
-
-
-def _report_down(zygote: Zygote, reports: Reports) -> None:
-    zygote.stop()
-    cause = describe_exit(zygote.process.returncode)
-    words = zygote.last_words[-1] if zygote.last_words else ""
-    message = f"the zygote ended ({cause})" + (f": {words}" if words else "")
-    reports.down(Problem("ZygoteDied", message, hint="its last lines are in the log"))
-
-
-def describe_exit(code: int) -> str:
-    """Say how a process ended: ``SIGKILL``, ``exit 3``. The code is a signal's number if negative."""
-    if code >= 0:
-        return f"exit {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-
-
-def make_bridge(state: Path) -> Path:
-    """Make the folder that leads to this package and to nothing else; returns its path."""
-    package = Path(__file__).resolve().parents[1]
-    bridge = state / "bridge"
-    bridge.mkdir(parents=True, exist_ok=True)
-    link = bridge / package.name
-    if not link.is_symlink() or link.resolve() != package:
-        fresh = bridge / f".{package.name}.{os.getpid()}"
-        fresh.symlink_to(package)
-        fresh.replace(link)
-    return bridge
+    def _feed_down(self, number: int, problem: Problem) -> None:
+        was_switching = self._state().switching
+        self._feed(on.ZygoteDown(number, time.monotonic(), problem))
+        if was_switching is not None and self._state().switching is None:  # none can be had in the new environment
+            self._python = self._python_before
+            self._learner.watch(self._python)

@@ -39,7 +39,8 @@ from hotloop.remote_runner.places import (
 )
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND
-from hotloop.remote_runner.service import Stream, make_handler
+from hotloop.remote_runner.service import make_handler
+from hotloop.remote_runner.session_stream import Stream
 from hotloop.remote_runner.sessions import IDLE_TIMEOUT_S, Session
 
 # Clients that are gone without a word are asked, so that what they held ends: the process of a shell, a connection.
@@ -147,12 +148,11 @@ class Agent:
             case "status":
                 return self._status(await asyncio.to_thread(gpus.memory_by_process))
             case "end":
-                session = self.find(fields["project_id"])
-                if session is None:
-                    msg = "No such session is open on this runner."
-                    raise UsageError(msg, hint="see which are: hotloop status")
+                session = self._open_session(fields["project_id"])
                 session.say_ended(fields.get("who", "someone"))
                 return await self.end(session)
+            case "locals":
+                return await self._open_session(fields["project_id"]).command(name, {"failure": fields["failure"]})
             case "shutdown":
                 if not self._over.is_set():  # it is asked again until the agent is gone
                     for session in self._sessions.values():
@@ -162,6 +162,13 @@ class Agent:
             case _:
                 msg = f"The agent can't be asked {name!r}."
                 raise UsageError(msg)
+
+    def _open_session(self, project_id: str) -> Session:
+        session = self.find(project_id)
+        if session is None:
+            msg = "No such session is open on this runner."
+            raise UsageError(msg, hint="see which are: hotloop status")
+        return session
 
     def _status(self, gpu_bytes: dict[int, int]) -> dict[str, Any]:
         sessions = [

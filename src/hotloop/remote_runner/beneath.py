@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.errors import WorkspaceError
@@ -19,6 +20,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 MAX_PATH_BYTES = 3800  # Linux takes 4096, with the workspace's own folder before it
+MAX_NAME_BYTES = 255
+MAX_BYTES_PER_CHARACTER = 4
+_NO_NAMES = frozenset(("", ".", ".."))
 
 
 class PathRefusedError(WorkspaceError):
@@ -40,11 +44,12 @@ def components(path: str) -> list[str]:
         PathRefusedError: It is absolute, empty, leaves the tree, or is no text that a file can be called.
     """
     names = path.split("/")
-    if path.startswith("/") or any(name in ("", ".", "..") for name in names):
+    if not _NO_NAMES.isdisjoint(names):  # a path from the root on begins with an empty one
         raise PathRefusedError(path, "it must be relative and stay inside the project")
-    if "\0" in path or any(len(os.fsencode(name)) > 255 for name in names):
+    is_long = len(path) > MAX_NAME_BYTES // MAX_BYTES_PER_CHARACTER
+    if "\0" in path or (is_long and any(len(os.fsencode(name)) > MAX_NAME_BYTES for name in names)):
         raise PathRefusedError(path, "no file can have this name")
-    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+    if is_long and len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise PathRefusedError(path[:80] + "…", f"it is longer than {MAX_PATH_BYTES:,} bytes")
     return names
 
@@ -97,6 +102,15 @@ class Beneath:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def descent(self) -> Generator[Descent]:
+        """Open the folders of one path after the other."""
+        descent = Descent(self.fd)
+        try:
+            yield descent
+        finally:
+            descent.close()
+
     def status(self, path: str) -> os.stat_result | None:
         """What ``lstat`` says, None if nothing is there."""
         try:
@@ -130,6 +144,69 @@ class Beneath:
         """Make a folder and those above it."""
         with self.parent(path, create=True) as (fd, name):
             os.close(_step(fd, name, path, create=True))
+
+
+class Descent:
+    """Opens folders from a root on as `Beneath.parent` does, for many paths: what the one before went through stays open.
+
+    A folder that was moved away, or that a link has taken the place of, is noticed at the next path.
+    """
+
+    def __init__(self, root_fd: int) -> None:
+        self._root_fd = root_fd
+        self._held: list[_Held] = []
+
+    def close(self) -> None:
+        """Let go of the folders."""
+        self._go_up(0)
+
+    def parent(self, path: str, *, create: bool = False) -> tuple[int, str]:
+        """Give the descriptor of the folder that holds ``path``, until the next call, and the last name.
+
+        Raises:
+            FileNotFoundError: It is not there, and ``create`` is off.
+            PathRefusedError: A component is a link or no folder, or the path is not allowed.
+        """
+        *above, name = components(path)
+        self._go_up(self._num_shared(above))
+        for component in above[len(self._held) :]:
+            fd = _step(self._fd, component, path, create=create)
+            self._held.append(_Held(component, fd, _identity(os.fstat(fd))))
+        return self._fd, name
+
+    @property
+    def _fd(self) -> int:
+        return self._held[-1].fd if self._held else self._root_fd
+
+    def _num_shared(self, above: list[str]) -> int:
+        fd = self._root_fd
+        for depth, (held, component) in enumerate(zip(self._held, above, strict=False)):
+            if held.name != component or not held.is_in(fd):
+                return depth
+            fd = held.fd
+        return min(len(self._held), len(above))
+
+    def _go_up(self, depth: int) -> None:
+        while len(self._held) > depth:
+            os.close(self._held.pop().fd)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    name: str
+    fd: int
+    identity: tuple[int, int]
+
+    def is_in(self, parent_fd: int) -> bool:
+        """Whether the name still leads to this folder."""
+        try:
+            return _identity(os.stat(self.name, dir_fd=parent_fd, follow_symlinks=False)) == self.identity
+        except OSError:
+            return False
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _step(fd: int, name: str, path: str, *, create: bool) -> int:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 MAX_WAITING_EVENTS = 20_000
 SYNC_ATTEMPTS = 5
 COPIED_BYTES = 16 << 10  # a changeset up to this size goes by both lanes
+UNASKED_BYTES = 64 << 20  # of a first copy: each runner keeps as much free
 YIELDS_S = 2.0  # bulk leaves the line free for so long after an edit: another one may follow
 
 
@@ -168,6 +169,7 @@ class AgentSession:
         self._blocks = BlockMemory()
         self._sequence = 0  # the newest that was given
         self._synced_at = 0  # the number of the last comparison of the whole tree
+        self._is_empty_there = False  # nothing needs to be asked before a first copy
         self._outbox: dict[int, _Sent] = {}  # by number: not acknowledged
         self._asked: dict[int, asyncio.Future[pb.Down]] = {}  # by number: manifests and offers
         self._offer_numbers = itertools.count(1 << 62)  # none of a changeset
@@ -263,7 +265,7 @@ class AgentSession:
         return events.from_json(events.with_times(data, self._connection.here)) if data is not None else None
 
     async def command(self, name: str, /, **fields: Any) -> dict[str, Any]:
-        """Have the agent (or through it the runtime) do something: start, stop, pin, unpin, reload, probe, status.
+        """Have the agent (or through it the runtime) do something: start, stop, pin, unpin, reload, probe, locals, status.
 
         Raises:
             RunnerError: It was refused.
@@ -360,20 +362,39 @@ class AgentSession:
 
     async def _sync_once(self, source: SyncSource) -> Applied:
         """Compare, send what is needed, and have it applied. Changesets may be applied before the last step."""
+        await self._send_unasked(source)
         async with self._turn:
             entries = source.entries()
             answer = await self._ask_numbered(lambda sequence: codec.manifest_frames(sequence, entries))
             synced_at = self._sequence
         if answer.WhichOneof("body") == "need":
-            by_digest = {entry.digest: entry for entry in entries if isinstance(entry, Put)}
             async with self._bulk_lock:
-                await self._send_needed(answer.need, [_content_of(source, put) for put in by_digest.values()])
+                await self._send_needed(answer.need, _contents_of(source, entries))
             async with self._turn:
                 answer = await self._ask_numbered(lambda sequence: [pb.Up(become=pb.Become(sequence=sequence))])
         applied = self._applied(answer)
+        self._begin_lane()
         self._synced_at = synced_at
         self._blocks.confirm()
         return applied
+
+    def _begin_lane(self) -> None:
+        """Have the lane, if it is not there: a first copy goes without, since connecting would take time from it."""
+        if self._lane is not None and not self._lane.is_begun:
+            self._lane.begin(self._connection.hello)
+
+    async def _send_unasked(self, source: SyncSource) -> None:
+        """Send all contents before the manifest, once, where nothing is there: asking takes many round trips of a new line.
+
+        Large trees are asked for: the runner may have no room for them.
+        """
+        is_empty, self._is_empty_there = self._is_empty_there, False
+        contents = _contents_of(source, source.entries()) if is_empty else []
+        if contents and sum(content.put.size_bytes for content in contents) <= UNASKED_BYTES:
+            async with self._bulk_lock:
+                await self._send(contents, self._flow, is_waiting=False)
+        else:
+            self._begin_lane()
 
     async def _ask_numbered(self, frames_of: Callable[[int], list[pb.Up]]) -> pb.Down:
         """Ask for a change that takes the next number if it is made. Only in one's turn."""
@@ -392,12 +413,16 @@ class AgentSession:
             if content.put.digest in needed
         ]
         flow = self._lane.flow if self._lane is not None and self._lane.flow is not None else self._flow
-        refused = await flow.carry(messages(wanted, self._blocks))
+        await self._send(wanted, flow)
+
+    async def _send(self, contents: Sequence[Content], flow: Flow, *, is_waiting: bool = True) -> None:
+        refused = await flow.carry(messages(contents, self._blocks), is_waiting=is_waiting)
         if refused is not None:
             self._blocks.clear()  # a copy may have been of what the runner does not have
             self._raise_refused(refused)
 
     async def _push_numbered(self, changeset: Changeset) -> Applied:
+        self._begin_lane()
         large = _large_contents(changeset, self._source)
         if not large:  # one with large contents leaves the line free for others, not for itself
             self._edited_at_s = time.monotonic()
@@ -519,10 +544,11 @@ class AgentSession:
         if not hello.resumes and not hello.last_event:
             hello.last_event = ok.seen_event
         self._sequence = max(self._sequence, ok.sequence) if hello.resumes else ok.sequence
+        self._is_empty_there = ok.is_empty
         self._stream_number += 1
         self._flow = Flow(self._connection.send, is_yielding=self._is_yielding)
-        if self._lane is not None:
-            self._lane.begin(hello)
+        if not ok.is_empty:
+            self._begin_lane()
 
     async def resume(self) -> None:
         """Send again what was not acknowledged, and start the runtime that was lost with its agent."""
@@ -640,6 +666,11 @@ def _without(contents: dict[str, bytes], sent: Sequence[Content]) -> dict[str, b
 def _reader(content: bytes) -> ReadBlock:
     view = memoryview(content)
     return lambda offset, num_bytes: view[offset : offset + num_bytes]
+
+
+def _contents_of(source: SyncSource, entries: Sequence[Entry]) -> list[Content]:
+    by_digest = {entry.digest: entry for entry in entries if isinstance(entry, Put)}
+    return [_content_of(source, put) for put in by_digest.values()]
 
 
 def _content_of(source: SyncSource, put: Put) -> Content:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hotloop.errors import RunnerError
 from hotloop.remote_runner.bootstrap.install import Bridge, reach_agent
 from hotloop.remote_runner.bootstrap.progress import Phase, Progress, Report, nobody
-from hotloop.remote_runner.bootstrap.request import Options
+from hotloop.remote_runner.bootstrap.request import Options, wanted_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,8 +68,11 @@ class HostWay:
             address, self._reached = self._reached, ""
             return address
         self._report(Progress(self.name, Phase.CONNECTING))
+        # Naming what is to be there reads some files, which is done by the time that the host answers.
+        naming = asyncio.create_task(asyncio.to_thread(wanted_name, self._options.python))
         host = await self._connect(lane)
         try:
+            await naming
             bridge = await reach_agent(host, self._options, self._report)
         except BaseException:
             await host.close()

@@ -43,8 +43,12 @@ class Flow:
         self._lost: Exception | None = None
         self._refused: pb.Refused | None = None
 
-    async def carry(self, messages: Iterable[pb.Up]) -> pb.Refused | None:
-        """Send parts and wait until all are written there; gives the first refusal, after which no more are sent.
+    async def carry(self, messages: Iterable[pb.Up], *, is_waiting: bool = True) -> pb.Refused | None:
+        """Send parts; gives the first refusal, after which no more are sent.
+
+        Args:
+            messages: The parts.
+            is_waiting: Wait until all are written there; else until all are on their way.
 
         Raises:
             LostError: The stream ended.
@@ -57,7 +61,8 @@ class Flow:
                 break
             self._pacer.sent(num_bytes, time.monotonic())
             await self._send(message)
-        await self._until(lambda: not self._pacer.in_flight_bytes)
+        if is_waiting:
+            await self._until(lambda: not self._pacer.in_flight_bytes)
         return self._refused
 
     def received(self, num_bytes: int) -> None:
@@ -100,6 +105,11 @@ class BulkLane:
         self._task: asyncio.Task[None] | None = None
         self._copies: set[asyncio.Task[None]] = set()
         self.flow: Flow | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it is there, or is being made."""
+        return self._task is not None
 
     def begin(self, hello: pb.Hello) -> None:
         """Connect beside the stream that was opened with this Hello."""

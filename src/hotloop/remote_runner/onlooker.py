@@ -27,7 +27,7 @@ RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 async def ask(way: Way, name: str, **fields: Any) -> dict[str, Any]:
-    """Ask an agent: ``status``, ``end`` (of a ``project_id``) or ``shutdown``.
+    """Ask an agent: ``status``, ``end`` or ``locals`` (of a ``project_id``), or ``shutdown``.
 
     Raises:
         NoAgentError: None runs, and the way starts none.

@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
-def replace(name: str, target: str, *, source_fd: int, target_fd: int) -> None:
-    """Rename ``name`` in one folder to ``target`` in another; whoever opens the target sees the old or the new file."""
-    if not _exchange(name, target, source_fd, target_fd):
+def replace(name: str, target: str, *, source_fd: int, target_fd: int, is_there: bool = True) -> None:
+    """Rename ``name`` in one folder to ``target`` in another; whoever opens the target sees the old or the new file.
+
+    Args:
+        name: The new file.
+        target: Its name to be.
+        source_fd: The folder that it is in.
+        target_fd: The folder that it is to be in.
+        is_there: Whether a file of that name was there a moment ago: only then is an exchange tried.
+    """
+    if not is_there or not _exchange(name, target, source_fd, target_fd):
         os.rename(name, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
         return
     with contextlib.suppress(FileNotFoundError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop import events
 from hotloop.changes import Put
+from hotloop.errors import RunnerError
 from hotloop.remote_runner import processes
 from hotloop.remote_runner.frames import FrameSocket
 from hotloop.remote_runner.places import note_python
@@ -33,6 +35,7 @@ RUNTIME_COMMAND = (sys.executable, "-P", "-m", "hotloop.gpu_runtime.main", "--co
 MAX_CRASHES = 3
 CRASH_WINDOW_S = 10.0
 BACK_OFF_S = (0.0, 0.5, 1.0)
+ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 35.0  # longer than the runtime's own drain
 
 
@@ -71,6 +74,8 @@ class RuntimeSupervisor:
         self._is_stopping = False
         self._has_said_stopped = False
         self._ports: frozenset[int] = frozenset()
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = itertools.count(1)
 
     @property
     def ports(self) -> frozenset[int]:
@@ -152,6 +157,24 @@ class RuntimeSupervisor:
             self._pins.pop(header.get("name", ""), None)
         if self._frames is not None:
             self._frames.send(header)
+
+    async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Have the runtime answer.
+
+        Raises:
+            RunnerError: It does not.
+        """
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        self.send({"kind": kind, "number": number, **fields})
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await answer
+        except TimeoutError as error:
+            msg = f"the runtime does not answer {kind!r} within {ANSWER_TIMEOUT_S:g} s"
+            raise RunnerError(msg, hint="ask again; if it goes on, start again") from error
+        finally:
+            del self._asked[number]
 
     def foretell(self, changeset: Changeset) -> None:
         """Show the runtime the modules that are about to be written, so that compiling them waits for nothing.
@@ -290,9 +313,16 @@ class RuntimeSupervisor:
             case "pinned":
                 request = message.header["request"]
                 self._pins[request["name"]] = request
+            case "answer":
+                self._answered(message.header)
             case _:
                 for fd in message.fds:
                     os.close(fd)
+
+    def _answered(self, header: dict[str, Any]) -> None:
+        answer = self._asked.get(header["number"])
+        if answer is not None and not answer.done():
+            answer.set_result({name: value for name, value in header.items() if name not in {"kind", "number"}})
 
     def _forget(self, model: str) -> None:
         message = self._kept.pop(model, None)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.tree import Tree
 
 _PASSED_ON = ("pin", "unpin", "reload", "probe")
+READ = frozenset({"locals"})  # answered by the runtime; asking again changes nothing, so that no answer is kept
 IDLE_TIMEOUT_S = 30 * 60.0
 _PASSING = frozenset({"runtime_sampled", "model_progress"})  # of the moment: not kept for who was not there
 MAX_ANSWERS = 64
@@ -226,7 +227,7 @@ class Session:
             return {}
         if name == "status":
             return {**self.status(), "pins": self.runtime.pins}
-        if name not in _PASSED_ON:
+        if name not in _PASSED_ON and name not in READ:
             msg = f"The agent knows no command {name!r}."
             raise UsageError(msg)
         if name == "reload" and self.environment.retry(self.workspace.revision):
@@ -234,6 +235,8 @@ class Session:
         if not self.runtime.is_running:
             msg = f"{name!r} needs a runtime, and none runs."
             raise RunnerError(msg, hint="save a file to start again")
+        if name in READ:
+            return await self.runtime.ask(name, **fields)
         self.runtime.send({"kind": name, **fields})
         return {}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import stat
 import threading
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,11 +15,15 @@ from hotloop.changes import MAX_FILE_BYTES, content_digest
 from hotloop.errors import WorkspaceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from hotloop.remote_runner.ledger import Signature
 
 _BLOCK_BYTES = 1 << 20
+_MODE = 0o644
+_PARTS = "parts/"
+_TO_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def signature_of(status: os.stat_result) -> Signature:
@@ -74,10 +80,14 @@ class Stage:
         self._limits = limits or Limits()
         self._partials: dict[str, Partial] = {}
         self._lock = threading.Lock()  # parts are written in threads
-        self._parts = folder / "parts"
+        self._parts = folder / _PARTS
         self._parts.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._whole = {path.name for path in self._parts.iterdir() if len(path.name) == 64}
+        self._whole: dict[str, Signature] = {}
+        self._taken: set[str] = set()  # whole, and about to be renamed into the tree
+        for path in self._parts.iterdir():
+            if len(path.name) == 64:
+                self._find(path)
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -86,7 +96,7 @@ class Stage:
     def write(self, name: str, content: bytes, *, executable: bool) -> Staged:
         """Stage a content that came inline."""
         mode = 0o755 if executable else 0o644
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.fd)
+        fd = os.open(name, _TO_WRITE, mode, dir_fd=self.fd)
         try:
             _write_all(fd, content)
             return Staged(name, _finish(fd, mode))
@@ -107,20 +117,29 @@ class Stage:
         finally:
             os.close(fd)
 
-    def take_part(self, name: str, digest: str, *, executable: bool) -> Staged:
-        """Stage a content that came in parts and that nothing else needs: a rename, no copy."""
-        (self._parts / digest).rename(self.folder / name)
-        self._whole.discard(digest)
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
-        try:
-            return Staged(name, _finish(fd, 0o755 if executable else 0o644))
-        finally:
-            os.close(fd)
+    def take_part(self, digest: str, *, executable: bool) -> Staged:
+        """Stage a content that came in parts and that nothing else needs: it stays where it is, until `forget`."""
+        name = _PARTS + digest
+        if executable:
+            os.chmod(name, 0o755, dir_fd=self.fd)  # noqa: S103 - as executables are
+        with self._lock:
+            self._taken.add(digest)
+            return Staged(name, self._whole.pop(digest))
 
-    def discard(self, names: list[str]) -> None:
-        """Remove what was staged for a changeset that is refused."""
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove what was staged for a changeset that is refused; what came in parts is kept for another."""
+        self.release(names)
         for name in names:
-            (self.folder / name).unlink(missing_ok=True)
+            if not name.startswith(_PARTS):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def release(self, names: Iterable[str]) -> None:
+        """Let others use what was staged of parts and is not in the tree."""
+        for name in names:
+            digest = name.removeprefix(_PARTS)
+            if digest in self._taken:
+                self._taken.discard(digest)
+                self._find(self._parts / digest)
 
     def clear(self) -> None:
         """Remove all that is staged for changesets; parts stay."""
@@ -131,6 +150,11 @@ class Stage:
     def has(self, digest: str) -> bool:
         """Whether the whole content came in parts and was verified."""
         return digest in self._whole
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no content is here, nor a part of one."""
+        return not self._whole and not self.partials()
 
     def partials(self) -> dict[str, int]:
         """Bytes already here of contents that are not whole, by digest."""
@@ -165,12 +189,13 @@ class Stage:
                 not what its digest says.
         """
         with self._lock:
-            if digest in self._whole:
+            if digest in self._whole or digest in self._taken:
                 return True
+            is_all = offset == 0 and len(data) == size_bytes <= self._limits.file_bytes and len(digest) == 64
+            if is_all and digest not in self._partials:
+                return self._add_small(digest, data)
             partial = self._partial(digest, size_bytes)
             check_part(digest, offset, len(data), partial, size_bytes)
-            if offset == 0 and len(data) == size_bytes:
-                return self._add_small(digest, data)
             self._append(digest, partial, data[partial.here_bytes - offset :])
             return partial.here_bytes == size_bytes and self._complete(digest, partial.state.hexdigest())
 
@@ -208,7 +233,7 @@ class Stage:
         is_it = file_digest(self._parts / name) == digest
         if is_it:
             (self._parts / name).rename(self._parts / digest)
-            self._whole.add(digest)
+            self._note(digest, self._parts / digest)
         else:
             (self._parts / name).unlink()
         return is_it
@@ -224,16 +249,38 @@ class Stage:
 
     def forget(self, digests: set[str]) -> None:
         """Remove whole contents that a changeset has used."""
-        for digest in digests & self._whole:
+        self._taken -= digests
+        for digest in digests & self._whole.keys():
             (self._parts / digest).unlink(missing_ok=True)
-            self._whole.discard(digest)
+            del self._whole[digest]
 
     def _add_small(self, digest: str, data: bytes) -> bool:
         if content_digest(data) != digest:
             raise _mismatch(digest)
-        (self._parts / digest).write_bytes(data)
-        self._whole.add(digest)
+        fd = os.open(_PARTS + digest, _TO_WRITE, _MODE, dir_fd=self.fd)
+        try:
+            _write_all(fd, data)
+            self._whole[digest] = _finish(fd, _MODE)
+        except OSError:  # no room: half of it must not be taken for the whole
+            os.unlink(_PARTS + digest, dir_fd=self.fd)
+            raise
+        finally:
+            os.close(fd)
         return True
+
+    def _find(self, path: Path) -> None:
+        """Know a whole content that is here from before; a small one whose writing was cut short is none."""
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size <= _BLOCK_BYTES and file_digest(path) != path.name:
+                path.unlink()
+            else:
+                self._note(path.name, path)
+
+    def _note(self, digest: str, path: Path) -> None:
+        status = path.stat()
+        if stat.S_IMODE(status.st_mode) != _MODE:
+            path.chmod(_MODE)
+        self._whole[digest] = signature_of(status)
 
     def _complete(self, digest: str, found: str) -> bool:
         path = self._parts / f"{digest}.part"
@@ -242,7 +289,7 @@ class Stage:
             path.unlink()
             raise _mismatch(digest)
         path.rename(self._parts / digest)
-        self._whole.add(digest)
+        self._note(digest, self._parts / digest)
         return True
 
 

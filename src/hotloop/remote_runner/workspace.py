@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
 from hotloop.errors import WorkspaceError
-from hotloop.remote_runner.beneath import Beneath, PathRefusedError, check_link, components
+from hotloop.remote_runner.beneath import Beneath, Descent, PathRefusedError
+from hotloop.remote_runner.checks import check_operations, check_sizes
 from hotloop.remote_runner.ledger import Ledger, Record
 from hotloop.remote_runner.renames import replace
 from hotloop.remote_runner.stage import Limits, MismatchError, Stage, Staged, signature_of, stream_digest
-from hotloop.remote_runner.tree import Tree, ancestors, changes_between, described
+from hotloop.remote_runner.tree import Tree, changes_between, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -112,6 +113,11 @@ class Workspace:
         """The tree's revision."""
         return self._ledger.revision
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has never held anything, and no content waits for it."""
+        return not self.revision and not len(self._ledger.tree) and self.stage.is_empty
+
     def digest(self) -> str:
         """Name the tree that the changesets made."""
         return self._ledger.tree.digest()
@@ -144,7 +150,7 @@ class Workspace:
         Raises:
             WorkspaceError: The tree, or one of its files, is too large for this runner; or a path can't be.
         """
-        self._check_sizes(target)
+        check_sizes(target, self._limits)
         self._forget_lost()
         wanted = {entry.digest for entry in changes_between(self._ledger.tree, target) if isinstance(entry, Put)}
         wanted = {digest for digest in wanted if not self.stage.has(digest)}
@@ -215,7 +221,7 @@ class Workspace:
         return self._apply(sequence, operations, {})
 
     def _apply(self, sequence: int, operations: tuple[Operation, ...], contents: dict[str, bytes]) -> Applied:
-        self._check(operations)
+        check_operations(operations, self._beneath)
         revision = self.revision + bool(operations)
         record = Record(sequence, revision, operations)
         try:
@@ -244,6 +250,7 @@ class Workspace:
             name = f"{record.sequence}.{number}"
             record.staged[put.path] = name
             staged = self._stage_one(name, put, contents, gone, is_last_use=not uses_left[put.digest])
+            record.staged[put.path] = staged.name
             record.signatures[put.path] = staged.signature
 
     def _stage_one(
@@ -253,8 +260,9 @@ class Workspace:
         if content is not None:
             return self.stage.write(name, content, executable=put.executable)
         if self.stage.has(put.digest):
-            stage = self.stage.take_part if is_last_use else self.stage.copy_part
-            return stage(name, put.digest, executable=put.executable)
+            if is_last_use:
+                return self.stage.take_part(put.digest, executable=put.executable)
+            return self.stage.copy_part(name, put.digest, executable=put.executable)
         return self._stage_moved(name, put, gone)
 
     def _stage_moved(self, name: str, put: Put, gone: set[str]) -> Staged:
@@ -268,73 +276,34 @@ class Workspace:
                 return staged
             self.stage.discard([name])
         elif owner is not None and self._stage_own(owner):
-            return self.stage.take_part(name, put.digest, executable=put.executable)
+            return self.stage.take_part(put.digest, executable=put.executable)
         msg = f"The content of {put.path!r} ({put.digest[:12]}) did not come."
         raise ContentMissingError(msg)
-
-    # --- checks before anything changes
-
-    def _check_sizes(self, target: Tree) -> None:
-        puts = [entry for entry in target if isinstance(entry, Put)]
-        for put in puts:
-            if put.size_bytes > self._limits.file_bytes:
-                msg = f"{put.size_bytes >> 20:,} MiB are more than the runner takes ({self._limits.file_bytes >> 20:,} MiB)"
-                raise PathRefusedError(put.path, msg)
-        size_bytes = sum(put.size_bytes for put in puts)
-        if size_bytes > self._limits.tree_bytes:
-            msg = f"The project has {size_bytes >> 20:,} MiB, the runner takes {self._limits.tree_bytes >> 20:,}."
-            raise WorkspaceError(msg, hint="list what the app does not need in .hotloopignore")
-
-    def _check(self, operations: tuple[Operation, ...]) -> None:
-        deleted = {operation.path for operation in operations if isinstance(operation, Delete)}
-        checked: set[str] = set()
-        made = {operation.path: operation for operation in operations if not isinstance(operation, Delete)}
-        if len(made) + sum(isinstance(operation, Delete) for operation in operations) != len(operations):
-            msg = "A changeset makes the same path twice."
-            raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
-        for operation in operations:
-            components(operation.path)
-            is_made = not isinstance(operation, Delete)
-            if is_made and any(isinstance(made.get(above), Put | Link) for above in ancestors(operation.path)):
-                raise PathRefusedError(operation.path, "a folder above it is made a file or a link")
-            if isinstance(operation, Link):
-                check_link(operation.path, operation.target)
-            if is_made:
-                self._check_above(operation, deleted, checked)
-
-    def _check_above(self, operation: Operation, deleted: set[str], checked: set[str]) -> None:
-        """The folder that will hold the path must be one, writable, and no link, once the deletions are done."""
-        is_folder = isinstance(operation, MakeDirectory)
-        above = operation.path if is_folder else operation.path.rpartition("/")[0]
-        if above in checked or above in deleted or any(ancestor in deleted for ancestor in ancestors(operation.path)):
-            return
-        checked.add(above)
-        try:
-            with self._beneath.parent(f"{operation.path}/x" if is_folder else operation.path) as (fd, _):
-                if not os.access(".", os.W_OK | os.X_OK, dir_fd=fd):
-                    raise PathRefusedError(operation.path, "its folder on the runner is not writable")
-        except FileNotFoundError:
-            return
 
     # --- the renames
 
     def _commit(self, record: Record) -> list[Kept]:
         kept: list[Kept] = []
         try:
-            for operation in record.operations:
-                self._on_step(f"commit {operation.path}")
-                if (copy := self._keep_if_written(operation, record)) is not None:
-                    kept.append(copy)
-                self._do(operation, record)
+            with self._beneath.descent() as descent:
+                for operation in record.operations:
+                    self._on_step(f"commit {operation.path}")
+                    if (copy := self._do(operation, record, descent)) is not None:
+                        kept.append(copy)
         except (OSError, PathRefusedError) as error:
             # Part of it is in place. The record stays open, and the client is made to compare the whole tree.
             self._is_torn = True
             self._ledger.assume(record)
+            self.stage.release(record.staged.values())
             msg = f"Changeset {record.sequence} could not be finished: {error}."
             raise GapError(msg) from error
         return kept
 
-    def _do(self, operation: Operation, record: Record) -> None:
+    def _do(self, operation: Operation, record: Record, descent: Descent) -> Kept | None:
+        """Do one operation; gives what it did not overwrite."""
+        place = _place_of(descent, operation.path)
+        status = place.status if place is not None else None
+        kept = self._keep_if_written(operation, status, record) if status is not None else None
         match operation:
             case Delete(path):
                 self._beneath.remove(path)
@@ -343,8 +312,10 @@ class Workspace:
             case Link(path, target):
                 self._make_link(path, target, f"{record.sequence}.link")
             case Put(path):
-                with self._beneath.parent(path, create=True) as (fd, name):
-                    replace(record.staged[path], name, source_fd=self.stage.fd, target_fd=fd)
+                fd, name = (place.fd, place.name) if place is not None else descent.parent(path, create=True)
+                is_there = status is not None and kept is None
+                replace(record.staged[path], name, source_fd=self.stage.fd, target_fd=fd, is_there=is_there)
+        return kept
 
     def _make_link(self, path: str, target: str, staged: str) -> None:
         self.stage.discard([staged])
@@ -354,9 +325,8 @@ class Workspace:
 
     # --- files that the app wrote
 
-    def _keep_if_written(self, operation: Operation, record: Record) -> Kept | None:
-        status = self._status(operation.path)
-        if status is None or isinstance(operation, MakeDirectory):
+    def _keep_if_written(self, operation: Operation, status: os.stat_result, record: Record) -> Kept | None:
+        if isinstance(operation, MakeDirectory):
             return None
         if stat.S_ISDIR(status.st_mode):
             return None if isinstance(operation, Delete) else self._keep(operation.path, record)
@@ -429,11 +399,12 @@ class Workspace:
         record = self._ledger.pending
         if record is None:
             return
-        for operation in record.operations:
-            if not self._is_done(operation, record):
-                self._keep_if_written(operation, record)
-                self._do(operation, record)
+        with self._beneath.descent() as descent:
+            for operation in record.operations:
+                if not self._is_done(operation, record):
+                    self._do(operation, record, descent)
         self._ledger.finish(record)
+        self.stage.forget({operation.digest for operation in record.operations if isinstance(operation, Put)})
 
     def _is_done(self, operation: Operation, record: Record) -> bool:
         """A file that is in place, or is not in the stage any more, was renamed: so its path's deletion was done too."""
@@ -443,6 +414,27 @@ class Workspace:
         status = self._status(operation.path)
         is_in_place = status is not None and signature_of(status) == record.signatures[operation.path]
         return is_in_place or not (self.stage.folder / name).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a path is: the folder that holds it, its name there, and what stands there if anything does."""
+
+    fd: int
+    name: str
+    status: os.stat_result | None
+
+
+def _place_of(descent: Descent, path: str) -> _Place | None:
+    """Find a path's place; None if its folder is not there, or something else stands where that should be."""
+    try:
+        fd, name = descent.parent(path)
+    except (FileNotFoundError, PathRefusedError):
+        return None
+    try:
+        return _Place(fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return _Place(fd, name, None)
 
 
 def _is_kind(entry: Link | MakeDirectory | Put, status: os.stat_result) -> bool:

@@ -73,7 +73,7 @@ HANDS_ON = (
 PANELS = {
     "status": (False, "strip"), "iteration": (True, "panel"), "probe": (True, "panel"), "history": (True, "panel"),
     "runtime": (True, "panel"), "runtime_strip": (False, "panel"),
-    "iterations": (True, "panel"), "metrics": (True, "panel"), "why": (True, "panel"), "help": (True, "panel"),
+    "iterations": (True, "panel"), "metrics": (True, "panel"), "why": (True, "panel"), "locals": (True, "panel"), "help": (True, "panel"),
     "keys": (False, "page"), "too_small": (False, "page"),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-View = Literal["loop", "logs", "runtime", "iterations", "metrics", "why", "diff", "help"]
+View = Literal["loop", "logs", "runtime", "iterations", "metrics", "why", "diff", "locals", "help"]
 
 WIDE_FROM, TALL_FROM = 104, 32
 NARROW_FROM, MEDIUM_FROM = 56, 20
@@ -15,7 +15,7 @@ MIN_WIDTH, MIN_HEIGHT = 40, 10
 RIGHT_WIDTH = 43
 # The panel that a view shows alone, above the strip.
 ALONE: dict[View, str] = {
-    "runtime": "runtime", "iterations": "iterations", "metrics": "metrics", "why": "why", "diff": "probe", "help": "help",
+    "runtime": "runtime", "iterations": "iterations", "metrics": "metrics", "why": "why", "diff": "probe", "locals": "locals", "help": "help",
 }  # fmt: skip
 
 

@@ -15,10 +15,11 @@ from textual.binding import Binding, BindingType
 
 from hotloop.devloop import pulse, words
 from hotloop.errors import HotloopError, UsageError
-from hotloop.tui import actions, copying, editor, rows, themes
+from hotloop.tui import actions, copying, editor, inspecting, rows, themes
 from hotloop.tui.exits import Exit
 from hotloop.tui.panels.error import place_of
 from hotloop.tui.placing import Panels
+from hotloop.tui.surface import Surface
 
 if TYPE_CHECKING:
     from hotloop.tui.app import Dashboard
@@ -261,6 +262,9 @@ class Doing:
         app = self._app
         boxes = app.arranged(*app.size)
         app.main.query_one(Panels).arrange_again()
+        for surface in app.main.query(Surface):
+            if surface.id not in boxes:
+                surface.forget()
         if self.focused_panel not in boxes:
             shown = next((name for name in boxes if name in FOCUSED_FIRST), "")
             if shown:
@@ -269,9 +273,15 @@ class Doing:
                 app.logs.focus_lines()
         app.repaint()
 
-    def action_select(self, step: int) -> None:
+    async def action_locals(self) -> None:
+        """Show the local variables of what failed, and back."""
+        await inspecting.toggle(self._app)
+
+    async def action_select(self, step: int) -> None:
         """Look at the iteration before, or after; behind the newest one, at whatever is newest."""
         app = self._app
+        if await inspecting.step(app, step):
+            return
         numbers = [trip.number for trip in app.state.trips]
         if not numbers:
             return
@@ -286,14 +296,14 @@ class Doing:
             app.logs.show_iteration(selected)
         app.repaint()
 
-    def action_move(self, step: int) -> None:
+    async def action_move(self, step: int) -> None:
         """Go down or up in what is longer than its panel; the newest iteration is at the top of its table."""
         look = self._app.look
-        if look.view in {"why", "help"} or look.zoomed:
+        if look.view in {"why", "locals", "help"} or look.zoomed:
             self._app.look = replace(look, first=max(look.first + step, 0))
             self._app.repaint()
         else:
-            self.action_select(-step)
+            await self.action_select(-step)
 
     def action_enter(self) -> None:
         """Explain the iteration that is looked at."""
@@ -350,6 +360,8 @@ class Doing:
         if panel == "logs":
             app.logs.action_copy()
             return
+        if panel == "locals" and inspecting.copy(app):
+            return
         surface = next((each for each in app.surfaces() if each.id == panel), None)
         what, text = copying.copied(panel, app.state, surface.text if surface is not None else "")
         app.copy_to_clipboard(text)
@@ -384,7 +396,7 @@ class Doing:
             self.say(f"the editor can't be run ({error}): set EDITOR", is_bad=True)
 
 
-FOCUSED_FIRST = ("iterations", "metrics", "why", "help", "runtime", "probe", "iteration", "history")
+FOCUSED_FIRST = ("iterations", "metrics", "why", "locals", "help", "runtime", "probe", "iteration", "history")
 
 
 def _open_window(command: tuple[str, ...]) -> None:

@@ -24,6 +24,7 @@ from hotloop.tui.panels import (
     probe,
     runtime,
     table,
+    variables,
 )
 from hotloop.tui.panels.lines import finished, line, wrapped
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from hotloop.tui.palette import Palette
     from hotloop.tui.rows import Row
     from hotloop.tui.state import State
+    from hotloop.variables import Locals
 
     Drawer = Callable[[int, int], list[Text]]
 
@@ -52,6 +54,7 @@ class Look:
         is_comparing: Whether both are shown beside each other.
         first: The first line that is shown of what is longer than the screen.
         keys: What to press, by action.
+        locals: What the session answered about a failure's local variables; None before it was asked.
     """
 
     view: View = "loop"
@@ -63,6 +66,7 @@ class Look:
     figures: Summary = field(default_factory=lambda: summarize(()))
     experience: dx.Experience | None = None
     keys: Mapping[str, str] = field(default_factory=dict[str, str])
+    locals: Locals | None = None
 
 
 def draw(panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
@@ -89,6 +93,8 @@ def _panel(panel: str, state: State, look: Look, width: int, height: int, palett
             return _main(state, width, height, palette, now_s)
         case "why":
             return explain.draw(state, width, height, palette, now_s, first=look.first)
+        case "locals":
+            return variables.draw(look.locals, width, height, palette, first=look.first, keys=look.keys)
         case "iterations" if look.is_comparing:
             return compare.draw(state, width, height, palette, now_s, compared=look.compared)
         case "iterations":

@@ -173,14 +173,14 @@ def _paced(seconds: float, palette: Palette) -> str:
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 LIVE = ("reload", "restart", "probe", "diff", "why", "log.filter", "log.level", "select", "zoom", "views")
-FAILED = ("edit", "copy", "library", "reload", "undo", "why", "log.filter", "select", "views")
+FAILED = ("edit", "copy", "locals", "library", "reload", "undo", "why", "log.filter", "select", "views")
 PAUSED = ("pause", "undo", "probe", "log.filter", "views")
 OFFLINE = ("log.filter", "log.level", "why", "select", "views")
 ENDED = ("log.filter", "log.pager", "select", "views")
 LAST = ("help", "quit")
 _LABELS = {
     "reload": "reload", "restart": "cold", "probe": "probe", "diff": "diff", "why": "why", "log.filter": "filter",
-    "log.level": "level", "zoom": "zoom", "edit": "edit", "copy": "copy", "library": "frames", "undo": "undo",
+    "log.level": "level", "zoom": "zoom", "edit": "edit", "locals": "locals", "copy": "copy", "library": "frames", "undo": "undo",
     "pause": "pause", "log.pager": "pager", "help": "help", "confirm": "let it through", "quit": "quit", "select": "iter", "views": "views",
 }  # fmt: skip
 

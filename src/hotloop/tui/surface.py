@@ -74,6 +74,10 @@ class Surface(Widget):
             self._lines = lines
             self.refresh()
 
+    def forget(self) -> None:
+        """It is not shown: when it is again, it is to show what holds then."""
+        self._lines = None
+
     def restyle(self, palette: Palette) -> None:
         """Draw in other colours."""
         self.palette = palette

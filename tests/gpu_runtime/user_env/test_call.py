@@ -36,7 +36,7 @@ class Runtime:
         bodies = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in items]
         headers = [
             {
-                "id": 10 * call_id + index, "method": "POST", "path": f"/{endpoint}", "query": query,
+                "id": 10 * call_id + index, "query": query,
                 "type": "application/octet-stream" if isinstance(item, bytes) else JSON,
                 "accept": accept, "size": len(body),
             }

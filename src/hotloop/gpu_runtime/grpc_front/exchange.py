@@ -63,9 +63,9 @@ class CallExchange:
 
     # --- the dispatcher's side ----------------------------------------------------------------------------------
 
-    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"") -> None:
+    def respond(self, status: int, headers: Headers = (), body: bytes | memoryview = b"", own: Headers = ()) -> None:
         """Answer at once."""
-        self.begin(status, headers)
+        self.begin(status, (*headers, *own))
         self.write(bytes(body))  # of bytes it is no copy, and a message can't be made of a view
         self.finish()
 

@@ -15,6 +15,7 @@ from hotloop.gpu_runtime.user_env.hosted import HostedModelDied
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
 from hotloop.gpu_runtime.user_env.lending import Buffer
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
+from hotloop.gpu_runtime.user_env.variables import Variables
 
 CANCELLED_STATUS = 499  # nobody reads it: the client is gone
 
@@ -53,14 +54,16 @@ def refused(error: values.BadRequest) -> Answer:
     return _error(error.status, {"type": "BadRequest", "message": error.message, "where": error.where})
 
 
-def failed(error: BaseException, project: Project) -> Answer:
-    """Answer a request under which the user's code raised, and write the traceback to the log."""
+def failed(error: BaseException, project: Project, variables: Variables | None = None) -> Answer:
+    """Answer a request under which the user's code raised, write the traceback to the log, and have its variables kept."""
     if isinstance(error, RevisionMoved):
         path = project.relative(str(error))
         message = f"{path} was saved again while this request wanted to import it; send the request again"
         return _error(503, {"type": "RevisionMoved", "message": message, "where": ""})
     described = problem.from_exception(error, project)
     print(problem.as_text(described), file=sys.stderr, flush=True)
+    if variables is not None:
+        variables.keep_call(error, described)
     summary = {"type": described["type"], "message": described["message"], "where": problem.where_of(described)}
     if described["hint"]:
         summary["hint"] = described["hint"]

@@ -36,6 +36,7 @@ from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.staging import Staging
 from hotloop.gpu_runtime.user_env.streaming import NOBODY, Gone, Streamer
 from hotloop.gpu_runtime.user_env.values import encode
+from hotloop.gpu_runtime.user_env.variables import Variables
 from hotloop.gpu_runtime.user_env.vault import cuda
 from hotloop.gpu_runtime.user_env.wire import Message
 
@@ -62,12 +63,19 @@ class Caller:
     """
 
     def __init__(
-        self, plan: Plan, models: dict[str, Any], send: Send, project: Project, learner: Learner | None = None
+        self,
+        plan: Plan,
+        models: dict[str, Any],
+        send: Send,
+        project: Project,
+        learner: Learner | None = None,
+        variables: Variables | None = None,
     ) -> None:
-        self._endpoints = {e.spec.name: Served.of(e, project, learner) for e in plan.endpoints}
+        self._endpoints = {e.spec.name: Served.of(e, project, learner, variables) for e in plan.endpoints}
         self._models = models
         self._send = send
         self._project = project
+        self._variables = variables
         self._outbox = Outbox(send)
         self._streamer = Streamer(models, self._outbox, self._failure)
         self.needs_loop = any(e.spec.kind == "async" for e in plan.endpoints)
@@ -216,7 +224,7 @@ class Caller:
                 f"this process can't use the GPU any more ({type(error).__name__}); a new one takes over, models kept"
             )
             self._send({"kind": "notice", "key": "gpu", "text": text}, b"")
-        return failed(error, self._project)
+        return failed(error, self._project, self._variables)
 
     def _answer(self, call: Opened) -> None:
         answers = [(item["id"], call.answers[position]) for position, item in enumerate(call.items)]

@@ -3,7 +3,7 @@
 """Which environment variables the project's code sets while it is imported.
 
 Libraries read variables when they are imported. A zygote imports libraries before the project, so it must have what the
-project would have set by then; see `zygotes.Learned`.
+project would have set by then; see `learning.Learned`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from hotloop.gpu_runtime.user_env.app import ModelSpec
 from hotloop.gpu_runtime.user_env.fingerprint.record import Recording, record
 from hotloop.gpu_runtime.user_env.models import Models, Runtime, module_digest
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
+from hotloop.gpu_runtime.user_env.variables import Variables
 
 
 def main(link: wire.Link, boot: dict[str, Any]) -> None:
@@ -25,7 +26,10 @@ def main(link: wire.Link, boot: dict[str, Any]) -> None:
         return
     except BaseException as error:  # noqa: BLE001  the runtime shows it, whatever it is
         if not isinstance(error, RevisionMoved):
-            link.send({"kind": "failed", "problem": problem.from_exception(error, project, boot["packages"])})
+            described = problem.from_exception(error, project, boot["packages"])
+            if boot["keeps_locals"]:
+                described = Variables(project, link.send).keep(error, described, "model", boot["model"])
+            link.send({"kind": "failed", "problem": described})
         return
     holds = hosted.holds_project_code(recording.value, project)
     link.send({

@@ -8,12 +8,12 @@ import base64
 import collections.abc
 import dataclasses
 import enum
-import json
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import arrays, hints
+from hotloop.gpu_runtime.user_env.json_encoder import encoder
 from hotloop.gpu_runtime.user_env.scalars import written_member
 
 MAX_DEPTH = 200
@@ -135,8 +135,8 @@ _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (collections.abc.Mapping, dict),
     ((collections.abc.Sequence, collections.abc.ValuesView, collections.deque), list),
 )
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=simplify).encode
-_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=simplify).encode
+_encode = encoder(ensure_ascii=False, allow_nan=False, default=simplify)
+_encode_ascii = encoder(allow_nan=False, default=simplify)
 
 
 def _to_bytes(value: Any) -> bytes:

@@ -52,7 +52,7 @@ class ProbeRunner:
         plan: The app, whose endpoints a probe's client can call.
         models: By name.
         tell: Gets a ``probed`` frame for each result, then ``probes_done``.
-        describe: Makes a problem of what a probe raised.
+        describe: Makes a problem of what a probe raised, given that and the probe's name.
         address: Where the app is served, as a URL.
     """
 
@@ -61,7 +61,7 @@ class ProbeRunner:
         plan: Plan,
         models: dict[str, Any],
         tell: Callable[..., None],
-        describe: Callable[[BaseException], dict[str, Any]],
+        describe: Callable[..., dict[str, Any]],
         address: str,
     ) -> None:
         self._address = address
@@ -117,7 +117,7 @@ class ProbeRunner:
                 result = asyncio.run(result)
             output = _as_text(result)
         except BaseException as error:  # noqa: BLE001  whatever a probe raises is its result
-            trouble = self._describe(error)
+            trouble = self._describe(error, name=spec.name)
         return {
             "kind": "probed", "name": spec.name, "is_ok": trouble is None, "output": output, "problem": trouble,
             "took_s": time.perf_counter() - began_s, "compute_s": client.compute_s,

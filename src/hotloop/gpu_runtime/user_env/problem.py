@@ -28,14 +28,14 @@ def from_exception(
         packages: The requirements that the app declares, to name the one that provides a missing module.
         holders: What is known to be in memory, with its bytes, to name the largest when there is no more.
     """
-    shown = _shown(error)
-    frames, hidden = frames_of(shown, project)
+    cause = shown(error)
+    frames, hidden = frames_of(cause, project)
     problem = events.Problem(
-        type=_type_name(shown),
-        message=_relative(_message(error, shown), project),
+        type=_type_name(cause),
+        message=_relative(_message(error, cause), project),
         frames=tuple(frames),
-        hidden_frames=0 if isinstance(shown, SyntaxError) else hidden,  # those are the importer's
-        hint=_relative(advice.hint_for(shown, _text_of(shown), project, tuple(packages), holders), project),
+        hidden_frames=0 if isinstance(cause, SyntaxError) else hidden,  # those are the importer's
+        hint=_relative(advice.hint_for(cause, _text_of(cause), project, tuple(packages), holders), project),
     )
     return events.to_json(problem)
 
@@ -64,8 +64,8 @@ def as_text(problem: events.JsonObject) -> str:
 # --- the exception ----------------------------------------------------------------------------------------------
 
 
-def _shown(error: BaseException) -> BaseException:
-    """A group of one exception is that exception, for people."""
+def shown(error: BaseException) -> BaseException:
+    """Give the exception that people are told of: a group of one is that one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

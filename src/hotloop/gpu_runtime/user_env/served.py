@@ -14,6 +14,7 @@ from hotloop.gpu_runtime.user_env.operations import Learner
 from hotloop.gpu_runtime.user_env.resolve import PlannedEndpoint
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder
+from hotloop.gpu_runtime.user_env.variables import Variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,21 @@ class Served:
     project: Project
     spec: EndpointSpec
     has_key: bool
+    variables: Variables | None
 
     @classmethod
-    def of(cls, planned: PlannedEndpoint, project: Project, learner: Learner | None = None) -> Served:
+    def of(
+        cls,
+        planned: PlannedEndpoint,
+        project: Project,
+        learner: Learner | None = None,
+        variables: Variables | None = None,
+    ) -> Served:
         """Make an endpoint ready; a learner notes its first call."""
         spec = planned.spec if learner is None else learner.learn(planned.spec)
         batch = planned.spec.batch
         has_key = batch is not None and callable(batch.key)
-        return cls(planned, RequestDecoder(planned.parameters), project, spec, has_key)
+        return cls(planned, RequestDecoder(planned.parameters), project, spec, has_key, variables)
 
     def read(self, item: dict[str, Any], body: bytes | memoryview) -> Entry | Answer:
         """Read a request, and measure it; whatever is wrong with it is its answer.
@@ -65,7 +73,7 @@ class Served:
         except BadRequest as error:
             return refused(error)
         except Exception as error:  # noqa: BLE001 - a validator or the key of the user's raised
-            return failed(error, self.project)
+            return failed(error, self.project, self.variables)
 
     def _size(self, arguments: dict[str, Any]) -> float:
         batch = self.spec.batch

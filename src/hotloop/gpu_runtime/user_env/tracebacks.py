@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import linecache
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 
 from hotloop.events import Frame
 from hotloop.gpu_runtime.user_env.app import AppError
@@ -27,6 +27,17 @@ def frames_of(error: BaseException, project: Project) -> tuple[list[Frame], int]
     return _kept([*tracer.walk(error.__traceback__), *tracer.own_place(error)])
 
 
+def own_steps(error: BaseException, project: Project, limit: int) -> tuple[list[tuple[FrameType, Frame]], int]:
+    """Give the project's innermost frames, outermost first, each as Python has it and as it is shown; and how many more."""
+    tracer, steps = _Tracer(project), []
+    step = error.__traceback__
+    while step is not None:
+        if project.owns_file(step.tb_frame.f_code.co_filename):
+            steps.append(step)
+        step = step.tb_next
+    return [(each.tb_frame, tracer.frame(each)) for each in steps[-limit:]], max(len(steps) - limit, 0)
+
+
 class _Tracer:
     """Makes frames; reads each file's lines once, for a recursion has a thousand frames in one."""
 
@@ -39,7 +50,7 @@ class _Tracer:
         found: list[Frame | None] = []
         while traceback is not None:
             code = traceback.tb_frame.f_code
-            found.append(None if self._is_machinery(code.co_filename) else self._frame(traceback, code))
+            found.append(None if self._is_machinery(code.co_filename) else self.frame(traceback))
             traceback = traceback.tb_next
         return found
 
@@ -56,7 +67,9 @@ class _Tracer:
             return not self._project.root.startswith(_OURS)  # a template, run where it is kept
         return file.startswith(_IMPORTERS)
 
-    def _frame(self, step: TracebackType, code: CodeType) -> Frame:
+    def frame(self, step: TracebackType) -> Frame:
+        """Give the frame of one step."""
+        code = step.tb_frame.f_code
         line = step.tb_lineno or code.co_firstlineno
         columns = _columns(step, code, self._line(code.co_filename, line))
         return self._make(code.co_filename, line, getattr(code, "co_qualname", code.co_name), columns)

@@ -15,13 +15,15 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from hotloop.gpu_runtime.user_env.json_encoder import encoder
 from hotloop.gpu_runtime.user_env.lending import KINDS, Borrower, Lender, Payload, pieces_of
 
 MAX_FRAME_BYTES = 1 << 31
 MAX_FDS = 250  # Linux passes at most 253 in one message (SCM_MAX_FD)
 
 _LENGTHS = struct.Struct(">II")
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_encode = encoder(ensure_ascii=False)
+_decode = json.JSONDecoder().raw_decode  # a header has no white space around it, which the whole decoder looks for
 
 
 class LinkClosed(EOFError):
@@ -107,7 +109,7 @@ class FrameReader:
             return None
         view = memoryview(buffer)
         try:
-            header = json.loads(str(view[8 : 8 + head_length], "utf-8", "surrogateescape"))
+            header = _read_header(str(view[8 : 8 + head_length], "utf-8", "surrogateescape"))
             payload = bytes(view[8 + head_length : 4 + length])
         except ValueError as error:
             msg = f"a frame's header can't be read: {error}"
@@ -136,6 +138,14 @@ class FrameReader:
         except (OSError, KeyError) as error:
             msg = f"a frame's payload in shared memory can't be mapped: {error!r}"
             raise BadFrame(msg) from error
+
+
+def _read_header(text: str) -> dict[str, Any]:
+    header, end = _decode(text)
+    if end != len(text) or not isinstance(header, dict):
+        msg = "it is no JSON object"
+        raise ValueError(msg)
+    return header  # pyright: ignore[reportUnknownVariableType]
 
 
 class Link:

@@ -31,6 +31,8 @@ from hotloop.gpu_runtime.user_env.probe import ProbeRunner
 from hotloop.gpu_runtime.user_env.rehearse import rehearse
 from hotloop.gpu_runtime.user_env.source import RevisionMoved, installed_folders
 from hotloop.gpu_runtime.user_env.threads import Threads
+from hotloop.gpu_runtime.user_env.variables import Variables
+from hotloop.variables import Of
 
 _MODEL_KINDS = ("model", "hosted")
 
@@ -57,6 +59,7 @@ class Worker:
         self._rehearsed = rehearsed
         self._project = start.prepare(boot)
         self._models = Models(self._project)
+        self._variables = Variables(self._project, self.tell) if boot["keeps_locals"] else None
         self._lock = threading.Lock()
         self._modules_at_fork = set(sys.modules)
         self._has_operations = False
@@ -160,14 +163,15 @@ class Worker:
             self.tell({"kind": "failed", "problem": error.problem})
             return False
         except BaseException as error:  # noqa: BLE001  sys.exit() in the user's module is the user's failure too
-            self.tell({"kind": "failed", "problem": self._problem(error)})
+            self.tell({"kind": "failed", "problem": self._problem(error, "start")})
             return False
         threads.divide(replicas)  # a loader may have been the first to import torch
         self._become_ready(imported, imported_at_s, go["address"])
         return True
 
-    def _problem(self, error: BaseException) -> dict[str, Any]:
-        return problem.from_exception(error, self._project, self._boot["packages"], self._models.sizes())
+    def _problem(self, error: BaseException, of: Of, name: str = "") -> dict[str, Any]:
+        described = problem.from_exception(error, self._project, self._boot["packages"], self._models.sizes())
+        return described if self._variables is None else self._variables.keep(error, described, of, name)
 
     def _become_ready(self, imported: start.Imported, imported_at_s: float, address: str) -> None:
         plan = imported.plan
@@ -183,8 +187,9 @@ class Worker:
         self._link.lender = Lender()
         self._plan = plan
         learner = None if self._has_operations and not self._models.has_loaded else operations.learner(self.tell)
-        self._caller = Caller(plan, self._models.values, self.tell, self._project, learner)
-        self._probes = ProbeRunner(plan, self._models.values, self.tell, self._problem, address)
+        self._caller = Caller(plan, self._models.values, self.tell, self._project, learner, self._variables)
+        describe = partial(self._problem, of="probe")
+        self._probes = ProbeRunner(plan, self._models.values, self.tell, describe, address)
         self._probes.prepare()
 
     def _host(self, name: str, why: str) -> Hosted:

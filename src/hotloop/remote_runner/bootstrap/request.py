@@ -83,10 +83,12 @@ def shell_cache(options: Options) -> str:
 
 def make_request(options: Options) -> Request:
     """Make the command line for a start, with a marker of its own."""
-    pythons = f"{PYTHON_NAMES} {PYTHON_PATHS} {shell_cache(options)}/python/*/bin/python3"
     marker = secrets.token_hex(12)
     program = program_text("bridge")
     wanted = wanted_name(options.python)
+    cache = shell_cache(options)
+    # First the one that the agent has: a python3 on the PATH may be a script that looks for one (pyenv's: 50 ms).
+    pythons = f"{cache}/agents/{wanted}-*/bin/python {PYTHON_NAMES} {PYTHON_PATHS} {cache}/python/*/bin/python3"
     fields = {
         "marker": marker,
         "program": hashlib.sha256(program).hexdigest(),
@@ -107,6 +109,7 @@ def make_request(options: Options) -> Request:
     return Request(marker, wanted, f"exec sh -c '{script}'")
 
 
+@cache
 def wanted_name(python: str) -> str:
     """Name an environment by all that it is made of and that this side knows; the runner adds Python and platform."""
     parts = [own_source().digest, *requirements(), python]

@@ -78,7 +78,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., project_id: _Optional[str] = ..., client_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_event: _Optional[int] = ..., shown_root: _Optional[str] = ..., take: bool = ..., resumes: bool = ..., who: _Optional[str] = ..., pid: _Optional[int] = ..., idle_timeout_s: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
 
 class HelloOk(_message.Message):
-    __slots__ = ("version", "sequence", "revision", "digest", "partials", "is_running", "last_event", "at_s", "workspace", "seen_event", "boot_id")
+    __slots__ = ("version", "sequence", "revision", "digest", "partials", "is_running", "last_event", "at_s", "workspace", "seen_event", "boot_id", "is_empty")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,7 @@ class HelloOk(_message.Message):
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     SEEN_EVENT_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    IS_EMPTY_FIELD_NUMBER: _ClassVar[int]
     version: str
     sequence: int
     revision: int
@@ -101,7 +102,8 @@ class HelloOk(_message.Message):
     workspace: str
     seen_event: int
     boot_id: str
-    def __init__(self, version: _Optional[str] = ..., sequence: _Optional[int] = ..., revision: _Optional[int] = ..., digest: _Optional[str] = ..., partials: _Optional[_Iterable[_Union[Partial, _Mapping]]] = ..., is_running: bool = ..., last_event: _Optional[int] = ..., at_s: _Optional[float] = ..., workspace: _Optional[str] = ..., seen_event: _Optional[int] = ..., boot_id: _Optional[str] = ...) -> None: ...
+    is_empty: bool
+    def __init__(self, version: _Optional[str] = ..., sequence: _Optional[int] = ..., revision: _Optional[int] = ..., digest: _Optional[str] = ..., partials: _Optional[_Iterable[_Union[Partial, _Mapping]]] = ..., is_running: bool = ..., last_event: _Optional[int] = ..., at_s: _Optional[float] = ..., workspace: _Optional[str] = ..., seen_event: _Optional[int] = ..., boot_id: _Optional[str] = ..., is_empty: bool = ...) -> None: ...
 
 class Holder(_message.Message):
     __slots__ = ("who", "pid", "held_s")
@@ -154,14 +156,16 @@ class Link(_message.Message):
     def __init__(self, path: _Optional[str] = ..., target: _Optional[str] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("sequence", "entries", "is_last")
+    __slots__ = ("sequence", "entries", "is_last", "zstd")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    ZSTD_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     entries: _containers.RepeatedCompositeFieldContainer[Operation]
     is_last: bool
-    def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ...) -> None: ...
+    zstd: bytes
+    def __init__(self, sequence: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., is_last: bool = ..., zstd: _Optional[bytes] = ...) -> None: ...
 
 class Become(_message.Message):
     __slots__ = ("sequence",)

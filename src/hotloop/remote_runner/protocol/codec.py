@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zstandard
 from google.protobuf.message import DecodeError
@@ -93,19 +93,29 @@ def manifest_frames(sequence: int, entries: Iterable[Operation]) -> list[pb.Up]:
     for start in range(0, max(len(encoded), 1), ENTRIES_PER_FRAME):
         some = encoded[start : start + ENTRIES_PER_FRAME]
         is_last = start + ENTRIES_PER_FRAME >= len(encoded)
-        frames.append(pb.Up(manifest=pb.Manifest(sequence=sequence, entries=some, is_last=is_last)))
+        manifest = pb.Manifest(entries=some)
+        if packed := _packed(manifest.SerializeToString()):
+            manifest = pb.Manifest(zstd=packed)
+        manifest.sequence, manifest.is_last = sequence, is_last
+        frames.append(pb.Up(manifest=manifest))
     return frames
+
+
+def manifest_entries(message: pb.Manifest) -> list[Operation]:
+    """Read the entries of a message.
+
+    Raises:
+        WorkspaceError: It is no message of entries, or unpacked it would be larger than any that is sent.
+    """
+    entries = _unpacked(pb.Manifest, message.zstd).entries if message.zstd else message.entries
+    return [decode_operation(entry) for entry in entries]
 
 
 def pack_parts(parts: list[pb.Part]) -> pb.Up:
     """Make one message of parts, compressed if that saves an eighth."""
     message = pb.Parts(parts=parts)
-    plain = message.SerializeToString()
-    if len(plain) > MIN_COMPRESSED_BYTES and _is_compressible(plain):
-        packed = zstandard.ZstdCompressor(level=1).compress(plain)
-        if len(packed) < len(plain) * 7 // 8:
-            message = pb.Parts(zstd=packed)
-    return pb.Up(parts=message)
+    packed = _packed(message.SerializeToString())
+    return pb.Up(parts=pb.Parts(zstd=packed) if packed else message)
 
 
 def unpack_parts(message: pb.Parts) -> list[pb.Part]:
@@ -114,16 +124,26 @@ def unpack_parts(message: pb.Parts) -> list[pb.Part]:
     Raises:
         WorkspaceError: It is no message of parts, or unpacked it would be larger than any that is sent.
     """
-    if not message.zstd:
-        return list(message.parts)
+    return list(_unpacked(pb.Parts, message.zstd).parts if message.zstd else message.parts)
+
+
+def _packed(plain: bytes) -> bytes:
+    """Compress a message; nothing if that does not save an eighth, or the other side would not unpack it."""
+    if not MIN_COMPRESSED_BYTES < len(plain) <= MAX_UNPACKED_BYTES or not _is_compressible(plain):
+        return b""
+    packed = zstandard.ZstdCompressor(level=1).compress(plain)
+    return packed if len(packed) < len(plain) * 7 // 8 else b""
+
+
+def _unpacked(kind: Any, packed: bytes) -> Any:
     try:
-        size_bytes = zstandard.frame_content_size(message.zstd)
+        size_bytes = zstandard.frame_content_size(packed)
         if not 0 <= size_bytes <= MAX_UNPACKED_BYTES:
-            msg = f"A message of parts unpacks to {size_bytes:,} bytes, more than {MAX_UNPACKED_BYTES:,}."
+            msg = f"A compressed message unpacks to {size_bytes:,} bytes, more than {MAX_UNPACKED_BYTES:,}."
             raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
-        return list(pb.Parts.FromString(zstandard.ZstdDecompressor().decompress(message.zstd)).parts)
+        return kind.FromString(zstandard.ZstdDecompressor().decompress(packed))
     except (zstandard.ZstdError, DecodeError) as error:
-        msg = f"A message of parts can't be unpacked: {error}."
+        msg = f"A compressed message can't be unpacked: {error}."
         raise WorkspaceError(msg, hint="use the same version of hotloop on both sides") from error
 
 
@@ -134,7 +154,9 @@ def _is_compressible(plain: bytes) -> bool:
 
 
 def part(digest: str, offset: int, size_bytes: int, data: bytes | memoryview) -> pb.Part:
-    """Make one part of a content."""
+    """Make one part of a content. A whole one needs no name: of small files that is a quarter of what is sent."""
+    if len(data) == size_bytes:
+        return pb.Part(size_bytes=size_bytes, data=bytes(data))
     return pb.Part(digest=bytes.fromhex(digest), offset=offset, size_bytes=size_bytes, data=bytes(data))
 
 

@@ -8,7 +8,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotloop.remote_runner.ssh import failures
+from hotloop.remote_runner.ssh import failures, library
 from hotloop.remote_runner.ssh.link import Connector, Link
 from hotloop.remote_runner.ssh.process import SshProcess
 
@@ -67,8 +67,11 @@ async def connect(name: str, connector: Connector) -> SshHost:
         UsageError: The configuration is wrong.
     """
     link = Link()
+    opening = asyncio.create_task(in_thread(lambda: connector.open(link)), name="open a connection")
     try:
-        await in_thread(lambda: connector.open(link))
+        await asyncio.sleep(0)  # it asks ssh and waits for the network while paramiko is imported here
+        library.load()
+        await opening
     except asyncio.CancelledError:
         threading.Thread(target=link.close, daemon=True).start()
         raise

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LINES_ABOVE, LINES_BELOW = 2, 1
 MAX_MESSAGE_LINES = 6
 MAX_TESTS = 5
-ACTIONS = (("e", "open in editor"), ("y", "copy traceback"), ("r", "retry"), ("u", "roll back edit"))
+ACTIONS = (("e", "open in editor"), ("i", "variables"), ("y", "copy"), ("r", "retry"), ("u", "undo edit"))
 
 # What goes first where rows are few.
 _AIR, _CALLERS, _FAR_CODE, _ACTIONS, _MORE_MESSAGE, _HINT_REST, _CODE, _CARET, _HINT = 9, 8, 7, 6, 5, 4, 3, 2, 1

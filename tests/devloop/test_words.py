@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hotloop.cli import words
+from hotloop.devloop import words
 
 
 @pytest.mark.parametrize(
