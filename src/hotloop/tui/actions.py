@@ -46,7 +46,7 @@ ACTIONS = (
     Action("older", "left_square_bracket", "select(-1)", "", "the iteration before"),
     Action("newer", "right_square_bracket", "select(1)", "", "the iteration after; behind the last, the newest"),
     Action("edit", "e", "edit", "edit", "the error's line or the changed file in $EDITOR"),
-    Action("locals", "i", "locals", "locals", "local variables where it failed; [ and ]: of others"),
+    Action("locals", "i", "locals", "locals", "local variables where it failed; [ ]: of others"),
     Action("copy", "y", "copy", "copy", "copy what has the focus"),
     Action("library", "t", "library", "frames", "frames of libraries on and off"),
     Action("undo", "u", "request('undo')", "undo", "take the last edit back on the runner"),
