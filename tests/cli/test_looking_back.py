@@ -42,9 +42,7 @@ def project(tmp_path):
     loaded = events.ModelOutcome("n", "loaded", "resident", "app.py: PROMPT changed ('x' -> 'y')", 0.03, 5_000_000)
     add("bbbb2222", 1, 480.0, cause="model", models=(loaded,), expected_s=0.08)
     add("bbbb2222", 2, 470.0)
-    run = metrics.TestRun(
-        "bbbb2222", 2, now_s - 468, "failed", 1.5, 10, 1, False, (("test_app.py", 14, "AssertionError"),)
-    )
+    run = metrics.TestRun("bbbb2222", 2, now_s - 468, "failed", 1.5, 10, 1, (("test_app.py", 14, "AssertionError"),))
     kept.add_test_run(run)
     kept.add("bbbb2222", iteration(number=3, saved_at_s=now_s - 460))
     kept.close()
