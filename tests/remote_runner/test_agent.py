@@ -48,6 +48,9 @@ class Files:
     def read_block(self, put, offset, num_bytes):
         return self.contents[put.path][offset : offset + num_bytes]
 
+    def look_again(self):
+        """`contents` is always as it is now."""
+
 
 def saved(path, content):
     digest = content_digest(content)
@@ -335,6 +338,51 @@ def test_a_newer_client_takes_over_and_the_older_one_is_told(tmp_path):
 
     run(tmp_path, main())
     assert workspace_files(tmp_path) == {"app.py": b"from the new one"}
+
+
+class Written(Index):
+    """A project that others write to: some files once all at once, some before each look at them."""
+
+    def entries(self):
+        found = super().entries()
+        for path in [*self.once, *self.always]:
+            self._write(path)
+        self.once = []
+        return found
+
+    def read(self, put):
+        if put.path in self.always:
+            self._write(put.path)
+        return super().read(put)
+
+    def _write(self, path):
+        self.number = getattr(self, "number", 0) + 1
+        (self.root / path).write_text(f"written {self.number}")
+
+
+def test_a_project_that_is_written_to_all_the_time_can_be_copied(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    names = [f"f{number:02}.py" for number in range(20)]
+    for name in names:
+        (project / name).write_text(name)
+
+    async def main():
+        index = Written(project, Ignore(project))
+        index.refresh()
+        index.once, index.always = names[:16], names[16:18]
+        async with connect(tmp_path / "state") as session:
+            await session.open(project, PROJECT)
+            await session.sync(index)
+            known = {entry.path: entry.digest for entry in Index.entries(index)}
+            await session.end()
+        return known
+
+    known = run(tmp_path / "state", main())
+
+    copied = workspace_files(tmp_path / "state")
+    assert {path: content_digest(content) for path, content in copied.items()} == known
+    assert {path: copied[path] for path in names[:16]} == {path: (project / path).read_bytes() for path in names[:16]}
 
 
 def test_a_client_that_comes_back_gets_the_events_that_it_missed(tmp_path):

@@ -126,6 +126,7 @@ class Index:
         self._spelling = spelling or Spelling(root)
         self._tree = Tree()
         self._signatures: dict[str, Signature | None] = {}
+        self._restless: dict[str, tuple[str, bytes]] = {}  # by path: digest and content of what changed while it was copied
         self._ahead: dict[str, _Reading] = {}  # by path: large files that were hashed before their turn
         self._set_back: dict[str, Signature | None] = {}  # by path: how it was here, not in the workspace; None: not
 
@@ -216,8 +217,10 @@ class Index:
         reading = self._read_stable(put.path)
         if reading is not None and reading.digest == put.digest:
             return reading.content
+        if (restless := self._restless.get(put.path)) is not None and restless[0] == put.digest:
+            return restless[1]
         self._set_back.pop(put.path, None)
-        self._collect([put.path], keep_contents=False)
+        self._keep([put.path])
         return None
 
     def read_block(self, put: Put, offset: int, num_bytes: int) -> bytes | None:
@@ -236,6 +239,24 @@ class Index:
         self._set_back.pop(put.path, None)
         self._collect([put.path], keep_contents=False)
         return None
+
+    def look_again(self) -> None:
+        """Find what changed since the project was looked at, for another attempt to copy it.
+
+        Files that changed while they were copied are kept as they are now: one that is written all the time can be copied.
+        """
+        restless = set(self._restless)
+        paths = self.differences()
+        self._ignore.trust(paths)
+        self._collect([path for path in paths if path not in restless], keep_contents=False)
+        self._keep(restless)
+
+    def _keep(self, paths: Iterable[str]) -> None:
+        contents = self._collect(paths, keep_contents=True).contents
+        for path in paths:
+            entry = self._tree.get(path)
+            if isinstance(entry, Put) and entry.digest in contents:
+                self._restless[path] = entry.digest, contents[entry.digest]
 
     # --- large files
 
@@ -272,6 +293,7 @@ class Index:
         The index takes the changes over. If they are refused, give the snapshot to `revert`.
         """
         num_known = self.num_files
+        self._restless.clear()
         draft = self._collect(paths, keep_contents=True)
         operations = _operations(draft)
         if not operations:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.way import Way
 
 MAX_WAITING_EVENTS = 20_000
-SYNC_ATTEMPTS = 5
+SYNC_ATTEMPTS = 8
 COPIED_BYTES = 16 << 10  # a changeset up to this size goes by both lanes
 UNASKED_BYTES = 64 << 20  # of a first copy: each runner keeps as much free
 YIELDS_S = 2.0  # bulk leaves the line free for so long after an edit: another one may follow
@@ -137,6 +137,10 @@ class SyncSource(Protocol):
 
     def read_block(self, put: Put, offset: int, num_bytes: int) -> bytes | None:
         """A piece of a file larger than `hotloop.changes.WHOLE_BYTES`; None likewise."""
+        ...
+
+    def look_again(self) -> None:
+        """Have `entries` say what changed since they were made; `read` gives what they say from then on."""
         ...
 
 
@@ -357,6 +361,8 @@ class AgentSession:
                     continue
                 except (_ResyncError, ChangedError):
                     num_attempts += 1
+                    if num_attempts > 1:  # not at once: what this finds is no edit of its own any more
+                        source.look_again()
         msg = f"The project's files changed during each of {SYNC_ATTEMPTS} attempts to copy them."
         raise RefusedError(msg, hint="stop what writes there, or ignore it")
 

@@ -17,6 +17,7 @@ from hotloop import clock
 from hotloop.errors import DeniedError, HotloopError, RunnerError
 from hotloop.remote_runner.heartbeat import Heartbeat
 from hotloop.remote_runner.link_news import LinkNews
+from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.stream import BROKEN, LostError, SessionTakenError, Stream
 
@@ -94,7 +95,7 @@ class Connection:
         self._offline_since_s: float | None = None  # None: the agent answers, or there was no stream yet
         self._why_offline = ""
         self._is_greeting = False
-        self._link_news: LinkNews | None = None  # None: the agent is on this machine
+        self._link_news = LinkNews() if way.name != LocalWay.name else None
 
     @property
     def fatal(self) -> HotloopError | None:
@@ -322,7 +323,6 @@ class Connection:
 
     def _begin(self, stream: Stream) -> None:
         self._heart.begin(stream.greeting, is_same_clock=stream.ok.boot_id == clock.boot_id())
-        self._link_news = None if self._heart.offset.is_shared else self._link_news or LinkNews()
         self._listener.greeted(stream.ok)
         self.hello.resumes, self.hello.take = True, False
         self._stream = stream
