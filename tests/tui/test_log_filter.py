@@ -94,6 +94,10 @@ def test_what_is_marked_is_what_was_found(search: Search, texts: list[str]) -> N
         ("!batch", "batch=1", False),
         ("!batch", "other", True),
         ("!", "anything", True),
+        ("app", "who wrote it", True),  # it stands in front of the line
+        ("!app", "who wrote it", False),
+        ("ap", "who wrote it", False),
+        ("App", "who wrote it", False),
         ("a{99999999999}", "a{99999999999}", True),
     ],
 )

@@ -96,3 +96,7 @@ def test_visual_comes_before_editor_and_windows_leave_the_terminal_alone():
     command = editor.command({"VISUAL": "code", "EDITOR": "vim"}, Path("/p/a.py"))
 
     assert command == editor.Command(("code", "/p/a.py"), has_window=True)
+
+
+def test_help_is_not_cut_in_a_window_of_120_columns():
+    assert [action.about for action in actions.ACTIONS if len(action.about) > 50] == []

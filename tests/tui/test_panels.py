@@ -11,7 +11,8 @@ from tests.tui import panel_states as given
 from tests.tui.panel_states import ASCII, MONO, NIGHT, NOW_S
 
 from hotloop import events
-from hotloop.devloop import metrics
+from hotloop.devloop import metrics, pulse
+from hotloop.tui import rows
 from hotloop.tui.panels import (
     cold,
     compare,
@@ -359,3 +360,17 @@ def test_an_iteration_says_which_probe_failed_and_how_the_tests_went():
     assert "✗ 1.35 s  to a probe that failed" in seen
     assert "✗ similar AssertionError: the nearest of 'a cat' is 'a train'" in seen
     assert "✗ 1 failed, 11 passed  1.20 s  tests/test_app.py::test_embed" in seen
+
+
+@pytest.mark.parametrize("width", [38, 54, 78, 118])
+def test_a_question_is_whole_and_so_are_its_keys_at_every_width(width):
+    asked = [pulse.question(item) for item in pulse.TEXTS]
+    asked += [pulse.Question(None, pulse.CONSENT_TEXT, ("y", "n", "v"))]
+    for row in (rows.quitting(is_attached=False), rows.quitting(is_attached=True), rows.restarting("38 s")):
+        shown = rows.draw(row, width, NIGHT)[0].plain
+        assert row.text in shown or f" {row.short} " in shown
+        assert all(choice.shown in shown.split() for choice in row.choices), shown
+    for row in (rows.question(each, 0.0) for each in asked):
+        shown = rows.draw(row, width, NIGHT)[0].plain
+        assert row.text in shown or f" {row.short} " in shown
+        assert all(choice.shown in shown.split() for choice in row.choices[:-1]), shown  # any other key skips too

@@ -67,7 +67,7 @@ async def print_json(project: Path, on: str | None, lines: JsonLines) -> None:
         if feed is not None:
             async for event in feed.events():
                 lines(event)
-                is_over = _is_last(event)
+                is_over = is_over or _is_last(event)  # its cost is told behind it
     if not is_over:  # nobody here holds it, or no longer
         with contextlib.nullcontext() if feed is None else contextlib.suppress(UsageError):  # it ended meanwhile
             async with found(project, on) as (way, session):
@@ -131,8 +131,8 @@ class AttachedLines:
             is_left = any(isinstance(event, events.SessionEnded) for event in before)
             async for event in feed.events():
                 self._show(event)
-                is_over = _is_last(event)
-                is_left = isinstance(event, events.SessionEnded)
+                is_over = is_over or _is_last(event)
+                is_left = is_left or isinstance(event, events.SessionEnded)
         self._feed = None
         if not is_left:
             _say("the dev serve that held the session is gone")

@@ -24,7 +24,6 @@ MIN_PART = 0.4  # of an edit's time, to be what it was spent on
 MIN_PART_S = 0.05
 DATA_BYTES = 1_000_000
 RESUMED = "resumed"
-_NO_EDITS = frozenset({"cold", "first_start"})
 
 _SYMBOLS = frozenset({"loader", "value", "class"})
 _FILE = re.compile(r"(?P<file>[^\s:]+)(?::\d+)?:? ")
@@ -88,8 +87,10 @@ def advise(trips: Sequence[Trip]) -> tuple[Share, ...]:
 
 def sentence(share: Share) -> str:
     """Say a piece of advice with its evidence in one line."""
-    what = "starts" if share.code in _NO_EDITS else "edits"
-    return f"{share.cause} ({share.num_edits} {what}, {minutes(share.due_s)}): {share.fix}"
+    count = (
+        "" if share.code == "first_start" else f"{share.num_edits} {'starts' if share.code == 'cold' else 'edits'}, "
+    )
+    return f"{share.cause} ({count}{minutes(share.due_s)}): {share.fix}"
 
 
 def minutes(seconds: float) -> str:

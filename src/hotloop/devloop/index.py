@@ -126,7 +126,7 @@ class Index:
         self._spelling = spelling or Spelling(root)
         self._tree = Tree()
         self._signatures: dict[str, Signature | None] = {}
-        self._restless: dict[str, tuple[str, bytes]] = {}  # by path: digest and content of what changed while it was copied
+        self._restless: dict[str, tuple[str, bytes]] = {}  # by path: digest and content; it changed meanwhile
         self._ahead: dict[str, _Reading] = {}  # by path: large files that were hashed before their turn
         self._set_back: dict[str, Signature | None] = {}  # by path: how it was here, not in the workspace; None: not
 

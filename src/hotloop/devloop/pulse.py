@@ -36,6 +36,12 @@ TEXTS: dict[Item, str] = {
     "focus": "Did you get a stretch of unbroken work?",
     "satisfaction": "Would you pick this setup again tomorrow?",
 }
+SHORT_TEXTS: dict[Item, str] = {
+    "feedback": "Did it keep up?",
+    "load": "Was it clear why?",
+    "focus": "Unbroken work?",
+    "satisfaction": "This again?",
+}
 CONSENT_TEXT = "Ask you a one-key question now and then? Answers stay on this machine."
 
 
@@ -114,6 +120,11 @@ class Question:
     item: Item | None
     text: str
     keys: tuple[str, ...]
+
+    @property
+    def short(self) -> str:
+        """The question where there is little room."""
+        return SHORT_TEXTS[self.item] if self.item is not None else "Ask now and then?"
 
     @property
     def legend(self) -> str:

@@ -140,7 +140,8 @@ def draw_figures(figures: Summary, width: int, palette: Palette) -> list[Text]:
     if figures.feedback is None:
         said = "first figures appear with your first save"
         if figures.cold is not None:
-            cold = line(("first start ", palette.muted), (words.duration(figures.cold.p50_s), f"bold {palette.strong}"))
+            name = "first start " if figures.cold.n == 1 else "first start p50 "
+            cold = line((name, palette.muted), (words.duration(figures.cold.p50_s), f"bold {palette.strong}"))
             return finished([fitted(line(cold, (f"   {said}", palette.muted)), width)], width, 1, palette)
         return finished([line((said, palette.muted))], width, 1, palette)
     feedback = figures.feedback

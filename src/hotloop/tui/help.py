@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TWO_COLUMNS_FROM = 100
 _KEY_WIDTH = 8
 _MORE = (
-    ("Tab", "the next panel; the mark ▌ is at the one with the focus"),
+    ("Tab", "the next panel; ▌ is at the one with the focus"),
     ("↑ ↓", "lines of the log, iterations of the table"),
     ("n N", "the next and the previous match in the log"),
     ("Esc", "back, or no filter"),

@@ -48,6 +48,7 @@ class Row:
         is_taking_keys: Any key answers it, if only with no; after a question, another key also does what it always does.
         until_s: When it goes by itself, monotonic seconds; None if it stays.
         note: Said behind the choices, if there is room.
+        short: The question where there is too little room for all choices otherwise; empty if there is none.
     """
 
     name: Literal["message", "quit", "restart", "probe", "question"]
@@ -57,6 +58,7 @@ class Row:
     is_taking_keys: bool = False
     until_s: float | None = None
     note: str = ""
+    short: str = ""
 
 
 def message(text: str, now_s: float, *, is_bad: bool = False) -> Row:
@@ -73,18 +75,17 @@ def quitting(*, is_attached: bool) -> Row:
             Choice("x", "x", "stop it", "stop"),
             stay,
         )
-        return Row("quit", "Close the dashboard?", choices, "warning", is_taking_keys=True)
+        return Row("quit", "Close the dashboard?", choices, "warning", is_taking_keys=True, short="Close?")
     choices = (Choice("enter", "Enter", "stop", "stop"), Choice("d", "d", "leave it running", "detach"), stay)
-    return Row("quit", "Stop the session?", choices, "warning", is_taking_keys=True)
+    return Row("quit", "Stop the session?", choices, "warning", is_taking_keys=True, short="Stop?")
 
 
 def restarting(usual_s: str) -> Row:
     """Ask whether everything is to be loaded again."""
     takes = f", about {usual_s}" if usual_s else ""
     choices = (Choice("enter", "Enter", "restart", "restart"), Choice("escape", "Esc", "stay", ""))
-    return Row(
-        "restart", f"Start cold? Every module and model is loaded again{takes}", choices, "warning", is_taking_keys=True
-    )
+    text = f"Start cold? Everything is loaded again{takes}"
+    return Row("restart", text, choices, "warning", is_taking_keys=True, short="Start cold?")
 
 
 def probing(reports: Sequence[ProbeReport]) -> Row:
@@ -101,20 +102,32 @@ def question(asked: Question, until_s: float) -> Row:
     labels = {"1": "no", "3": "mostly", "5": "yes", "y": "yes", "n": "no", "v": "never"}
     choices = (*(Choice(key, key, labels.get(key, ""), key) for key in asked.keys), Choice("escape", "Esc", "skip", ""))
     note = "weekly at most, kept on this machine"
-    return Row("question", asked.text, choices, "model", is_taking_keys=True, until_s=until_s, note=note)
+    return Row(
+        "question", asked.text, choices, "model", is_taking_keys=True, until_s=until_s, note=note, short=asked.short
+    )
 
 
 def draw(row: Row, width: int, palette: Palette) -> list[Text]:
-    """Draw it: the question on a ground of its own, then the keys, as many as fit."""
+    """Draw it: the question on a ground of its own, then the keys, in as many words as there is room for."""
+    ink = getattr(palette, row.ink)
     if not row.choices:
-        return finished([line((row.text, f"bold {getattr(palette, row.ink)}"))], width, 1, palette)
-    parts = [line((f" {row.text} ", f"bold reverse {getattr(palette, row.ink)}"))]
-    key = f"bold {palette.strong} on {_key_ground(palette)}"
+        return finished([line((row.text, f"bold {ink}"))], width, 1, palette)
     told = [choice for choice in row.choices if choice.label or choice.key.isdigit()]
-    parts += [line((f" {choice.shown} ", key), (f" {choice.label}", palette.text)) for choice in told]
-    if row.note:
-        parts.append(line((row.note, palette.muted)))
-    return finished([_squeezed(parts, width)], width, 1, palette)
+    long, short = (line((f" {text} ", f"bold reverse {ink}")) for text in (row.text, row.short or row.text))
+    key = f"bold {palette.strong} on {_key_ground(palette)}"
+    labelled = [line((f" {choice.shown} ", key), (f" {choice.label}", palette.text)) for choice in told]
+    brief = [line((choice.shown, f"bold {palette.strong}"), (_brief(choice.label), palette.text)) for choice in told]
+    for head, keys, gap in ((long, labelled, "  "), (short, labelled, "  "), (short, brief, "  "), (short, brief, " ")):
+        made = joined([head, *keys], gap)
+        if made.cell_len <= width:
+            note = line((row.note if head is long else "", palette.muted))
+            return finished([fitting([made, *([note] if note.plain else [])], width)], width, 1, palette)
+    return finished([_squeezed([short, *brief], width)], width, 1, palette)
+
+
+def _brief(label: str) -> str:
+    word = label.partition(" ")[0].rstrip(",")
+    return f" {word}" if word and word != "mostly" else ""  # it is between no and yes
 
 
 def _key_ground(palette: Palette) -> str:
@@ -122,14 +135,10 @@ def _key_ground(palette: Palette) -> str:
 
 
 def _squeezed(parts: list[Text], width: int) -> Text:
-    """Drop what is at the end; where not even the last key but one fits, the question is cut, never the keys."""
-    whole = fitting(parts, width)
-    keys = line()
-    for part in parts[1:]:
-        keys = joined([keys, part], " ")
-    if whole.cell_len < parts[0].cell_len + 2 + min(keys.cell_len, 12) and keys.cell_len:
-        room = max(width - min(keys.cell_len, width - 12) - 1, 8)
-        head = parts[0].copy()
-        head.truncate(room, overflow="ellipsis")
-        return joined([head, fitting(parts[1:], width - room - 1)], " ")
-    return whole
+    """Drop keys at the end where two stay; else cut the question, never the keys."""
+    if joined(parts[:3], " ").cell_len <= width:
+        return fitting(parts, width, gap=" ")
+    room = max(width - min(joined(parts[1:], " ").cell_len, width - 12) - 1, 8)
+    head = parts[0].copy()
+    head.truncate(room, overflow="ellipsis")
+    return joined([head, fitting(parts[1:], width - room - 1, gap=" ")], " ")

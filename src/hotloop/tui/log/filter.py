@@ -25,7 +25,8 @@ class Search:
     """What was typed behind the slash.
 
     A pattern if it has characters special in one and is valid, else a text. Upper and lower case differ only if there
-    is an upper-case letter in it. ``!`` in front looks for lines without it.
+    is an upper-case letter in it. The name of a source finds its lines too: it stands in front of them. ``!`` in front
+    looks for lines without it.
 
     Attributes:
         typed: As it was.
@@ -77,6 +78,12 @@ class Search:
             return [number for number, row in numbered if (search(row[TEXT]) is not None) is is_found]
         if self.is_case_sensitive:
             return [number for number, row in numbered if (needle in row[TEXT]) is is_found]
+        if needle in SOURCES:
+            return [
+                number
+                for number, row in numbered
+                if (needle in row[TEXT].lower() or (row[SOURCE] == needle and row[LEVEL] != "-")) is is_found
+            ]
         return [number for number, row in numbered if (needle in row[TEXT].lower()) is is_found]
 
     def spans(self, text: str) -> list[tuple[int, int]]:

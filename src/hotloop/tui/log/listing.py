@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hotloop.tui.log.buffer import Buffer, Record
     from hotloop.tui.palette import Palette
 
+NO_LINE = "no line is like that; Esc shows all"
 MARGIN = 24  # cells in front of a line's text, at most
 SLICE_LINES = 2_000  # of a search by pattern: 5 ms, so that keys are answered in between
 LIMIT_S = 0.25  # of such a slice: fifty times what it takes
@@ -260,7 +261,12 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         left, top = self.scroll_offset
         row, width = top + y, self.size.width
         if row >= len(self.view):
-            return Strip.blank(width, self._base)
+            said = NO_LINE if row == 0 and len(self.buffer) and not self.is_searching else ""
+            return (
+                Strip([Segment(said, self._look.styles["muted"])])
+                .apply_style(self._base)
+                .crop_extend(0, width, self._base)
+            )
         number = self.view[row]
         selection = self.text_selection
         span = None if selection is None else selection.get_span(row)

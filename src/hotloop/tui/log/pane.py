@@ -93,7 +93,10 @@ class LogPane(Vertical):
         self._palette = palette
         self._title = Static()
         self.lines = LogList(
-            palette, self.buffer, self._say, f"o shows {log}" if log is not None else "they are forgotten"
+            palette,
+            self.buffer,
+            self._say,
+            f"o shows {log}" if log is not None else "dev logs prints what the runner kept",
         )
         self._teller = Teller()
         self._events: list[Event] = []

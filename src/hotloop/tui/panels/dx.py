@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MIN_FOR_TREND = 4  # answers: fewer say nothing of a direction
 CLEAR_RATIO = 0.1
 _LABEL, _CELL = 20, 13
+_NARROW = 18  # cells of the longest name
 _AIR, _FELT, _DAYS, _PHASES, _MORE = 9, 5, 4, 6, 3
 
 
@@ -107,6 +108,8 @@ def _table(experience: Experience, width: int, palette: Palette) -> list[Row]:
     columns = [("today", experience.today), ("this week", experience.week)]
     if experience.before is not None and width >= _LABEL + 3 * _CELL + 8:
         columns.append(("week before", experience.before))
+    if width < _NARROW + len(columns) * _CELL:
+        columns = columns[:1]
     label = min(_LABEL, max(width - len(columns) * _CELL, 8))
     head = [padded(line((name, palette.muted)), _CELL, is_right=True) for name, _ in columns]
     rows = [Row(line(" " * label, *head))]
@@ -206,7 +209,8 @@ def _days(days: Sequence[Day], width: int, palette: Palette) -> list[Row]:
 
 def _p50_label(days: Sequence[Day]) -> str:
     known = [day.p50_s for day in days if day.p50_s is not None]
-    return f"{words.duration(min(known))} to {words.duration(max(known))}" if known else ""
+    ends = [words.duration(value) for value in (min(known, default=0.0), max(known, default=0.0))]
+    return " to ".join(dict.fromkeys(ends)) if known else ""
 
 
 def _phases(week: Summary, width: int, palette: Palette) -> list[Row]:
