@@ -10,7 +10,7 @@ from hotloop.devloop.machine_events import Acked, Dangerous, Refused, Snapshotte
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.undo import Undo
 from hotloop.events import Problem
-from hotloop.remote_runner.client import RefusedError
+from hotloop.remote_runner.told import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
