@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotloop.devloop import machine_state
-    from hotloop.devloop.index import Index, Snapshot
+    from hotloop.devloop.index import Index
+    from hotloop.devloop.snapshot import Snapshot
     from hotloop.remote_runner.client import AgentSession
     from hotloop.remote_runner.tree import Entry
 
