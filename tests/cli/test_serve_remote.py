@@ -32,8 +32,9 @@ from hotloop.devloop.index import HASHED_AHEAD_BYTES, Index
 from hotloop.errors import RunnerError
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 from hotloop.remote_runner import onlooker
-from hotloop.remote_runner.client import connect, who_am_i
+from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.local import LocalWay
+from hotloop.remote_runner.who import who_am_i
 
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
 DEADLINE_S = 30.0

@@ -19,11 +19,12 @@ from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.errors import RunnerError
 from hotloop.remote_runner import local, onlooker
-from hotloop.remote_runner.client import AgentSession, RefusedError
+from hotloop.remote_runner.client import AgentSession
 from hotloop.remote_runner.client import connect as connect_by
 from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.places import ALREADY_RUNS_EXIT_CODE, log_path, socket_path
 from hotloop.remote_runner.stream import SessionTakenError
+from hotloop.remote_runner.told import RefusedError
 from tests.remote_runner.line import Line
 
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).with_name("fake_runtime.py")), "{fd}")

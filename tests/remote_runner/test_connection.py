@@ -23,12 +23,12 @@ from hotloop.errors import DeniedError, RunnerError
 from hotloop.remote_runner import agent as agent_module
 from hotloop.remote_runner import session_stream
 from hotloop.remote_runner.client import connect as connect_by
-from hotloop.remote_runner.client import who_am_i
 from hotloop.remote_runner.local import LocalWay, accepts
 from hotloop.remote_runner.places import agent_folder, make_private, socket_path
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stream import SessionTakenError, Stream
+from hotloop.remote_runner.who import who_am_i
 from tests.remote_runner.line import Line
 from tests.remote_runner.test_agent import (
     FAKE_RUNTIME,
@@ -194,7 +194,7 @@ def test_a_changeset_that_is_delivered_twice_is_applied_once(tmp_path):
             await session.push(saved("app.py", b"1"))
             content = b"0"
             put = Put("app.py", content_digest(content), 1)
-            again = Changeset(session._sequence, (put,), {put.digest: content}, 0.0)
+            again = Changeset(session._outgoing._sequence, (put,), {put.digest: content}, 0.0)
             await session._connection.send(codec.encode_changeset(again))
             await session.ping()
             status = await session.command("status")

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hotloop import __version__
 from hotloop.changes import Changeset, Delete, Link, Put, content_digest
 from hotloop.errors import WorkspaceError
-from hotloop.remote_runner.client import RefusedError
 from hotloop.remote_runner.places import socket_path
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stage import Limits, MismatchError, Stage
+from hotloop.remote_runner.told import RefusedError
 from hotloop.remote_runner.tree import Tree
 from hotloop.remote_runner.workspace import Workspace
 from tests.remote_runner.test_agent import PROJECT, Files, agents_of, connect, run, saved, workspace_files

@@ -162,7 +162,7 @@ def test_a_first_copy_asks_for_nothing_until_it_is_cut(tmp_path, cut_at, after, 
                     await connection._stream.close()
                 await send(message)
 
-            connection.send = session._flow._send = noting
+            connection.send = session._outgoing._flow._send = noting
             await session.sync(index)
             await session.end()
         return sent

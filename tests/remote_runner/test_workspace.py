@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Put, content_digest, tree_digest
 from hotloop.errors import WorkspaceError
+from hotloop.remote_runner.outcome import ContentMissingError, GapError
 from hotloop.remote_runner.tree import Tree, changes_between, described
-from hotloop.remote_runner.workspace import ContentMissingError, GapError, Workspace
+from hotloop.remote_runner.workspace import Workspace
 
 law = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -149,8 +149,8 @@ async def _stop(runner: Runner) -> str:
     from hotloop.cli.on import way_to
     from hotloop.errors import RunnerError
     from hotloop.remote_runner import onlooker
-    from hotloop.remote_runner.client import who_am_i
     from hotloop.remote_runner.way import NoAgentError
+    from hotloop.remote_runner.who import who_am_i
 
     way, projects = way_to(runner, Path.cwd(), is_starting=False), None
     try:

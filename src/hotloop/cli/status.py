@@ -107,7 +107,7 @@ def _address_here(session: dict[str, Any]) -> str:
     """Where the client on this machine that holds a session forwards it; empty if none does."""
     from hotloop.devloop import control
     from hotloop.errors import RunnerError
-    from hotloop.remote_runner.client import who_am_i
+    from hotloop.remote_runner.who import who_am_i
 
     if not session["is_held"] or session["holder"] != who_am_i():
         return ""

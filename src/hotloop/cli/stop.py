@@ -30,7 +30,7 @@ def stop(
 async def _stop(project: Path, on: str | None) -> None:
     from hotloop.cli.following import found
     from hotloop.remote_runner import onlooker
-    from hotloop.remote_runner.client import who_am_i
+    from hotloop.remote_runner.who import who_am_i
 
     async with found(project, on) as (way, session):
         await onlooker.ask(way, "end", project_id=session["project_id"], who=who_am_i())

@@ -13,7 +13,7 @@ from hotloop import events
 
 if TYPE_CHECKING:
     from hotloop.events import Event
-    from hotloop.remote_runner.client import Applied, SessionInfo, Started
+    from hotloop.remote_runner.told import Applied, SessionInfo, Started
 
 _OF_ENVIRONMENT = (events.EnvironmentProgress, events.EnvironmentReady, events.EnvironmentFailed)  # no runtime's
 CATCH_UP_TIMEOUT_S = 5.0  # for events that lie there already

@@ -10,14 +10,15 @@ from hotloop.devloop.machine_events import Acked, Dangerous, Refused, Snapshotte
 from hotloop.devloop.safety import doubt_about_deletion
 from hotloop.devloop.undo import Undo
 from hotloop.events import Problem
-from hotloop.remote_runner.client import RefusedError
+from hotloop.remote_runner.told import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from hotloop.devloop import machine_state
-    from hotloop.devloop.index import Index, Snapshot
+    from hotloop.devloop.index import Index
+    from hotloop.devloop.snapshot import Snapshot
     from hotloop.remote_runner.client import AgentSession
     from hotloop.remote_runner.tree import Entry
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from hotloop.devloop.options import ServeOptions
     from hotloop.devloop.tester import Tester
     from hotloop.devloop.watch import Watcher
-    from hotloop.remote_runner.client import AgentSession, Applied, Started
+    from hotloop.remote_runner.client import AgentSession
+    from hotloop.remote_runner.told import Applied, Started
 
 LEFT = "left running without a client: dev serve goes on with it, hotloop attach shows it, hotloop stop ends it"
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
@@ -200,6 +201,7 @@ class Engine:
 
     async def _begin(self) -> None:
         options = self.options
+        looking = asyncio.create_task(asyncio.to_thread(self._index.refresh), name="look at the project")
         session = await self.agent.open(
             options.project, options.session_id, take=options.is_taking, idle_timeout_s=options.idle_timeout_s
         )
@@ -207,7 +209,7 @@ class Engine:
         self._catching_up.begin(session)
         self._tasks.spawn(self._read_events(), "events")
         seen_s = time.monotonic()
-        await asyncio.to_thread(self._index.refresh)
+        await looking
         if not session.revision:  # later syncs send what changed
             self._say_all(self._findings.unintended())
         applied = await self.agent.sync(self._index)

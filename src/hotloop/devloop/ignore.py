@@ -65,6 +65,12 @@ class Ignore:
                 seen.add(path)
                 yield path, False
 
+    def leaves(self, below: str = "") -> list[str]:
+        """The kept files inside a folder, and its folders that have nothing kept inside."""
+        found = list(self.walk(below))
+        filled = {path.rpartition("/")[0] for path, _ in found}
+        return [path for path, is_folder in found if not is_folder or path not in filled]
+
     def is_ignored(self, path: str) -> bool:
         """Whether a path that exists is left out."""
         if self._is_never_synced(path):

@@ -1,111 +1,31 @@
 """The client's index: what each kept path of the project holds, so that a save costs one read and a start one stat scan.
 
-A path is read when its change is sent, never when its event came; events only say where to look. Longer than most files:
-how a path became another kind of thing needs all of it.
+A path is read when its change is sent, never when its event came; events only say where to look.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import os
 import stat
 import time
-from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from hotloop.changes import (
-    MAX_FILE_BYTES,
-    WHOLE_BYTES,
-    Changeset,
-    Delete,
-    Link,
-    MakeDirectory,
-    Operation,
-    Put,
-    content_digest,
-)
+from hotloop.changes import MAX_FILE_BYTES, Link, MakeDirectory, Put
+from hotloop.devloop import index_file
+from hotloop.devloop.disk import Disk, Reading, Signature, signature_of
+from hotloop.devloop.snapshot import Draft, Known, Snapshot, given_back, snapshot_of
 from hotloop.devloop.spelling import Spelling
 from hotloop.remote_runner.beneath import PathRefusedError, check_link
 from hotloop.remote_runner.tree import Entry, Tree, ancestors, changes_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from hotloop.devloop.ignore import Ignore
 
-OLD_SAVE_S = 10.0  # a file whose last write is older was moved here, not saved now
-CLOCK_SLACK_S = 0.01
-RACY_NS = 50_000_000  # a write this soon after another may leave the same mtime
-READ_ATTEMPTS = 4
-HASHED_BYTES = 1 << 20  # of a large file, at a time
 HASHED_AHEAD_BYTES = 16 << 20  # hashing a larger file takes longer than whoever waits for the index can
-_FORMAT = 1
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # the last: a folder above became a link to itself
-_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-Signature = tuple[int, int, int, int, int]  # size, mtime ns, inode, mode, ctime ns
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A changeset read from the disk now, and what it is about.
-
-    Attributes:
-        saved_at_s: The newest write among its files, seconds since 1970; now, if there is none.
-        is_estimated: Whether `saved_at_s` can't be the save: nothing was written, or the time is in the future or
-            long ago. Take the time when the change was seen instead.
-        paths: What changed, sorted.
-        size_bytes: Of all contents, also of those that are read when they are sent.
-        num_deleted: Files that go.
-        num_known: Files that were there before.
-    """
-
-    changeset: Changeset
-    saved_at_s: float
-    is_estimated: bool
-    paths: tuple[str, ...]
-    size_bytes: int
-    num_deleted: int
-    num_known: int
-    before: dict[str, Known | None] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """One path as it was last read. No signature: it has to be read again to be sure."""
-
-    entry: Entry
-    signature: Signature | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A file as it was read.
-
-    Attributes:
-        content: None if it is larger than `WHOLE_BYTES`.
-        status: Of before it was read: a large file that was written meanwhile does not have this one.
-    """
-
-    digest: str
-    size_bytes: int
-    content: bytes | None
-    status: os.stat_result
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What a snapshot has found so far."""
-
-    deleted: set[str] = field(default_factory=set[str])
-    made: dict[str, Entry] = field(default_factory=dict[str, Entry])
-    contents: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    before: dict[str, Known | None] = field(default_factory=dict[str, "Known | None"])
-    newest_ns: int = 0
 
 
 class Index:
@@ -119,7 +39,7 @@ class Index:
         self, root: Path, ignore: Ignore, *, max_file_bytes: int = MAX_FILE_BYTES, spelling: Spelling | None = None
     ) -> None:
         self.root = root
-        self._prefix = f"{root}/"  # a path joined by pathlib takes as long as the call that it is for
+        self._disk = Disk(root)
         self.problems: dict[str, str] = {}
         self._ignore = ignore
         self._max_file_bytes = max_file_bytes
@@ -127,7 +47,7 @@ class Index:
         self._tree = Tree()
         self._signatures: dict[str, Signature | None] = {}
         self._restless: dict[str, tuple[str, bytes]] = {}  # by path: digest and content; it changed meanwhile
-        self._ahead: dict[str, _Reading] = {}  # by path: large files that were hashed before their turn
+        self._ahead: dict[str, Reading] = {}  # by path: large files that were hashed before their turn
         self._set_back: dict[str, Signature | None] = {}  # by path: how it was here, not in the workspace; None: not
 
     def __contains__(self, path: str) -> bool:
@@ -154,27 +74,15 @@ class Index:
 
     def load(self, path: Path) -> None:
         """Take over what an earlier run knew; nothing happens if it can't be read."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            data = json.loads(path.read_text())
-            if data["format"] != _FORMAT or data["root"] != os.fspath(self.root):
-                return
-            known = [(_entry_from_json(entry), signature) for entry, signature in data["entries"]]
+        if known := index_file.read(path, self.root):
             self._tree = Tree(entry for entry, _ in known)
             for entry, _ in known:
                 self._spelling.note(entry.path)
-            self._signatures = {entry.path: tuple(signature) if signature else None for entry, signature in known}
+            self._signatures = {entry.path: signature for entry, signature in known}
 
     def save(self, path: Path) -> None:
         """Keep what is known for the next run."""
-        now_ns = time.time_ns()
-        entries = [
-            [_entry_to_json(entry), _unless_racy(self._signatures.get(entry.path), now_ns)] for entry in self._tree
-        ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        data = {"format": _FORMAT, "root": os.fspath(self.root), "entries": entries}
-        fresh.write_text(json.dumps(data, separators=(",", ":")))
-        fresh.replace(path)
+        index_file.write(path, self.root, ((entry, self._signatures.get(entry.path)) for entry in self._tree))
 
     # --- scans
 
@@ -182,7 +90,7 @@ class Index:
         """Paths that are not as they are known, by their stat alone; sorted. Reads no file."""
         found: set[str] = set()
         seen: set[str] = set()
-        for path in _leaves(self._ignore.walk()):
+        for path in self._ignore.leaves():
             seen.add(path)
             if self._stat_differs(path):
                 found.add(path)
@@ -201,20 +109,20 @@ class Index:
         return paths
 
     def _stat_differs(self, path: str) -> bool:
-        status = self._status(path)
+        status = self._disk.status(path)
         if path in self._set_back:
             return not self._is_set_back(path, status)
         if status is None:
             return True
         if stat.S_ISDIR(status.st_mode):
             return not isinstance(self._tree.get(path), MakeDirectory) and not self._tree.has_below(path)
-        return self._signatures.get(path) != _signature(status) and path not in self.problems
+        return self._signatures.get(path) != signature_of(status) and path not in self.problems
 
     # --- contents for the first sync
 
     def read(self, put: Put) -> bytes | None:
         """A file's content; None if it is another by now: the index has it then."""
-        reading = self._read_stable(put.path)
+        reading = self._disk.read(put.path)
         if reading is not None and reading.digest == put.digest:
             return reading.content
         if (restless := self._restless.get(put.path)) is not None and restless[0] == put.digest:
@@ -225,17 +133,10 @@ class Index:
 
     def read_block(self, put: Put, offset: int, num_bytes: int) -> bytes | None:
         """A piece of a large file; None if it is another by now: the index has it then."""
-        status = self._status(put.path)
-        if status is not None and self._tree.get(put.path) == put:
-            try:
-                fd = os.open(f"{self._prefix}{put.path}", _TO_READ)
-                try:
-                    if self._signatures.get(put.path) == _signature(os.fstat(fd)):
-                        return os.pread(fd, num_bytes, offset)
-                finally:
-                    os.close(fd)
-            except OSError:
-                pass
+        if self._tree.get(put.path) == put:
+            block = self._disk.read_block(put.path, self._signatures.get(put.path), offset, num_bytes)
+            if block is not None:
+                return block
         self._set_back.pop(put.path, None)
         self._collect([put.path], keep_contents=False)
         return None
@@ -271,17 +172,17 @@ class Index:
         """
         for path in paths:
             with contextlib.suppress(OSError):  # whoever looks next says so
-                reading = self._read_stable(path)
+                reading = self._disk.read(path)
                 if reading is not None and reading.content is None:
                     self._ahead[path] = reading
 
     def _is_large(self, path: str) -> bool:
-        status = self._status(path)
+        status = self._disk.status(path)
         return (
             status is not None
             and stat.S_ISREG(status.st_mode)
             and HASHED_AHEAD_BYTES < status.st_size <= self._max_file_bytes
-            and self._signatures.get(path) != _signature(status)
+            and self._signatures.get(path) != signature_of(status)
             and not self._ignore.is_ignored(path)
         )
 
@@ -294,24 +195,7 @@ class Index:
         """
         num_known = self.num_files
         self._restless.clear()
-        draft = self._collect(paths, keep_contents=True)
-        operations = _operations(draft)
-        if not operations:
-            return None
-        now_s = time.time()
-        saved_at_s = draft.newest_ns / 1e9
-        is_estimated = not now_s - OLD_SAVE_S <= saved_at_s <= now_s + CLOCK_SLACK_S
-        saved_at_s = saved_at_s or now_s
-        return Snapshot(
-            changeset=Changeset(0, operations, draft.contents, saved_at_s),
-            saved_at_s=saved_at_s,
-            is_estimated=is_estimated,
-            paths=tuple(sorted({operation.path for operation in operations})),
-            size_bytes=sum({item.digest: item.size_bytes for item in operations if isinstance(item, Put)}.values()),
-            num_deleted=sum(path in draft.before and path not in draft.made for path in draft.deleted),
-            num_known=num_known,
-            before=draft.before,
-        )
+        return snapshot_of(self._collect(paths, keep_contents=True), num_known, time.time())
 
     def revert(self, snapshot: Snapshot) -> None:
         """Know again what was known before a snapshot: the workspace did not take it."""
@@ -350,34 +234,25 @@ class Index:
                 self._know(entry, None)
         self._set_back.update(here)
         operations = tuple(changes_between(old, self._tree))
-        return Snapshot(
-            changeset=Changeset(0, operations, contents, time.time()),
-            saved_at_s=time.time(),
-            is_estimated=True,
-            paths=tuple(sorted({operation.path for operation in operations})),
-            size_bytes=sum({item.digest: item.size_bytes for item in operations if isinstance(item, Put)}.values()),
-            num_deleted=sum(isinstance(operation, Delete) for operation in operations),
-            num_known=num_known,
-            before=before,
-        )
+        return given_back(operations, contents, before, num_known, time.time())
 
     def _is_set_back(self, path: str, status: os.stat_result | None) -> bool:
         """Whether the workspace has a path otherwise on purpose: nobody saved it since."""
-        is_same = self._set_back.get(path) == (_signature(status) if status is not None else None)
+        is_same = self._set_back.get(path) == (signature_of(status) if status is not None else None)
         return path in self._set_back and is_same
 
-    def _collect(self, paths: Iterable[str], *, keep_contents: bool) -> _Draft:
-        draft = _Draft()
+    def _collect(self, paths: Iterable[str], *, keep_contents: bool) -> Draft:
+        draft = Draft()
         for path in sorted(set(paths)):
             self._look(path, draft, keep_contents=keep_contents)
         self._close_folders(draft)
         return draft
 
-    def _look(self, path: str, draft: _Draft, *, keep_contents: bool) -> None:
+    def _look(self, path: str, draft: Draft, *, keep_contents: bool) -> None:
         if _is_bad_name(path):
             self.problems[path.encode("utf-8", "replace").decode()] = "its name is not UTF-8"
             return
-        status = self._status(path)
+        status = self._disk.status(path)
         if status is not None and not self._takes_name(path, draft):  # before the rules: they know listed names alone
             return
         if status is None or (path not in self._tree and self._ignore.is_ignored(path)):
@@ -391,15 +266,15 @@ class Index:
                 draft.deleted.add(path)
             self._look_at(path, status, draft, keep_contents=keep_contents)
 
-    def _look_into(self, path: str, draft: _Draft, *, keep_contents: bool) -> None:
+    def _look_into(self, path: str, draft: Draft, *, keep_contents: bool) -> None:
         if isinstance(self._tree.get(path), Put | Link):  # it was a file
             self._delete(path, draft)
-        files = _leaves(self._ignore.walk(path))
+        files = self._ignore.leaves(path)
         for below in set(self._tree.below(path)) - set(files):
-            if not self._is_set_back(below, self._status(below)):
+            if not self._is_set_back(below, self._disk.status(below)):
                 self._delete(below, draft)
         for below in files:
-            status = self._status(below)
+            status = self._disk.status(below)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 self._look_at_empty(below, draft)
             elif status is not None:
@@ -407,11 +282,11 @@ class Index:
         if not files and path:
             self._look_at_empty(path, draft)
 
-    def _look_at_empty(self, path: str, draft: _Draft) -> None:
+    def _look_at_empty(self, path: str, draft: Draft) -> None:
         if not self._tree.has_below(path):  # else what is in it was deleted here, and put back in the workspace
             self._make(MakeDirectory(path), None, draft)
 
-    def _look_at(self, path: str, status: os.stat_result, draft: _Draft, *, keep_contents: bool) -> None:
+    def _look_at(self, path: str, status: os.stat_result, draft: Draft, *, keep_contents: bool) -> None:
         self.problems.pop(path, None)
         if self._is_set_back(path, status) or not self._takes_name(path, draft):
             return
@@ -424,7 +299,7 @@ class Index:
         except PathRefusedError as error:
             self._refuse(path, error.message, draft)
 
-    def _takes_name(self, path: str, draft: _Draft) -> bool:
+    def _takes_name(self, path: str, draft: Draft) -> bool:
         """Whether a path that is there is called so, or is another one's file in a spelling of its own."""
         other = self._spelling.other(path)
         if other is None:
@@ -437,7 +312,7 @@ class Index:
             self._refuse(path, f"this file system takes it and {other} for one file", draft)
         return False
 
-    def _observe(self, path: str, status: os.stat_result, draft: _Draft, *, keep_contents: bool) -> None:
+    def _observe(self, path: str, status: os.stat_result, draft: Draft, *, keep_contents: bool) -> None:
         if stat.S_ISLNK(status.st_mode):
             target = os.fspath((self.root / path).readlink())
             check_link(path, target)
@@ -450,10 +325,10 @@ class Index:
         else:
             self._observe_file(path, draft, keep_contents=keep_contents)
 
-    def _observe_file(self, path: str, draft: _Draft, *, keep_contents: bool) -> None:
+    def _observe_file(self, path: str, draft: Draft, *, keep_contents: bool) -> None:
         read = self._ahead.pop(path, None)
-        if read is None or self._has_changed(path, read.status):
-            read = self._read_stable(path)
+        if read is None or self._disk.has_changed(path, read.status):
+            read = self._disk.read(path)
         if read is None:
             self._drop(path, draft)
             return
@@ -463,16 +338,16 @@ class Index:
             if read.content is not None:
                 draft.contents[put.digest] = read.content
 
-    def _refuse(self, path: str, why: str, draft: _Draft) -> None:
+    def _refuse(self, path: str, why: str, draft: Draft) -> None:
         self.problems[path] = why
         self._delete(path, draft)
 
     # --- the index itself
 
-    def _make(self, entry: Entry, status: os.stat_result | None, draft: _Draft) -> bool:
+    def _make(self, entry: Entry, status: os.stat_result | None, draft: Draft) -> bool:
         """Know an entry; returns whether it is another than before."""
         old = self._known(entry.path)
-        self._signatures[entry.path] = _signature(status) if status is not None else None
+        self._signatures[entry.path] = signature_of(status) if status is not None else None
         self._set_back.pop(entry.path, None)
         if old is not None and old.entry == entry and entry.path not in draft.deleted:
             return False
@@ -485,28 +360,28 @@ class Index:
         self._spelling.note(entry.path)
         return True
 
-    def _drop(self, path: str, draft: _Draft) -> None:
+    def _drop(self, path: str, draft: Draft) -> None:
         """A path is gone, with all that was inside."""
         self.problems.pop(path, None)
         inside = self._tree.below(path)
         for below in (*inside, path):
-            if not self._is_set_back(below, self._status(below)):
+            if not self._is_set_back(below, self._disk.status(below)):
                 self._delete(below, draft)
         if inside and not self._tree.has_below(path):
             draft.deleted.add(path)
 
-    def _delete(self, path: str, draft: _Draft) -> None:
+    def _delete(self, path: str, draft: Draft) -> None:
         if path in self._tree:
             draft.before.setdefault(path, self._known(path))
             draft.deleted.add(path)
             draft.made.pop(path, None)
             self._forget(path)
 
-    def _close_folders(self, draft: _Draft) -> None:
+    def _close_folders(self, draft: Draft) -> None:
         """Folders that went with their last file go too; those that stay empty are kept."""
         for path in list(draft.deleted):
             for above in ancestors(path):
-                status = self._status(above)
+                status = self._disk.status(above)
                 if self._tree.has_below(above) or above in self._tree:
                     break
                 if status is None or not stat.S_ISDIR(status.st_mode) or not self._spelling.is_listed(above):
@@ -530,76 +405,6 @@ class Index:
         self._signatures.pop(path, None)
         self._set_back.pop(path, None)
 
-    # --- the disk
-
-    def _status(self, path: str) -> os.stat_result | None:
-        try:
-            return os.lstat(f"{self._prefix}{path}")
-        except OSError as error:
-            if error.errno in _NOT_THERE:
-                return None
-            raise
-
-    def _has_changed(self, path: str, known: os.stat_result) -> bool:
-        status = self._status(path)
-        return status is None or _signature(status) != _signature(known)
-
-    def _read_stable(self, path: str) -> _Reading | None:
-        """Read a file such that nobody wrote it meanwhile, as far as its stat tells; None if it is gone."""
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                fd = os.open(f"{self._prefix}{path}", _TO_READ)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            except OSError as error:
-                raise PermissionError(error.errno, error.strerror, path) from error
-            with os.fdopen(fd, "rb") as file:
-                before = os.fstat(fd)
-                content = file.read() if before.st_size <= WHOLE_BYTES else None
-                digest, size_bytes = (content_digest(content), len(content)) if content is not None else _hashed(file)
-                after = os.fstat(fd)
-            if _signature(before) == _signature(after) or attempt == READ_ATTEMPTS - 1:
-                return _Reading(digest, size_bytes, content, after if content is not None else before)
-        return None
-
-
-def _leaves(walk: Iterable[tuple[str, bool]]) -> list[str]:
-    """The files of a walk, and its folders that have nothing kept inside."""
-    found = list(walk)
-    filled = {path.rpartition("/")[0] for path, _ in found}
-    return [path for path, is_folder in found if not is_folder or path not in filled]
-
-
-def _operations(draft: _Draft) -> tuple[Operation, ...]:
-    made = [
-        entry for path, entry in sorted(draft.made.items()) if draft.before.get(path) is None or _is_other(draft, path)
-    ]
-    gone = {path for path in draft.deleted if path not in draft.made or _changes_kind(draft, path)}
-    deletions: list[Operation] = [Delete(path) for path in sorted(gone, key=lambda path: (-path.count("/"), path))]
-    return tuple(deletions + made)
-
-
-def _is_other(draft: _Draft, path: str) -> bool:
-    before = draft.before.get(path)
-    return before is None or before.entry != draft.made[path]
-
-
-def _changes_kind(draft: _Draft, path: str) -> bool:
-    """Whether a folder with something in it became a file, or a file an empty folder: it has to be removed before."""
-    if isinstance(draft.made[path], MakeDirectory):
-        before = draft.before.get(path)
-        return before is not None and not isinstance(before.entry, MakeDirectory)
-    return any(item.startswith(path + "/") for item in draft.deleted)
-
-
-def _hashed(file: BinaryIO) -> tuple[str, int]:
-    """Name what a file has, and count it, without holding it."""
-    state, size_bytes = sha256(), 0
-    while block := file.read(HASHED_BYTES):
-        state.update(block)
-        size_bytes += len(block)
-    return state.hexdigest(), size_bytes
-
 
 def _is_bad_name(path: str) -> bool:
     try:
@@ -607,29 +412,3 @@ def _is_bad_name(path: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
-
-def _signature(status: os.stat_result) -> Signature:
-    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_mode, status.st_ctime_ns
-
-
-def _unless_racy(signature: Signature | None, now_ns: int) -> Signature | None:
-    return signature if signature is not None and now_ns - signature[1] > RACY_NS else None
-
-
-_KINDS: dict[str, type[Entry]] = {"put": Put, "link": Link, "directory": MakeDirectory}
-
-
-def _entry_to_json(entry: Entry) -> list[object]:
-    match entry:
-        case Put():
-            return ["put", entry.path, entry.digest, entry.size_bytes, entry.executable]
-        case Link():
-            return ["link", entry.path, entry.target]
-        case MakeDirectory():
-            return ["directory", entry.path]
-
-
-def _entry_from_json(data: list[object]) -> Entry:
-    kind, *fields = data
-    return _KINDS[str(kind)](*fields)  # type: ignore[arg-type]  # a wrong file raises, and is not used

@@ -19,8 +19,8 @@ from hotloop.events import (
     record_from_json,
 )
 from hotloop.remote_runner import onlooker, runners
-from hotloop.remote_runner.client import who_am_i
 from hotloop.remote_runner.way import NoAgentError
+from hotloop.remote_runner.who import who_am_i
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

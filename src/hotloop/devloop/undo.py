@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from hotloop.devloop.index import Index, Known, Snapshot
+    from hotloop.devloop.index import Index
+    from hotloop.devloop.snapshot import Known, Snapshot
     from hotloop.remote_runner.tree import Entry
 
 MAX_KEPT_BYTES = 32 << 20

@@ -174,6 +174,17 @@ class Descent:
             self._held.append(_Held(component, fd, _identity(os.fstat(fd))))
         return self._fd, name
 
+    def find(self, path: str) -> Place | None:
+        """Find a path's place, until the next call; None if its folder is not there, or something else stands there."""
+        try:
+            fd, name = self.parent(path)
+        except (FileNotFoundError, PathRefusedError):
+            return None
+        try:
+            return Place(fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
+        except FileNotFoundError:
+            return Place(fd, name, None)
+
     @property
     def _fd(self) -> int:
         return self._held[-1].fd if self._held else self._root_fd
@@ -189,6 +200,15 @@ class Descent:
     def _go_up(self, depth: int) -> None:
         while len(self._held) > depth:
             os.close(self._held.pop().fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path is: the folder that holds it, its name there, and what stands there if anything does."""
+
+    fd: int
+    name: str
+    status: os.stat_result | None
 
 
 @dataclass(frozen=True, slots=True)

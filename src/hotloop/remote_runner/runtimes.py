@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from hotloop.changes import Changeset
     from hotloop.gpu_runtime.user_env.wire import Message
-    from hotloop.remote_runner.workspace import Applied, Workspace
+    from hotloop.remote_runner.outcome import Applied
+    from hotloop.remote_runner.workspace import Workspace
 
 RUNTIME_COMMAND = (sys.executable, "-P", "-m", "hotloop.gpu_runtime.main", "--control-fd", "{fd}")
 MAX_CRASHES = 3

@@ -12,9 +12,10 @@ from hotloop.errors import RunnerError, UsageError
 from hotloop.remote_runner.environments.keeper import Keeper, Spec
 from hotloop.remote_runner.holding import Holder, Holding
 from hotloop.remote_runner.journal import Journal
+from hotloop.remote_runner.outcome import Applied
 from hotloop.remote_runner.places import runtime_folder
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND, RuntimeSupervisor
-from hotloop.remote_runner.workspace import Applied, Workspace
+from hotloop.remote_runner.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop.changes import content_digest
 from hotloop.errors import HotloopError, WorkspaceError
+from hotloop.remote_runner.outcome import Applied, ContentMissingError, GapError
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stage import MismatchError
 from hotloop.remote_runner.tree import Tree
-from hotloop.remote_runner.workspace import Applied, ContentMissingError, GapError
 
 if TYPE_CHECKING:
     from hotloop.remote_runner.sessions import Session

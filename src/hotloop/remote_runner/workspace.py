@@ -12,7 +12,6 @@ import itertools
 import os
 import stat
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
@@ -20,6 +19,7 @@ from hotloop.errors import WorkspaceError
 from hotloop.remote_runner.beneath import Beneath, Descent, PathRefusedError
 from hotloop.remote_runner.checks import check_operations, check_sizes
 from hotloop.remote_runner.ledger import Ledger, Record
+from hotloop.remote_runner.outcome import Applied, ContentMissingError, GapError, Kept
 from hotloop.remote_runner.renames import replace
 from hotloop.remote_runner.stage import Limits, MismatchError, Stage, Staged, signature_of, stream_digest
 from hotloop.remote_runner.tree import Tree, changes_between, described
@@ -31,38 +31,6 @@ if TYPE_CHECKING:
 
 MAX_COPY_BYTES = 1 << 20  # that one part may name
 MAX_SEQUENCE = 1 << 60  # a client that begins behind the last one would leave none to those after it
-
-
-class GapError(WorkspaceError):
-    """A changeset before this one is missing: the whole tree has to be compared."""
-
-
-class ContentMissingError(WorkspaceError):
-    """A changeset names a content that never came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A file that the app wrote on the runner and a changeset replaced; where its copy is."""
-
-    path: str
-    copy: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What a changeset did.
-
-    Attributes:
-        changed: Path to what it holds now (see `hotloop.changes.tree_digest`), None if it is gone. Empty if the
-            changeset had been applied before.
-    """
-
-    sequence: int
-    revision: int
-    applied_at_s: float
-    changed: dict[str, str | None]
-    kept: tuple[Kept, ...] = ()
 
 
 class Workspace:
@@ -301,7 +269,7 @@ class Workspace:
 
     def _do(self, operation: Operation, record: Record, descent: Descent) -> Kept | None:
         """Do one operation; gives what it did not overwrite."""
-        place = _place_of(descent, operation.path)
+        place = descent.find(operation.path)
         status = place.status if place is not None else None
         kept = self._keep_if_written(operation, status, record) if status is not None else None
         match operation:
@@ -414,27 +382,6 @@ class Workspace:
         status = self._status(operation.path)
         is_in_place = status is not None and signature_of(status) == record.signatures[operation.path]
         return is_in_place or not (self.stage.folder / name).exists()
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a path is: the folder that holds it, its name there, and what stands there if anything does."""
-
-    fd: int
-    name: str
-    status: os.stat_result | None
-
-
-def _place_of(descent: Descent, path: str) -> _Place | None:
-    """Find a path's place; None if its folder is not there, or something else stands where that should be."""
-    try:
-        fd, name = descent.parent(path)
-    except (FileNotFoundError, PathRefusedError):
-        return None
-    try:
-        return _Place(fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
-    except FileNotFoundError:
-        return _Place(fd, name, None)
 
 
 def _is_kind(entry: Link | MakeDirectory | Put, status: os.stat_result) -> bool:
