@@ -15,7 +15,7 @@ from hotloop import events
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from hotloop.remote_runner.journal import Journal
     from hotloop.remote_runner.sessions import Session
@@ -40,7 +40,7 @@ class Following:
         self._next = min(wanted.after_event or max(session.reload_event - 1, 0), session.journal.last)
         self._wake = asyncio.Event()
 
-    async def run(self) -> AsyncIterator[pb.Event]:
+    async def run(self) -> AsyncGenerator[pb.Event, None]:
         """Give the events until the client is gone, the session ends, or there is no more and no more is wanted."""
         unfollow = self._session.follow(self._wake.set)
         try:

@@ -6,6 +6,7 @@ Basic type checks: grpc has no types, and what protoc generates derives from unt
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,7 +19,7 @@ from hotloop.remote_runner.session_stream import Lane, Stream, reply_to
 from hotloop.remote_runner.tunnels import make_tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from hotloop.remote_runner.agent import Agent
 
@@ -26,23 +27,20 @@ if TYPE_CHECKING:
 def make_handler(agent: Agent) -> Any:
     """Make the gRPC handler of all calls."""
 
-    async def session(requests: AsyncIterator[pb.Up], _: Any) -> AsyncIterator[pb.Down]:
+    async def session(requests: AsyncIterator[pb.Up], context: Any) -> None:
         stream = Stream(agent)
         agent.stream_began(stream)
-        async for message in stream.run(requests):
-            yield message
+        await _give(stream.run(requests), context)
 
-    async def lane(requests: AsyncIterator[pb.Up], _: Any) -> AsyncIterator[pb.Down]:
-        async for message in Lane(agent).run(requests):
-            yield message
+    async def lane(requests: AsyncIterator[pb.Up], context: Any) -> None:
+        await _give(Lane(agent).run(requests), context)
 
-    async def follow(wanted: pb.Following, context: Any) -> AsyncIterator[pb.Event]:
+    async def follow(wanted: pb.Following, context: Any) -> None:
         followed = agent.find(wanted.project_id)
         if followed is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such session")
             return
-        async for event in Following(followed, wanted).run():
-            yield event
+        await _give(Following(followed, wanted).run(), context)
 
     async def ask(command: pb.Command, _: Any) -> pb.Reply:
         return await reply_to(command, lambda fields: agent.answer(command.name, fields))
@@ -57,3 +55,14 @@ def make_handler(agent: Agent) -> Any:
         "Logs": make_logs(agent.state, agent.find),
     }
     return grpc.method_handlers_generic_handler(codec.SERVICE, handlers)
+
+
+async def _give(answers: AsyncGenerator[Any, None], context: Any) -> None:
+    """Send what a stream gives. However the call ends, what the stream holds is let go of at once.
+
+    gRPC forgets an asynchronous generator of a call that is cancelled while it sends: its end came with the next garbage
+    collection, and until then the session was held by a client that had left.
+    """
+    async with contextlib.aclosing(answers):
+        async for answer in answers:
+            await context.write(answer)

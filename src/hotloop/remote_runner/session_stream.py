@@ -26,7 +26,7 @@ from hotloop.remote_runner.sessions import READ
 from hotloop.remote_runner.tree_sync import Received, TreeSync, offered, take_parts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from hotloop.remote_runner.agent import Agent
     from hotloop.remote_runner.sessions import Session
@@ -57,7 +57,7 @@ class Stream:
         self._commands: set[asyncio.Task[None]] = set()
         self._undone: asyncio.Queue[pb.Up] = asyncio.Queue(MAX_UNDONE)
 
-    async def run(self, requests: AsyncIterator[pb.Up]) -> AsyncIterator[pb.Down]:
+    async def run(self, requests: AsyncIterator[pb.Up]) -> AsyncGenerator[pb.Down, None]:
         """Give what goes down until the client is gone."""
         reader = asyncio.create_task(self._read(requests), name="stream reader")
         doer = asyncio.create_task(self._do_all(), name="stream doer")
@@ -294,7 +294,7 @@ class Lane:
         self._agent = agent
         self._received = Received()
 
-    async def run(self, requests: AsyncIterator[pb.Up]) -> AsyncIterator[pb.Down]:
+    async def run(self, requests: AsyncIterator[pb.Up]) -> AsyncGenerator[pb.Down, None]:
         """Answer each message until the client is gone, or its session's stream is not this one's any more."""
         try:
             hello = (await anext(requests)).hello
