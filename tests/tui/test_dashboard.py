@@ -88,6 +88,19 @@ def test_digits_show_one_view_each_and_escape_the_loop_again(tmp_path: Path):
     driven(tmp_path, "live", body)
 
 
+@pytest.mark.parametrize("keys", ["4 escape", "z z", "i escape"])
+def test_panels_that_come_back_go_on_showing_what_happens(tmp_path: Path, keys: str):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.answers["locals"] = scenes.LOCALS
+        assert "refund-policy" in await press(app, pilot, *keys.split())
+        said = replace(known.GREETING, name="refund-policy", output='"thirty days"', diff=("+ thirty days",))
+        app.feed.add(events.ProbeReported(scenes.NOW_S, 43, 43, said))
+        await scenes.settled(app, pilot)
+        assert "thirty days" in scenes.grid(app), scenes.grid(app)
+
+    driven(tmp_path, "failed", body)
+
+
 def test_tab_goes_round_the_panels_that_are_shown_and_a_mark_says_where(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         seen = []

@@ -67,10 +67,10 @@ class Surface(Widget):
 
     def look_again(self) -> None:
         """Draw again, and paint if that gave something else."""
-        if self._lines is None or not self.size.width:
+        if not self.size.width or (self._lines is None and not is_placed(self)):
             return
-        lines = self._drawn()
-        if lines != self._lines or [line.spans for line in lines] != [line.spans for line in self._lines]:
+        before, lines = self._lines, self._drawn()
+        if before is None or lines != before or [line.spans for line in lines] != [line.spans for line in before]:
             self._lines = lines
             self.refresh()
 
