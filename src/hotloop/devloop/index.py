@@ -1,6 +1,7 @@
 """The client's index: what each kept path of the project holds, so that a save costs one read and a start one stat scan.
 
 A path is read when its change is sent, never when its event came; events only say where to look.
+At 400 lines: how a path became another kind of thing needs all of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hotloop.changes import MAX_FILE_BYTES, Link, MakeDirectory, Put
 from hotloop.devloop import index_file
 from hotloop.devloop.disk import Disk, Reading, Signature, signature_of
 from hotloop.devloop.snapshot import Draft, Known, Snapshot, given_back, snapshot_of
-from hotloop.devloop.spelling import Spelling
+from hotloop.devloop.spelling import Spelling, is_bad_name
 from hotloop.remote_runner.beneath import PathRefusedError, check_link
 from hotloop.remote_runner.tree import Entry, Tree, ancestors, changes_between
 
@@ -163,7 +164,7 @@ class Index:
 
     def large(self, paths: Iterable[str]) -> list[str]:
         """Those of these files that take long to hash, and have changed as far as their stat tells."""
-        return [path for path in paths if not _is_bad_name(path) and self._is_large(path)]
+        return [path for path in paths if not is_bad_name(path) and self._is_large(path)]
 
     def hash_ahead(self, paths: Iterable[str]) -> None:
         """Hash large files, which the next `snapshot` of them need not do if they stay as they are.
@@ -249,7 +250,7 @@ class Index:
         return draft
 
     def _look(self, path: str, draft: Draft, *, keep_contents: bool) -> None:
-        if _is_bad_name(path):
+        if is_bad_name(path):
             self.problems[path.encode("utf-8", "replace").decode()] = "its name is not UTF-8"
             return
         status = self._disk.status(path)
@@ -404,11 +405,3 @@ class Index:
         self._spelling.forget(path)
         self._signatures.pop(path, None)
         self._set_back.pop(path, None)
-
-
-def _is_bad_name(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
