@@ -321,6 +321,8 @@ def test_others_attach_to_a_session_that_is_held_and_to_one_that_nobody_holds(sh
     assert not second.is_on_other_screen()
     save(project, "hi", "ho")
     first.until(r"✓ #2")
+    first.keys("i", "Enter")
+    first.until("No failure has local variables")
 
     second.run(*DEV, "attach")  # plain lines and back, steering from both
     second.until_drawn("greeting by ho")
@@ -330,6 +332,8 @@ def test_others_attach_to_a_session_that_is_held_and_to_one_that_nobody_holds(sh
     second.until(r"(?s)\+ hu Ada.*✓ #3")
     second.keys("u", "Enter")
     second.until("undone #3")
+    second.keys("i", "Enter")
+    second.until("No failure has local variables")
     second.keys("s", "Enter")
     second.until_drawn("undoes #3")
     second.keys("s")
@@ -341,6 +345,8 @@ def test_others_attach_to_a_session_that_is_held_and_to_one_that_nobody_holds(sh
     port = re.search(r"http://127.0.0.1:(\d+)", second.screen())[1]
     second.keys("r", "Enter")
     second.until("reload needs a dev serve on this machine that holds the session")
+    second.keys("i", "Enter")
+    second.until("(?s)No failure has local.*reload needs.*No failure has local")
     request = urllib.request.Request(f"http://127.0.0.1:{port}/greet", b'{"name": "Bo"}', method="POST")
     with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
         assert answer.status == 200

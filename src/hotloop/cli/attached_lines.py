@@ -9,6 +9,8 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from hotloop import events
 from hotloop.cli import keys
 from hotloop.cli.following import found, held_here
@@ -175,18 +177,17 @@ class AttachedLines:
     def _ask(self, name: str) -> None:
         if self._feed is None:
             return
-        self._asking.add(task := asyncio.create_task(_said(self._feed, name), name=f"ask for {name}"))
+        self._asking.add(task := asyncio.create_task(self._answered(self._feed, name), name=f"ask for {name}"))
         task.add_done_callback(self._asking.discard)
 
-
-async def _said(feed: Feed, name: str) -> None:
-    """Ask for something; what it can't be is said."""
-    try:
-        if name == "pause" and (await feed.ask("status")).get("is_paused"):
-            name = "resume"
-        await feed.ask(name)
-    except HotloopError as error:
-        _say(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+    async def _answered(self, feed: Feed, name: str) -> None:
+        """Ask for something; what it can't be is said."""
+        try:
+            lines = await keys.press(name, feed.ask)
+        except HotloopError as error:
+            _say(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+        else:
+            self._plain.write([Text(line) for line in lines])
 
 
 def _say(text: str) -> None:

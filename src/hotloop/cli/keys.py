@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from hotloop.devloop import inspecting
+from hotloop.events import record_from_json
+from hotloop.variables import Locals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 KEYS = {  # what is typed, and the request that it is; that of a space is the other one if syncing is paused
     " ": "pause",
@@ -28,6 +32,14 @@ TIP = (
     "r: load all models again · R: start from nothing · d: leave it running · q: quit · Enter alone: a marker line"
 )
 FOREGROUND_CHECK_S = 0.5
+
+
+async def press(name: str, ask: Callable[[str], Awaitable[dict[str, Any]]]) -> list[str]:
+    """Ask for what a key stands for; gives the lines that answer it. Most need none: what they do is seen."""
+    if name == "pause" and (await ask("status")).get("is_paused"):
+        name = "resume"
+    answer = await ask(name)
+    return inspecting.lines_of(record_from_json(Locals, answer)) if name == "locals" else []
 
 
 class Keys:

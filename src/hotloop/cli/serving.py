@@ -17,7 +17,7 @@ from hotloop.cli.on import reach, runner_for, way_for
 from hotloop.cli.pulse import Mood, ask_on_quit
 from hotloop.cli.showing import Showing
 from hotloop.cli.ui import Ui, check_looks, chosen
-from hotloop.devloop import control, environments, inspecting, requests, tester
+from hotloop.devloop import control, environments, requests, tester
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
@@ -28,13 +28,11 @@ from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.meter import Meter
 from hotloop.devloop.options import ServeOptions
 from hotloop.errors import HotloopError, UsageError
-from hotloop.events import record_from_json
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.runners import LOCAL
-from hotloop.variables import Locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,17 +278,13 @@ class _Signals:
             os._exit(128 + number)
 
 
-async def _show_locals(engine: Engine, showing: Showing) -> None:
-    found = record_from_json(Locals, await requests.answer(engine, {"name": "locals"}))
-    showing.write(inspecting.lines_of(found))
+async def _press(engine: Engine, showing: Showing, name: str) -> None:
+    showing.write(await keys.press(name, lambda each: requests.answer(engine, {"name": each})))
 
 
 def _typed(engine: Engine, showing: Showing, line: str) -> None:
-    if keys.KEYS.get(line) == "locals":
-        engine.do(_show_locals(engine, showing))
-    elif line in keys.KEYS:
-        name = keys.KEYS[line]
-        engine.do(requests.answer(engine, {"name": "resume" if name == "pause" and engine.state.is_paused else name}))
+    if line in keys.KEYS:
+        engine.do(_press(engine, showing, keys.KEYS[line]))
     else:
         print(f"hotloop: no key is called {line!r}. {keys.TIP}", file=sys.stderr, flush=True)
 
