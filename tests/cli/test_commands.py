@@ -71,6 +71,7 @@ def test_version_is_printed():
     [
         (["srve"], "No such command 'srve'"),
         (["serve", "--prot", "1"], "No such option"),
+        (["attach", "--ui", "nonsense"], "Invalid value for '--ui': 'nonsense' is not one of"),
         (["serve", "nowhere"], "nowhere is not there"),
         (["serve", "--port", "65536"], "--port is 65536"),
         (["serve", "--grpc-port", "65536"], "--grpc-port is 65536"),

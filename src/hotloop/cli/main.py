@@ -114,7 +114,8 @@ def tell_unexpected(error: Exception) -> int:
     if shown is not None:  # the parser's own: what was typed is wrong
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "dev"
-        return _tell(str(shown()), f"see {command} --help", 2)
+        said = str(shown()).replace(": Value error, ", ": ")  # the validator's own words
+        return _tell(said, f"see {command} --help", 2)
     log = _write_log(error)
     where = f"; its traceback is in {log}" if log is not None else ""
     return _tell(
