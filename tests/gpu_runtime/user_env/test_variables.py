@@ -348,7 +348,7 @@ def test_calls_that_fail_by_the_thousand_are_described_now_and_then(user, monkey
     assert 9 <= len(kept.told) <= 11
 
 
-def test_the_problem_of_a_probe_names_the_call_that_failed_under_it(user):
+def test_the_problem_of_a_probe_is_that_of_the_call_that_failed_under_it(user):
     kept = Kept(user)
     shop = user.load("def f(days): return [][days]\ndef probe(error): raise error\n")
     with pytest.raises(IndexError) as raised:
@@ -360,6 +360,8 @@ def test_the_problem_of_a_probe_names_the_call_that_failed_under_it(user):
         described = problem.from_exception(refused.value, user.project)
         told = kept.variables.keep(refused.value, described, "probe", "ada")
         assert told["failure"] == kept.told[-1]["id"]
+        ends = {"shop.py:1": ("IndexError", ["probe", "f"]), "shop.py:7": ("ClientError", ["probe"])}
+        assert (told["type"], [frame["function"] for frame in told["frames"]]) == ends[where]
 
     assert [(each["of"], names(each["frames"][0])) for each in kept.told] == [
         ("call", ["days"]), ("probe", ["error"]),

@@ -46,6 +46,12 @@ def where_of(problem: events.JsonObject) -> str:
     return places[-1] if places else ""
 
 
+def under(problem: events.JsonObject, caller: events.JsonObject) -> events.JsonObject:
+    """Describe a failed call as the failure of who called it: what was raised there, with the caller's lines around."""
+    frames, hidden = [*caller["frames"], *problem["frames"]], caller["hidden_frames"] + problem["hidden_frames"]
+    return {**problem, "frames": frames, "hidden_frames": hidden}
+
+
 def as_text(problem: events.JsonObject) -> str:
     """Write a problem as lines for a log, like Python's traceback without the frames that are hidden."""
     lines = ["Traceback (most recent call last):"] if problem["frames"] else []

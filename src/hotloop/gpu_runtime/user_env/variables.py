@@ -19,7 +19,7 @@ from typing import Any
 from hotloop import events
 from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.describing import HIDDEN_NAME, HIDDEN_VALUE, bases, describe
-from hotloop.gpu_runtime.user_env.problem import shown, where_of
+from hotloop.gpu_runtime.user_env.problem import shown, under, where_of
 from hotloop.gpu_runtime.user_env.redaction import of_name
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.tracebacks import own_steps
@@ -57,12 +57,12 @@ class Variables:
             name: What that is called.
 
         Returns:
-            The problem, which names the failure if there is something to ask for. That of a probe names the call that
-            failed under it: there are the variables that matter.
+            The problem, which names the failure if there is something to ask for. That of a probe is that of the call
+            which failed under it: there are the lines and the variables that matter.
         """
         cause, call = shown(error), self._last_call
-        if isinstance(cause, ClientError) and (cause.type, cause.where) == (call.get("type"), call.get("where")):
-            return {**problem, "failure": call["failure"]}
+        if isinstance(cause, ClientError) and call and (cause.type, cause.where) == (call["type"], where_of(call)):
+            return under(call, problem)
         frames, num_more = frames_of(cause, self._project)
         if not any(frame.variables for frame in frames):
             return problem
@@ -78,8 +78,7 @@ class Variables:
         self._last_call = {}
         if now_s >= self._next_call_s:
             self._next_call_s = now_s + CALL_PAUSE_S
-            kept = self.keep(error, problem, "call")
-            self._last_call = {**kept, "where": where_of(problem)} if kept["failure"] else {}
+            self._last_call = self.keep(error, problem, "call")
 
 
 def frames_of(error: BaseException, project: Project) -> tuple[tuple[VariableFrame, ...], int]:
