@@ -116,7 +116,7 @@ async def _feed(project: Path, on: str | None) -> AsyncGenerator[Feed]:
         if feed is not None:
             yield feed
             return
-    async with found(project, on) as (way, session):
+    async with found(project, on, is_looking=True) as (way, session):
         yield OnlookerFeed(way, session)
 
 

@@ -72,7 +72,7 @@ async def print_json(project: Path, on: str | None, lines: JsonLines) -> None:
                 is_over = is_over or _is_last(event)  # its cost is told behind it
     if not is_over:  # nobody here holds it, or no longer
         with contextlib.nullcontext() if feed is None else contextlib.suppress(UsageError):  # it ended meanwhile
-            async with found(project, on) as (way, session):
+            async with found(project, on, is_looking=True) as (way, session):
                 with contextlib.suppress(NoAgentError):  # it ended with its last session
                     async for _, event in onlooker.follow(way, session["project_id"]):
                         lines(event)
@@ -120,7 +120,7 @@ class AttachedLines:
                 return None
             self._feed = feed
             with contextlib.suppress(HotloopError):  # its runner is out of reach: who holds it says so
-                async with found(self._project, self._on) as (way, session):
+                async with found(self._project, self._on, is_looking=True) as (way, session):
                     _say_head(way, session)
             before = await feed.backlog()
             begins = [number for number, event in enumerate(before) if isinstance(event, events.IterationStarted)]
@@ -143,7 +143,7 @@ class AttachedLines:
     async def _follow_agent(self, *, is_first: bool) -> None:
         since_s = 0.0 if is_first else time.monotonic()
         with contextlib.nullcontext() if is_first else contextlib.suppress(UsageError):  # it ended meanwhile
-            async with found(self._project, self._on) as (way, session):
+            async with found(self._project, self._on, is_looking=True) as (way, session):
                 if is_first:
                     _say_head(way, session)
                 await self._tell(way, session, since_s)

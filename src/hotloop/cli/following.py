@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from hotloop.cli.on import onlooking, runner_for
@@ -34,8 +35,14 @@ async def held_here(project: Path, on: str | None) -> AsyncGenerator[SessionFeed
     yield None
 
 
-async def find(way: Way, project: Path) -> dict[str, Any]:
+async def find(way: Way, project: Path, *, is_looking: bool = False) -> dict[str, Any]:
     """Give what the agent says of a project's session.
+
+    Args:
+        way: To the agent.
+        project: Its folder here.
+        is_looking: Nothing is changed there: if on another machine none is of this folder, that of the only folder with
+            its name is meant, which is another machine's copy of the project.
 
     Raises:
         UsageError: None is open.
@@ -43,6 +50,7 @@ async def find(way: Way, project: Path) -> dict[str, Any]:
     from hotloop.devloop import control
     from hotloop.errors import UsageError
     from hotloop.remote_runner import onlooker
+    from hotloop.remote_runner.runners import LOCAL
     from hotloop.remote_runner.way import NoAgentError
 
     wanted = [control.project_id(project, role=role) for role in ROLES]
@@ -52,12 +60,17 @@ async def find(way: Way, project: Path) -> dict[str, Any]:
     for session in sorted(sessions, key=lambda session: session["project_id"] != wanted[0]):
         if session["project_id"] in wanted:
             return session
+    alike = [session for session in sessions if PurePath(session["project"]).name == project.name]
+    if is_looking and way.name != LOCAL and len(alike) == 1:
+        return alike[0]
     msg = f"no session of {project} is open on {way.name}"
     raise UsageError(msg, hint="start one with: dev serve; see all with: hotloop status")
 
 
 @contextlib.asynccontextmanager
-async def found(project: Path, on: str | None) -> AsyncGenerator[tuple[Way, dict[str, Any]]]:
+async def found(
+    project: Path, on: str | None, *, is_looking: bool = False
+) -> AsyncGenerator[tuple[Way, dict[str, Any]]]:
     """Give the way to a project's session, and what its agent says of it. Raises as `find`."""
     async with onlooking(project, on) as way:
-        yield way, await find(way, project)
+        yield way, await find(way, project, is_looking=is_looking)
