@@ -27,7 +27,6 @@ def test_what_a_process_said_last_is_heard_before_its_end_is_told_of(tmp_path: P
         fleet = Fleet(config, lambda *_: None)
         fleet.fork(7, Zygote(), lambda _, message: said.append(message.kind), lambda worker: said.append(worker.cause))
         fleet.exited(7, 256)  # the zygote is heard first
-        await asyncio.sleep(0)
 
     asyncio.run(main())
 

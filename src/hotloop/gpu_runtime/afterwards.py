@@ -9,7 +9,6 @@ from hotloop.gpu_runtime import controller_events as on
 from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.fleet import Fleet
-from hotloop.gpu_runtime.learner import Learner
 from hotloop.gpu_runtime.timers import Timers
 from hotloop.gpu_runtime.zygotes import Zygotes
 
@@ -34,7 +33,6 @@ class Afterwards:
         feed: Callable[[on.Event], None],
         fleet: Fleet,
         zygotes: Zygotes,
-        learner: Learner,
         dispatcher: Dispatcher,
         timers: Timers,
     ) -> None:
@@ -42,7 +40,6 @@ class Afterwards:
         self._feed = feed
         self._fleet = fleet
         self._zygotes = zygotes
-        self._learner = learner
         self._dispatcher = dispatcher
         self._timers = timers
 
@@ -63,9 +60,7 @@ class Afterwards:
 
     def learned(self, modules: list[str]) -> None:
         """A worker said which modules it imported itself."""
-        zygote = self._zygotes.current
-        if zygote is not None and self._learner.imported(zygote.learned, modules):
-            self._feed(on.Relearned())
+        self._zygotes.learned(modules)
         self._timers.cancel("grow")
         self._feed(on.Grow(self._state().generation))
 

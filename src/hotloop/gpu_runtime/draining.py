@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hotloop.gpu_runtime import controller_events as on
 from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
-from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
+from hotloop.gpu_runtime.fleet import WorkerProcess
 from hotloop.gpu_runtime.telling import HOLD_BACK_S, Telling
 from hotloop.gpu_runtime.timers import Timers
 
@@ -26,7 +26,6 @@ class Draining:
         self,
         state: Callable[[], State],
         feed: Callable[[on.Event], None],
-        fleet: Fleet,
         dispatcher: Dispatcher,
         telling: Telling,
         timers: Timers,
@@ -34,20 +33,19 @@ class Draining:
     ) -> None:
         self._state = state
         self._feed = feed
-        self._fleet = fleet
         self._dispatcher = dispatcher
         self._telling = telling
         self._timers = timers
         self._timeout_s = timeout_s
 
-    def begin(self, number: int) -> None:
+    def begin(self, worker: WorkerProcess) -> None:
         """Report a worker as drained when it has nothing left, or when its time is up."""
-        worker = self._fleet[number]
+        timer = f"drain {worker.number}"
         if self._dispatcher.is_idle(worker.generation):
             # Not at once: to end a process takes more than to begin the new one's probes.
-            self._timers.later(f"drain {number}", HOLD_BACK_S, lambda: self._feed(on.Drained(number)))
-            return
-        self._timers.later(f"drain {number}", self._timeout_s, lambda: self._by_force(worker))
+            self._timers.later(timer, HOLD_BACK_S, lambda: self._feed(on.Drained(worker.number)))
+        else:
+            self._timers.later(timer, self._timeout_s, lambda: self._by_force(worker))
 
     def _by_force(self, worker: WorkerProcess) -> None:
         timeout = f"{self._timeout_s:g} s"

@@ -85,11 +85,9 @@ class Runtime:
         self._hosts = Hosts(
             self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice, self._failures.put
         )
-        self._afterwards = Afterwards(
-            self._now, self._feed, self._fleet, self._zygotes, self._learner, dispatcher, self._timers
-        )
+        self._afterwards = Afterwards(self._now, self._feed, self._fleet, self._zygotes, dispatcher, self._timers)
         self._draining = Draining(
-            self._now, self._feed, self._fleet, dispatcher, self._telling, self._timers, config.drain_timeout_s
+            self._now, self._feed, dispatcher, self._telling, self._timers, config.drain_timeout_s
         )
         self._pins = Pins(dispatcher)
         self._probing = Probing(self._pins, config.probe_timeout_s, self._telling.emit, self._afterwards.probes_done)
@@ -222,7 +220,7 @@ class Runtime:
             case do.Activate():
                 self._activate(action)
             case do.Drain():
-                self._draining.begin(action.worker)
+                self._draining.begin(self._fleet[action.worker])
             case do.Retire():
                 self._fleet.retire(action.worker)
                 self._hosts.released(action.worker)

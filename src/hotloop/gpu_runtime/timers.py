@@ -16,7 +16,7 @@ class Timers:
     def later(self, name: str, delay_s: float, call: Callable[[], None]) -> None:
         """Make a call in a while."""
         self.cancel(name)
-        self._handles[name] = self._loop.call_later(delay_s, call)
+        self._handles[name] = self._loop.call_later(delay_s, self._rang, name, call)
 
     def cancel(self, name: str) -> None:
         """Do not make it, if it was to come."""
@@ -28,3 +28,7 @@ class Timers:
         """Make none of them."""
         for handle in self._handles.values():
             handle.cancel()
+
+    def _rang(self, name: str, call: Callable[[], None]) -> None:
+        del self._handles[name]  # a name may come once only, as a worker's does
+        call()

@@ -28,7 +28,7 @@ class Zygotes:
         fleet: Told of the processes that they fork.
         telling: Told what they leave out, and the lines they write.
         state: What the controller knows.
-        feed: Told when one is up, or down.
+        feed: Told when one is up, down, or due.
     """
 
     def __init__(
@@ -67,6 +67,12 @@ class Zygotes:
         """Start the next ones with this interpreter; back to the one before if none can be had with it."""
         self._python_before, self._python = self._python, python
         self._learner.watch(python)
+
+    def learned(self, modules: list[str]) -> None:
+        """A worker imported these itself: if the current one lacks some that it could have, another is due."""
+        zygote = self.current
+        if zygote is not None and self._learner.imported(zygote.learned, modules):
+            self._feed(on.Relearned())
 
     def start(self, number: int) -> None:
         """Start one that imports what was learned."""

@@ -162,6 +162,23 @@ def test_nothing_of_the_users_runs():
     assert describe(Error("x")) == f"{named('Error')}('x')"
 
 
+def test_nothing_of_the_module_of_a_class_runs(user):
+    shop = user.load(
+        """
+        def __getattr__(name): raise SystemExit(name)
+        class Shop:
+            class Shelf: pass
+        def local():
+            class Till: pass
+            return Till()
+        """
+    )
+
+    assert describe(shop.Shop()) == "shop.Shop"
+    assert describe(shop.Shop.Shelf()) == "shop.Shop.Shelf"
+    assert describe(shop.local()) == "shop.local.Till"
+
+
 def test_a_dict_that_changes_meanwhile_is_named_at_least(monkeypatch):
     def changes(*_):
         raise RuntimeError

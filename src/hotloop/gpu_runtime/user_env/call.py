@@ -12,6 +12,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import arrays
@@ -71,11 +72,10 @@ class Caller:
         learner: Learner | None = None,
         variables: Variables | None = None,
     ) -> None:
-        self._endpoints = {e.spec.name: Served.of(e, project, learner, variables) for e in plan.endpoints}
+        self._failed = partial(failed, project=project, variables=variables)
+        self._endpoints = {e.spec.name: Served.of(e, self._failed, learner) for e in plan.endpoints}
         self._models = models
         self._send = send
-        self._project = project
-        self._variables = variables
         self._outbox = Outbox(send)
         self._streamer = Streamer(models, self._outbox, self._failure)
         self.needs_loop = any(e.spec.kind == "async" for e in plan.endpoints)
@@ -224,7 +224,7 @@ class Caller:
                 f"this process can't use the GPU any more ({type(error).__name__}); a new one takes over, models kept"
             )
             self._send({"kind": "notice", "key": "gpu", "text": text}, b"")
-        return failed(error, self._project, self._variables)
+        return self._failed(error)
 
     def _answer(self, call: Opened) -> None:
         answers = [(item["id"], call.answers[position]) for position, item in enumerate(call.items)]

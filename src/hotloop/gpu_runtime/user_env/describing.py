@@ -68,6 +68,7 @@ def bases(value: Any) -> tuple[type, ...]:
 
 _mro = type.__dict__["__mro__"].__get__  # not by attribute: a metaclass may have its own
 _own = type.__dict__["__dict__"].__get__
+_globals = _own(types.ModuleType)["__dict__"].__get__  # not by attribute either: a module may have a `__getattr__`
 
 
 def _string(text: Any) -> str:
@@ -90,9 +91,10 @@ def _class_name(cls: type) -> str:
 
 def _top(cls: type) -> str:
     """Name the package that a class is of; empty if it only says so."""
-    module = _module(cls)
-    is_there = getattr(sys.modules.get(module), _name(cls), None) is cls
-    return module.partition(".")[0] if is_there else ""
+    name = _module(cls)
+    module = sys.modules.get(name)
+    is_module = any(base is types.ModuleType for base in bases(module))
+    return name.partition(".")[0] if is_module and _globals(module).get(_name(cls)) is cls else ""
 
 
 def _is_of(cls: type, names: frozenset[tuple[str, str]]) -> bool:
@@ -204,9 +206,7 @@ def _function(value: Any, *_: Any) -> str:
 
 
 def _module_itself(value: Any, *_: Any) -> str:
-    own: Any = _own(types.ModuleType)["__dict__"]
-    own = own.__get__(value)
-    return f"module {_string(own.get('__name__')):.{_MAX_NAME}}"
+    return f"module {_string(_globals(value).get('__name__')):.{_MAX_NAME}}"
 
 
 _WRITERS: dict[int, Callable[..., str]] = {

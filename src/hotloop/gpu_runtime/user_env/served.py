@@ -5,16 +5,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hotloop.gpu_runtime.user_env.answers import Answer, failed, refused
+from hotloop.gpu_runtime.user_env.answers import Answer, refused
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.operations import Learner
 from hotloop.gpu_runtime.user_env.resolve import PlannedEndpoint
-from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder
-from hotloop.gpu_runtime.user_env.variables import Variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +34,26 @@ class Served:
     """An endpoint of the app that serves.
 
     Attributes:
+        failed: Answers a request under which the user's code raised.
         spec: What the user wrote.
         has_key: Whether a function of the user's says how large its requests are.
     """
 
     planned: PlannedEndpoint
     decoder: RequestDecoder
-    project: Project
+    failed: Callable[[BaseException], Answer]
     spec: EndpointSpec
     has_key: bool
-    variables: Variables | None
 
     @classmethod
     def of(
-        cls,
-        planned: PlannedEndpoint,
-        project: Project,
-        learner: Learner | None = None,
-        variables: Variables | None = None,
+        cls, planned: PlannedEndpoint, failed: Callable[[BaseException], Answer], learner: Learner | None = None
     ) -> Served:
         """Make an endpoint ready; a learner notes its first call."""
         spec = planned.spec if learner is None else learner.learn(planned.spec)
         batch = planned.spec.batch
         has_key = batch is not None and callable(batch.key)
-        return cls(planned, RequestDecoder(planned.parameters), project, spec, has_key, variables)
+        return cls(planned, RequestDecoder(planned.parameters), failed, spec, has_key)
 
     def read(self, item: dict[str, Any], body: bytes | memoryview) -> Entry | Answer:
         """Read a request, and measure it; whatever is wrong with it is its answer.
@@ -73,7 +68,7 @@ class Served:
         except BadRequest as error:
             return refused(error)
         except Exception as error:  # noqa: BLE001 - a validator or the key of the user's raised
-            return failed(error, self.project, self.variables)
+            return self.failed(error)
 
     def _size(self, arguments: dict[str, Any]) -> float:
         batch = self.spec.batch
