@@ -225,11 +225,11 @@ class Bench:
         return float(done.stdout)
 
     def serve_once(self, wan: Wan, project: Project) -> float:
-        """Serve a project that neither side knows. Gives when its code began to be loaded: all was there before."""
+        """Serve a project that neither side knows. Gives when `dev serve` said that all is there."""
         self.put_aside(self.folder / "there" / "sessions")
         self.put_aside(project.root / ".hotloop")
         with self.loop(wan, project) as loop:
-            return loop.wait_for(events.ReloadStarted, after=-1).event.at_s
+            return loop.wait_for(events.SessionStarted, after=-1).event.at_s
 
     def in_turns(self, sides: dict[str, Callable[[Path], float | None]], rounds: int) -> dict[str, list[float]]:
         """Seconds of each side's first copies, one after the other."""
