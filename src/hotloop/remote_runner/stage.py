@@ -126,7 +126,7 @@ class Stage:
             self._taken.add(digest)
             return Staged(name, self._whole.pop(digest))
 
-    def discard(self, names: Iterable[str]) -> None:
+    def discard(self, names: list[str]) -> None:
         """Remove what was staged for a changeset that is refused; what came in parts is kept for another."""
         self.release(names)
         for name in names:
@@ -135,9 +135,8 @@ class Stage:
 
     def release(self, names: Iterable[str]) -> None:
         """Let others use what was staged of parts and is not in the tree."""
-        for name in names:
-            digest = name.removeprefix(_PARTS)
-            if digest in self._taken:
+        with self._lock:  # else a thread that gets the same content meanwhile writes it while it is looked at
+            for digest in self._taken.intersection(name.removeprefix(_PARTS) for name in names):
                 self._taken.discard(digest)
                 self._find(self._parts / digest)
 
