@@ -105,15 +105,11 @@ class Stage:
 
     def copy_part(self, name: str, digest: str, *, executable: bool) -> Staged:
         """Stage a content that came in parts; the parts stay until `forget`, another path may have the same."""
-        return self._copy(self._parts / digest, name, executable=executable)
-
-    def _copy(self, source: Path, name: str, *, executable: bool) -> Staged:
-        mode = 0o755 if executable else 0o644
         target = self.folder / name
-        shutil.copyfile(source, target)
+        shutil.copyfile(self._parts / digest, target)
         fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return Staged(name, _finish(fd, mode))
+            return Staged(name, _finish(fd, 0o755 if executable else _MODE))
         finally:
             os.close(fd)
 
