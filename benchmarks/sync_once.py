@@ -17,7 +17,7 @@ async def main(runner: str, root: Path) -> None:
     """Do it: connect first, and do meanwhile what takes time here."""
     way = way_for(root, runner)
     reaching = asyncio.create_task(reach(way))
-    await asyncio.sleep(0.001)
+    await asyncio.sleep(0)  # the connection is being made while this imports the rest
     from hotloop.devloop.ignore import Ignore
     from hotloop.devloop.index import Index
     from hotloop.remote_runner.client import connect

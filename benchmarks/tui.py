@@ -105,9 +105,8 @@ def dashboard(folder: Path) -> Iterator[tuple[Feed, Terminal]]:
     command = [sys.executable, "-m", "hotloop.tui", str(socket)]
     command += ["--project", str(folder), "--crashes", str(folder / "crashes.log")]
     env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "HOTLOOP_STATE_DIR": str(folder / "state")}
-    env.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # what is installed is compiled; else each start does it, a quarter of its CPU
+    # What is installed is compiled; else each start does it, a quarter of its CPU.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     with Feed(socket) as feed, Terminal(command, env) as terminal:
         terminal.wait_for("following")
         yield feed, terminal

@@ -5,7 +5,7 @@ They are text that was made where it failed, and travel only when somebody asks:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Of = Literal["start", "model", "probe", "call"]
@@ -80,4 +80,4 @@ class Locals:
     """
 
     failure: KeptFailure | None = None
-    kept: tuple[KeptFailure, ...] = field(default=())
+    kept: tuple[KeptFailure, ...] = ()

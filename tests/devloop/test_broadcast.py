@@ -60,8 +60,9 @@ def path(tmp_path):
     "first", [b'{"name": "watch"}\n', b'{"name": "slow"}\n', b""], ids=["watches", "asks", "says nothing"]
 )
 def test_a_session_that_ends_takes_its_connections_along_without_a_word(path, caplog, first):
-    async def answer(_):
-        await asyncio.sleep(DEADLINE_S)
+    async def answer(request):
+        if request["name"] == "slow":
+            await asyncio.sleep(DEADLINE_S)
         return {}
 
     async def run():
@@ -69,7 +70,7 @@ def test_a_session_that_ends_takes_its_connections_along_without_a_word(path, ca
             broadcast(ended())
             reader, writer = await asyncio.open_unix_connection(path)
             writer.write(first)
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(control.ask, path, {"name": "quick"})  # connections are taken in turn
         async with asyncio.timeout(control.ANSWER_TIMEOUT_S / 2):
             await reader.read()  # to the end, which nobody waits for
         writer.close()

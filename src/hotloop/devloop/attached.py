@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from hotloop.devloop.control import ANSWER_TIMEOUT_S
+from hotloop.devloop.control import ANSWER_TIMEOUT_S, CAUGHT_UP
 from hotloop.errors import RunnerError
 from hotloop.events import EVENT_TYPES, from_json
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hotloop.events import Event
 
 MAX_LINE_BYTES = 1 << 26  # a probe's output may be long
-CAUGHT_UP = "caught_up"  # the key of the line behind what happened before
 MAX_WAITING = 5000  # events that are not taken; then no more are read, and the session compacts what is missed
 
 
@@ -40,26 +39,14 @@ class SessionFeed:
 
     async def events(self) -> AsyncIterator[Event]:
         """Give what happened so far, compacted, then each event as it happens; ends with the session or the connection."""
-        while self._waiting or not self._is_over:
-            if self._waiting:
-                data = self._waiting.popleft()
-                self._changed.set()
-                if CAUGHT_UP not in data:
-                    yield from_json(data)
-            else:
-                await self._wait()
+        while (data := await self._next()) is not None:
+            if CAUGHT_UP not in data:
+                yield from_json(data)
 
     async def backlog(self) -> list[Event]:
         """Give what happened so far, compacted; `events` goes on behind it."""
         found: list[Event] = []
-        while self._waiting or not self._is_over:
-            if not self._waiting:
-                await self._wait()
-                continue
-            data = self._waiting.popleft()
-            self._changed.set()
-            if CAUGHT_UP in data:
-                break
+        while (data := await self._next()) is not None and CAUGHT_UP not in data:
             found.append(from_json(data))
         return found
 
@@ -93,6 +80,15 @@ class SessionFeed:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
         self._writer.close()
+
+    async def _next(self) -> dict[str, Any] | None:
+        """Take the oldest message that waits; None when there will be none."""
+        while not self._waiting:
+            if self._is_over:
+                return None
+            await self._wait()
+        self._changed.set()
+        return self._waiting.popleft()
 
     async def _read(self) -> None:
         try:

@@ -16,7 +16,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, cast
 
 from hotloop.devloop.backlog import Backlog
-from hotloop.devloop.control import answered
+from hotloop.devloop.control import CAUGHT_UP, answered
 from hotloop.events import EventsDropped, to_json
 
 if TYPE_CHECKING:
@@ -182,4 +182,4 @@ def _encoded(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-_CAUGHT_UP = _encoded({"caught_up": True})  # a newcomer has all that was told before; what follows happens now
+_CAUGHT_UP = _encoded({CAUGHT_UP: True})

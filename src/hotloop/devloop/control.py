@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Watch = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 ANSWER_TIMEOUT_S = 10.0
+CAUGHT_UP = "caught_up"  # the key of a line: a newcomer has all that was told before, what follows happens now
 MAX_LINE_BYTES = 1 << 20
 
 

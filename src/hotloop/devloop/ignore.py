@@ -22,8 +22,7 @@ from hotloop.remote_runner.tree import ancestors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ALWAYS_IGNORED = (".git", ".hotloop", "__pycache__")
-_ALWAYS_IGNORED = frozenset(ALWAYS_IGNORED)
+ALWAYS_IGNORED = frozenset((".git", ".hotloop", "__pycache__"))
 OWN_RULES = ".hotloopignore"
 RULE_FILES = (".gitignore", OWN_RULES)
 _DEFAULT_RULES = Path(__file__).with_name("ignored_by_default.txt")
@@ -157,7 +156,7 @@ class Ignore:
     def _is_never_synced(self, path: str) -> bool:
         if self._environments and not self._environments.isdisjoint((path, *ancestors(path))):
             return True
-        return not _ALWAYS_IGNORED.isdisjoint(path.split("/"))
+        return not ALWAYS_IGNORED.isdisjoint(path.split("/"))
 
     def _note_environment(self, path: str) -> bool:
         folder = self.root / path

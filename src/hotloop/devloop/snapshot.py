@@ -21,23 +21,33 @@ class Snapshot:
     """A changeset read from the disk now, and what it is about.
 
     Attributes:
-        saved_at_s: The newest write among its files, seconds since 1970; now, if there is none.
         is_estimated: Whether `saved_at_s` can't be the save: nothing was written, or the time is in the future or
             long ago. Take the time when the change was seen instead.
-        paths: What changed, sorted.
-        size_bytes: Of all contents, also of those that are read when they are sent.
         num_deleted: Files that go.
         num_known: Files that were there before.
     """
 
     changeset: Changeset
-    saved_at_s: float
     is_estimated: bool
-    paths: tuple[str, ...]
-    size_bytes: int
     num_deleted: int
     num_known: int
     before: dict[str, Known | None] = field(repr=False, compare=False)
+
+    @property
+    def saved_at_s(self) -> float:
+        """The newest write among its files, seconds since 1970; when it was made, if there is none."""
+        return self.changeset.saved_at_s
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What changed, sorted."""
+        return tuple(sorted({operation.path for operation in self.changeset.operations}))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all contents, also of those that are read when they are sent."""
+        puts = {item.digest: item.size_bytes for item in self.changeset.operations if isinstance(item, Put)}
+        return sum(puts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +83,8 @@ def snapshot_of(draft: Draft, num_known: int, now_s: float) -> Snapshot | None:
     saved_at_s = draft.newest_ns / 1e9
     is_estimated = not now_s - OLD_SAVE_S <= saved_at_s <= now_s + CLOCK_SLACK_S
     num_deleted = sum(path in draft.before and path not in draft.made for path in draft.deleted)
-    made = Changeset(0, operations, draft.contents, saved_at_s or now_s)
-    return _about(made, draft.before, num_deleted, num_known, is_estimated=is_estimated)
+    changeset = Changeset(0, operations, draft.contents, saved_at_s or now_s)
+    return Snapshot(changeset, is_estimated, num_deleted, num_known, draft.before)
 
 
 def given_back(
@@ -86,32 +96,20 @@ def given_back(
 ) -> Snapshot:
     """Make a changeset that nobody saved; arguments as of `snapshot_of`."""
     num_deleted = sum(isinstance(operation, Delete) for operation in operations)
-    return _about(Changeset(0, operations, contents, now_s), before, num_deleted, num_known, is_estimated=True)
-
-
-def _about(
-    changeset: Changeset, before: dict[str, Known | None], num_deleted: int, num_known: int, *, is_estimated: bool
-) -> Snapshot:
-    sizes = {item.digest: item.size_bytes for item in changeset.operations if isinstance(item, Put)}
-    paths = tuple(sorted({operation.path for operation in changeset.operations}))
-    return Snapshot(
-        changeset, changeset.saved_at_s, is_estimated, paths, sum(sizes.values()), num_deleted, num_known, before
-    )
+    changeset = Changeset(0, operations, contents, now_s)
+    return Snapshot(changeset, is_estimated=True, num_deleted=num_deleted, num_known=num_known, before=before)
 
 
 def _operations(draft: Draft) -> tuple[Operation, ...]:
     """The operations of what was found: deletions first, the deepest first."""
-    made = [
-        entry for path, entry in sorted(draft.made.items()) if draft.before.get(path) is None or _is_other(draft, path)
-    ]
+    made = [entry for path, entry in sorted(draft.made.items()) if _is_other(draft.before.get(path), entry)]
     gone = {path for path in draft.deleted if path not in draft.made or _changes_kind(draft, path)}
     deletions: list[Operation] = [Delete(path) for path in sorted(gone, key=lambda path: (-path.count("/"), path))]
     return tuple(deletions + made)
 
 
-def _is_other(draft: Draft, path: str) -> bool:
-    before = draft.before.get(path)
-    return before is None or before.entry != draft.made[path]
+def _is_other(before: Known | None, entry: Entry) -> bool:
+    return before is None or before.entry != entry
 
 
 def _changes_kind(draft: Draft, path: str) -> bool:

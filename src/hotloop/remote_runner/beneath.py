@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.errors import WorkspaceError
@@ -102,20 +101,11 @@ class Beneath:
         finally:
             os.close(fd)
 
-    @contextmanager
-    def descent(self) -> Generator[Descent]:
-        """Open the folders of one path after the other."""
-        descent = Descent(self.fd)
-        try:
-            yield descent
-        finally:
-            descent.close()
-
     def status(self, path: str) -> os.stat_result | None:
         """What ``lstat`` says, None if nothing is there."""
         try:
             with self.parent(path) as (fd, name):
-                return os.stat(name, dir_fd=fd, follow_symlinks=False)
+                return status_in(fd, name)
         except FileNotFoundError:
             return None
 
@@ -146,87 +136,12 @@ class Beneath:
             os.close(_step(fd, name, path, create=True))
 
 
-class Descent:
-    """Opens folders from a root on as `Beneath.parent` does, for many paths: what the one before went through stays open.
-
-    A folder that was moved away, or that a link has taken the place of, is noticed at the next path.
-    """
-
-    def __init__(self, root_fd: int) -> None:
-        self._root_fd = root_fd
-        self._held: list[_Held] = []
-
-    def close(self) -> None:
-        """Let go of the folders."""
-        self._go_up(0)
-
-    def parent(self, path: str, *, create: bool = False) -> tuple[int, str]:
-        """Give the descriptor of the folder that holds ``path``, until the next call, and the last name.
-
-        Raises:
-            FileNotFoundError: It is not there, and ``create`` is off.
-            PathRefusedError: A component is a link or no folder, or the path is not allowed.
-        """
-        *above, name = components(path)
-        self._go_up(self._num_shared(above))
-        for component in above[len(self._held) :]:
-            fd = _step(self._fd, component, path, create=create)
-            self._held.append(_Held(component, fd, _identity(os.fstat(fd))))
-        return self._fd, name
-
-    def find(self, path: str) -> Place | None:
-        """Find a path's place, until the next call; None if its folder is not there, or something else stands there."""
-        try:
-            fd, name = self.parent(path)
-        except (FileNotFoundError, PathRefusedError):
-            return None
-        try:
-            return Place(fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
-        except FileNotFoundError:
-            return Place(fd, name, None)
-
-    @property
-    def _fd(self) -> int:
-        return self._held[-1].fd if self._held else self._root_fd
-
-    def _num_shared(self, above: list[str]) -> int:
-        fd = self._root_fd
-        for depth, (held, component) in enumerate(zip(self._held, above, strict=False)):
-            if held.name != component or not held.is_in(fd):
-                return depth
-            fd = held.fd
-        return min(len(self._held), len(above))
-
-    def _go_up(self, depth: int) -> None:
-        while len(self._held) > depth:
-            os.close(self._held.pop().fd)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a path is: the folder that holds it, its name there, and what stands there if anything does."""
-
-    fd: int
-    name: str
-    status: os.stat_result | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    name: str
-    fd: int
-    identity: tuple[int, int]
-
-    def is_in(self, parent_fd: int) -> bool:
-        """Whether the name still leads to this folder."""
-        try:
-            return _identity(os.stat(self.name, dir_fd=parent_fd, follow_symlinks=False)) == self.identity
-        except OSError:
-            return False
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+def status_in(fd: int, name: str) -> os.stat_result | None:
+    """What ``lstat`` says of a name in a folder, None if nothing is there."""
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def _step(fd: int, name: str, path: str, *, create: bool) -> int:

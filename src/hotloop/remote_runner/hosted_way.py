@@ -69,7 +69,7 @@ class HostWay:
             return address
         self._report(Progress(self.name, Phase.CONNECTING))
         # Naming what is to be there reads some files, which is done by the time that the host answers.
-        naming = asyncio.create_task(asyncio.to_thread(wanted_name, self._options.python))
+        naming = asyncio.get_running_loop().run_in_executor(None, wanted_name, self._options.python)
         host = await self._connect(lane)
         try:
             await naming

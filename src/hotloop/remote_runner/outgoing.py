@@ -225,12 +225,13 @@ class Outgoing:
         async with self._order.turn(operation.path for operation in changeset.operations):
             if large:
                 await self._offer(large)
-            small = dataclasses.replace(changeset, contents=without(changeset.contents, large))
+            contents = without(changeset.contents, large)
             async with self._turn:
                 await self._connection.until_connected()
                 self._sequence = sequence = self._sequence + 1
                 future = asyncio.get_running_loop().create_future()
-                self._outbox[sequence] = _Sent(codec.encode_changeset(_numbered(small, sequence)), future)
+                numbered = dataclasses.replace(changeset, sequence=sequence, contents=contents)
+                self._outbox[sequence] = _Sent(codec.encode_changeset(numbered), future)
                 await self._flush()
         try:
             applied = self._applied(await future)
@@ -319,7 +320,3 @@ class _Sent:
     frame: pb.Up
     answer: asyncio.Future[pb.Down]
     stream: int = 0
-
-
-def _numbered(changeset: Changeset, sequence: int) -> Changeset:
-    return dataclasses.replace(changeset, sequence=sequence)

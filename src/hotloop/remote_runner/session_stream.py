@@ -150,9 +150,7 @@ class Stream:
                 if self._is_over:
                     return
                 self._heard_at_s = time.monotonic()
-                if message.HasField(
-                    "ping"
-                ):  # answered at once: comparing a large tree takes seconds, and the link lives
+                if message.HasField("ping"):  # at once: comparing a large tree takes seconds, and the link lives
                     self._pong(message.ping)
                 else:
                     await self._undone.put(message)

@@ -105,15 +105,11 @@ class Stage:
 
     def copy_part(self, name: str, digest: str, *, executable: bool) -> Staged:
         """Stage a content that came in parts; the parts stay until `forget`, another path may have the same."""
-        return self._copy(self._parts / digest, name, executable=executable)
-
-    def _copy(self, source: Path, name: str, *, executable: bool) -> Staged:
-        mode = 0o755 if executable else 0o644
         target = self.folder / name
-        shutil.copyfile(source, target)
+        shutil.copyfile(self._parts / digest, target)
         fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return Staged(name, _finish(fd, mode))
+            return Staged(name, _finish(fd, 0o755 if executable else _MODE))
         finally:
             os.close(fd)
 
@@ -126,7 +122,7 @@ class Stage:
             self._taken.add(digest)
             return Staged(name, self._whole.pop(digest))
 
-    def discard(self, names: Iterable[str]) -> None:
+    def discard(self, names: list[str]) -> None:
         """Remove what was staged for a changeset that is refused; what came in parts is kept for another."""
         self.release(names)
         for name in names:
@@ -135,9 +131,8 @@ class Stage:
 
     def release(self, names: Iterable[str]) -> None:
         """Let others use what was staged of parts and is not in the tree."""
-        for name in names:
-            digest = name.removeprefix(_PARTS)
-            if digest in self._taken:
+        with self._lock:  # else a thread that gets the same content meanwhile writes it while it is looked at
+            for digest in self._taken.intersection(name.removeprefix(_PARTS) for name in names):
                 self._taken.discard(digest)
                 self._find(self._parts / digest)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hotloop.changes import Changeset, Delete, Link, MakeDirectory, Operation, Put, content_digest
 from hotloop.errors import WorkspaceError
-from hotloop.remote_runner.beneath import Beneath, Descent, PathRefusedError
+from hotloop.remote_runner.beneath import Beneath, PathRefusedError, status_in
 from hotloop.remote_runner.checks import check_operations, check_sizes
 from hotloop.remote_runner.ledger import Ledger, Record
 from hotloop.remote_runner.outcome import Applied, ContentMissingError, GapError, Kept
@@ -253,11 +253,10 @@ class Workspace:
     def _commit(self, record: Record) -> list[Kept]:
         kept: list[Kept] = []
         try:
-            with self._beneath.descent() as descent:
-                for operation in record.operations:
-                    self._on_step(f"commit {operation.path}")
-                    if (copy := self._do(operation, record, descent)) is not None:
-                        kept.append(copy)
+            for operation in record.operations:
+                self._on_step(f"commit {operation.path}")
+                if (copy := self._do(operation, record)) is not None:
+                    kept.append(copy)
         except (OSError, PathRefusedError) as error:
             # Part of it is in place. The record stays open, and the client is made to compare the whole tree.
             self._is_torn = True
@@ -267,10 +266,11 @@ class Workspace:
             raise GapError(msg) from error
         return kept
 
-    def _do(self, operation: Operation, record: Record, descent: Descent) -> Kept | None:
+    def _do(self, operation: Operation, record: Record) -> Kept | None:
         """Do one operation; gives what it did not overwrite."""
-        place = descent.find(operation.path)
-        status = place.status if place is not None else None
+        if isinstance(operation, Put):
+            return self._put(operation, record)
+        status = self._status(operation.path)
         kept = self._keep_if_written(operation, status, record) if status is not None else None
         match operation:
             case Delete(path):
@@ -279,10 +279,14 @@ class Workspace:
                 self._beneath.make_folder(path)
             case Link(path, target):
                 self._make_link(path, target, f"{record.sequence}.link")
-            case Put(path):
-                fd, name = (place.fd, place.name) if place is not None else descent.parent(path, create=True)
-                is_there = status is not None and kept is None
-                replace(record.staged[path], name, source_fd=self.stage.fd, target_fd=fd, is_there=is_there)
+        return kept
+
+    def _put(self, put: Put, record: Record) -> Kept | None:
+        with self._beneath.parent(put.path, create=True) as (fd, name):
+            status = status_in(fd, name)
+            kept = self._keep_if_written(put, status, record) if status is not None else None
+            is_there = status is not None and kept is None
+            replace(record.staged[put.path], name, source_fd=self.stage.fd, target_fd=fd, is_there=is_there)
         return kept
 
     def _make_link(self, path: str, target: str, staged: str) -> None:
@@ -367,10 +371,9 @@ class Workspace:
         record = self._ledger.pending
         if record is None:
             return
-        with self._beneath.descent() as descent:
-            for operation in record.operations:
-                if not self._is_done(operation, record):
-                    self._do(operation, record, descent)
+        for operation in record.operations:
+            if not self._is_done(operation, record):
+                self._do(operation, record)
         self._ledger.finish(record)
         self.stage.forget({operation.digest for operation in record.operations if isinstance(operation, Put)})
 

@@ -20,16 +20,7 @@ from hotloop.devloop.metrics.records import (
 )
 from hotloop.devloop.metrics.repairs import Repairs
 from hotloop.devloop.metrics.spread import MIN_FOR_P95, Spread, percentile, spread
-from hotloop.devloop.metrics.summary import (
-    RESUMED,
-    WAIT_CAP_S,
-    Avoided,
-    Causes,
-    Summary,
-    by_day,
-    day_of,
-    summarize,
-)
+from hotloop.devloop.metrics.summary import RESUMED, WAIT_CAP_S, Avoided, Causes, Summary, by_day, day_of, summarize
 
 __all__ = [
     "MIN_FOR_P95",

@@ -67,10 +67,9 @@ async def connect(name: str, connector: Connector) -> SshHost:
         UsageError: The configuration is wrong.
     """
     link = Link()
-    opening = asyncio.create_task(in_thread(lambda: connector.open(link)), name="open a connection")
+    opening = in_thread(lambda: connector.open(link))
     try:
-        await asyncio.sleep(0)  # it asks ssh and waits for the network while paramiko is imported here
-        library.load()
+        library.load()  # meanwhile it asks ssh, and waits for the network
         await opening
     except asyncio.CancelledError:
         threading.Thread(target=link.close, daemon=True).start()
@@ -78,8 +77,8 @@ async def connect(name: str, connector: Connector) -> SshHost:
     return SshHost(name, link)
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """Run what blocks in a thread that nobody waits for when this process ends."""
+def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Begin what blocks in a thread that nobody waits for when this process ends."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -96,4 +95,4 @@ async def in_thread(work: Callable[[], T]) -> T:
             post(done.set_result, value)
 
     threading.Thread(target=run, name="ssh work", daemon=True).start()
-    return await done
+    return done
