@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hotloop.errors import RunnerError
 from hotloop.remote_runner.pacing import Pacer
@@ -18,7 +18,7 @@ from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stream import BROKEN, LostError, SessionTakenError, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from hotloop.remote_runner.way import Way
 
@@ -103,7 +103,7 @@ class BulkLane:
         self._is_yielding = is_yielding
         self._stream: Stream | None = None
         self._task: asyncio.Task[None] | None = None
-        self._copies: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # the connection, those before it that still end, copies
         self.flow: Flow | None = None
 
     @property
@@ -116,7 +116,7 @@ class BulkLane:
         self.end()
         copy = pb.Hello()
         copy.CopyFrom(hello)
-        self._task = asyncio.create_task(self._stay(copy), name="bulk lane")
+        self._task = self._spawn(self._stay(copy), "bulk lane")
 
     def end(self) -> None:
         """Let go of the connection."""
@@ -126,10 +126,8 @@ class BulkLane:
 
     async def close(self) -> None:
         """As `end`, and wait for it."""
-        task = self._task
         self.end()
-        if task is not None:
-            await asyncio.gather(task, *self._copies, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def copy(self, message: pb.Up) -> None:
         """Send a changeset that goes through the session's stream too: a lost packet there does not delay it."""
@@ -141,9 +139,13 @@ class BulkLane:
             with contextlib.suppress(LostError):
                 await stream.write(message)
 
-        task = asyncio.create_task(write(), name="copy of a changeset")
-        self._copies.add(task)
-        task.add_done_callback(self._copies.discard)
+        self._spawn(write(), "copy of a changeset")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _stay(self, hello: pb.Hello) -> None:
         attempt = 0
