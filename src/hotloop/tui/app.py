@@ -22,6 +22,7 @@ os.environ.setdefault("TEXTUAL_FPS", "250")
 
 from textual import events as textual_events
 from textual.app import App, ComposeResult, SystemCommand
+from textual.drivers.linux_driver import LinuxDriver
 from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
@@ -34,6 +35,7 @@ from hotloop.tui.arrangement import Box, arrange
 from hotloop.tui.asking import Asking
 from hotloop.tui.doing import Doing
 from hotloop.tui.drawing import Look
+from hotloop.tui.driver import SleepingDriver
 from hotloop.tui.exits import Exit
 from hotloop.tui.logs import Logs
 from hotloop.tui.panels.lines import finished, line, wrapped
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.text import Text
+    from textual.driver import Driver
     from textual.screen import Screen
     from textual.timer import Timer
 
@@ -141,6 +144,11 @@ class Dashboard(Doing, App[int]):
         self._clock: Timer | None = None
         self._touched_at_s = float("-inf")
         self.show_figures()
+
+    def get_driver_class(self) -> type[Driver]:
+        """Wait for keys without waking; in a browser, and where Textual has another one for a system, take that."""
+        usual = super().get_driver_class()
+        return SleepingDriver if usual is LinuxDriver else usual
 
     # --- what is on the screen ----------------------------------------------------------------------------------------
 
