@@ -159,7 +159,12 @@ class Dashboard(Doing, App[int]):
             for name, (can_focus, ground) in PANELS.items()
         ]
         strip = RowSurface(self._drawer("strip"), self.palette, self.row_key)
-        yield Panels(*surfaces, Logs(self.palette, log=self.log_file, id="logs"), strip, arrange=self.arranged)
+        yield Panels(
+            *surfaces,
+            Logs(self.palette, log=self.log_file, read_kept=self._read_kept, id="logs"),
+            strip,
+            arrange=self.arranged,
+        )
 
     def _drawer(self, name: str) -> drawing.Drawer:
         def draw(width: int, height: int) -> list[Text]:
@@ -251,6 +256,11 @@ class Dashboard(Doing, App[int]):
             self._shown.append(event)
         if self.state is not before:
             self.repaint(is_urgent=isinstance(event, URGENT))
+
+    async def _read_kept(self) -> tuple[list[events.Log], bool]:
+        """Ask for all lines that the runner kept; whether older ones are gone."""
+        said = await self.feed.ask("lines")
+        return [events.Log(*line) for line in said["lines"]], said["is_cut"]
 
     def follow_figures(self) -> None:
         """Have the figures computed anew, from what the history says by now; when it is asked again meanwhile, once more."""
