@@ -270,6 +270,7 @@ def _item_hint(app: App, spec: EndpointSpec, name: str, hint: Any) -> Any:
 
 def _without_wrappers(hint: Any) -> Any:
     """Take off what changes nothing, and so not what a value is checked by."""
+    hint = hints.without_aliases(hint)
     return hint if has_constraints(hint) else hints.strip(hint)
 
 
