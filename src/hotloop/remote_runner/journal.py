@@ -14,10 +14,16 @@ MAX_BYTES = 4 << 20  # of one file; two are kept
 MAX_IN_MEMORY = 5000
 _NEW, _OLD = "events.jsonl", "events.old.jsonl"
 _CUT = "events.cut"  # there if events since the last `clear` are not kept any more
+_SEEN = "events.seen"
 
 
 class Journal:
-    """An append-only list of events, numbered from 1, bounded on disk and in memory."""
+    """An append-only list of events, numbered from 1, bounded on disk and in memory.
+
+    Attributes:
+        last: The newest event's number.
+        seen: A client said that it has the events up to this number. Kept on disk, so that it outlives a process that is killed.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES, max_in_memory: int = MAX_IN_MEMORY) -> None:
         self._path = folder / _NEW
@@ -30,10 +36,14 @@ class Journal:
         self.last = self._recent[-1][0] if self._recent else 0
         self._fd = self._open()
         self._size_bytes = os.fstat(self._fd).st_size
+        self._seen_fd = os.open(folder / _SEEN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.seen = -1
+        self.note_seen(int(os.pread(self._seen_fd, 20, 0) or self.last))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         os.close(self._fd)
+        os.close(self._seen_fd)
 
     def append(self, event: bytes) -> int:
         """Number an event (one line of JSON) and keep it."""
@@ -59,6 +69,13 @@ class Journal:
         """The last event; None if there is none."""
         return self._recent[-1][1] if self._recent else None
 
+    def note_seen(self, number: int) -> None:
+        """Note that a client has the events up to a number."""
+        number = min(number, self.last)
+        if number > self.seen:
+            self.seen = number
+            os.pwrite(self._seen_fd, b"%020d" % number, 0)
+
     def go_on_from(self, number: int) -> None:
         """Number what comes higher than this: a client has that event, and this journal lost it."""
         if number > self.last:
@@ -66,7 +83,8 @@ class Journal:
             self._recent.clear()  # its numbers have no gap
 
     def clear(self) -> None:
-        """Forget all events; the numbers go on."""
+        """Forget all events, seen or not; the numbers go on."""
+        self.note_seen(self.last)
         self._old_path.unlink(missing_ok=True)
         self._cut_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
