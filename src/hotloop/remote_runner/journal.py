@@ -37,8 +37,8 @@ class Journal:
         self._fd = self._open()
         self._size_bytes = os.fstat(self._fd).st_size
         self._seen_fd = os.open(folder / _SEEN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.seen = -1
-        self.note_seen(int(os.pread(self._seen_fd, 20, 0) or self.last))
+        self.seen = int(os.pread(self._seen_fd, 20, 0) or 0)
+        self.go_on_from(self.seen)  # those were forgotten
 
     def close(self) -> None:
         """Close the files."""
