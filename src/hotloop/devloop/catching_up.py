@@ -68,10 +68,10 @@ def told_late(missed: list[Event]) -> list[Event]:
 
 
 def unshown(missed: list[Event]) -> list[Event]:
-    """What is to be told of a runtime that is gone: nothing of it is live any more, so how much was not shown."""
+    """What is to be told of a runtime that is gone: nothing of it is live any more, so how much nobody said to have."""
     if not (happened := wording.missed(Counter(event.kind for event in missed))):
         return []
-    text = f"the session before ended with this not shown: {happened}"
+    text = f"of what ran before, this may not have been shown: {happened}"
     return [events.Notice(time.monotonic(), "missed", text, "hotloop logs shows its lines")]
 
 
