@@ -38,9 +38,9 @@ class Journal:
         self._fd = self._open()
         self._size_bytes = os.fstat(self._fd).st_size
         self._seen_fd = os.open(folder / _SEEN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.seen = -1
         said = os.pread(self._seen_fd, 20, 0)
-        self.note_seen(int(said) if said.isdigit() else self.last)  # nothing is told twice where nothing is known
+        self.seen = int(said) if said.isdigit() else 0  # no digits: a new file, or zeros that a power cut left
+        self.go_on_from(self.seen)  # those were forgotten
 
     def close(self) -> None:
         """Close the files."""
