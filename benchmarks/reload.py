@@ -20,11 +20,12 @@ from typing import Any
 
 from benchmarks import cold, environments, loop_client, memory, projects, stats, table
 from benchmarks.as_peers import LoopAsPeer
+from benchmarks.bare import BareChain
 from benchmarks.loop_client import Edit, Loop
 from benchmarks.peers import PEERS, PeerRun
 from benchmarks.schedule import Failures, Side, interleave
 
-PARTS = ("loop", "fork", "loaders", "memory", "cold", "as_peers", "peers", "class", "modules50", "help")
+PARTS = ("loop", "fork", "loaders", "memory", "bare", "cold", "as_peers", "peers", "class", "modules50", "help")
 RESULT = environments.BENCHMARKS / "results" / "reload.json"
 MB = 1e6
 
@@ -77,7 +78,12 @@ class Bench:
         if self.wants("memory"):  # before anything else maps the same libraries: shared pages would count less
             process_bytes = cold.process_without_weights_bytes(self.cold_project, self.python, self.bridge)
         with contextlib.ExitStack() as running:
-            sides = [*self._peer_sides(running), *self._cold_sides(), *self._as_peer_sides(running)]
+            sides = [
+                *self._bare_sides(running),
+                *self._peer_sides(running),
+                *self._cold_sides(),
+                *self._as_peer_sides(running),
+            ]
             loop = self._start_loop(running)
             interleave([*(self._loop_sides(loop) if loop else []), *sides], self.failures)
         if loop:
@@ -107,6 +113,20 @@ class Bench:
 
         sides = [Side("loop", edits, edit)] if self.wants("loop") else []
         return [*sides, Side("fork", edits, fork)] if self.wants("fork") else sides
+
+    def _bare_sides(self, running: contextlib.ExitStack) -> list[Side]:
+        if not self.wants("bare"):
+            return []
+        chain = BareChain(projects.chat(self.folder / "bare"), self.folder / "bare_chain", self.python, self.bridge)
+        if not self.failures.attempt("bare", lambda: running.enter_context(chain)):
+            return []
+        running.callback(self._report_bare, chain)
+        return [Side("bare", self.options.edits, chain.measure_edit)]
+
+    def _report_bare(self, chain: BareChain) -> None:
+        samples = stats.in_ms(chain.ready_s)
+        self.result["bare_ready_ms_p50"] = stats.rounded(stats.p50(samples))
+        self._detail("bare", stats.summary(samples, "ms"))
 
     def _cold_sides(self) -> list[Side]:
         def start(number: int) -> None:

@@ -17,6 +17,7 @@ TARGETS: dict[str, tuple[float, bool]] = {
 }
 _PLAIN = (
     "ready_ms_p95",
+    "bare_ready_ms_p50",
     "cold_s_p50",
     "cold_loaded_s_p50",
     "fork_fallback_ms_p50",

@@ -39,7 +39,7 @@ def test_random_trees_are_cut_as_git_cuts_them(tmp_path, seed):
         if not any(parent.is_file() for parent in path.parents) and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x")
-    folders = [tmp_path, *(p for p in tmp_path.rglob("*") if p.is_dir() and ".git" not in p.parts)]
+    folders = [tmp_path, *sorted(p for p in tmp_path.rglob("*") if p.is_dir() and ".git" not in p.parts)]
     for folder in rng.sample(folders, min(len(folders), 3)):
         (folder / ".gitignore").write_text("\n".join(rng.sample(PATTERNS, rng.randint(1, 5))) + "\n")
     if rng.random() < 0.3:
@@ -55,6 +55,21 @@ def test_random_trees_are_cut_as_git_cuts_them(tmp_path, seed):
 
     assert kept_files(tmp_path) == expected
     assert {path for path in files if not ignore.is_ignored(path)} == expected
+
+
+def test_what_lies_beside_a_tracked_file_in_an_ignored_folder_is_ignored(tmp_path):
+    git(tmp_path, "init", "-q")
+    make(tmp_path, {".gitignore": "data\n", "data/kept/a": "", "data/kept/b": "", "data/other/c": "", "data/d": ""})
+    git(tmp_path, "add", "-f", "data/kept/a")
+    ignore = Ignore(tmp_path)
+
+    kept = [
+        path
+        for path in ("data", "data/kept", "data/kept/a", "data/kept/b", "data/other/c", "data/d")
+        if not ignore.is_ignored(path)
+    ]
+
+    assert kept == ["data", "data/kept", "data/kept/a"]
 
 
 def test_without_git_the_rules_hold_as_well_and_those_above_the_project_do_not(tmp_path):

@@ -132,7 +132,7 @@ def test_the_option_overrides_what_the_app_says(tmp_path: Path):
 
 
 def test_one_worker_is_one_process_and_nothing_is_told_of_it(tmp_path: Path):
-    app = SECOND.format(otherwise="pass")
+    app = "import pytest\n" + SECOND.format(otherwise="pass")  # something for a better zygote to import
     environment = {**os.environ, "MARK": str(tmp_path / "mark")}
     with RuntimeDriver(tmp_path, {"app.py": app}, replicas=1, environment=environment) as driver:
         driver.wait_for(events.StandbyReady)

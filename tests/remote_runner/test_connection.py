@@ -20,13 +20,15 @@ import hotloop
 from hotloop import __version__
 from hotloop.changes import Changeset, Put, content_digest
 from hotloop.errors import DeniedError, RunnerError
+from hotloop.events import Notice, to_json
 from hotloop.remote_runner import agent as agent_module
-from hotloop.remote_runner import session_stream
+from hotloop.remote_runner import journal, session_stream
 from hotloop.remote_runner.client import connect as connect_by
 from hotloop.remote_runner.local import LocalWay, accepts
-from hotloop.remote_runner.places import agent_folder, make_private, socket_path
+from hotloop.remote_runner.places import agent_folder, make_private, socket_path, workspace_folder
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.sessions import MAX_RETOLD
 from hotloop.remote_runner.stream import SessionTakenError, Stream
 from hotloop.remote_runner.who import who_am_i
 from tests.remote_runner.line import Line
@@ -438,6 +440,93 @@ def test_events_of_an_agent_that_is_killed_again_and_again_come_once_each(tmp_pa
     numbers = run(tmp_path, main())
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert workspace_files(tmp_path) == {"app.py": b"11"}
+
+
+READER = """
+import asyncio, sys
+from pathlib import Path
+from tests.remote_runner.test_agent import Files, connect, saved
+
+async def read(session, until):
+    async for number, _ in session.events():
+        if number:
+            print(number, flush=True)
+        if number >= until:
+            return
+
+async def main(state):
+    async with connect(state) as session:
+        await session.open(state, sys.argv[2])
+        await session.sync(Files(app=b"0"))
+        await session.start({"entry": "app.py"})
+        for number in range(20):
+            await session.push(saved("app.py", b"%d" % number))
+        await read(session, until=8)
+        await session.ping()
+        await read(session, until=12)
+        print("read", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_events_that_nobody_took_in_when_agent_and_client_were_killed_are_told_to_the_next_client(tmp_path):
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", READER, str(tmp_path), PROJECT]
+    environ = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, env=environ, text=True) as client:
+        taken = [int(line) for line in iter(client.stdout.readline, "read\n")]
+        asyncio.run(until(lambda: journal.kept(workspace_folder(tmp_path, PROJECT), after=20)))
+        os.kill(client.pid, signal.SIGSTOP)  # it is not to find another agent
+        os.kill(int((tmp_path / "agent/pid").read_text()), signal.SIGKILL)
+        client.kill()
+
+    async def next_client():
+        async with connect_by(LocalWay(tmp_path, agent_arguments=AGENT_ARGUMENTS)) as session:
+            info = await session.open(tmp_path, PROJECT)
+            seen = Events(session)
+            await until(lambda: seen.seen and seen.seen[-1][0] >= info.last_event)
+            await session.end()
+            return [number for number, _ in seen.seen if number], info.last_event
+
+    async def one_after_the_end():
+        async with connect_by(LocalWay(tmp_path, agent_arguments=AGENT_ARGUMENTS)) as session:
+            info = await session.open(tmp_path, PROJECT)
+            await session.end()
+            return info.seen_event, info.last_event
+
+    told, last = run(tmp_path, next_client())
+    seen_event, newest = run(tmp_path, one_after_the_end())
+
+    assert taken == list(range(1, 13))
+    assert last > 20
+    assert told in [list(range(first, last + 1)) for first in range(8, 14)]  # a ping of its own may have said more
+    assert seen_event == newest
+
+
+def test_of_much_that_nobody_read_the_next_client_is_told_the_newest_and_how_many_there_were_before(tmp_path):
+    folder = workspace_folder(tmp_path, PROJECT)
+    folder.mkdir(parents=True)
+    killed = journal.Journal(folder)
+    notice = json.dumps(to_json(Notice(0.0, "n", "of an agent that was killed"))).encode()
+    for _ in range(MAX_RETOLD + 100):
+        killed.append(notice)
+    killed.close()
+
+    async def main():
+        async with connect_by(LocalWay(tmp_path, agent_arguments=AGENT_ARGUMENTS)) as session:
+            info = await session.open(tmp_path, PROJECT)
+            seen = Events(session)
+            await until(lambda: seen.seen and seen.seen[-1][0] >= info.last_event)
+            await session.end()
+            return seen
+
+    seen = run(tmp_path, main())
+
+    (dropped,) = seen.of("events_dropped")
+    assert (dropped.count, len(seen.notices("n"))) == (100, MAX_RETOLD)
+    assert [number for number, _ in seen.seen] == list(range(101, MAX_RETOLD + 102))
 
 
 # --- clocks

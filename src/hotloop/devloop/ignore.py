@@ -76,8 +76,12 @@ class Ignore:
             return True
         if path in self._tracked or any(item.startswith(path + "/") for item in self._tracked):
             return False
+        return self._is_ruled_out(path)
+
+    def _is_ruled_out(self, path: str) -> bool:
+        """Whether the rules leave it out, if git tracks nothing of it. What else is in a folder goes by the folder's rules."""
         above = path.rpartition("/")[0]
-        if above and self.is_ignored(above):
+        if above and self._is_ruled_out(above):
             return True
         if path not in self._verdicts:
             if self._note_environment(path):

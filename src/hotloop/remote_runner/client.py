@@ -204,7 +204,9 @@ class AgentSession:
         """
         while True:
             while self._events:
-                yield self._events.popleft()
+                number, event = self._events.popleft()
+                yield number, event
+                self._connection.taken_event = max(number, self._connection.taken_event)
             if self._connection.fatal is not None:
                 raise self._connection.fatal
             if self._connection.is_closed:

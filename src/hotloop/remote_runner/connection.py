@@ -79,10 +79,12 @@ class Connection:
 
     Attributes:
         hello: What each stream begins with; its owner may change what it asks for.
+        taken_event: The newest event that was taken in: a later client is not told of it again.
     """
 
     def __init__(self, way: Way, listener: Listener) -> None:
         self.hello = pb.Hello()
+        self.taken_event = 0
         self._way = way
         self._listener = listener
         self._epochs = itertools.count(time.time_ns())
@@ -175,7 +177,7 @@ class Connection:
         if stream is None:
             raise LostError
         if message.WhichOneof("body") == "ping":
-            message.ping.last_event = self.hello.last_event
+            message.ping.last_event = self.taken_event
         else:
             self._heart.note_traffic()
         try:

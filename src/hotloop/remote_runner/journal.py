@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_BYTES = 4 << 20  # of one file; two are kept
 MAX_IN_MEMORY = 5000
 _NEW, _OLD = "events.jsonl", "events.old.jsonl"
 _CUT = "events.cut"  # there if events since the last `clear` are not kept any more
+_SEEN = "events.seen"
 
 
 class Journal:
-    """An append-only list of events, numbered from 1, bounded on disk and in memory."""
+    """An append-only list of events, numbered from 1, bounded on disk and in memory.
+
+    Attributes:
+        last: The newest event's number.
+        seen: A client said that it has the events up to this number. Kept on disk, so that it outlives a process that is killed.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES, max_in_memory: int = MAX_IN_MEMORY) -> None:
         self._path = folder / _NEW
@@ -25,15 +33,19 @@ class Journal:
         self._cut_path = folder / _CUT
         self._max_bytes = max_bytes
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=max_in_memory)
-        for number, event in self._read(0):
-            self._recent.append((number, event))
+        self._recent.extend(_kept(folder, 0))
         self.last = self._recent[-1][0] if self._recent else 0
         self._fd = self._open()
         self._size_bytes = os.fstat(self._fd).st_size
+        self._seen_fd = os.open(folder / _SEEN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        said = os.pread(self._seen_fd, 20, 0)
+        self.seen = int(said) if said.isdigit() else 0  # no digits: a new file, or zeros that a power cut left
+        self.go_on_from(self.seen)  # those were forgotten
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         os.close(self._fd)
+        os.close(self._seen_fd)
 
     def append(self, event: bytes) -> int:
         """Number an event (one line of JSON) and keep it."""
@@ -53,11 +65,14 @@ class Journal:
         if self._recent and self._recent[0][0] <= number + 1:
             start = number + 1 - self._recent[0][0]
             return [self._recent[index] for index in range(start, min(start + limit, len(self._recent)))]
-        return self._read(number)[:limit]
+        return list(islice(_kept(self._path.parent, number), limit))
 
-    def newest(self) -> bytes | None:
-        """The last event; None if there is none."""
-        return self._recent[-1][1] if self._recent else None
+    def note_seen(self, number: int) -> None:
+        """Note that a client has the events up to a number."""
+        number = min(number, self.last)
+        if number > self.seen:
+            self.seen = number
+            os.pwrite(self._seen_fd, b"%020d" % number, 0)
 
     def go_on_from(self, number: int) -> None:
         """Number what comes higher than this: a client has that event, and this journal lost it."""
@@ -66,7 +81,8 @@ class Journal:
             self._recent.clear()  # its numbers have no gap
 
     def clear(self) -> None:
-        """Forget all events; the numbers go on."""
+        """Forget all events, seen or not; the numbers go on."""
+        self.note_seen(self.last)
         self._old_path.unlink(missing_ok=True)
         self._cut_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
@@ -83,9 +99,6 @@ class Journal:
         self._path.replace(self._old_path)
         self._fd, self._size_bytes = self._open(), 0
 
-    def _read(self, number: int) -> list[tuple[int, bytes]]:
-        return kept(self._path.parent, number)
-
 
 def is_there(folder: Path) -> bool:
     """Whether a folder has a journal, open or not."""
@@ -99,18 +112,15 @@ def is_cut(folder: Path) -> bool:
 
 def kept(folder: Path, after: int = 0) -> list[tuple[int, bytes]]:
     """All kept events after a number, of a journal that is open or not."""
-    return [item for name in (_OLD, _NEW) for item in _lines(folder / name) if item[0] > after]
+    return list(_kept(folder, after))
 
 
-def _lines(path: Path) -> list[tuple[int, bytes]]:
-    if not path.exists():
-        return []
-    found: list[tuple[int, bytes]] = []
-    for line in path.read_bytes().split(b"\n"):
-        number, _, event = line.partition(b" ")
-        if number.isdigit() and _is_json(event):  # the last line may be cut short by a crash
-            found.append((int(number), event))
-    return found
+def _kept(folder: Path, after: int) -> Iterator[tuple[int, bytes]]:
+    for path in (folder / _OLD, folder / _NEW):
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
+            number, _, event = line.partition(b" ")
+            if number.isdigit() and int(number) > after and _is_json(event):  # a crash may cut the last line short
+                yield int(number), event
 
 
 def _is_json(event: bytes) -> bool:

@@ -46,7 +46,6 @@ class Stream:
         self._agent = agent
         self._client_id = ""
         self._heard_at_s = time.monotonic()
-        self._seen_event = 0
         self._session: Session | None = None
         self._out: deque[pb.Down] = deque()
         self._wake = asyncio.Event()
@@ -83,11 +82,6 @@ class Stream:
     def wake(self) -> None:
         """There are events to send."""
         self._wake.set()
-
-    @property
-    def seen_event(self) -> int:
-        """The newest event that the client said it has."""
-        return self._seen_event
 
     def end(self) -> None:
         """Send what waits, then end: the same client has another stream."""
@@ -161,7 +155,8 @@ class Stream:
             self._end()
 
     def _pong(self, ping: pb.Ping) -> None:
-        self._seen_event = max(self._seen_event, ping.last_event)
+        if self._session is not None:
+            self._session.journal.note_seen(ping.last_event)
         self._send(pb.Down(pong=pb.Pong(number=ping.number, at_s=time.monotonic())))
 
     async def _do_all(self) -> None:
@@ -241,8 +236,7 @@ class Stream:
         session.shown_root = hello.shown_root
         session.idle_timeout_s = hello.idle_timeout_s or session.idle_timeout_s
         session.journal.go_on_from(hello.last_event)
-        self._next_event = hello.last_event if hello.resumes or hello.last_event else session.seen_event
-        self._seen_event = self._next_event
+        self._next_event = hello.last_event if hello.resumes or hello.last_event else session.journal.seen
         async with session.lock:
             self._send(pb.Down(hello_ok=self._greeting(session)))
         self._session = session
@@ -269,7 +263,7 @@ class Stream:
             last_event=session.journal.last,
             at_s=time.monotonic(),
             workspace=str(workspace.root),
-            seen_event=session.seen_event,
+            seen_event=session.journal.seen,
             boot_id=clock.boot_id(),
             is_empty=workspace.is_empty,
         )
@@ -277,6 +271,7 @@ class Stream:
     async def _command(self, session: Session, command: pb.Command) -> None:
         async def done(fields: dict[str, Any]) -> dict[str, Any]:
             if command.name == "end":
+                session.end_told()
                 return await self._agent.end(session)
             if command.name in READ:
                 return await session.command(command.name, fields)

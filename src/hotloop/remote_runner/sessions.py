@@ -32,16 +32,12 @@ READ = frozenset({"locals"})  # answered by the runtime; asking again changes no
 IDLE_TIMEOUT_S = 30 * 60.0
 _PASSING = frozenset({"runtime_sampled", "model_progress"})  # of the moment: not kept for who was not there
 MAX_ANSWERS = 64
+MAX_RETOLD = 2000  # events of an agent that was killed that the next client is told; the log has more
 MAX_REPLIES = 64  # of commands that a client may ask for again after a cut
 
 
 class Client(Protocol):
     """The stream of the client that holds a session."""
-
-    @property
-    def seen_event(self) -> int:
-        """The newest event that the client said it has."""
-        ...
 
     def wake(self) -> None:
         """There are events to send."""
@@ -64,8 +60,7 @@ class Session:
         shown_root: The project's folder as its user knows it.
         idle_timeout_s: How long it goes on without a client.
         left_at_s: When its last client left.
-        seen_event: A client said that it has the events up to this number.
-        reload_event: The number of the event that began the newest reload.
+        reload_event: The number of the event that began the newest reload; before the first, of the session's first event.
         is_closed: Whether it ended: there will be no more events.
         answers: To the newest changesets, by number: a copy of one may come by another connection, or after a cut.
     """
@@ -83,19 +78,19 @@ class Session:
         self.shown_root = ""
         self.idle_timeout_s = idle_timeout_s
         self.left_at_s = time.monotonic()
-        self.reload_event = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.workspace = Workspace(folder)
         runtime = runtime_folder(folder)
         runtime.mkdir(mode=0o700, exist_ok=True)
         self.journal = Journal(folder)
+        self.reload_event = self.journal.last + 1
         self.runtime = RuntimeSupervisor(
             self.workspace, runtime, self._emit, command=command, live_runtimes=live_runtimes
         )
         self.environment = Keeper(environments, self.workspace.root, self._emit, self.runtime.switch)
         self.lock = asyncio.Lock()
         self.is_closed = False
-        self.seen_event = 0
+        self._is_end_told = False
         self._holding = Holding(folder)
         self._client: Client | None = None
         self._followers: set[Callable[[], None]] = set()
@@ -129,12 +124,12 @@ class Session:
         return self._holding.holder
 
     def begin_anew(self) -> None:
-        """Forget what happened before this agent, save how the session ended if its user was not told."""
-        newest = self.journal.newest()
-        self.journal.clear()
-        self.seen_event = self.journal.last
-        if newest is not None and json.loads(newest).get("kind") == "session_timed_out":
-            self.journal.append(newest)
+        """Forget what happened before this agent, unless some of it is new to every client: an agent may have been killed."""
+        if self.journal.seen == self.journal.last:
+            self.journal.clear()
+        if (count := self.journal.last - MAX_RETOLD - self.journal.seen) > 0:
+            self.journal.note_seen(self.journal.seen + count)
+            self._emit(events.to_json(events.EventsDropped(time.monotonic(), count)))
 
     def take(self, client: Client, holder: Holder, *, resumes: bool, is_taking: bool) -> None:
         """Give the session to a stream.
@@ -151,7 +146,6 @@ class Session:
         is_same = self._holding.take(holder, is_held=self.is_held, resumes=resumes, is_taking=is_taking)
         previous, self._client = self._client, client
         if previous is not None:
-            self.seen_event = max(self.seen_event, previous.seen_event)
             previous.end() if is_same else previous.supersede(holder)
         if not is_same:
             self._replies.clear()
@@ -162,7 +156,6 @@ class Session:
         if self._client is client:
             self._client = None
             self.left_at_s = time.monotonic()
-            self.seen_event = max(self.seen_event, client.seen_event)
 
     def is_held_by(self, client: Client) -> bool:
         """Whether this stream may write."""
@@ -291,11 +284,17 @@ class Session:
 
     def say_ended(self, who: str) -> None:
         """Tell those who look on that somebody ends it."""
+        self.end_told()
         self._emit(events.to_json(events.Notice(time.monotonic(), "ended", f"the session was ended by {who}")))
+
+    def end_told(self) -> None:
+        """Have `close` take all events for seen: whoever ends the session does not wait for what it still says."""
+        self._is_end_told = True
 
     async def time_out(self) -> None:
         """End what runs and say why: nobody came back in time."""
         await self.runtime.stop()
+        self.journal.note_seen(self.journal.last)  # what nobody waited for; how it ended is still to be told
         now_s = time.monotonic()
         self._emit(events.to_json(events.SessionTimedOut(now_s, time.time(), now_s - self.left_at_s)))
 
@@ -308,6 +307,8 @@ class Session:
         self.is_closed = True
         self._wake()
         self.workspace.close()
+        if self._is_end_told:
+            self.journal.note_seen(self.journal.last)
         self.journal.close()
 
     def _emit(self, event: JsonObject) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import pydantic
 import pytest
+from tests.gpu_runtime.user_env.aliases import TypeAliasType
 
 from hotloop.gpu_runtime.user_env import resolve
 from hotloop.gpu_runtime.user_env.app import App, Batch
@@ -19,7 +20,11 @@ Word = Annotated[str, pydantic.Field(min_length=2)]
 Doubled = Annotated[int, pydantic.BeforeValidator(lambda value: 2 * int(value))]
 WORD, SMALL = "string should have at least 2 characters", "input should be {} than or equal to {}"
 TOO_LOW, TOO_HIGH = SMALL.format("greater", 1), SMALL.format("less", 3)
+Level = TypeAliasType("Level", lambda: Small)
 CASES = [
+    (Level, 0, TOO_LOW),
+    (Level, 3, ""),
+    (list[Level], [4], TOO_HIGH),
     (Small, 0, TOO_LOW),
     (Small, 1, ""),
     (Small, 3, ""),

@@ -27,7 +27,9 @@ def cross(lender: Lender, borrower: Borrower, payload: Payload) -> memoryview:
 
 
 def num_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    """Those of payloads: others may be let go of at any moment, by what earlier tests left to the garbage collector."""
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    return sum("hotloop-payload" in os.readlink(link) for link in links if os.path.lexists(link))  # noqa: PTH115
 
 
 def num_mappings() -> int:

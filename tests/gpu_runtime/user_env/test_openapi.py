@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
 
 import jsonschema
 import pydantic
@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 from openapi_spec_validator import validate
+from tests.gpu_runtime.user_env.aliases import TypeAliasType
 
 from hotloop.gpu_runtime.user_env import openapi, resolve
 from hotloop.gpu_runtime.user_env.app import App, Batch
@@ -68,13 +69,20 @@ class Item(pydantic.BaseModel):
 
 
 Name = NewType("Name", str)
+T = TypeVar("T")
+K = TypeVar("K")
+Names = TypeAliasType("Names", lambda: list[str])
+Json = TypeAliasType("Json", lambda: dict[str, Json] | list[Json] | str | None)
+Nested = TypeAliasType("Nested", lambda: list[Nested[T]] | T, (T,))
+Swapped = TypeAliasType("Swapped", lambda: dict[T, K], (K, T))
 TYPES: list[Any] = [
     str, int, float, bool, None, bytes, bytearray, Any, object, Name, dt.datetime, dt.date, dt.time, dt.timedelta,
     uuid.UUID, decimal.Decimal, Color, Level, Literal["a", 1], Literal["a"] | None, int | None, str | int | list[int],
     list, list[str], list[list[float]], tuple[int, ...], tuple[int, str], tuple, set[int], frozenset[str],
     Sequence[int], collections.abc.Iterable[str], dict, dict[str, int], dict[int, str], dict[Literal["a", "b"], int],
     Mapping[str, list[int]], Part, Tree, list[Tree], Options, Point, Item, list[Item], Item | None,
-    Annotated[int, pydantic.Field(ge=1, le=5)], Annotated[str, "only a note"],
+    Annotated[int, pydantic.Field(ge=1, le=5)], Annotated[str, "only a note"], Names, Json, Nested[int],
+    Swapped[float, str],
 ]  # fmt: skip
 
 

@@ -207,6 +207,18 @@ MISTAKES = {
         "import the type where the module runs, not only under TYPE_CHECKING",
         "shop.py:5",
     ),
+    "an alias that can't be evaluated": (
+        (
+            "from tests.gpu_runtime.user_env.aliases import TypeAliasType\nItems = TypeAliasType('Items', lambda: list[Itme])\n"
+            "@app.endpoint\ndef f(item: Items): return 1"
+        ),
+        (
+            "endpoint 'f' at shop.py:7 takes 'item: Items', and Items can't be read from a request: "
+            "it can't be evaluated: name 'Itme' is not defined"
+        ),
+        hints.READABLE,
+        "shop.py:7",
+    ),
     "a probe's unknown parameter": (
         "@app.probe\ndef f(cleint): return 1",
         "probe 'f' at shop.py:5 takes 'cleint': expected 'client' or a model",

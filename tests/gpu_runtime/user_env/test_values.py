@@ -11,11 +11,24 @@ import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, Optional, Required, TypedDict, Union
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    Required,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.gpu_runtime.user_env.aliases import TypeAliasType
 
 from hotloop.gpu_runtime.user_env import jsonable
 from hotloop.gpu_runtime.user_env.hints import REQUIRED, UnknownType, text_of
@@ -74,6 +87,9 @@ class Point(NamedTuple):
 
 
 Name = NewType("Name", str)
+T = TypeVar("T")
+Json = TypeAliasType("Json", lambda: dict[str, Json] | list[Json] | str | None)
+Nested = TypeAliasType("Nested", lambda: list[Nested[T]] | T, (T,))
 
 
 def decoder(**hints: Any) -> RequestDecoder:
@@ -136,6 +152,8 @@ def outcome(action: Callable[[], object]) -> tuple[int, str]:
         (Union[Part, Options], {"top": 1}, {"top": 1}),  # noqa: UP007
         (bytes | str, "AA==", "AA=="),
         (Literal["a", 1], 1, 1),
+        (Json, {"a": ["b", None]}, {"a": ["b", None]}),
+        (Nested[float], [[1, 2.5], 3], [[1.0, 2.5], 3.0]),
         (Color, "red", Color.RED),
         (Color, "ODD", Color.ODD),
         (Level, 2, Level.HIGH),

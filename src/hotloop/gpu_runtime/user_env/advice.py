@@ -43,7 +43,7 @@ _DTYPES = re.compile(
 _DEVICES = re.compile(r"on the same device|is not on the expected device|Input type .*cuda.* and weight type")
 _MEMORY = re.compile(r"out of memory|can't allocate memory|Unable to allocate")
 _WEIGHTS = re.compile(r"Error\(s\) in loading state_dict|is not a valid model identifier|couldn't connect to")
-_PICKLING = re.compile(r"^(can't|cannot) pickle", re.IGNORECASE)
+_PICKLING = re.compile(r"^(can't|cannot) (pickle|get local object)", re.IGNORECASE)  # the latter from Python 3.12 on
 _NO_GPU = re.compile(r"not compiled with CUDA enabled|Found no NVIDIA driver|No CUDA GPUs are available")
 _HUB_ERRORS = frozenset(
     {"LocalEntryNotFoundError", "RepositoryNotFoundError", "GatedRepoError", "OfflineModeIsEnabled"}

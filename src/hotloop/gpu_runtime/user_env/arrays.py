@@ -10,6 +10,7 @@ import sys
 import typing
 from typing import Any
 
+from hotloop.gpu_runtime.user_env.hints import without_aliases
 from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, refuse
 
 NPY = "application/x-npy"
@@ -28,7 +29,8 @@ def is_array_type(hint: Any) -> bool:
 
 
 def is_numpy_type(hint: Any) -> bool:
-    """Whether a type is numpy's array, however parametrised."""
+    """Whether a type is numpy's array, however parametrised; from numpy 2.5 on ``NDArray[...]`` is an alias of it."""
+    hint = without_aliases(hint)
     return _is_exactly(typing.get_origin(hint) or hint, "numpy", "ndarray")
 
 
@@ -60,7 +62,7 @@ def decoder(hint: Any) -> Decoder:
 
 def dtype_of(hint: Any) -> Any:
     """The dtype that ``NDArray[numpy.float32]`` names, None if it names none."""
-    for argument in typing.get_args(hint)[1:]:
+    for argument in typing.get_args(without_aliases(hint))[1:]:
         scalar = next(iter(typing.get_args(argument)), None)
         if isinstance(scalar, type) and not scalar.__subclasses__():  # numpy.floating and the like are no dtype
             return numpy().dtype(scalar)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections.abc
 import enum
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import arrays, hints
@@ -59,12 +60,14 @@ def decoder(hint: Any) -> Decoder:
 
 
 class _Compiler:
-    """Makes one decoder; remembers the classes on the way, since a class may hold itself."""
+    """Makes one decoder; remembers the classes and aliases on the way, since one may hold itself."""
 
     def __init__(self) -> None:
-        self._classes: dict[Any, Decoder] = {}
+        self._named: dict[Any, Decoder] = {}
 
     def compile(self, hint: Any) -> Decoder:
+        if hints.is_alias(hint):
+            return self._once(hint, lambda: self.compile(hints.value_of_alias(hint)))
         if has_constraints(hint):
             return self._constrained(hint)
         hint = hints.strip(hint)
@@ -96,14 +99,14 @@ class _Compiler:
         if is_pydantic(origin):
             return validated(hint.model_validate if hasattr(hint, "model_validate") else origin.model_validate)
         if is_record(origin):
-            return self._record(origin)
+            return self._once(origin, lambda: record_decoder(origin, self._fields(origin)))
         return self._container(hint, origin)
 
-    def _record(self, cls: Any) -> Decoder:
-        if cls not in self._classes:
-            self._classes[cls] = lambda value: self._classes[cls](value)  # noqa: PLW0108  for a class that holds itself
-            self._classes[cls] = record_decoder(cls, self._fields(cls))
-        return self._classes[cls]
+    def _once(self, hint: Any, make: Callable[[], Decoder]) -> Decoder:
+        if hint not in self._named:
+            self._named[hint] = lambda value: self._named[hint](value)  # noqa: PLW0108  for one that holds itself
+            self._named[hint] = make()
+        return self._named[hint]
 
     def _fields(self, cls: Any) -> list[Field]:
         try:

@@ -49,14 +49,44 @@ def strip(hint: Any) -> Any:
             hint = hint.__supertype__
         elif isinstance(hint, typing.TypeVar):
             hint = hint.__bound__ or Any
-        elif type(hint).__name__ == "TypeAliasType":  # typing's from Python 3.12, or typing_extensions'
-            hint = hint.__value__
+        elif is_alias(hint):
+            hint = value_of_alias(hint)
         elif _wrapper_of(hint) in _WRAPPERS:
             hint = typing.get_args(hint)[0]
         elif hint is None:
             return type(None)
         else:
             return hint
+
+
+def is_alias(hint: Any) -> bool:
+    """Whether it is a ``type`` alias, with arguments or without: typing's from Python 3.12, or typing_extensions'."""
+    return "TypeAliasType" in {type(hint).__name__, type(typing.get_origin(hint)).__name__}
+
+
+def without_aliases(hint: Any) -> Any:
+    """What it is, if it is an alias, or an alias of one."""
+    while is_alias(hint):
+        hint = value_of_alias(hint)
+    return hint
+
+
+def value_of_alias(hint: Any) -> Any:
+    """What an alias stands for, its arguments put in.
+
+    Raises:
+        UnknownType: It can't be evaluated.
+    """
+    alias = typing.get_origin(hint) or hint
+    try:
+        value = alias.__value__
+    except Exception as error:  # noqa: BLE001  evaluated now, and written by the user
+        raise UnknownType(alias, f"it can't be evaluated: {error}") from None
+    given = dict(zip(alias.__type_params__, typing.get_args(hint), strict=False))
+    if isinstance(value, typing.TypeVar):
+        return given.get(value, value)
+    left = getattr(value, "__parameters__", ())
+    return value[tuple(given.get(parameter, parameter) for parameter in left)] if left and given else value
 
 
 def _wrapper_of(hint: Any) -> Any:

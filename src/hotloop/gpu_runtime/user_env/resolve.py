@@ -244,32 +244,38 @@ def _check_injected(app: App, spec: EndpointSpec, name: str, annotations: Annota
 
 
 def _item_hint(app: App, spec: EndpointSpec, name: str, hint: Any) -> Any:
-    hint = _without_wrappers(hint)
-    if spec.batch is not None:
-        if typing.get_origin(hint) is not list and hint is not list:
-            shown = name if hint is Any else f"{name}: {hints.text_of(hint)}"
-            msg = (
-                f"endpoint {spec.name!r} at {at(spec.file, spec.line)} is batched and takes '{shown}': "
-                "expected a list with one entry a request"
-            )
-            entry = "str" if hint is Any else hints.text_of(hint)
-            advice = _meant(name, app.models) or f"write {name}: list[{entry}]"
-            raise AppError(msg, advice, spec.file, spec.line)
-        hint = _without_wrappers(next(iter(typing.get_args(hint)), Any))
     try:
+        hint = _without_wrappers(hint)
+        if spec.batch is not None:
+            hint = _entry_hint(app, spec, name, hint)
         decode.decoder(hint)
     except hints.UnknownType as error:
         msg = (
             f"endpoint {spec.name!r} at {at(spec.file, spec.line)} takes '{name}: {hints.text_of(hint)}', and "
-            f"{hints.text_of(error.hint)} can't be read from a request"
+            f"{hints.text_of(error.hint)} can't be read from a request{': ' if error.why else ''}{error.why}"
         )
         advice = _meant(name, app.models) or hints.READABLE
         raise AppError(msg, advice, spec.file, spec.line) from None
     return hint
 
 
+def _entry_hint(app: App, spec: EndpointSpec, name: str, hint: Any) -> Any:
+    """What one request brings to a batch."""
+    if typing.get_origin(hint) is not list and hint is not list:
+        shown = name if hint is Any else f"{name}: {hints.text_of(hint)}"
+        msg = (
+            f"endpoint {spec.name!r} at {at(spec.file, spec.line)} is batched and takes '{shown}': "
+            "expected a list with one entry a request"
+        )
+        entry = "str" if hint is Any else hints.text_of(hint)
+        advice = _meant(name, app.models) or f"write {name}: list[{entry}]"
+        raise AppError(msg, advice, spec.file, spec.line)
+    return _without_wrappers(next(iter(typing.get_args(hint)), Any))
+
+
 def _without_wrappers(hint: Any) -> Any:
     """Take off what changes nothing, and so not what a value is checked by."""
+    hint = hints.without_aliases(hint)
     return hint if has_constraints(hint) else hints.strip(hint)
 
 

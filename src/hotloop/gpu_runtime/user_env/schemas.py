@@ -87,6 +87,8 @@ class Schemas:
         return _reference(name)
 
     def _of(self, hint: Any, mode: Mode) -> Schema:
+        if hints.is_alias(hint):
+            return self._alias(hint, mode)
         if has_constraints(hint):
             return self._foreign(mode, pydantic().TypeAdapter(hint).json_schema)
         hint = hints.strip(hint)
@@ -100,6 +102,12 @@ class Schemas:
         if arrays.is_array_type(origin):
             return self._array(hint)
         return self._class(hint, origin, mode) if isinstance(origin, type) else {}
+
+    def _alias(self, hint: Any, mode: Mode) -> Schema:
+        """Describe what it stands for: where that may hold the alias itself, under its name."""
+        value = hints.value_of_alias(hint)
+        is_open = hints.is_union(value) or typing.get_origin(value) in {tuple, *_LISTS, *_DICTS}
+        return self._once(hint, mode, lambda: self._of(value, mode)) if is_open else self._of(value, mode)
 
     def _class(self, hint: Any, origin: Any, mode: Mode) -> Schema:
         named = _NAMED.get(hints.key_of(origin))
@@ -155,7 +163,7 @@ class Schemas:
         return _reference(name) | {"description": text}
 
     def _once(self, cls: Any, mode: Mode, make: Callable[[], Schema]) -> Schema:
-        """Describe a class when it is met first, for each mode if they differ; it may hold itself."""
+        """Describe a class or an alias when it is met first, for each mode if they differ; it may hold itself."""
         differs = mode == "serialization" and _is_written_otherwise(cls, set())
         key = (cls, "Output" if differs else "")
         if key not in self._names:
@@ -207,8 +215,12 @@ def _keys(hint: Any) -> Schema:
     return {}
 
 
-def _is_written_otherwise(hint: Any, seen: set[int]) -> bool:
+def _is_written_otherwise(hint: Any, seen: set[Any]) -> bool:
     """Whether values of a type are written in another way than they are read."""
+    if hints.is_alias(hint):
+        if hint in seen:
+            return False
+        seen.add(hint)
     hint = hints.strip(hint)
     if id(hint) in seen:
         return False

@@ -114,6 +114,7 @@ class Project:
 
     def install(self) -> None:
         """Make imports from the project's folder go through this revision."""
+        installed_folders()  # asked for now: from Python 3.13 on that imports a module, which would ask the hook
         sys.path_hooks.insert(0, self._hook)
         sys.path_importer_cache.clear()
 

@@ -29,6 +29,7 @@ def decoder(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
         hint: The type.
         from_json: Decodes the same type from a JSON value.
     """
+    hint = hints.without_aliases(hint)
     is_checked = has_constraints(hint)
     hint = hints.strip(hint)
     if hint in (str, Any, object):
