@@ -44,6 +44,8 @@ def project(tmp_path):
     add("bbbb2222", 2, 470.0)
     run = metrics.TestRun("bbbb2222", 2, now_s - 468, "failed", 1.5, 10, 1, (("test_app.py", 14, "AssertionError"),))
     kept.add_test_run(run)
+    kept.keep_cost(metrics.Cost("aaaa1111", now_s - 600, "pyproject.toml", 1.6, 0.59))
+    kept.keep_cost(metrics.Cost("bbbb2222", now_s - 400, "pyproject.toml", 0.4, 0.0))
     kept.add("bbbb2222", iteration(number=3, saved_at_s=now_s - 460))
     kept.close()
     return tmp_path
@@ -59,6 +61,7 @@ def test_stats_draw_the_last_iterations_and_say_each_number_that_is_known(dev, p
     assert "cold starts       about 4 avoided, about 16.0 s" in out
     assert "tests             p50 1.50 s, max 1.50 s (n 1), 1 failed" in out
     assert "active            8m50" in out
+    assert "cost              $2.00, of it idle $0.59 in 2 sessions" in out
 
 
 def test_stats_have_a_row_for_each_cause_or_day(dev, project):
@@ -75,6 +78,7 @@ def test_stats_as_json_hold_causes_and_days(dev, project):
     assert [each["cause"] for each in data["causes"]] == ["code", "model", "cold"]
     assert sum(day["num_ok"] for day in data["days"]) == 4
     assert data["repairs"]["num_abandoned"] == 0
+    assert [(cost["total"], cost["idle"]) for cost in data["costs"]] == [(1.6, 0.59), (0.4, 0.0)]
 
 
 @pytest.mark.parametrize(("feedback_s", "block"), [(0.0, "_"), (0.03, "_"), (1.0, ":"), (99.0, "#"), (1e4, "#")])

@@ -42,7 +42,8 @@ def stats(
     elif by == "cause":
         typer.echo("\n".join(stats_lines.causes(summary.causes)))
     else:
-        lines = [*stats_lines.summary(summary), *stats_lines.benches(benches), *stats_lines.advice(trips)]
+        lines = [*stats_lines.summary(summary), *stats_lines.spent(records.costs)]
+        lines += [*stats_lines.benches(benches), *stats_lines.advice(trips)]
         lines[1:1] = stats_lines.recent(trips, is_ascii=not _can_print("▁✗·"))
         typer.echo("\n".join(lines))
 
@@ -93,6 +94,7 @@ def _print_json(trips: list[Trip], records: Records, benches: list[Bench], since
     from hotloop.devloop import metrics
 
     data: dict[str, Any] = {"schema": 1, "since": since, **asdict(metrics.summarize(trips, records))}
+    data["costs"] = [asdict(cost) for cost in records.costs]
     data["benches"] = [asdict(bench) for bench in benches]
     if by == "day":
         data["days"] = [{"day": day, **asdict(summary)} for day, summary in metrics.by_day(trips, records)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hotloop.devloop import words
+from hotloop.devloop import cost, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotloop.devloop.history import Bench
-    from hotloop.devloop.metrics import Causes, FirstResult, Spread, Summary, Trip
+    from hotloop.devloop.metrics import Causes, Cost, FirstResult, Spread, Summary, Trip
 
 LABEL_WIDTH = 18
 NUM_RECENT = 60
@@ -46,6 +46,14 @@ def summary(summary: Summary) -> list[str]:
         ("failures", ", ".join(f"{kind} {number}" for kind, number in summary.errors)),
     ]
     return [f"{name:<{LABEL_WIDTH}}{text}" for name, text in rows if text]
+
+
+def spent(costs: Sequence[Cost]) -> list[str]:
+    """Say what all sessions cost, idle money apart; nothing if no price was known."""
+    if not costs:
+        return []
+    said = cost.amounts(sum(each.total for each in costs), sum(each.idle for each in costs))
+    return [f"{'cost':<{LABEL_WIDTH}}{said} in {words.count(len(costs), 'session')}"]
 
 
 def recent(trips: Sequence[Trip], *, is_ascii: bool = False) -> list[str]:
