@@ -26,6 +26,7 @@ from hotloop.devloop.tasks import Tasks
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
 from hotloop.remote_runner.stream import SessionTakenError
+from hotloop.remote_runner.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -100,6 +101,8 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
         self._is_leaving = False
+        self._watcher: Watcher | None = None
+        self._looking: asyncio.Future[list[str]] | None = None
         self._tasks = Tasks(self._failed)
         self.changesets = Changesets(options.project, index, agent)
         self.painting = Painting(self._loop, self.feed)
@@ -181,15 +184,26 @@ class Engine:
 
     # --- the session
 
+    def look(self) -> None:
+        """Begin to watch and to read the project, for `run`: it takes as long as reaching a runner, and needs none.
+
+        Raises:
+            WatchError: The system does not allow to watch it.
+        """
+        if self.options.is_watching:
+            self._watcher = make_watcher(self.options.project, self._ignore)
+        self._looking = in_thread(self._index.refresh)
+
     async def run(self) -> int:
         """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
         reason, code, is_ours = "", 1, True
         self.state = replace(self.state, past=self._folder.open(self._began.wall_s))
-        watcher = make_watcher(self.options.project, self._ignore) if self.options.is_watching else None
+        if self._looking is None:
+            self.look()
         try:
             await self._begin()
-            if watcher is not None:
-                self._tasks.spawn(self._watch(watcher), "watch")
+            if self._watcher is not None:
+                self._tasks.spawn(self._watch(self._watcher), "watch")
             reason, code = await self._stopped
         except SessionTakenError as error:
             is_ours = False
@@ -201,7 +215,6 @@ class Engine:
 
     async def _begin(self) -> None:
         options = self.options
-        looking = asyncio.create_task(asyncio.to_thread(self._index.refresh), name="look at the project")
         session = await self.agent.open(
             options.project, options.session_id, take=options.is_taking, idle_timeout_s=options.idle_timeout_s
         )
@@ -209,11 +222,11 @@ class Engine:
         self._catching_up.begin(session)
         self._tasks.spawn(self._read_events(), "events")
         seen_s = time.monotonic()
-        await looking
+        if self._looking is not None:
+            await self._looking
         if not session.revision:  # later syncs send what changed
             self._say_all(self._findings.unintended())
         applied = await self.agent.sync(self._index)
-        self._folder.keep_index(self._index)
         self.say(
             events.SessionStarted(
                 time.monotonic(),
@@ -224,6 +237,7 @@ class Engine:
                 self._index.num_files,
             )
         )
+        self._folder.keep_index(self._index)
         self._say_all(self._findings.unsynced())
         self._say_all(self._findings.secrets())
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
