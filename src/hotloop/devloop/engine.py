@@ -184,7 +184,7 @@ class Engine:
 
     # --- the session
 
-    def look(self) -> None:
+    def look(self) -> asyncio.Future[list[str]]:
         """Begin to watch and to read the project, for `run`: it takes as long as reaching a runner, and needs none.
 
         Raises:
@@ -193,15 +193,15 @@ class Engine:
         if self.options.is_watching:
             self._watcher = make_watcher(self.options.project, self._ignore)
         self._looking = in_thread(self._index.refresh)
+        return self._looking
 
     async def run(self) -> int:
         """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
         reason, code, is_ours = "", 1, True
         self.state = replace(self.state, past=self._folder.open(self._began.wall_s))
-        if self._looking is None:
-            self.look()
+        looking = self._looking or self.look()
         try:
-            await self._begin()
+            await self._begin(looking)
             if self._watcher is not None:
                 self._tasks.spawn(self._watch(self._watcher), "watch")
             reason, code = await self._stopped
@@ -213,7 +213,7 @@ class Engine:
             await self._close(reason, is_ours=is_ours)
         return code
 
-    async def _begin(self) -> None:
+    async def _begin(self, looking: asyncio.Future[list[str]]) -> None:
         options = self.options
         session = await self.agent.open(
             options.project, options.session_id, take=options.is_taking, idle_timeout_s=options.idle_timeout_s
@@ -222,8 +222,7 @@ class Engine:
         self._catching_up.begin(session)
         self._tasks.spawn(self._read_events(), "events")
         seen_s = time.monotonic()
-        if self._looking is not None:
-            await self._looking
+        await looking
         if not session.revision:  # later syncs send what changed
             self._say_all(self._findings.unintended())
         applied = await self.agent.sync(self._index)
