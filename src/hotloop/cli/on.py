@@ -100,7 +100,7 @@ async def reach(way: Way) -> None:
         await way.reach()
 
 
-def way_for(project: Path, on: str | None, *, before_asking: Callable[[], object]) -> Way:
+def way_for(project: Path, on: str | None, *, before_asking: Callable[[], object] = lambda: None) -> Way:
     """Choose a runner and make the way there. Raises as `runner_for`."""
     return way_to(runner_for(project, on), project, before_asking=before_asking)
 
