@@ -133,14 +133,14 @@ def test_a_mode_arrives_as_executable_or_not(tmp_path):
     ("cut_at", "after", "expected"),
     [
         ("nothing", 0, ["parts", "parts", "parts", "manifest"]),
-        ("parts", 25, ["parts", "parts", "manifest", "parts", "parts", "parts", "become"]),
-        ("manifest", 1025, ["parts", "parts", "parts", "manifest", "manifest"]),
+        ("parts", 500, ["parts", "parts", "manifest", "parts", "parts", "become"]),
+        ("manifest", 1200, ["parts", "parts", "parts", "manifest", "manifest"]),
     ],
 )
 def test_a_first_copy_asks_for_nothing_until_it_is_cut(tmp_path, cut_at, after, expected):
     root, state = tmp_path / "p", tmp_path / "s"
     root.mkdir()
-    for number in range(1025):
+    for number in range(1200):
         (root / f"{number}.py").write_bytes(b"%d" % number)
     parts = state / "sessions" / PROJECT / "state" / "stage" / "parts"
 

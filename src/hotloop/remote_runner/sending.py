@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hotloop.changes import Put
 
-FIRST_PARTS, PARTS_PER_MESSAGE = 25, 500  # the first message is small: the runner writes while the rest is read here
+PARTS_PER_MESSAGE = 500
 PART_OVERHEAD_BYTES = 100
 COPIED_BLOCKS = 16  # in one part
 
@@ -85,13 +85,13 @@ def messages(contents: Iterable[Content], memory: BlockMemory) -> Iterator[pb.Up
         ChangedError: A file is another by now.
     """
     waiting: list[pb.Part] = []
-    size_bytes, max_parts = 0, FIRST_PARTS
+    size_bytes = 0
     for content in contents:
         for part in _parts(content, memory):
             part_bytes = len(part.data) + PART_OVERHEAD_BYTES
-            if waiting and (size_bytes + part_bytes > codec.PART_BYTES or len(waiting) >= max_parts):
+            if waiting and (size_bytes + part_bytes > codec.PART_BYTES or len(waiting) >= PARTS_PER_MESSAGE):
                 yield codec.pack_parts(waiting)
-                waiting, size_bytes, max_parts = [], 0, PARTS_PER_MESSAGE
+                waiting, size_bytes = [], 0
             waiting.append(part)
             size_bytes += part_bytes
     if waiting:
