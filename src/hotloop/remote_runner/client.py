@@ -62,6 +62,7 @@ class AgentSession:
 
     def __init__(self, way: Way) -> None:
         """Prepare; `open` connects, and dials again after each cut."""
+        self.way = way
         self._connection = Connection(way, self)
         self._outgoing = Outgoing(self._connection, way)
         self._info: SessionInfo | None = None
