@@ -25,7 +25,8 @@ import grpc
 import pytest
 from tests.gpu_runtime.grpc_front.calling import Client
 
-from hotloop.cli.serving import Choice, resolve
+from hotloop.cli.serving import resolve
+from hotloop.cli.starting import Choice
 from hotloop.gpu_runtime.grpc_front import serving_pb2 as pb
 
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")

@@ -22,7 +22,8 @@ from tests.gpu_runtime.grpc_front.calling import Client
 from tests.remote_runner.line import Line
 
 from hotloop import events
-from hotloop.cli.serving import Choice, resolve
+from hotloop.cli.serving import resolve
+from hotloop.cli.starting import Choice
 from hotloop.cli.status import serving
 from hotloop.devloop import control, ending
 from hotloop.devloop.engine import Engine

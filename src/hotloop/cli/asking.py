@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Terminal:
     """Asks whoever sits there; without a terminal nobody does. As `remote_runner.ssh.questions.Questions`."""
 
-    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         """Prepare.
 
         Args:
@@ -27,6 +27,7 @@ class Terminal:
         """Ask until it is answered by yes or no."""
         if not is_there():
             return None
+        self._before()
         while True:
             answer = self._line(text).strip().lower()
             if answer in {"yes", "no", ""}:
@@ -37,6 +38,7 @@ class Terminal:
         """Ask for what must not be shown."""
         if not is_there():
             return None
+        self._before()
         self._usual = termios.tcgetattr(sys.stdin)
         silent = [*self._usual]
         silent[3] &= ~termios.ECHO
@@ -55,7 +57,6 @@ class Terminal:
             self._usual = []
 
     def _line(self, prompt: str) -> str:
-        self._before()
         print(prompt, end="", file=sys.stderr, flush=True)
         return sys.stdin.readline()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from hotloop.remote_runner.bootstrap.progress import Progress
@@ -40,8 +40,15 @@ def runner_for(project: Path, on: str | None) -> Runner:
     return runners.find(on or settings.runner or runners.LOCAL, of_project)
 
 
-def way_to(runner: Runner, project: Path | None, *, is_starting: bool = True, is_renewing: bool = True) -> Way:
-    """Make the way to a runner, which says what it does at the terminal and asks there.
+def way_to(
+    runner: Runner,
+    project: Path | None,
+    *,
+    is_starting: bool = True,
+    is_renewing: bool = True,
+    before_asking: Callable[[], object] = lambda: None,
+) -> Way:
+    """Make the way to a runner, which says what it does at the terminal and asks there, as `Terminal` does.
 
     Raises:
         UsageError: The runner's settings can't be.
@@ -55,7 +62,7 @@ def way_to(runner: Runner, project: Path | None, *, is_starting: bool = True, is
         state=control.state_folder(),
         project=project,
         report=_Shown(),
-        questions=Terminal(),
+        questions=Terminal(before_asking),
         is_starting=is_starting,
         is_renewing=is_renewing,
     )
@@ -93,9 +100,9 @@ async def reach(way: Way) -> None:
         await way.reach()
 
 
-def way_for(project: Path, on: str | None) -> Way:
+def way_for(project: Path, on: str | None, *, before_asking: Callable[[], object] = lambda: None) -> Way:
     """Choose a runner and make the way there. Raises as `runner_for`."""
-    return way_to(runner_for(project, on), project)
+    return way_to(runner_for(project, on), project, before_asking=before_asking)
 
 
 class _Shown:

@@ -23,7 +23,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Serve the app as it is now, until Ctrl-C. Saves change nothing."""
-    from hotloop.cli.serving import Choice, serve
+    from hotloop.cli.starting import Choice, serve
 
     choice = Choice(
         path,

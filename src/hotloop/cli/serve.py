@@ -88,7 +88,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the app and reload it after each save, with the models kept in memory."""
-    from hotloop.cli.serving import Choice, serve
+    from hotloop.cli.starting import Choice, serve
 
     choice = Choice(
         path,

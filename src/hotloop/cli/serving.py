@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop import config
 from hotloop.cli import costing, keys
-from hotloop.cli.on import reach, runner_for, way_for
-from hotloop.cli.pulse import Mood, ask_on_quit
+from hotloop.cli.on import runner_for
+from hotloop.cli.pulse import Mood
 from hotloop.cli.showing import Showing
 from hotloop.cli.ui import Ui, check_looks, chosen
 from hotloop.devloop import control, environments, requests, tester
@@ -24,7 +24,6 @@ from hotloop.devloop.forward import forward_for
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
-from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.meter import Meter
 from hotloop.devloop.options import ServeOptions
 from hotloop.errors import HotloopError, UsageError
@@ -37,6 +36,8 @@ from hotloop.remote_runner.runners import LOCAL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hotloop.cli.starting import Choice
+    from hotloop.devloop.pulse import Moment
     from hotloop.events import Event
     from hotloop.remote_runner.environment import UserPython
     from hotloop.remote_runner.runners import Runner
@@ -48,33 +49,21 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What was typed. None: not said, so the project's settings or the default hold."""
+class Served:
+    """How it ended: an exit code, and when it may be asked how it went; None for not at all."""
 
-    path: Path
-    app: str | None
-    python: str | None
-    host: str | None
-    port: int | None
-    is_json: bool
-    is_watching: bool = True
-    is_once: bool = False
-    grpc_port: int | None = None
-    bench: str = ""
-    bench_data: str = ""
-    bench_duration_s: float = DURATION_S
-    test: str | None = None
-    replicas: int | None = None
-    on: str | None = None
-    is_port_strict: bool = False
-    is_taking: bool = False
-    is_detaching: bool = False
-    ui: Ui | None = None
-    budget: float | None = None
+    code: int
+    moment: Moment | None
 
 
-def serve(choice: Choice) -> int:
-    """Serve until stopped. Returns the exit code.
+async def serve(choice: Choice, way: Way, reaching: asyncio.Task[None], checked: Callable[[], None]) -> Served:
+    """Serve until stopped.
+
+    Args:
+        choice: What was typed.
+        way: To the runner.
+        reaching: Done when it is reached.
+        checked: Called when nothing is wrong with what was typed: reaching may ask questions from then on.
 
     Raises:
         HotloopError: It can't be served.
@@ -84,11 +73,11 @@ def serve(choice: Choice) -> int:
     check_looks(ui, options.project)
     if ui is Ui.TUI:  # a second or two pass before it opens
         print(f"hotloop: starting {options.project.name}", file=sys.stderr, flush=True)
+    checked()
     mood = Mood()
-    code = asyncio.run(_serve(options, choice, ui, mood))
-    if ui is Ui.PLAIN and choice.is_watching and not choice.is_once and code in QUIT_CODES:
-        ask_on_quit(options.project, mood.moment)
-    return code
+    code = await _serve(options, choice, ui, mood, way, reaching)
+    is_to_ask = ui is Ui.PLAIN and choice.is_watching and not choice.is_once and code in QUIT_CODES
+    return Served(code, mood.moment if is_to_ask else None)
 
 
 def _ui(choice: Choice, project: Path) -> Ui:
@@ -208,25 +197,27 @@ def _check_replicas(replicas: int | None, what: str, example: str) -> None:
         raise UsageError(msg, hint=f"write it as {example}")
 
 
-async def _serve(options: ServeOptions, choice: Choice, ui: Ui, mood: Mood) -> int:
+async def _serve(
+    options: ServeOptions, choice: Choice, ui: Ui, mood: Mood, way: Way, reaching: asyncio.Task[None]
+) -> int:
     state = control.state_folder()
     ignore = Ignore(options.project)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
-    way = way_for(options.project, choice.on)
     async with connect(way) as agent:
-        await reach(way)
 
         async def answer(request: object) -> dict[str, Any]:
             return await requests.answer(engine, request)
 
         broadcast = Broadcast(answer)
-        showing = Showing(options.project, ui, is_watching=options.is_watching)
-        sinks: list[Callable[[Event], None]] = [broadcast, mood, *showing.sinks]
+        sinks: list[Callable[[Event], None]] = [broadcast, mood]
         engine = Engine(
             options, agent, index, ignore, sinks, forward_for(way, options.session_id), _tester_for(options, way)
         )
-        sinks.append(Meter(options.terms, engine.say, engine.stop).take)
+        engine.look()
+        await reaching
+        showing = Showing(options.project, ui, is_watching=options.is_watching)
+        sinks += [*showing.sinks, Meter(options.terms, engine.say, engine.stop).take]
         signals = _Signals(engine, showing)
         socket = control.control_path(state, options.session_id)
         async with control.listening(socket, answer, broadcast.watch, is_taking=choice.is_taking):

@@ -26,6 +26,7 @@ from hotloop.devloop.tasks import Tasks
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
 from hotloop.remote_runner.stream import SessionTakenError
+from hotloop.remote_runner.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -100,6 +101,8 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[tuple[str, int]] = self._loop.create_future()
         self._is_leaving = False
+        self._watcher: Watcher | None = None
+        self._looking: asyncio.Future[list[str]] | None = None
         self._tasks = Tasks(self._failed)
         self.changesets = Changesets(options.project, index, agent)
         self.painting = Painting(self._loop, self.feed)
@@ -181,15 +184,26 @@ class Engine:
 
     # --- the session
 
+    def look(self) -> asyncio.Future[list[str]]:
+        """Begin to watch and to read the project, for `run`: it takes as long as reaching a runner, and needs none.
+
+        Raises:
+            WatchError: The system does not allow to watch it.
+        """
+        if self.options.is_watching:
+            self._watcher = make_watcher(self.options.project, self._ignore)
+        self._looking = in_thread(self._index.refresh)
+        return self._looking
+
     async def run(self) -> int:
         """Serve until stopped; leaves no process, socket or port behind. Returns the exit code."""
         reason, code, is_ours = "", 1, True
         self.state = replace(self.state, past=self._folder.open(self._began.wall_s))
-        watcher = make_watcher(self.options.project, self._ignore) if self.options.is_watching else None
+        looking = self._looking or self.look()
         try:
-            await self._begin()
-            if watcher is not None:
-                self._tasks.spawn(self._watch(watcher), "watch")
+            await self._begin(looking)
+            if self._watcher is not None:
+                self._tasks.spawn(self._watch(self._watcher), "watch")
             reason, code = await self._stopped
         except SessionTakenError as error:
             is_ours = False
@@ -199,9 +213,8 @@ class Engine:
             await self._close(reason, is_ours=is_ours)
         return code
 
-    async def _begin(self) -> None:
+    async def _begin(self, looking: asyncio.Future[list[str]]) -> None:
         options = self.options
-        looking = asyncio.create_task(asyncio.to_thread(self._index.refresh), name="look at the project")
         session = await self.agent.open(
             options.project, options.session_id, take=options.is_taking, idle_timeout_s=options.idle_timeout_s
         )
@@ -213,7 +226,6 @@ class Engine:
         if not session.revision:  # later syncs send what changed
             self._say_all(self._findings.unintended())
         applied = await self.agent.sync(self._index)
-        self._folder.keep_index(self._index)
         self.say(
             events.SessionStarted(
                 time.monotonic(),
@@ -224,6 +236,7 @@ class Engine:
                 self._index.num_files,
             )
         )
+        self._folder.keep_index(self._index)
         self._say_all(self._findings.unsynced())
         self._say_all(self._findings.secrets())
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)

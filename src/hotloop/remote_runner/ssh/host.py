@@ -6,21 +6,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from hotloop.remote_runner.ssh import failures, library
 from hotloop.remote_runner.ssh.link import Connector, Link
 from hotloop.remote_runner.ssh.process import SshProcess
+from hotloop.remote_runner.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from paramiko import Channel
 
 OPEN_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 2.0
-
-T = TypeVar("T")
 
 
 class SshHost:
@@ -75,24 +72,3 @@ async def connect(name: str, connector: Connector) -> SshHost:
         threading.Thread(target=link.close, daemon=True).start()
         raise
     return SshHost(name, link)
-
-
-def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Begin what blocks in a thread that nobody waits for when this process ends."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def post(tell: Callable[[Any], None], value: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is over
-            loop.call_soon_threadsafe(lambda: done.done() or tell(value))
-
-    def run() -> None:
-        try:
-            value = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-            post(done.set_exception, error)
-        else:
-            post(done.set_result, value)
-
-    threading.Thread(target=run, name="ssh work", daemon=True).start()
-    return done
