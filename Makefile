@@ -2,9 +2,10 @@
 # make test    everything the tests need, then the tests
 # make screens  rewrites what the tests expect of whole screens, and the documentation's pictures of them
 # make soak    those of them that find more the longer they run, for some minutes
+# make newer   those of what depends on the interpreter, with the newest Python here
 # make check   lint, format, types, who may import whom
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check format docs screens proto wheel wheel-test clean
+.PHONY: help setup demo test soak newer check format docs screens proto wheel wheel-test clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -66,6 +67,9 @@ soak: export HOTLOOP_ITERATIONS := 200
 soak: export PYTEST_ARGS += $(addprefix tests/gpu_runtime/,test_differential.py test_slow_clients.py test_described.py)
 soak: export PYTEST_ARGS += tests/cli/test_iterations.py
 soak: test
+
+newer: .venv/.ready $(USER_ENVIRONMENT)
+	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) bash tests/newer_python.sh
 
 check: .venv/.ready
 	$(BIN)/ruff check .

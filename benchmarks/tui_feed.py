@@ -92,8 +92,8 @@ class Session:
 
 
 async def answer(_request: Any) -> dict[str, Any]:
-    """Do nothing of what a dashboard asks."""
-    return {}
+    """Do nothing of what a dashboard asks; nothing older is kept."""
+    return {"lines": [], "is_cut": False}
 
 
 async def main(path: Path) -> None:

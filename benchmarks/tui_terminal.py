@@ -90,6 +90,13 @@ class Terminal:
         threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(each.read_text().split()[0]) for each in threads) / 1e9
 
+    def num_wakes(self) -> int:
+        """How often any of its threads went to sleep so far, which is as often as they woke."""
+        threads = Path(f"/proc/{self.pid}/task").glob("*/status")
+        return sum(
+            int(line.split()[1]) for each in threads for line in each.read_text().splitlines() if line.startswith("vol")
+        )
+
     def main_cpu_s(self) -> float:
         """CPU time of the program's main thread."""
         return _schedstat(self.pid)[0]

@@ -20,3 +20,19 @@ def test_a_dashboard_shows_every_line_and_answers_keys(tmp_path: Path):
     assert len(answers.wall_ms) == len(tui.KEYS)
     assert all(own_ms <= wall_ms for own_ms, wall_ms in zip(answers.own_ms, answers.wall_ms, strict=True))
     assert not (tmp_path / "crashes.log").read_text()
+
+
+def test_a_dashboard_sleeps_while_nothing_happens(tmp_path: Path):
+    with tui.dashboard(tmp_path) as (_, terminal):
+        terminal.drain(1)  # it says that nobody asks anything for so long, and the like
+        before = terminal.num_wakes()
+        terminal.drain(2)
+        woke = terminal.num_wakes() - before
+        terminal.press("/")
+        terminal.wait_for("text or pattern")
+        terminal.press("x")
+        terminal.wait_for("of [0-9]+ lines")
+        terminal.press("\x1b")
+        terminal.wait_for("following")
+
+    assert woke < 10, "Textual's own thread would have woken twenty times"

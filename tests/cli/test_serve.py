@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -305,6 +307,37 @@ def test_what_a_killed_client_left_running_serves_on_and_is_resumed(terminal, pr
     again.until(r"✓ #1 ", again.until(r"\+ goodbye Ada!", at))
     assert (served, address(again)) == ('"hello Bo!"', url)
     assert post(url + "/greet", name="Bo") == '"goodbye Bo!"'
+    again.type("q\n")
+    assert again.end() == 0
+
+
+def test_what_nobody_was_shown_of_an_app_that_is_gone_is_counted_and_not_taken_for_live(
+    terminal, project, own_state_directory
+):
+    def recorded():
+        with contextlib.closing(sqlite3.connect(project / ".hotloop/history.db")) as rows:
+            return [number for (number,) in rows.execute("SELECT number FROM iteration ORDER BY id")]
+
+    killed = terminal("serve", "--port", "0")
+    at = killed.until(r"✓ started")
+    (project / "app.py").write_text(APP.replace("hello", "goodbye").replace("return f", 'print("at work"); return f'))
+    killed.until(r"✓ #1 ", at)
+    assert wait_until(lambda: recorded() == [0, 1])
+    killed.process.send_signal(signal.SIGSTOP)  # it reads no more, and is not to find another agent
+    post(address(killed) + "/greet", name="Bo")
+    (kept,) = own_state_directory.glob("sessions/*/events.jsonl")
+    assert wait_until(lambda: b'"request_finished"' in kept.read_bytes())
+    os.kill(_agent_of(own_state_directory), signal.SIGKILL)
+    killed.process.kill()
+    killed.process.wait(10)
+
+    again = terminal("serve", "--port", "0")
+
+    again.until(r"✓ started", again.until(r"of what ran before, this may not have been shown: 1 request, \d log line"))
+    assert "#1" not in again.text
+    assert wait_until(lambda: recorded() == [0, 1, 0])
+    logs = subprocess.run([*COMMAND, "logs"], cwd=project, capture_output=True, text=True, check=True).stdout
+    assert logs.count("at work") == 3  # by probe and request, and by the probe of the app that runs now
     again.type("q\n")
     assert again.end() == 0
 

@@ -15,6 +15,7 @@ from tests.remote_runner.line import Line
 
 from hotloop.devloop import logs
 from hotloop.errors import RunnerError, UsageError
+from hotloop.events import Log
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.local import LocalWay
@@ -95,6 +96,23 @@ def test_lines_are_read_while_the_app_runs_and_after_it_ended_with_their_time(tm
         return ended.texts, ended.notices, {event["generation"] for event in ended.seen}
 
     assert run(tmp_path, main()) == (["one", "two"], [], {1})
+
+
+def test_a_dashboard_that_came_later_gets_all_that_is_kept(tmp_path):
+    async def main():
+        way = LocalWay(tmp_path, agent_arguments=ARGUMENTS)
+        async with connect(way) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.start({"logs": ["one", "two"]})
+            await read_until(tmp_path, lambda texts: texts == ["one", "two"])
+            kept = await logs.kept(way, PROJECT)
+            await session.end()
+            return kept
+
+    kept = run(tmp_path, main())
+
+    assert [Log(*line).text for line in kept["lines"]] == ["one", "two"]
+    assert not kept["is_cut"]
 
 
 def test_who_follows_gets_each_line_once_across_cuts_until_the_session_ends(tmp_path):

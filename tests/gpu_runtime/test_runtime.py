@@ -398,3 +398,34 @@ def test_slow_import_of_a_save_is_told_by_name(driver: RuntimeDriver):
 
     assert [(each.name, each.is_project, each.took_s >= 0.02) for each in ready.imports] == [("words.py", True, True)]
     assert len(slow) <= ready.import_bytes < 100_000
+
+
+HUNGRY = """
+import hotloop
+
+app = hotloop.App("hungry")
+
+
+@app.model
+def table():
+    return {"a": "b"}
+
+
+@app.endpoint
+def grow(count: int, table) -> int:
+    return len(bytearray(count))
+
+
+@app.probe
+def grows(client):
+    return client.grow(count=10**15)
+"""
+
+
+def test_who_runs_out_of_memory_in_an_endpoint_is_told_which_models_hold_it(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": HUNGRY}) as driver:
+        probed = driver.wait_for(events.ProbeFinished)
+
+    assert probed.problem is not None
+    assert probed.problem.type == "MemoryError"
+    assert probed.problem.hint.startswith("largest in memory: model table ")

@@ -18,7 +18,7 @@ from hotloop.changes import Changeset, Delete, Put, content_digest
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.errors import RunnerError
-from hotloop.remote_runner import local, onlooker
+from hotloop.remote_runner import client, local, onlooker
 from hotloop.remote_runner.client import AgentSession
 from hotloop.remote_runner.client import connect as connect_by
 from hotloop.remote_runner.local import LocalWay
@@ -408,6 +408,31 @@ def test_a_client_that_comes_back_gets_the_events_that_it_missed(tmp_path):
 
     assert is_running
     assert first == last + 1
+
+
+def test_a_client_that_takes_no_events_for_long_is_told_how_many_were_dropped(tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "MAX_WAITING_EVENTS", 3)
+
+    async def main():
+        async with connect(tmp_path) as session:
+            await session.open(tmp_path, PROJECT)
+            await session.start({"entry": "app.py"})
+            for number in range(20):
+                await session.push(saved("app.py", b"%d" % number))
+            await until(lambda: session._num_dropped > 10)
+            seen = Events(session)
+            await session.push(saved("app.py", b"last"))
+            await until(lambda: seen.notices("revision") and json.loads(seen.notices("revision")[-1])["number"] == 21)
+            await session.end()
+            return seen.seen
+
+    seen = run(tmp_path, main())
+
+    (dropped, *more) = [event.count for _, event in seen if event.kind == "events_dropped"]
+    numbers = [number for number, _ in seen if number]
+    assert seen[0][1].kind == "events_dropped"
+    assert numbers[0] == dropped + 1
+    assert len(numbers) + dropped + sum(more) == numbers[-1]
 
 
 def test_samples_that_nobody_was_there_for_are_not_kept_and_status_has_the_newest(tmp_path):

@@ -20,6 +20,7 @@ import hotloop
 from hotloop import __version__
 from hotloop.changes import Changeset, Put, content_digest
 from hotloop.errors import DeniedError, RunnerError
+from hotloop.events import Notice, to_json
 from hotloop.remote_runner import agent as agent_module
 from hotloop.remote_runner import journal, session_stream
 from hotloop.remote_runner.client import connect as connect_by
@@ -27,6 +28,7 @@ from hotloop.remote_runner.local import LocalWay, accepts
 from hotloop.remote_runner.places import agent_folder, make_private, socket_path, workspace_folder
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
+from hotloop.remote_runner.sessions import MAX_RETOLD
 from hotloop.remote_runner.stream import SessionTakenError, Stream
 from hotloop.remote_runner.who import who_am_i
 from tests.remote_runner.line import Line
@@ -501,6 +503,30 @@ def test_events_that_nobody_took_in_when_agent_and_client_were_killed_are_told_t
     assert last > 20
     assert told in [list(range(first, last + 1)) for first in range(8, 14)]  # a ping of its own may have said more
     assert seen_event == newest
+
+
+def test_of_much_that_nobody_read_the_next_client_is_told_the_newest_and_how_many_there_were_before(tmp_path):
+    folder = workspace_folder(tmp_path, PROJECT)
+    folder.mkdir(parents=True)
+    killed = journal.Journal(folder)
+    notice = json.dumps(to_json(Notice(0.0, "n", "of an agent that was killed"))).encode()
+    for _ in range(MAX_RETOLD + 100):
+        killed.append(notice)
+    killed.close()
+
+    async def main():
+        async with connect_by(LocalWay(tmp_path, agent_arguments=AGENT_ARGUMENTS)) as session:
+            info = await session.open(tmp_path, PROJECT)
+            seen = Events(session)
+            await until(lambda: seen.seen and seen.seen[-1][0] >= info.last_event)
+            await session.end()
+            return seen
+
+    seen = run(tmp_path, main())
+
+    (dropped,) = seen.of("events_dropped")
+    assert (dropped.count, len(seen.notices("n"))) == (100, MAX_RETOLD)
+    assert [number for number, _ in seen.seen] == list(range(101, MAX_RETOLD + 102))
 
 
 # --- clocks

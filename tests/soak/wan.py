@@ -63,9 +63,10 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.soak.wan", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--name", default="hlsoak", help="of the namespaces: several soaks at once need several")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="hotloop-soak-wan-") as folder, Wan(Path(folder), name="hlsoak") as wan:
+    with tempfile.TemporaryDirectory(prefix="hotloop-soak-wan-") as folder, Wan(Path(folder), name=options.name) as wan:
         told = {
             FOLDER: folder,
             LINE: str(wan.line_pid),

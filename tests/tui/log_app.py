@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
+    from hotloop.tui.log.pane import ReadKept
+
 NIGHT = Palette(
     name="night", text="#c8d0e0", muted="#8c95aa", strong="#e4e9f4", good="#73daca", bad="#f7768e", warning="#e0af68",
     code="#7aa2f7", model="#bb9af7", environment="#7dcfff", cold="#ff9e64", phases=("#8c95aa",) * 6, ghost="#3a4358",
@@ -28,9 +30,9 @@ class LogApp(App[None]):
 
     CSS = "Screen { background: #171b24; }"
 
-    def __init__(self, log: Path | None = None) -> None:
+    def __init__(self, log: Path | None = None, read_kept: ReadKept | None = None) -> None:
         super().__init__()
-        self.pane = LogPane(NIGHT, log=log)
+        self.pane = LogPane(NIGHT, log=log, read_kept=read_kept)
 
     def compose(self) -> ComposeResult:
         yield self.pane

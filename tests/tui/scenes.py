@@ -35,7 +35,7 @@ ENDPOINTS = (
 USUAL_S = (0.018, 0.064, 0.031, 0.187, 0.380, 0.512)
 
 
-BY_ITSELF = ("shown", "touched")  # what the dashboard says without being asked to
+BY_ITSELF = ("shown", "touched", "lines")  # what the dashboard says without being asked to
 
 
 class Clock:
@@ -53,7 +53,7 @@ class ScriptedFeed:
 
     def __init__(self, script: list[events.Event]) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {"lines": {"lines": [], "is_cut": False}}
         self.is_read = asyncio.Event()
         self._queue: asyncio.Queue[events.Event | None] = asyncio.Queue()
         for event in script:

@@ -13,6 +13,7 @@ from tests.tui.panel_states import ASCII, MONO, NIGHT, NOW_S
 from hotloop import events
 from hotloop.devloop import metrics, pulse
 from hotloop.tui import rows
+from hotloop.tui.journey import is_out_of_memory
 from hotloop.tui.panels import (
     cold,
     compare,
@@ -374,3 +375,29 @@ def test_a_question_is_whole_and_so_are_its_keys_at_every_width(width):
         shown = rows.draw(row, width, NIGHT)[0].plain
         assert row.text in shown or f" {row.short} " in shown
         assert all(choice.shown in shown.split() for choice in row.choices[:-1]), shown  # any other key skips too
+
+
+@pytest.mark.parametrize(
+    ("type_", "message", "asked"),
+    [
+        (
+            "RuntimeError",
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 400000000000000 bytes.",
+            "400 TB more was asked for",
+        ),
+        (
+            "numpy._core._exceptions._ArrayMemoryError",
+            "Unable to allocate 7.28 TiB for an array with shape (1000000000000,) and data type float64",
+            "7.28 TiB more was asked for",
+        ),
+        ("MemoryError", "", "MemoryError"),
+    ],
+)
+def test_out_of_memory_is_shown_with_its_holders_whoever_says_so(type_: str, message: str, asked: str):
+    problem = dataclasses.replace(given.OUT_OF_MEMORY, type=type_, message=message)
+    state = dataclasses.replace(given.failed(problem), serving=None)
+
+    assert is_out_of_memory(problem)
+    shown = grid(oom.draw, state, 76, 18)
+    assert asked in shown
+    assert "chat" in shown

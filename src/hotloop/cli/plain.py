@@ -420,8 +420,10 @@ def _undone(event: events.EditUndone) -> Text:
 
 
 def _resumed(event: events.SessionResumed) -> Text:
-    meanwhile = wording.missed(event)
-    return Text.assemble(("resumed   ", "dim"), wording.resumed(event), (f"; {meanwhile}" if meanwhile else "", "dim"))
+    missed = wording.missed(event.missed)
+    return Text.assemble(
+        ("resumed   ", "dim"), wording.resumed(event), (f"; meanwhile {missed}" if missed else "", "dim")
+    )
 
 
 def _timed_out(event: events.SessionTimedOut) -> Text:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotloop import events
+from hotloop.devloop import wording
 
 if TYPE_CHECKING:
     from hotloop.events import Event
@@ -59,6 +60,19 @@ class CatchingUp:
         """Give what came meanwhile and is to be shown: what was said after ``last_earlier``."""
         early, self._early = self._early or [], None
         return [event for number, event in early if number > last_earlier]
+
+
+def told_late(missed: list[Event]) -> list[Event]:
+    """What is to be shown of missed events as it is: how the session ended, and how much is kept no more."""
+    return [event for event in missed if isinstance(event, events.SessionTimedOut | events.EventsDropped)]
+
+
+def unshown(missed: list[Event]) -> list[Event]:
+    """What is to be told of a runtime that is gone: nothing of it is live any more, so how much nobody said to have."""
+    if not (happened := wording.missed(Counter(event.kind for event in missed))):
+        return []
+    text = f"of what ran before, this may not have been shown: {happened}"
+    return [events.Notice(time.monotonic(), "missed", text, "hotloop logs shows its lines")]
 
 
 def resumed(started: Started, applied: Applied, missed: list[Event]) -> list[Event]:

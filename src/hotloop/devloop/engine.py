@@ -263,8 +263,8 @@ class Engine:
         """Go on with a runtime that was left running, or tell how it ended."""
         missed = await self._catching_up.missed()
         for event in (
-            *(each for each in missed if isinstance(each, events.SessionTimedOut)),
-            *(catching_up.resumed(started, applied, missed) if started.was_running else ()),
+            *catching_up.told_late(missed),
+            *(catching_up.resumed(started, applied, missed) if started.was_running else catching_up.unshown(missed)),
             *self._catching_up.end(started.last_event),
         ):
             self._take_event(event)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop.errors import HotloopError, UsageError
 from hotloop.remote_runner.calls import CallLostError, open_call
+from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hotloop.remote_runner.channels import Channels
+    from hotloop.remote_runner.way import Way
 
 RETRY_S = 1.0
 TRIES = 3  # a session that is about to end takes its agent with it: the next one knows what was written
@@ -57,6 +58,33 @@ def _moment(since: str, now: dt.datetime) -> dt.datetime:
     hour, _, rest = since.partition(":")
     moment = dt.datetime.combine(now.date(), dt.time.fromisoformat(f"{hour:0>2}:{rest}"), now.tzinfo)
     return moment if moment <= now else moment - dt.timedelta(days=1)  # of yesterday
+
+
+async def kept(way: Way, project_id: str) -> dict[str, Any]:
+    """Give all lines that a runner kept of a session, for a dashboard that came later.
+
+    Args:
+        way: To the runner; nothing is asked at the terminal.
+        project_id: Whose.
+
+    Returns:
+        ``lines``, oldest first, each the fields of `events.Log` in order, by the runner's clock; ``is_cut`` if there were older ones.
+
+    Raises:
+        RunnerError: The runner can't be reached.
+    """
+    lines: list[list[Any]] = []
+    notices: list[str] = []
+
+    def take(event: dict[str, Any]) -> None:
+        lines.append([event["at_s"], event["generation"], event["stream"], event["text"], event.get("source", "")])
+
+    channels = Channels(way)
+    try:
+        await read(channels, project_id, take, notices.append)
+    finally:
+        await channels.close()
+    return {"lines": lines, "is_cut": bool(notices)}
 
 
 async def read(

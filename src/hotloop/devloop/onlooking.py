@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hotloop.devloop import machine
+from hotloop.devloop import logs, machine
 from hotloop.devloop.machine_events import Happened
 from hotloop.devloop.machine_state import Emit, State
 from hotloop.errors import RunnerError
@@ -96,7 +96,7 @@ class OnlookerFeed:
         yield SessionEnded(time.monotonic(), "the session ended")
 
     async def ask(self, name: str, /, **fields: Any) -> dict[str, Any]:
-        """Ask what an agent can answer: `status`, `locals` and `stop`.
+        """Ask what an agent can answer: `status`, `lines`, `locals` and `stop`.
 
         Raises:
             RunnerError: It refuses, or needs a loop.
@@ -109,6 +109,8 @@ class OnlookerFeed:
             case "locals":
                 failure = fields.get("failure", "")
                 return await onlooker.ask(self._way, "locals", project_id=self._session["project_id"], failure=failure)
+            case "lines":
+                return await logs.kept(self._way, self._session["project_id"])
             case "shown" | "touched":
                 return {}  # who holds the session measures it
             case _:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hotloop import clock, events
-from hotloop.devloop import tests_on_save
+from hotloop.devloop import logs, tests_on_save
 from hotloop.devloop.machine_events import Asked, Confirmed, Paused, Resumed
 from hotloop.errors import RunnerError, UsageError
 
@@ -155,6 +155,10 @@ async def _locals(engine: Engine, fields: Fields) -> Fields:
     return await engine.agent.command("locals", failure=fields.get("failure", ""))
 
 
+async def _lines(engine: Engine, _: Fields) -> Fields:
+    return await logs.kept(engine.agent.way, engine.options.session_id)
+
+
 async def _test(engine: Engine, _: Fields) -> Fields:
     if engine.tester is None:
         msg = "this dev serve has no tests to run"
@@ -213,6 +217,7 @@ REQUESTS: dict[str, Request] = {
         "give the local variables of the newest failure, or of the one that is named, as they were described",
         allowed={"failure": str},
     ),
+    "lines": Request(_lines, "give the app's lines that the runner kept", is_users=False),
     "test": Request(_test, "run the tests of --test now"),
     "pin": Request(_pin, "make the last request a probe", allowed={"pin": str}),
     "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),

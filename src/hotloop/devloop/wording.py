@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from hotloop.devloop import words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hotloop import events
 
 _ROLES = {
@@ -88,10 +90,9 @@ def resumed(event: events.SessionResumed) -> str:
     return f"{serving}, no model was loaded again"
 
 
-def missed(event: events.SessionResumed) -> str:
-    """What happened while no client was there; empty if nothing did."""
-    happened = [words.count(event.missed[kind], noun) for kind, noun in _MISSED.items() if kind in event.missed]
-    return f"meanwhile {', '.join(happened)}" if happened else ""
+def missed(kinds: Mapping[str, int]) -> str:
+    """What happened that nobody was shown, of the numbers of events by kind; empty if nothing did."""
+    return ", ".join(words.count(kinds[kind], noun) for kind, noun in _MISSED.items() if kind in kinds)
 
 
 def timed_out(event: events.SessionTimedOut) -> str:

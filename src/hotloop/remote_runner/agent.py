@@ -26,7 +26,7 @@ import grpc
 
 from hotloop import __version__
 from hotloop.errors import UsageError
-from hotloop.remote_runner import gpus, processes
+from hotloop.remote_runner import gpus, processes, session_stream
 from hotloop.remote_runner.bootstrap.source import own_source
 from hotloop.remote_runner.commands import Commands
 from hotloop.remote_runner.environments.store import Store
@@ -220,7 +220,9 @@ class Agent:
 
     async def _until_over(self) -> None:
         while not self._over.is_set():
-            check_s = min([1.0, *(session.idle_timeout_s / 4 for session in self._sessions.values())])
+            check_s = min(
+                [session_stream.SILENT_S / 4, *(session.idle_timeout_s / 4 for session in self._sessions.values())]
+            )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(check_s):
                     await self._over.wait()

@@ -62,12 +62,14 @@ class AgentSession:
 
     def __init__(self, way: Way) -> None:
         """Prepare; `open` connects, and dials again after each cut."""
+        self.way = way
         self._connection = Connection(way, self)
         self._outgoing = Outgoing(self._connection, way)
         self._info: SessionInfo | None = None
         self._replies: dict[int, asyncio.Future[pb.Reply]] = {}
         self._command_ids = itertools.count(1)
         self._events: deque[tuple[int, events.Event]] = deque(maxlen=MAX_WAITING_EVENTS)
+        self._num_dropped = 0
         self._event_came = asyncio.Event()
         self._start_fields: dict[str, Any] | None = None
 
@@ -198,11 +200,16 @@ class AgentSession:
     async def events(self) -> AsyncIterator[tuple[int, events.Event]]:
         """Give each event once, in order. Number 0 is what this side found itself, such as a lost connection.
 
+        Whoever does not take them for so long that `MAX_WAITING_EVENTS` wait is told how many were dropped.
+
         Raises:
             RunnerError: The session is lost for good.
         """
         while True:
             while self._events:
+                if self._num_dropped:
+                    count, self._num_dropped = self._num_dropped, 0
+                    yield 0, events.EventsDropped(time.monotonic(), count)
                 number, event = self._events.popleft()
                 yield number, event
                 self._connection.taken_event = max(number, self._connection.taken_event)
@@ -306,6 +313,7 @@ class AgentSession:
             self._say(message.number, self._event(json.loads(message.json)))
 
     def _say(self, number: int, event: events.Event) -> None:
+        self._num_dropped += len(self._events) == self._events.maxlen
         self._events.append((number, event))
         self._event_came.set()
 

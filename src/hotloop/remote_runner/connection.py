@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hotloop import clock
 from hotloop.errors import DeniedError, HotloopError, RunnerError
-from hotloop.remote_runner.heartbeat import Heartbeat
+from hotloop.remote_runner.heartbeat import HERE_IDLE_S, IDLE_S, Heartbeat
 from hotloop.remote_runner.link_news import LinkNews
 from hotloop.remote_runner.local import LocalWay
 from hotloop.remote_runner.protocol import agent_pb2 as pb
@@ -93,11 +93,12 @@ class Connection:
         self._fatal: HotloopError | None = None
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
-        self._heart = Heartbeat(self.send, lambda: listener.is_waiting)
+        is_here = way.name == LocalWay.name
+        self._heart = Heartbeat(self.send, lambda: listener.is_waiting, idle_s=HERE_IDLE_S if is_here else IDLE_S)
         self._offline_since_s: float | None = None  # None: the agent answers, or there was no stream yet
         self._why_offline = ""
         self._is_greeting = False
-        self._link_news = LinkNews() if way.name != LocalWay.name else None
+        self._link_news = None if is_here else LinkNews()
 
     @property
     def fatal(self) -> HotloopError | None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 BUSY_S = 0.5  # between pings while there is traffic, or something has yet to be answered
 IDLE_S = 5.0
+HERE_IDLE_S = (
+    10.0  # on this machine, where a process that is gone is known at once; gRPC's threads wake for 3 s after each
+)
 TRAFFIC_S = 1.0  # how long a message counts as traffic
 SILENT_S = 1.2  # without a word after a ping: the link is dead; or this many round trips
 SILENT_TRIPS = 4
@@ -37,13 +40,17 @@ class Heartbeat:
         offset: How far the agent's clock is off.
     """
 
-    def __init__(self, send: Callable[[pb.Up], Awaitable[None]], is_waiting: Callable[[], bool]) -> None:
+    def __init__(
+        self, send: Callable[[pb.Up], Awaitable[None]], is_waiting: Callable[[], bool], *, idle_s: float = IDLE_S
+    ) -> None:
         """Prepare.
 
         Args:
             send: Sends a message; raises `LostError`.
             is_waiting: Whether something was sent that has yet to be answered.
+            idle_s: Between pings while there is nothing else.
         """
+        self._idle_s = idle_s
         self.offset = Offset()
         self._send = send
         self._is_waiting = is_waiting
@@ -160,7 +167,7 @@ class Heartbeat:
             return
         self._stirred.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout(self._idle_s):
                 await self._stirred.wait()
             await asyncio.sleep(_ASIDE_S)
 

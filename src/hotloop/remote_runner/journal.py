@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_BYTES = 4 << 20  # of one file; two are kept
@@ -31,14 +33,14 @@ class Journal:
         self._cut_path = folder / _CUT
         self._max_bytes = max_bytes
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=max_in_memory)
-        for number, event in self._read(0):
-            self._recent.append((number, event))
+        self._recent.extend(_kept(folder, 0))
         self.last = self._recent[-1][0] if self._recent else 0
         self._fd = self._open()
         self._size_bytes = os.fstat(self._fd).st_size
         self._seen_fd = os.open(folder / _SEEN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.seen = -1
-        self.note_seen(int(os.pread(self._seen_fd, 20, 0) or self.last))
+        said = os.pread(self._seen_fd, 20, 0)
+        self.seen = int(said) if said.isdigit() else 0  # no digits: a new file, or zeros that a power cut left
+        self.go_on_from(self.seen)  # those were forgotten
 
     def close(self) -> None:
         """Close the files."""
@@ -63,11 +65,7 @@ class Journal:
         if self._recent and self._recent[0][0] <= number + 1:
             start = number + 1 - self._recent[0][0]
             return [self._recent[index] for index in range(start, min(start + limit, len(self._recent)))]
-        return self._read(number)[:limit]
-
-    def newest(self) -> bytes | None:
-        """The last event; None if there is none."""
-        return self._recent[-1][1] if self._recent else None
+        return list(islice(_kept(self._path.parent, number), limit))
 
     def note_seen(self, number: int) -> None:
         """Note that a client has the events up to a number."""
@@ -101,9 +99,6 @@ class Journal:
         self._path.replace(self._old_path)
         self._fd, self._size_bytes = self._open(), 0
 
-    def _read(self, number: int) -> list[tuple[int, bytes]]:
-        return kept(self._path.parent, number)
-
 
 def is_there(folder: Path) -> bool:
     """Whether a folder has a journal, open or not."""
@@ -117,18 +112,15 @@ def is_cut(folder: Path) -> bool:
 
 def kept(folder: Path, after: int = 0) -> list[tuple[int, bytes]]:
     """All kept events after a number, of a journal that is open or not."""
-    return [item for name in (_OLD, _NEW) for item in _lines(folder / name) if item[0] > after]
+    return list(_kept(folder, after))
 
 
-def _lines(path: Path) -> list[tuple[int, bytes]]:
-    if not path.exists():
-        return []
-    found: list[tuple[int, bytes]] = []
-    for line in path.read_bytes().split(b"\n"):
-        number, _, event = line.partition(b" ")
-        if number.isdigit() and _is_json(event):  # the last line may be cut short by a crash
-            found.append((int(number), event))
-    return found
+def _kept(folder: Path, after: int) -> Iterator[tuple[int, bytes]]:
+    for path in (folder / _OLD, folder / _NEW):
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
+            number, _, event = line.partition(b" ")
+            if number.isdigit() and int(number) > after and _is_json(event):  # a crash may cut the last line short
+                yield int(number), event
 
 
 def _is_json(event: bytes) -> bool:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.sessions import Session
 
 MAX_UNDONE = 1024  # messages that wait for those before them; a client that sends more is not read meanwhile
-SILENT_S = 20.0  # clients ping every 5 s at least: one that does not say anything for so long is gone
+SILENT_S = 20.0  # clients ping every 10 s at least: one that does not say anything for so long is gone
 
 
 class Stream:

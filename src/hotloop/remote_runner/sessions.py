@@ -127,7 +127,9 @@ class Session:
         """Forget what happened before this agent, unless some of it is new to every client: an agent may have been killed."""
         if self.journal.seen == self.journal.last:
             self.journal.clear()
-        self.journal.note_seen(self.journal.last - MAX_RETOLD)
+        if (count := self.journal.last - MAX_RETOLD - self.journal.seen) > 0:
+            self.journal.note_seen(self.journal.seen + count)
+            self._emit(events.to_json(events.EventsDropped(time.monotonic(), count)))
 
     def take(self, client: Client, holder: Holder, *, resumes: bool, is_taking: bool) -> None:
         """Give the session to a stream.

@@ -22,6 +22,7 @@ os.environ.setdefault("TEXTUAL_FPS", "250")
 
 from textual import events as textual_events
 from textual.app import App, ComposeResult, SystemCommand
+from textual.drivers.linux_driver import LinuxDriver
 from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
@@ -34,6 +35,7 @@ from hotloop.tui.arrangement import Box, arrange
 from hotloop.tui.asking import Asking
 from hotloop.tui.doing import Doing
 from hotloop.tui.drawing import Look
+from hotloop.tui.driver import SleepingDriver
 from hotloop.tui.exits import Exit
 from hotloop.tui.logs import Logs
 from hotloop.tui.panels.lines import finished, line, wrapped
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.text import Text
+    from textual.driver import Driver
     from textual.screen import Screen
     from textual.timer import Timer
 
@@ -142,6 +145,11 @@ class Dashboard(Doing, App[int]):
         self._touched_at_s = float("-inf")
         self.show_figures()
 
+    def get_driver_class(self) -> type[Driver]:
+        """Wait for keys without waking; in a browser, and where Textual has another one for a system, take that."""
+        usual = super().get_driver_class()
+        return SleepingDriver if usual is LinuxDriver else usual
+
     # --- what is on the screen ----------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
@@ -151,7 +159,12 @@ class Dashboard(Doing, App[int]):
             for name, (can_focus, ground) in PANELS.items()
         ]
         strip = RowSurface(self._drawer("strip"), self.palette, self.row_key)
-        yield Panels(*surfaces, Logs(self.palette, log=self.log_file, id="logs"), strip, arrange=self.arranged)
+        yield Panels(
+            *surfaces,
+            Logs(self.palette, log=self.log_file, read_kept=self._read_kept, id="logs"),
+            strip,
+            arrange=self.arranged,
+        )
 
     def _drawer(self, name: str) -> drawing.Drawer:
         def draw(width: int, height: int) -> list[Text]:
@@ -243,6 +256,11 @@ class Dashboard(Doing, App[int]):
             self._shown.append(event)
         if self.state is not before:
             self.repaint(is_urgent=isinstance(event, URGENT))
+
+    async def _read_kept(self) -> tuple[list[events.Log], bool]:
+        """Ask for all lines that the runner kept; whether older ones are gone."""
+        said = await self.feed.ask("lines")
+        return [events.Log(*line) for line in said["lines"]], said["is_cut"]
 
     def follow_figures(self) -> None:
         """Have the figures computed anew, from what the history says by now; when it is asked again meanwhile, once more."""

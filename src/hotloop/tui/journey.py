@@ -5,6 +5,7 @@ While it runs its phases are cut where events were seen; when it is finished its
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     Recent = Mapping[str, Sequence[Mapping[str, float]]]
 
 STARTS = {"standby": "into the standby", "fork": "into a new fork", "zygote": "into a new zygote", "": ""}
-OUT_OF_MEMORY = ("OutOfMemoryError", "OutOfMemory", "MemoryError")
+OUT_OF_MEMORY = ("OutOfMemoryError", "OutOfMemory", "MemoryError", "_ArrayMemoryError")
+_MEMORY = re.compile(
+    r"out of memory|can.t allocate memory|unable to allocate", re.IGNORECASE
+)  # CUDA, PyTorch on CPUs, NumPy
 
 
 def begun(number: int, began_s: float, cause: str, recent: Recent, paths: tuple[str, ...] = ()) -> Trip:
@@ -147,4 +151,4 @@ def is_out_of_memory(problem: events.Problem | None) -> bool:
     """Whether a failure is for want of memory."""
     if problem is None:
         return False
-    return problem.type.rpartition(".")[2] in OUT_OF_MEMORY or "out of memory" in problem.message.lower()
+    return problem.type.rpartition(".")[2] in OUT_OF_MEMORY or bool(_MEMORY.search(problem.message))

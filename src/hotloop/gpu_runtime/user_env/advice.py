@@ -78,7 +78,7 @@ def hint_for(
 
 
 def _by_text(error: BaseException, text: str, project: Project, holders: Holders) -> str:
-    if _MEMORY.search(text) or type(error).__name__ == "OutOfMemoryError":
+    if _MEMORY.search(text) or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return _memory_hint(error, project, holders)
     if "CUDA error" in text:
         return _cuda_hint(text)

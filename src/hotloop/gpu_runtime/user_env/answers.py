@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import problem, values
+from hotloop.gpu_runtime.user_env.advice import Holders
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.hosted import HostedModelDied
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
@@ -54,13 +55,13 @@ def refused(error: values.BadRequest) -> Answer:
     return _error(error.status, {"type": "BadRequest", "message": error.message, "where": error.where})
 
 
-def failed(error: BaseException, project: Project, variables: Variables | None = None) -> Answer:
+def failed(error: BaseException, project: Project, variables: Variables | None = None, holders: Holders = ()) -> Answer:
     """Answer a request under which the user's code raised, write the traceback to the log, and have its variables kept."""
     if isinstance(error, RevisionMoved):
         path = project.relative(str(error))
         message = f"{path} was saved again while this request wanted to import it; send the request again"
         return _error(503, {"type": "RevisionMoved", "message": message, "where": ""})
-    described = problem.from_exception(error, project)
+    described = problem.from_exception(error, project, holders=holders)
     print(problem.as_text(described), file=sys.stderr, flush=True)
     if variables is not None:
         variables.keep_call(error, described)

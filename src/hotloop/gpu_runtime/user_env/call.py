@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import arrays
+from hotloop.gpu_runtime.user_env.advice import Holders
 from hotloop.gpu_runtime.user_env.answers import (
     CANCELLED,
     Answer,
@@ -71,8 +72,9 @@ class Caller:
         project: Project,
         learner: Learner | None = None,
         variables: Variables | None = None,
+        holders: Holders = (),
     ) -> None:
-        self._failed = partial(failed, project=project, variables=variables)
+        self._failed = partial(failed, project=project, variables=variables, holders=holders)
         self._endpoints = {e.spec.name: Served.of(e, self._failed, learner) for e in plan.endpoints}
         self._models = models
         self._send = send

@@ -187,7 +187,9 @@ class Worker:
         self._link.lender = Lender()
         self._plan = plan
         learner = None if self._has_operations and not self._models.has_loaded else operations.learner(self.tell)
-        self._caller = Caller(plan, self._models.values, self.tell, self._project, learner, self._variables)
+        self._caller = Caller(
+            plan, self._models.values, self.tell, self._project, learner, self._variables, self._models.sizes()
+        )
         describe = partial(self._problem, of="probe")
         self._probes = ProbeRunner(plan, self._models.values, self.tell, describe, address)
         self._probes.prepare()

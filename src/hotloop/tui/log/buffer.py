@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 Level = Literal["D", "I", "W", "E", "-"]
 
@@ -73,7 +73,7 @@ def _harmless(character: str) -> str:
 
 
 class Buffer:
-    """A ring of lines. Each has a number for life: the first one that was ever added is 0.
+    """A ring of lines. Each has a number for life: the first one that was ever added is 0, older ones that were found later are below.
 
     Attributes:
         first: The number of the oldest line that is kept.
@@ -128,14 +128,25 @@ class Buffer:
     def append(self, records: Iterable[Record]) -> int:
         """Add lines, cleaned already, and forget the oldest if there are too many. Returns how many were forgotten."""
         for record in records:
-            kept = record
-            if len(record.text) > MAX_SHOWN:
-                self._keep_whole(self.end, record.text[:MAX_WHOLE])
-                kept = record._replace(text=f"{record.text[: MAX_SHOWN - 1]}…")
-            self.rows.append(kept[:])  # a slice is a plain tuple
-            self.counts[kept.level] += 1
-            self._size_bytes += _bytes_of(kept.text)
+            self.rows.append(self._row(self.end, record))
         return self._trim()
+
+    def prepend(self, records: Sequence[Record]) -> int:
+        """Add lines that are older than all others, as far as there is room. Returns how many; the newest of them."""
+        room = max(self._max_lines - len(self.rows), 0)
+        fitting = records[max(len(records) - room, 0) :]
+        self.first -= len(fitting)
+        self.rows[:0] = [self._row(number, record) for number, record in enumerate(fitting, self.first)]
+        return len(fitting)
+
+    def _row(self, number: int, record: Record) -> Row:
+        kept = record
+        if len(record.text) > MAX_SHOWN:
+            self._keep_whole(number, record.text[:MAX_WHOLE])
+            kept = record._replace(text=f"{record.text[: MAX_SHOWN - 1]}…")
+        self.counts[kept.level] += 1
+        self._size_bytes += _bytes_of(kept.text)
+        return kept[:]  # a slice is a plain tuple
 
     def whole(self, number: int) -> str:
         """Give a line's text as it was written, as far as that is kept."""

@@ -21,7 +21,7 @@ from hotloop.tui.log import limit, painting
 from hotloop.tui.log.filter import Filter, Search, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from textual import events
     from textual.selection import Selection
@@ -102,6 +102,13 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         self.buffer.append(added)
         self._widest = max([self._widest, *(len(record.text) for record in added)])
         self._settle(self._catch_up(0 if self.is_searching else None))
+
+    def prepend(self, records: Sequence[Record]) -> int:
+        """Add older lines, with what is looked at still in sight. Returns for how many there was room."""
+        added = self.buffer.prepend(records)
+        self._widest = max([self._widest, *(len(record.text) for record in records)])
+        self.narrow(self.view.wanted)
+        return added
 
     def narrow(self, wanted: Filter) -> None:
         """Show other lines: at once, or little by little where that takes time."""
@@ -289,7 +296,7 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         return Strip(pieces).apply_style(base).crop_extend(left, left + width, base)
 
     def _pieces(self, number: int) -> list[Segment]:
-        if number == self.buffer.first and number:
+        if number == self.buffer.first and number > 0:
             older = f"{words.count(number, 'older line')} not here: {self._where_older}"
             return [Segment(older, self._look.styles["muted"])]
         if self._look.search.pattern is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -13,15 +14,18 @@ from textual.widgets import Input, Static
 
 from hotloop import clock
 from hotloop.devloop import words
-from hotloop.tui.log import elsewhere, painting
+from hotloop.errors import HotloopError
+from hotloop.events import Log
+from hotloop.tui.log import elsewhere, older, painting
 from hotloop.tui.log.buffer import SOURCES, Buffer, Record
 from hotloop.tui.log.filter import LEVELS, Filter, Search
-from hotloop.tui.log.listing import LogList
+from hotloop.tui.log.listing import SLICE_LINES, LogList
 from hotloop.tui.log.sources import SourceRow
 from hotloop.tui.log.telling import Teller
 from hotloop.tui.log.whole import WholeLine
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from textual import events as textual_events
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
     from hotloop.events import Event
     from hotloop.tui.palette import Palette
+
+    ReadKept = Callable[[], Awaitable[tuple[list[Log], bool]]]  # the lines, and whether older ones are gone
 
 FLUSH_S = 0.1  # lines are shown in batches: a repaint costs as much for one as for a hundred
 _LEVEL_NAMES = {"D": "", "I": "no debug", "W": "warnings, errors", "E": "errors"}
@@ -79,12 +85,20 @@ class LogPane(Vertical):
         Binding("pageup", "page(-1)", "Page up", id="log.page_up", show=False),
     ]
 
-    def __init__(self, palette: Palette, *, log: Path | None = None, id: str | None = None) -> None:  # noqa: A002  as Textual's
+    def __init__(
+        self,
+        palette: Palette,
+        *,
+        log: Path | None = None,
+        read_kept: ReadKept | None = None,
+        id: str | None = None,  # noqa: A002  as Textual's
+    ) -> None:
         """Show nothing yet.
 
         Args:
             palette: Its colours; more may follow.
             log: The file with the whole log of the session, for the pager; None if there is none here.
+            read_kept: Gives the lines that the runner kept, among them older ones than came; None if nobody knows.
             id: As Textual's.
         """
         super().__init__(id=id)
@@ -98,6 +112,8 @@ class LogPane(Vertical):
             self._say,
             f"o shows {log}" if log is not None else "dev logs prints what the runner kept",
         )
+        self._read_kept = read_kept
+        self._first_logs: list[Log] = []
         self._teller = Teller()
         self._events: list[Event] = []
         self._is_waiting = False
@@ -149,9 +165,34 @@ class LogPane(Vertical):
         taken, self._events = self._events, []
         self._is_waiting = False
         records = [record for event in taken for record in self._teller.records_of(event, now)]
+        if len(self._first_logs) < older.COMPARED:
+            self._first_logs += [event for event in taken if isinstance(event, Log) and not event.source]
+            del self._first_logs[older.COMPARED :]
         if records:
             self.lines.append(records)
         self._flushed_s = time.monotonic()
+
+    def _want_older(self) -> None:
+        """Have older lines than came added, once: when somebody looks above the first one, or for something in all of them."""
+        if self._read_kept is not None and self.buffer.first == 0:
+            read_kept, self._read_kept = self._read_kept, None
+            self.run_worker(self._add_older(read_kept), name="read older lines")
+
+    async def _add_older(self, read_kept: ReadKept) -> None:
+        try:
+            kept, is_cut = await read_kept()
+        except HotloopError as error:
+            kept, is_cut, said = [], False, f"older lines can't be read: {error.message}"
+        else:
+            said = "older lines are gone: the runner keeps 4 to 8 MB" if is_cut else "the app wrote nothing before"
+        found, teller, now = older.before(kept, self._first_logs), Teller(), clock.read_pair()
+        records: list[Record] = []
+        for number, event in enumerate(found):
+            records += teller.records_of(event, now)
+            if not number % SLICE_LINES:
+                await asyncio.sleep(0)  # keys come first
+        at_s = records[0].at_s if records else self.buffer[0].at_s if self.buffer else now.wall_s
+        self.lines.prepend([Record(at_s, "D", "loop", 0, 0, said), *records])
 
     # --- the title --------------------------------------------------------------------------------------------------
 
@@ -160,6 +201,8 @@ class LogPane(Vertical):
         self._say()
 
     def _say(self) -> None:
+        if not self.lines.following and not self.lines.scroll_offset.y:
+            self._want_older()
         self._title.update(self.title_text(self.size.width), layout=False)
 
     def title_text(self, width: int) -> Text:
@@ -228,6 +271,8 @@ class LogPane(Vertical):
 
     def _look_for(self, search: Search) -> None:
         self._search, self._is_in_context = search, False
+        if search:
+            self._want_older()
         self.lines.show_as(search=search)
         self._narrow(search=search)
 

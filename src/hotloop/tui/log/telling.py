@@ -109,8 +109,8 @@ class Teller:
                 yield "I", "loop", f"online again after {words.duration(event.offline_s)}"
             case events.SessionResumed():
                 yield "I", "loop", f"resumed: {wording.resumed(event)}"
-                if meanwhile := wording.missed(event):
-                    yield "I", "loop", meanwhile
+                if missed := wording.missed(event.missed):
+                    yield "I", "loop", f"meanwhile {missed}"
             case events.SessionTimedOut():
                 yield "W", "loop", wording.timed_out(event)
             case events.EventsDropped():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hotloop.tui.state import State, Trip
 
 _AIR, _ADVICE_REST, _HOLDERS, _PLACE, _MAP = 9, 6, 5, 4, 2
-_ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+ ?[KMGT]?i?B)")
+_ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?([KMGT]?i?B|bytes)|Unable to allocate ([\d.]+) ([KMGTP]iB)")
 
 
 def draw(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
@@ -58,8 +58,8 @@ def _what(problem: Problem | None, width: int, palette: Palette) -> list[Row]:
     if problem is None:
         return []
     first = (problem.message.strip().splitlines() or [""])[0]
-    asked = _ASKED.search(problem.message)
-    said = f"{asked[1]} more was asked for" if asked else first
+    asked = _asked(problem.message)
+    said = f"{asked} more was asked for" if asked else first
     head = line((problem.type, f"bold {palette.bad}"), (f": {said}" if said else "", f"bold {palette.strong}"))
     rows = [Row(text, _ADVICE_REST if index else 0) for index, text in enumerate(wrapped(head, width)[:3])]
     where = problem.where
@@ -68,6 +68,13 @@ def _what(problem: Problem | None, width: int, palette: Palette) -> list[Row]:
         code = (f"  {where.source.strip()}", palette.muted)
         rows.append(Row(line(place, (f"  in {where.function}", palette.muted), code), _PLACE))
     return rows
+
+
+def _asked(message: str) -> str:
+    """Say how much was asked for, as people write it; empty if the message does not."""
+    match = _ASKED.search(message)
+    amount, unit = [group for group in match.groups() if group] if match else ("", "")
+    return words.size(int(amount)) if unit == "bytes" else f"{amount} {unit}".strip()
 
 
 def _map_rows(held: memory.MemoryMap, width: int, palette: Palette) -> list[Row]:
@@ -99,7 +106,8 @@ def advices(state: State, problem: Problem | None, held: memory.MemoryMap | None
     said = [problem.hint] if problem is not None and problem.hint else []
     sizes = batch_sizes(each for sample in state.samples for each in sample.endpoints)
     largest = max(state.models, key=lambda model: model.size_bytes, default=None)
-    rest = next((holder for holder in held.holders if not holder.is_model), None) if held is not None else None
+    is_gpu = held is not None and held.is_gpu  # else most of the rest are libraries
+    rest = next((holder for holder in held.holders if not holder.is_model), None) if held and is_gpu else None
     weights = sum(model.size_bytes for model in state.models)
     if rest is not None and rest.size_bytes > weights:
         said.append(

@@ -21,6 +21,8 @@ try:
 except ImportError:
     np = torch = nn = None
 
+DEPTH = 300 if sys.version_info[:2] == (3, 12) else 3000  # Python 3.12 alone has a fixed limit, which pickle meets
+
 
 class Plain:
     def __init__(self):
@@ -112,7 +114,7 @@ KINDS = {
     "defaultdict": (lambda: collections.defaultdict(lambda: 7), lambda v: v["k"]),
     "mapping proxy": (lambda: types.MappingProxyType({"a": 1}), lambda v: v["a"]),
     "class": (lambda: Plain, lambda v: v is Plain),
-    "deep list": (lambda: functools.reduce(lambda a, _: [a], range(3000), []), lambda v: len(v)),
+    "deep list": (lambda: functools.reduce(lambda a, _: [a], range(DEPTH), []), lambda v: len(v)),
     "bytes": (lambda: bytearray(b"x" * 100_000), lambda v: (len(v), bytes(v[:1]))),
 }
 

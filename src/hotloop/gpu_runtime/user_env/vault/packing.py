@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _OUT_OF_BAND_FROM_BYTES = 16384
 _OURS = __name__.rpartition(".")[0]
 _DEPTH = 20000
+_MAX_PATH = 120  # characters of a path that is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,8 @@ def _culprit(value: Any, project: Project, error: Exception) -> CannotPack:
     from hotloop.gpu_runtime.user_env.vault.culprit import find
 
     path, type_name, reason = find(value, project, error)
-    return CannotPack(path, type_name, reason)
+    is_long = len(path) > _MAX_PATH
+    return CannotPack(f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}" if is_long else path, type_name, reason)
 
 
 @contextlib.contextmanager
