@@ -63,6 +63,7 @@ async def _serve(choice: Choice, project: Path) -> Served:
     is_checked = threading.Event()
     way = way_for(project, choice.on, before_asking=is_checked.wait)
     reaching = asyncio.create_task(reach(way), name="reach the runner")
+    await asyncio.sleep(0)  # what connecting needs is imported before all else
     try:
         serving = await asyncio.to_thread(import_module, "hotloop.cli.serving")
         return await serving.serve(choice, way, reaching, is_checked.set)
