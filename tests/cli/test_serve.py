@@ -302,7 +302,7 @@ def test_what_a_killed_client_left_running_serves_on_and_is_resumed(terminal, pr
     again = terminal("serve", "--port", "0")
 
     at = again.until(r"resumed   generation 1 serves, no model was loaded again; meanwhile 1 request")
-    at = again.until(r"✓ started", again.until(r"kept     words 4.1 kB  in memory", at))
+    at = again.until(r"✓ started", again.until(r"kept     words 4.2 kB  in memory", at))
     (project / "app.py").write_text(APP.replace("hello", "goodbye"))
     again.until(r"✓ #1 ", again.until(r"\+ goodbye Ada!", at))
     assert (served, address(again)) == ('"hello Bo!"', url)
@@ -452,7 +452,7 @@ def test_another_terminal_shows_a_session_and_ends_it(terminal, project, own_sta
     assert re.search(r"the session was ended by \S+@\S+", loop.text)
     assert (session["project"], session["generation"], session["holder_pid"]) == (str(project), 2, loop.process.pid)
     assert [model["name"] for model in session["models"]] == ["words"]
-    assert "model words: 4.1 kB, resident" in told
+    assert "model words: 4.2 kB, resident" in told
     assert f"(pid {loop.process.pid}) for" in told
     assert wait_until(lambda: not processes_of(own_state_directory))
 

@@ -39,7 +39,7 @@ class Packed:
     Attributes:
         header: The pickle of its objects and the tables of its memory, opaque.
         fds: Descriptors of its memory, owned by whoever has this.
-        size_bytes: How much memory they hold.
+        size_bytes: How much memory it takes: what they hold, and the header, in which plain objects are.
         needs_project: It refers to the project's classes or functions: import the project before attaching.
         modules: The other modules that it refers to.
     """
@@ -214,10 +214,11 @@ def _store(payload: bytes, packer: Packer) -> Packed:
     shared = frozenset(n for n, each in enumerate(packer.storages) if each._cdata in packer.parameters)  # noqa: SLF001
     tables = Tables(by_storage, list(cpu_slots), on_gpu.blocks, shared, _next_hook())
     ours = {module for module in packer.modules if packer.project.owns_module(module)}
+    header = pickle.dumps((tables, payload), protocol=5)
     return Packed(
-        pickle.dumps((tables, payload), protocol=5),
+        header,
         tuple(fds),
-        size + on_gpu.size_bytes,
+        len(header) + size + on_gpu.size_bytes,
         bool(ours),
         tuple(sorted(m for m in packer.modules - ours if not m.startswith(_OURS) and m != "builtins")),
     )
