@@ -115,11 +115,11 @@ class Bench:
         self.note("loopback_edit", edited.applied_ms)
 
     def first(self) -> None:
-        """The first copy of a tree of small files, connecting included."""
+        """The first copy of a tree of small files, connecting included: `first_sync_vs_best` is `dev serve`'s own."""
         with self.wan() as wan:
             tree = self.project(FIRST_FILES)
             sides: dict[str, Callable[[Path], float | None]] = {
-                "hotloop": lambda _: self.sync_once(wan, tree),
+                "script": lambda _: self.sync_once(wan, tree),
                 "serve": lambda _: self.serve_once(wan, tree),
                 "rsync": lambda there: sync_peers.rsync(wan, tree.root, there),
                 "tar": lambda there: sync_peers.tar(wan, tree.root, there),
@@ -129,8 +129,8 @@ class Bench:
         for side, samples in took.items():
             self.note(f"first_{side}", stats.in_ms(samples))
         best = min(statistics.median(took[side]) for side in ("rsync", "tar"))
-        self.result["first_sync_vs_best"] = round(statistics.median(took["hotloop"]) / best, 2)
-        self.result["first_serve_vs_best"] = round(statistics.median(took["serve"]) / best, 2)
+        self.result["first_sync_vs_best"] = round(statistics.median(took["serve"]) / best, 2)
+        self.result["first_script_vs_best"] = round(statistics.median(took["script"]) / best, 2)
 
     def big(self) -> None:
         """One large file that no compression helps."""
@@ -320,7 +320,7 @@ def table(result: dict[str, Any]) -> str:
             lines.append(f"{name.removesuffix('_ms'):<34}{figures}{value['n']:>6}")
     figures = [
         name
-        for name in ("first_sync_vs_best", "first_serve_vs_best", "big_file_vs_rsync", "warm_start_s")
+        for name in ("first_sync_vs_best", "first_script_vs_best", "big_file_vs_rsync", "warm_start_s")
         if name in result
     ]
     lines += [f"{name:<34}{result[name]:>10}" for name in figures]
