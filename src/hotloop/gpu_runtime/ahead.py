@@ -76,6 +76,10 @@ class Ahead:
         self._unwanted: dict[Worker, list[int]] = {}
         self._is_scheduled = False
 
+    def sends(self, endpoint: str) -> bool:
+        """Whether requests of an endpoint are sent ahead."""
+        return endpoint in self._lines
+
     def came(self, endpoint: str, pending: Pending) -> None:
         """Take note of a request that waits. It is sent when the loop comes round, unless it has left by then."""
         line = self._lines.get(endpoint)

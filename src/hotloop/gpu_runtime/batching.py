@@ -59,15 +59,23 @@ class Queues:
         for lane in self._lanes.values():
             lane.num_workers = num_workers
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing leaves, or is given up, before a call is done, whatever comes."""
+        return self._num_sync >= self._num_workers and not self._async and not self._has_deadlines
+
     # --- in -----------------------------------------------------------------------------------------------------
 
     def offer(
         self, endpoint: str, request_id: int, arrived_at_s: float, wants: Wants = ORDINARY, body_bytes: int = 0
     ) -> bool:
         """Add a request to its endpoint's line; False, and nothing is added, if the line is full."""
-        if len(self._lanes[endpoint]) >= self._max_queued:
+        lane = self._lanes[endpoint]
+        if len(lane) >= self._max_queued:
             return False
-        self.put_back(endpoint, request_id, arrived_at_s, wants, body_bytes)
+        lane.add(request_id, arrived_at_s, wants, body_bytes)
+        if wants.deadline_at_s < math.inf:
+            self._has_deadlines = True
         return True
 
     def put_back(
