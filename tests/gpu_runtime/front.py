@@ -18,7 +18,10 @@ from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.limits import Limits
 from hotloop.gpu_runtime.links import AsyncLink
+from hotloop.gpu_runtime.user_env.items import items
 from hotloop.gpu_runtime.user_env.wire import Message
+
+COLUMNS = {"ids", "lengths", "like"}
 
 
 def run(coroutine: Coroutine[Any, Any, Any], timeout_s: float = 20) -> Any:
@@ -152,6 +155,8 @@ class FakeWorker:
         if message.kind == "drop":
             self.dropped += message.header["ids"]
             return
+        header = {name: value for name, value in message.header.items() if name not in COLUMNS}
+        message = Message({**header, "items": items(message.header)}, message.payload)
         self.calls.append(message)
         if self.is_echoing:
             self.answer(message)

@@ -92,6 +92,8 @@ class Dispatcher:
         self._held_since_s = clock()
         self._hold_alarm = Alarm(clock, self._expire_held)
         self._queue_alarm = Alarm(clock, self._pump)
+        self._is_pump_due = False
+        self._comes_alone = True
         self._next_request = 1
         self._next_call = 1
 
@@ -163,8 +165,8 @@ class Dispatcher:
             self._refuse_all([pending], self._failure)
         elif self._active is None:
             self._hold(pending)
-        elif self._route(pending, self._active) and not self._queues.is_stuck:
-            self._pump()
+        elif self._route(pending, self._active) and not (self._is_pump_due or self._queues.is_stuck):
+            self._pump_in_time()
         return pending
 
     def _not_understood(self, exchange: Exchange, now_s: float, error: Exception, *, is_probe: bool) -> Pending:
@@ -415,8 +417,17 @@ class Dispatcher:
 
     # --- to a worker --------------------------------------------------------------------------------------------
 
+    def _pump_in_time(self) -> None:
+        """Have a request leave: where others went together last, when all that clients sent until now is read."""
+        if self._comes_alone:
+            self._pump()
+        else:
+            self._is_pump_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
     def _pump(self) -> None:
-        while self._active is not None and not self._num_pauses:
+        self._is_pump_due = False
+        while self._waiting and self._active is not None and not self._num_pauses and not self._queues.is_stuck:
             now_s = self._clock()
             batch = self._queues.take(now_s)
             if batch is None:
@@ -440,6 +451,7 @@ class Dispatcher:
         worker.begin(batch.endpoint)
         call = Call(self._next_call, batch, worker, items)
         self._next_call += 1
+        self._comes_alone = len(items) == 1
         active.calls[call.id] = call
         for pending in items.values():
             pending.call = call

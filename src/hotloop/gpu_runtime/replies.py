@@ -82,9 +82,7 @@ class Replies:
         while num_told < len(pendings) and self._traffic.tells_singly(now_s):
             pending = pendings[num_told]
             exchange = pending.exchange
-            self._traffic.finished(
-                now_s, pending.generation, exchange.method, exchange.path, status, took_s[num_told]
-            )
+            self._traffic.finished(now_s, pending.generation, exchange.method, exchange.path, status, took_s[num_told])
             num_told += 1
         if num_told < len(pendings):
             self._traffic.count(now_s, status, took_s[num_told:])

@@ -99,11 +99,11 @@ def result_frame(
 
 
 def alike_frame(
-    call_id: int, compute_s: float, ids: Sequence[int], bodies: list[bytes]
+    call_id: int, compute_s: float, ids: Sequence[int], bodies: list[bytes], **more: Any
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Make the frame that answers a call whose requests all have a result in JSON."""
     answered = columns(ids, list(map(len, bodies)), {"status": 200, "type": values.JSON})
-    return {"kind": "result", "id": call_id, "compute_s": compute_s, **answered}, bodies
+    return {"kind": "result", "id": call_id, "compute_s": compute_s, **answered, **more}, bodies
 
 
 def has_length(result: Any, length: int) -> bool:

@@ -203,7 +203,8 @@ class Caller:
                 call.answers.update(dict.fromkeys(positions, self._failure(result.error)))
             return again
         results = [result] if spec.batch is None else result
-        if call.like is not None and type(results) is list and len(results) == len(call.items):
+        is_whole = type(results) is list and len(results) == len(positions) == len(call.items)
+        if call.like is not None and is_whole:
             call.bodies = encode_alike(results, call.like.get("accept", ""))
             if call.bodies is not None:
                 return []
@@ -242,11 +243,12 @@ class Caller:
         return self._failed(error)
 
     def _answer(self, call: Opened) -> None:
-        if call.bodies is not None:
-            self._send(*alike_frame(call.id, call.compute_s, [item["id"] for item in call.items], call.bodies))
-            return
-        answers = [(item["id"], call.answers[position]) for position, item in enumerate(call.items)]
         more: dict[str, Any] = {"has_raised": True} if call.has_raised else {}
         if call.sizes:
             more["sizes"] = list(call.sizes.items())
+        if call.bodies is not None:
+            ids = [item["id"] for item in call.items]
+            self._send(*alike_frame(call.id, call.compute_s, ids, call.bodies, **more))
+            return
+        answers = [(item["id"], call.answers[position]) for position, item in enumerate(call.items)]
         self._send(*result_frame(call.id, call.compute_s, answers, **more))

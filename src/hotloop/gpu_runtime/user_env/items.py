@@ -43,4 +43,6 @@ def items(header: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "like" not in header:
         return header["items"]
     like: dict[str, Any] = header["like"]
-    return [{"id": item_id, "size": size, **like} for item_id, size in zip(header["ids"], header["lengths"], strict=True)]
+    return [
+        {"id": item_id, "size": size, **like} for item_id, size in zip(header["ids"], header["lengths"], strict=True)
+    ]

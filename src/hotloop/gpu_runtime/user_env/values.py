@@ -94,7 +94,7 @@ class RequestDecoder:
         Returns:
             None if they have to be looked at one by one, with `decode`.
         """
-        if header.get("type") != JSON or "query" in header:
+        if header.get("type") != JSON or header.get("query"):
             return None
         found: list[dict[str, Any]] = []
         start = 0
