@@ -18,6 +18,8 @@ from hotloop.gpu_runtime.scheduler.lane import Batch, Lane
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Wants
 
 DEFAULT_MAX_QUEUED = 1024
+QUICK_S = 0.0005
+NUM_TO_KNOW = 64  # calls, before some are passed over
 _EQUAL: Mapping[str, float] = {}
 
 
@@ -129,7 +131,8 @@ class Queues:
         lane.in_flight -= 1
         if batch.endpoint.kind == "sync":
             self._num_sync -= 1
-        if took_s is not None:
+        # Learning takes as long as half of a quick call's other work; of many that are alike some say enough.
+        if took_s is not None and (took_s > QUICK_S or lane.cost.num_seen < NUM_TO_KNOW or not batch.requests[0] & 7):
             lane.saw(batch, took_s, batch.units if units is None else units)
 
     def give_up(self, now_s: float) -> list[int]:

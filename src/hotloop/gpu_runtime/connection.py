@@ -145,7 +145,9 @@ class Connection(asyncio.Protocol):
 
     def answer(self, request: Request, data: bytes) -> None:
         """Send an answer that is complete, and go on."""
-        self.write(data)
+        if self._is_writing_paused:
+            self._written_bytes += len(data)
+        self._transport.write(data)
         reader = self._reader
         if reader.backlog or reader.owes_continue or self._is_half_closed or self._is_closing or self._is_refusing:
             self.finished(request)

@@ -205,7 +205,8 @@ class Dispatcher:
         self._waiting[pending.id] = pending
         if not pending.is_probe:
             self._last = pending
-        self._ahead.came(endpoint.name, pending)
+        if self._ahead.is_used:
+            self._ahead.came(endpoint.name, pending)
         if self._num_pauses:
             self._watch_held(pending.wants.deadline_at_s)
 
@@ -468,11 +469,11 @@ class Dispatcher:
     def _described(self, call: Call, bodies: list[bytes | bytearray]) -> dict[str, Any]:
         """Describe a call's requests in its frame, and add their bodies."""
         pendings = call.items.values()
-        if self._ahead.sends(call.endpoint.name):
+        if self._ahead.is_used:
             return {"items": [self._item(pending, call, bodies) for pending in pendings]}
         bodies += [pending.exchange.body for pending in pendings]
         like = next(iter(pendings)).like
-        if all([pending.like is like for pending in pendings]):
+        if all([pending.like is like for pending in pendings]):  # noqa: C419  a list is quicker
             return columns(call.batch.requests, list(map(len, bodies)), like)
         return {"items": [pending.item() for pending in pendings]}
 

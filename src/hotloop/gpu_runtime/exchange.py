@@ -56,14 +56,19 @@ class Likeness:
         status: As in HTTP.
         headers: Theirs.
         text: The same as it is sent, with the date; the first part of a head.
+
+    Args:
+        status: As in HTTP.
+        usual: Headers that the next ones may have as well.
+        more: Others.
     """
 
     __slots__ = ("headers", "status", "text")
 
-    def __init__(self, status: int, headers: Headers) -> None:
+    def __init__(self, status: int, usual: Headers, more: Headers) -> None:
         self.status = status
-        self.headers = headers
-        self.text = _status_line(status) + _written(headers) + date_field()
+        self.headers = (*usual, *more)
+        self.text = b"".join((_status_line(status), _written_once(usual), _written(more), date_field()))
 
 
 class _State(Enum):
@@ -82,6 +87,8 @@ class Request:
 
     Attributes:
         head: What came before the body.
+        method: As sent, such as ``POST``.
+        path: Percent-decoded, without the query.
         body: All of it, chunks joined.
         on_disconnect: Called once if the client goes before the answer is complete.
     """
@@ -94,7 +101,9 @@ class Request:
         "head",
         "is_http10",
         "keeps_alive",
+        "method",
         "on_disconnect",
+        "path",
     )
     ends_with_status = False
 
@@ -111,6 +120,8 @@ class Request:
         self._state = _WAITING
         self._is_chunked = False
         self.head = head
+        self.method = head.method
+        self.path = head.path
         self.body = body
         self.keeps_alive = keeps_alive
         self.is_http10 = is_http10
@@ -118,16 +129,6 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} {self._state.value}>"
-
-    @property
-    def method(self) -> str:
-        """As sent, such as ``POST``."""
-        return self.head.method
-
-    @property
-    def path(self) -> str:
-        """Percent-decoded, without the query."""
-        return self.head.path
 
     @property
     def query(self) -> str:
@@ -193,14 +194,15 @@ class Request:
         """Answer at once, as many others are answered, save one header."""
         wire = self._wire
         is_usual = self.keeps_alive and not self.is_http10 and len(body) < _APART_FROM_BYTES
-        if wire is None or not is_usual or likeness.status in _BODILESS or self.head.method == "HEAD":
+        if wire is None or not is_usual or likeness.status in _BODILESS or self.method == "HEAD":
             self.respond(likeness.status, likeness.headers, body, (own,))
             return
         if self._state is not _WAITING:
             self._leave(_State.WAITING, _State.DONE)
         self._state = _DONE
         self._wire = None
-        wire.answer(self, b"%b%b: %b\r\ncontent-length: %d\r\n\r\n%b" % (likeness.text, *own, len(body), body))
+        parts = (likeness.text, own[0], own[1], len(body), body)
+        wire.answer(self, b"%b%b: %b\r\ncontent-length: %d\r\n\r\n%b" % parts)
 
     def begin(self, status: int, headers: Headers = ()) -> None:
         """Start a streamed answer."""

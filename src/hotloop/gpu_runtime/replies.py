@@ -95,9 +95,9 @@ class Replies:
         compute_s: float = header.get("compute_s", 0.0)
         start, alike = 0, runs(header)
         size = (b"x-hotloop-batch-size", b"%d" % sum(len(run.ids) for run in alike))
-        common = (*generation.headers, _compute_field(compute_s), size)
+        own = (_compute_field(compute_s), size)
         for run in alike:
-            likeness = Likeness(run.like["status"], (_type_field(run.like["type"]), *common))
+            likeness = Likeness(run.like["status"], (_type_field(run.like["type"]), *generation.headers), own)
             pendings = list(map(call.items.get, run.ids))
             start = self._answer_alike(likeness, pendings, compute_s, run.sizes, message.payload, start)
         for pending in call.items.values():

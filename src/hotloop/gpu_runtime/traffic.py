@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hotloop.events import Event, RequestFinished, RequestsFinished
@@ -58,7 +58,7 @@ class Traffic:
         self._statuses[status] += len(took_s)
         times, log = self._times, math.log
         for each_s in took_s:
-            times[round(log(each_s if each_s > _SHORTEST_S else _SHORTEST_S) * _BUCKETS_PER_E)] += 1
+            times[round(log(each_s + _SHORTEST_S) * _BUCKETS_PER_E)] += 1
         self._longest_s = max(self._longest_s, *took_s)
 
     def flush(self) -> None:

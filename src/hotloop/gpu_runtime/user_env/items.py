@@ -7,12 +7,10 @@ differ in nothing else, the lists ``ids`` and ``lengths`` and one object ``like`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Items that are alike.
 
     Attributes:

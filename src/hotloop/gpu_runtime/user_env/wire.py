@@ -12,8 +12,7 @@ import json
 import os
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hotloop.gpu_runtime.user_env.json_encoder import encoder
 from hotloop.gpu_runtime.user_env.lending import KINDS, Borrower, Lender, Payload, pieces_of
@@ -35,8 +34,7 @@ class BadFrame(ValueError):
     """The bytes are no frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One frame: its header, its payload, the descriptors that came with it (the receiver owns and closes them).
 
     A payload that was lent is a view of shared memory (`lending`); frames of other kinds have bytes.
