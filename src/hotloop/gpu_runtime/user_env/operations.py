@@ -138,7 +138,6 @@ def _has_compiled() -> bool:
 
 def recording(device_type: str, found: dict[Operation, None] | None = None) -> Any:
     """Note the operations that run on a kind of device within the block; gives the dict that they are put into."""
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
     into: dict[Operation, None] = {} if found is None else found
