@@ -24,11 +24,17 @@ class Exchange(Protocol):
 
     Attributes:
         on_disconnect: Called once if the client goes before the answer is complete.
-        asked: What the headers ask of the queue, once somebody found that out.
     """
 
     on_disconnect: Callable[[], None] | None
-    asked: Asked | None
+
+    @property
+    def asked(self) -> Asked | None:
+        """What the headers ask of the queue, once somebody found that out."""
+        ...
+
+    @asked.setter
+    def asked(self, asked: Asked | None) -> None: ...
 
     @property
     def method(self) -> str:

@@ -146,7 +146,7 @@ class Request:
         return self.head.asked
 
     @asked.setter
-    def asked(self, asked: Asked) -> None:
+    def asked(self, asked: Asked | None) -> None:
         self.head.asked = asked
 
     @property
