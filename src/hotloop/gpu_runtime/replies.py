@@ -12,6 +12,7 @@ from hotloop.gpu_runtime.calls import Call, Generation, Pending
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.observing import Observer, Reason
 from hotloop.gpu_runtime.traffic import Traffic
+from hotloop.gpu_runtime.user_env import doubles
 from hotloop.gpu_runtime.user_env.wire import Message
 
 MAX_BACKLOG_BYTES = 256 * 1024 * 1024
@@ -97,7 +98,9 @@ class Replies:
                 fields = fields_by_type.get(kind)
                 if fields is None:
                     fields = fields_by_type[kind] = (_type_field(kind), *common)
-                self.respond(pending, item["status"], fields, payload[start:end], (_queue_field(pending),))
+                body = payload[start:end]
+                body = doubles.as_json(body) if item.get("is_doubles") else body
+                self.respond(pending, item["status"], fields, body, (_queue_field(pending),))
             start = end
         for pending in call.items.values():
             if not pending.is_settled:

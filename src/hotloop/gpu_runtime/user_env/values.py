@@ -146,6 +146,11 @@ def encode(value: Any, accept: str = "") -> tuple[str, bytes]:
     return JSON, jsonable.dumps(value)
 
 
+def takes_json(accept: str) -> bool:
+    """Whether `encode` writes lists as JSON for a client."""
+    return accept in _ANYTHING or _asks_for_msgpack(accept) is None
+
+
 def _asks_for_msgpack(accept: str) -> str | None:
     """Which name of MessagePack a client prefers to JSON."""
     if "msgpack" not in accept:
