@@ -7,7 +7,7 @@ The front has other things to do as well, so it gets only what takes little besi
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import Any, cast
 
 from hotloop.gpu_runtime.user_env.json_encoder import encoder
 
@@ -34,13 +34,16 @@ class Allowance:
 
     def take(self, value: Any) -> bytes | None:
         """Give a list's floats as they lie in memory; None if it is to be written here, as anything else is."""
-        if type(value) is not list or not _FEWEST <= len(value) <= self.num_left or set(map(type, value)) != {float}:
+        if type(value) is not list:
             return None
-        total = sum(value)
+        row = cast("list[Any]", value)
+        if not _FEWEST <= len(row) <= self.num_left or set(map(type, row)) != {float}:
+            return None
+        total = sum(row)
         if total - total != 0:  # NaN or infinite, or one of the floats is, which JSON does not have
             return None
-        self.num_left -= len(value)
-        return array(_KIND, value).tobytes()
+        self.num_left -= len(row)
+        return array(_KIND, row).tobytes()
 
 
 NOTHING = Allowance(0.0)
