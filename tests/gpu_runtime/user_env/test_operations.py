@@ -41,7 +41,11 @@ async def alone(ids: list[int]) -> list[float]:
     return score(ids)
 
 told = []
-learner = operations.learner(lambda header, payload: told.append((header["endpoint"], payload)), "cpu")
+def tell(header, payload):
+    told.append((header["endpoint"], payload))
+
+torch.compiler.disable(score)  # as transformers does when it is imported: the compiler is there, nothing is compiled
+learner = operations.learner(tell, device_type="cpu")
 learned = {name: learner.learn(spec).function for name, spec in app.endpoints.items()}
 result = {
     "equal": learned["plain"]([1, 2, 3]) == plain([1, 2, 3]) == learned["plain"]([1, 2, 3]),
@@ -56,6 +60,9 @@ result["asked"] = operations.run_ahead(told[0][1], lambda: True)
 result["random"] = torch.get_rng_state().tolist() == before
 result["noted"] = {name: len(operations.pickle.loads(data)) for name, data in told}
 result["cpu only"] = operations.learner(print) is None
+result["known"] = operations.learner(print, {"plain"}, "cpu").learn(app.endpoints["plain"]) is app.endpoints["plain"]
+torch.compile(score, backend="eager")
+result["compiled"] = operations.learner(print, device_type="cpu") is None
 print(json.dumps(result))
 """
 
@@ -76,3 +83,5 @@ def test_first_calls_are_noted_and_run_ahead_and_answers_and_random_numbers_stay
     assert result["asked"] == 0
     assert result["random"]
     assert result["cpu only"]
+    assert result["known"]
+    assert result["compiled"]
