@@ -17,6 +17,7 @@ from hotloop.remote_runner.outcome import Applied, ContentMissingError, GapError
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stage import MismatchError
+from hotloop.remote_runner.threads import finished
 from hotloop.remote_runner.tree import Tree
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class TreeSync:
             if not manifest.is_last:
                 return None
             self._pending_tree = target = Tree(self._target)
-            needed = sorted(await asyncio.to_thread(session.workspace.missing, target))
+            needed = sorted(await finished(asyncio.to_thread(session.workspace.missing, target)))
         except (HotloopError, OSError) as error:
             self._target, self._pending_tree = [], None
             return _refused(manifest.sequence, error)
