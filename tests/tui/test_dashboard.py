@@ -14,6 +14,7 @@ import pytest
 from tests.tui import panel_states as known
 from tests.tui import scenes
 from textual import events as textual_events
+from textual.keys import key_to_character
 
 from hotloop import events
 from hotloop.devloop import answers, pulse
@@ -399,6 +400,53 @@ def test_typing_a_filter_is_no_command(tmp_path: Path):
         await press(app, pilot, "slash", "r", "u", "q", "R", "left_square_bracket")
         assert [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF] == []
         assert app.look.row is None
+
+    driven(tmp_path, "live", body)
+
+
+async def burst(app: Dashboard, pilot: Pilot[int], *keys: str) -> str:
+    """Have a terminal send keys in one piece, as a paste or a script does: none waits for the one before."""
+    for key in keys:
+        app.post_message(textual_events.Key(key, key_to_character(key)))
+    for _ in range(2 * len(keys)):
+        await scenes.settled(app, pilot)
+    return scenes.grid(app)
+
+
+def test_what_is_typed_at_once_with_the_key_that_opens_a_row_is_for_the_row(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "/xr " in await burst(app, pilot, "slash", "x", "r")
+        await burst(app, pilot, "escape")
+        assert "Start cold?" in await burst(app, pilot, "slash", "h", "t", "t", "p", "enter", "R")
+        assert "/http" in await burst(app, pilot, "escape")
+        await burst(app, pilot, "f", "1", "enter", "3")
+        assert app.look.view == "runtime"
+        assert app.logs._wanted.hidden == {"app"}
+        assert not app.feed.was_asked("reload")
+
+    driven(tmp_path, "live", body)
+
+
+def test_what_is_typed_at_once_with_a_question_answers_it(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.answers["pin"] = {"pinned": "chat-1"}
+        assert "pinned chat-1" in await burst(app, pilot, "p", "a")
+        await burst(app, pilot, "R", "enter")
+        assert app.feed.was_asked("restart")
+        await burst(app, pilot, "R", "escape", "2")
+        assert app.look.view == "logs"
+        app.asking._next = lambda _moment: None
+        await burst(app, pilot, "q", "d")
+        assert app.feed.was_asked("detach")
+
+    driven(tmp_path, "live", body)
+
+
+def test_what_is_typed_at_once_with_the_palette_is_looked_for_there(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await burst(app, pilot, "ctrl+p", "r", "u")
+        assert app.screen.query_one("CommandInput").value == "ru"
+        assert not app.feed.was_asked("undo")
 
     driven(tmp_path, "live", body)
 

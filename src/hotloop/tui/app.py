@@ -43,6 +43,7 @@ from hotloop.tui.placing import Panels
 from hotloop.tui.reduce import reduce, tick
 from hotloop.tui.state import State
 from hotloop.tui.surface import RowSurface, Surface
+from hotloop.tui.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -143,6 +144,7 @@ class Dashboard(Doing, App[int]):
         self._later: Timer | None = None
         self._clock: Timer | None = None
         self._touched_at_s = float("-inf")
+        self._turns = Turns(self, super().on_event)
         self.show_figures()
 
     def get_driver_class(self) -> type[Driver]:
@@ -223,6 +225,9 @@ class Dashboard(Doing, App[int]):
             if now_s - self._touched_at_s >= TOUCHED_S:
                 self._touched_at_s = now_s
                 self.run_worker(self._say_touched(), name="say that the user is there")
+            if isinstance(event, textual_events.Key | textual_events.Paste):
+                await self._turns.take(event)
+                return
         await super().on_event(event)
 
     async def _say_touched(self) -> None:
