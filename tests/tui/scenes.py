@@ -79,6 +79,8 @@ class ScriptedFeed:
     async def ask(self, name: str, /, **fields: Any) -> dict[str, Any]:
         self.asked.append((name, fields))
         answer = self.answers.get(name, {})
+        if isinstance(answer, asyncio.Future):
+            answer = await answer
         if isinstance(answer, Exception):
             raise answer
         return answer

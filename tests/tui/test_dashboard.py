@@ -215,6 +215,23 @@ def test_keys_and_clicks_say_that_the_user_is_there_once_a_minute(tmp_path: Path
     driven(tmp_path, "live", body)
 
 
+def test_a_session_that_takes_its_time_to_answer_holds_nothing_up(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        slow = app.feed.answers["undo"] = asyncio.get_running_loop().create_future()
+        app.feed.asked.clear()
+        await pilot.press("u", "space", "3")
+        app.feed.add(events.SyncPaused(scenes.NOW_S, 0))
+        async with asyncio.timeout(5):
+            while "PAUSED" not in line_of(app, 0) or "endpoints" not in scenes.grid(app):
+                await pilot.pause(0.01)
+        assert not app.feed.was_asked("pause")
+        slow.set_result({"error": ""})
+        await scenes.settled(app, pilot)
+        assert [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF] == ["undo", "resume"]
+
+    driven(tmp_path, "live", body)
+
+
 def test_a_key_puts_the_question_of_an_idle_moment_off(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.asking._moment = pulse.Moment(active_at_s=-1e9)
@@ -273,6 +290,23 @@ def test_probes_can_be_run_chosen_and_pinned(tmp_path: Path):
     driven(tmp_path, "live", body)
 
 
+def test_the_probe_that_is_shown_is_the_one_that_is_unpinned_and_copied(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        changed = replace(known.GREETING, output='"good day"', is_changed=True, diff=("- hello", "+ good day"))
+        app.feed.add(
+            events.ProbeReported(scenes.NOW_S, 43, 43, replace(known.REFUND, is_changed=False, diff=())),
+            events.ProbeReported(scenes.NOW_S, 43, 43, changed),
+        )
+        await scenes.settled(app, pilot)
+        assert "Probe  greeting" in await press(app, pilot, "d")
+        await press(app, pilot, "y")
+        assert app.clipboard == '"good day"'
+        await press(app, pilot, "p", "x")
+        assert ("unpin", {"pin": "greeting"}) in app.feed.asked
+
+    driven(tmp_path, "live", body)
+
+
 def test_the_session_is_told_when_results_are_on_the_screen(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.asked.clear()
@@ -313,6 +347,19 @@ def test_leaving(tmp_path: Path, keys: tuple[str, ...], asked: list[str], code: 
 
     assert [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF] == asked
     assert app.return_code == code
+
+
+def test_a_session_that_refuses_to_end_is_not_ended_by_the_next_thing_that_is_said(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.asking._next = lambda _moment: pulse.question("feedback")
+        app.asking._moment = pulse.Moment(active_at_s=-1e9)
+        app.feed.answers["stop"] = RunnerError("the runner does not answer")
+        await press(app, pilot, "q", "enter")
+        assert "the runner does not answer" in await press(app, pilot, "4")
+        app.feed.answers.pop("stop")
+        await press(app, pilot, "escape", "T", "escape")
+
+    assert driven(tmp_path, "live", body).return_code is None
 
 
 def test_a_visitor_closes_without_ending_the_session(tmp_path: Path):

@@ -325,7 +325,8 @@ class Dashboard(Doing, App[int]):
     @property
     def is_busy(self) -> bool:
         """Whether something is yet to be painted."""
-        return self._is_painting or self._later is not None or self._are_figures_made or self.logs.is_busy
+        is_painting = self._is_painting or self._later is not None
+        return is_painting or self._are_figures_made or self.logs.is_busy or bool(self._num_beside)
 
     async def _say_shown(self, reports: list[events.ProbeReported]) -> None:
         """Tell the session when results were on the screen: that ends the time to feedback."""

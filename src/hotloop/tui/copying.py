@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from hotloop.tui.panels import probe
 from hotloop.tui.panels.empty import curl
 from hotloop.tui.panels.error import problem_of
 
@@ -27,8 +28,8 @@ def copied(panel: str, state: State, shown: str) -> tuple[str, str]:
         return ("the traceback", traceback(problem)) if problem is not None else ("the panel", shown)
     if panel in {"history", "iterations"} and trip is not None:
         return f"iteration #{trip.number} as JSON", json.dumps(_facts(trip), indent=2)
-    if panel == "probe" and state.probes:
-        report = next((each for each in state.probes if each.name == state.probe), state.probes[0])
+    if panel == "probe" and (reports := probe.reports_of(state)):
+        report = probe.chosen(reports, state.probe)
         return f"the output of {report.name}", report.output
     if panel in {"runtime", "runtime_strip", "status"} and state.address and state.endpoints:
         return "a request for curl", curl(state.endpoints, state.address)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
 
 from hotloop.devloop import pulse, words
-from hotloop.errors import HotloopError, UsageError
-from hotloop.tui import actions, copying, editor, inspecting, rows, themes
+from hotloop.errors import HotloopError
+from hotloop.tui import actions, copying, inspecting, opening, rows, themes
 from hotloop.tui.exits import Exit
-from hotloop.tui.panels.error import place_of
+from hotloop.tui.panels import probe
 from hotloop.tui.placing import Panels
 from hotloop.tui.surface import Surface
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from hotloop.tui.app import Dashboard
     from hotloop.tui.arrangement import View
 
@@ -46,6 +45,11 @@ class Doing:
     BINDINGS: ClassVar[list[BindingType]] = _bindings()
     _after_question = ""  # how to leave when the question was answered
     _has_mouse = True
+    _num_beside = 0  # things that are done beside the keys
+
+    @cached_property
+    def _turn(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     @property
     def _app(self) -> Dashboard:
@@ -64,14 +68,26 @@ class Doing:
             self.say(said)
         return answer
 
-    async def action_request(self, name: str) -> None:
+    def beside(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Have something done that waits for the session, one such thing after another: keys and painting go on meanwhile."""
+        self._num_beside += 1
+        self._app.run_worker(self._in_turn(work), name="ask the session")
+
+    async def _in_turn(self, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            async with self._turn:
+                await work()
+        finally:
+            self._num_beside -= 1
+
+    def action_request(self, name: str) -> None:
         """Ask for what needs no answer: it is told of as an event."""
         said = {"reload": "loading all models again", "undo": "", "confirm": "confirmed"}.get(name, "")
-        await self.ask(name, said)
+        self.beside(lambda: self.ask(name, said))
 
-    async def action_pause(self) -> None:
+    def action_pause(self) -> None:
         """Keep saves back, or send them again."""
-        await self.ask("resume" if self._app.state.is_paused else "pause")
+        self.beside(lambda: self.ask("resume" if self._app.state.is_paused else "pause"))
 
     def action_restart(self) -> None:
         """Ask before everything is loaded again."""
@@ -100,7 +116,8 @@ class Doing:
         if row is not None and row.name == "question":
             app.asking.answer("")
         if self._after_question:
-            app.run_worker(self._close(self._after_question))
+            answer, self._after_question = self._after_question, ""
+            self._close(answer)
         app.repaint()
 
     def say(self, text: str, *, is_bad: bool = False) -> None:
@@ -113,7 +130,7 @@ class Doing:
         """Show what widgets have to say, in the row where all messages are."""
         self.say(message, is_bad=severity == "error")
 
-    async def row_key(self, key: str) -> bool:
+    def row_key(self, key: str) -> bool:
         """Answer the row with a key. Returns whether that is all that it does."""
         row = self._app.look.row
         if row is None or not row.is_taking_keys:
@@ -121,20 +138,20 @@ class Doing:
         choice = next((each for each in row.choices if each.key == key), None)
         is_question, is_leaving = row.name == "question", bool(self._after_question)
         if is_question:
-            await self._answer_question(choice.answer if choice is not None else "")
+            self._answer_question(choice.answer if choice is not None else "")
         else:
             self.close_row()
             if choice is not None and choice.answer:
-                await self._answered(row.name, choice.answer)
+                self._answered(row.name, choice.answer)
         return choice is not None or not is_question or is_leaving
 
-    async def _answered(self, name: str, answer: str) -> None:
+    def _answered(self, name: str, answer: str) -> None:
         if name == "quit":
-            await self._leave(answer)
+            self._leave(answer)
         elif name == "restart":
-            await self.ask("restart", "starting cold")
+            self.beside(lambda: self.ask("restart", "starting cold"))
         elif name == "probe":
-            await self._probe(answer)
+            self.beside(lambda: self._probe(answer))
 
     async def _probe(self, answer: str) -> None:
         app = self._app
@@ -145,33 +162,28 @@ class Doing:
             if pinned is not None:
                 self.say(f"pinned {pinned.get('pinned', 'the last request')}: it is sent again after every reload")
         elif answer == "unpin":
-            name = app.state.probe or app.state.probes[0].name
+            name = probe.chosen(probe.reports_of(app.state), app.state.probe).name
             await self.ask("unpin", f"unpinned {name}", pin=name)
         else:
             app.state = replace(app.state, probe=answer)
             self.action_view("diff")
 
-    async def _answer_question(self, key: str) -> None:
-        app = self._app
-        app.look = replace(app.look, row=None)
-        app.strip.listen(is_listening=False)
-        said = app.asking.answer(key)
-        if self._after_question:
-            await self._close(self._after_question)
-        elif said:
+    def _answer_question(self, key: str) -> None:
+        is_leaving, said = bool(self._after_question), self._app.asking.answer(key)
+        self.close_row()
+        if said and not is_leaving:
             self.say(said)
-        app.repaint()
 
     # --- leaving --------------------------------------------------------------------------------------------------------
 
-    async def action_leave(self) -> None:
+    def action_leave(self) -> None:
         """Ask how to leave, if there is anything to leave."""
         if self._app.state.ended is not None:
             self._app.exit(return_code=Exit.CLOSED)
         else:
             self.open_row(rows.quitting(is_attached=self._app.is_visiting))
 
-    async def action_interrupt(self) -> None:
+    def action_interrupt(self) -> None:
         """Copy what is selected; else as `action_leave`, and the second time at once."""
         app = self._app
         selected = app.screen.get_selected_text()
@@ -181,21 +193,27 @@ class Doing:
             app.screen.clear_selection()
             self.say(f"{words.count(selected.count(chr(10)) + 1, 'selected line')} copied")
         elif row is not None and row.name == "quit":
-            await self._close("close" if app.is_visiting else "stop")
+            self._close("close" if app.is_visiting else "stop")
         else:
-            await self.action_leave()
+            self.action_leave()
 
-    async def _leave(self, answer: str) -> None:
+    def _leave(self, answer: str) -> None:
         app = self._app
         asked = app.asking.due(is_quitting=True) if answer != "close" else None
         if asked is None:
-            await self._close(answer)
+            self._close(answer)
             return
         self._after_question = answer
         self.open_row(rows.question(asked, app.read_clock().monotonic_s + pulse.SHOWN_S))
 
-    async def _close(self, answer: str) -> None:
-        if answer != "close" and await self.ask(answer) is None and self._app.state.ended is None:
+    def _close(self, answer: str) -> None:
+        if answer == "close":
+            self._app.exit(return_code=Exit.CLOSED)
+        else:
+            self._app.run_worker(self._end(answer), name="end the session")  # whatever else is waited for
+
+    async def _end(self, answer: str) -> None:
+        if await self.ask(answer) is None and self._app.state.ended is None:
             return  # it refused, and said why
         self._app.exit(return_code=Exit.CLOSED)
 
@@ -273,14 +291,15 @@ class Doing:
                 app.logs.focus_lines()
         app.repaint()
 
-    async def action_locals(self) -> None:
+    def action_locals(self) -> None:
         """Show the local variables of what failed, and back."""
-        await inspecting.toggle(self._app)
+        self.beside(lambda: inspecting.toggle(self._app))
 
-    async def action_select(self, step: int) -> None:
+    def action_select(self, step: int) -> None:
         """Look at the iteration before, or after; behind the newest one, at whatever is newest."""
         app = self._app
-        if await inspecting.step(app, step):
+        if app.look.view == "locals" and app.look.locals is not None:
+            self.beside(lambda: inspecting.step(app, step))
             return
         numbers = [trip.number for trip in app.state.trips]
         if not numbers:
@@ -296,14 +315,14 @@ class Doing:
             app.logs.show_iteration(selected)
         app.repaint()
 
-    async def action_move(self, step: int) -> None:
+    def action_move(self, step: int) -> None:
         """Go down or up in what is longer than its panel; the newest iteration is at the top of its table."""
         look = self._app.look
         if look.view in {"why", "locals", "help"} or look.zoomed:
             self._app.look = replace(look, first=max(look.first + step, 0))
             self._app.repaint()
         else:
-            await self.action_select(-step)
+            self.action_select(-step)
 
     def action_enter(self) -> None:
         """Explain the iteration that is looked at."""
@@ -369,35 +388,7 @@ class Doing:
 
     async def action_edit(self) -> None:
         """Open the line that is wrong, else the file that was saved, in the user's editor."""
-        app = self._app
-        trip = app.state.trip
-        place = place_of(trip) if trip is not None else None
-        if place is None and trip is not None and trip.paths:
-            place = trip.paths[0], 0
-        file, line = place or (app.state.app.partition(":")[0], 0)
-        path = Path(app.state.project or app.project_folder) / file
-        if not file or not path.exists():
-            self.say(f"{file or 'the file'} is not on this machine", is_bad=True)
-            return
-        try:
-            command = editor.command(os.environ, path, line)
-            if command.has_window:
-                await asyncio.to_thread(_open_window, command.words)
-                self.say(f"opened {file}{f':{line}' if line else ''}")
-            else:
-                with app.suspend():
-                    subprocess.run(command.words, check=False)  # noqa: ASYNC221  the terminal is the editor's meanwhile
-                app.refresh()
-        except SuspendNotSupported:
-            self.say("a browser has no terminal to open the editor in: set EDITOR to one with a window", is_bad=True)
-        except UsageError as error:
-            self.say(f"{error.message}: {error.hint}", is_bad=True)
-        except OSError as error:
-            self.say(f"the editor can't be run ({error}): set EDITOR", is_bad=True)
+        await opening.edit(self._app)
 
 
 FOCUSED_FIRST = ("iterations", "metrics", "why", "locals", "help", "runtime", "probe", "iteration", "history")
-
-
-def _open_window(command: tuple[str, ...]) -> None:
-    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -14,7 +14,7 @@ from hotloop.tui.panels.lines import background
 from hotloop.tui.placing import is_placed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from textual import events as textual_events
     from textual.app import App
@@ -151,7 +151,7 @@ class Surface(Widget):
 class RowSurface(Surface):
     """The row of figures, which has the keys while it asks something."""
 
-    def __init__(self, draw: Draw, palette: Palette, take: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(self, draw: Draw, palette: Palette, take: Callable[[str], bool]) -> None:
         """Prepare.
 
         Args:
@@ -176,8 +176,8 @@ class RowSurface(Surface):
             if self.has_focus and self._came_from is not None:
                 self._came_from.focus()
 
-    async def on_key(self, event: textual_events.Key) -> None:
+    def on_key(self, event: textual_events.Key) -> None:
         """Ask whether it is for the row."""
-        if self.can_focus and await self._take(event.key):
+        if self.can_focus and self._take(event.key):
             event.stop()
             event.prevent_default()
