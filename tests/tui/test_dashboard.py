@@ -89,6 +89,69 @@ def test_digits_show_one_view_each_and_escape_the_loop_again(tmp_path: Path):
     driven(tmp_path, "live", body)
 
 
+def test_escape_leaves_the_view_of_the_log_when_there_is_nothing_to_clear(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "2", "slash", "h", "t", "t", "p", "enter")
+        assert "/http" not in await press(app, pilot, "escape")
+        assert app.look.view == "logs"
+        await press(app, pilot, "escape")
+        assert app.look.view == "loop"
+
+    driven(tmp_path, "live", body)
+
+
+def test_escape_and_the_same_key_go_back_to_the_view_before(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        for keys, view in (
+            ("4 enter escape", "iterations"),
+            ("w question_mark question_mark", "iterations"),
+            ("3 question_mark escape", "runtime"),
+            ("escape", "loop"),
+            ("d escape", "loop"),
+        ):
+            await press(app, pilot, *keys.split())
+            assert app.look.view == view, keys
+
+    driven(tmp_path, "live", body)
+
+
+def test_what_is_longer_than_its_panel_ends_where_its_last_line_is_seen(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        top = await press(app, pilot, "question_mark")
+        below = await press(app, pilot, *["down"] * 60)
+        assert below != top
+        assert await press(app, pilot, "up") != below
+        assert await press(app, pilot, "end") == below
+        assert await press(app, pilot, "home") == top
+        await press(app, pilot, "4", "end")
+        assert app.state.trip.number == app.state.trips[0].number
+        await press(app, pilot, "z", "home")  # alone it is the same table
+        assert app.state.selected is None
+        await press(app, pilot, "down")
+        assert app.state.selected == 41
+
+    driven(tmp_path, "live", body, size=(80, 20))
+
+
+def test_a_panel_that_has_no_place_any_more_gives_the_focus_away_and_is_drawn_anew_when_it_is_back(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        while app.focused_panel != "probe":
+            await press(app, pilot, "tab")
+        await pilot.resize_terminal(80, 24)
+        await scenes.settled(app, pilot)
+        assert app.focused_panel in {"iteration", "logs"}
+        said = replace(
+            known.GREETING, name="refund-policy", output='"thirty days"', is_changed=True, diff=("+ thirty days",)
+        )
+        app.feed.add(events.ProbeReported(scenes.NOW_S, 43, 43, said))
+        await scenes.settled(app, pilot)
+        await pilot.resize_terminal(*WIDE)
+        await scenes.settled(app, pilot)
+        assert "thirty days" in scenes.grid(app)
+
+    driven(tmp_path, "live", body)
+
+
 @pytest.mark.parametrize("keys", ["4 escape", "z z", "i escape"])
 def test_panels_that_come_back_go_on_showing_what_happens(tmp_path: Path, keys: str):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
@@ -437,6 +500,28 @@ def test_keys_of_the_log_work_wherever_the_focus_is(tmp_path: Path):
         assert "/http" in scenes.grid(app)
         await press(app, pilot, "escape")
         assert "/http" not in scenes.grid(app)
+
+    driven(tmp_path, "live", body)
+
+
+@pytest.mark.parametrize("view", ["3", "4", "w", "question_mark"])
+def test_keys_of_the_log_show_it_where_it_is_not_seen(tmp_path: Path, view: str):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        screen = await press(app, pilot, view, "slash", "h", "t", "t", "p")
+        assert "\n / http" in screen
+        assert "following" in screen
+        await press(app, pilot, "escape", view)
+        assert "marked in the log" in await press(app, pilot, "m")
+        assert "━━ mark" in await press(app, pilot, "2")
+
+    driven(tmp_path, "live", body)
+
+
+def test_context_is_the_logs_key_except_in_the_table(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "slash", "h", "t", "t", "p", "enter", "tab")
+        assert app.focused_panel != "logs"
+        assert "in context" in await press(app, pilot, "c")
 
     driven(tmp_path, "live", body)
 

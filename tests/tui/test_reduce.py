@@ -191,3 +191,15 @@ def test_the_iteration_that_is_looked_at_is_the_newest_unless_one_is_chosen():
     assert isinstance(state.trip, Trip)
     assert state.trip.number == 42
     assert replace(state, selected=7).trip is next(trip for trip in state.trips if trip.number == 7)
+
+
+def test_an_iteration_that_is_looked_at_for_so_long_that_it_is_forgotten_gives_way_to_the_oldest_kept():
+    told = [
+        events.IterationFinished(AT_S, scenes.iteration(number, at_s=AT_S)) for number in range(1, MAX_ITERATIONS + 9)
+    ]
+    state = after(*told[:3], state=State(selected=2))
+    assert state.trip.number == 2
+
+    state = after(*told, state=state)
+
+    assert state.trip is state.trips[0]

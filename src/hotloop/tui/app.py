@@ -42,7 +42,7 @@ from hotloop.tui.panels.lines import finished, line, wrapped
 from hotloop.tui.placing import Panels
 from hotloop.tui.reduce import reduce, tick
 from hotloop.tui.state import State
-from hotloop.tui.surface import RowSurface, Surface
+from hotloop.tui.surface import PADDING, RowSurface, Surface
 from hotloop.tui.turns import Turns
 
 if TYPE_CHECKING:
@@ -189,6 +189,18 @@ class Dashboard(Doing, App[int]):
     def arranged(self, width: int, height: int) -> dict[str, Box]:
         """Give each panel its place."""
         return arrange(width, height, self.look.view, self.look.zoomed)
+
+    def on_resize(self, _event: textual_events.Resize) -> None:
+        """Have the focus on something that is shown, and draw what was not shown anew: behind Textual's own part."""
+        self.call_later(self.rearrange)
+
+    def last_first(self, panel: str) -> int | None:
+        """Give the highest line that a panel may begin at; None for one that is never longer than its place."""
+        box = self.arranged(*self.size).get(panel)
+        if box is None:
+            return None
+        width, now_s = box.width - 2 * PADDING, self.read_clock().monotonic_s
+        return drawing.last_first(panel, self.state, self.look, width, box.height, self.palette, now_s)
 
     def on_mount(self) -> None:
         """Lay out, and begin to read."""

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from functools import cached_property
 from statistics import median
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
@@ -14,15 +14,11 @@ from hotloop.devloop import pulse, words
 from hotloop.errors import HotloopError
 from hotloop.tui import actions, copying, inspecting, opening, rows, themes
 from hotloop.tui.exits import Exit
+from hotloop.tui.looking import Looking
 from hotloop.tui.panels import probe
-from hotloop.tui.placing import Panels
-from hotloop.tui.surface import Surface
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from hotloop.tui.app import Dashboard
-    from hotloop.tui.arrangement import View
 
 
 def _bindings() -> list[BindingType]:
@@ -39,7 +35,7 @@ def _bindings() -> list[BindingType]:
     return made
 
 
-class Doing:
+class Doing(Looking):
     """The actions of `Dashboard`, which mixes them in."""
 
     BINDINGS: ClassVar[list[BindingType]] = _bindings()
@@ -50,10 +46,6 @@ class Doing:
     @cached_property
     def _turn(self) -> asyncio.Lock:
         return asyncio.Lock()
-
-    @property
-    def _app(self) -> Dashboard:
-        return cast("Dashboard", self)
 
     # --- asking the session -------------------------------------------------------------------------------------------
 
@@ -221,131 +213,7 @@ class Doing:
         """Give way to plain lines."""
         self._app.exit(return_code=Exit.PLAIN)
 
-    # --- what is looked at ----------------------------------------------------------------------------------------------
-
-    def action_view(self, view: View) -> None:
-        """Look at something else."""
-        app = self._app
-        app.look = replace(app.look, view=view, zoomed="", first=0, is_comparing=False)
-        if view == "metrics":
-            app.show_figures()
-            app.follow_figures()
-        self._arranged()
-
-    def action_diff(self) -> None:
-        """Show the probes alone, and back."""
-        self._toggle("diff")
-
-    def action_why(self) -> None:
-        """Show why the iteration took what it took, and back."""
-        self._toggle("why")
-
-    def action_help(self) -> None:
-        """Show the keys, and back."""
-        self._toggle("help")
-
-    def _toggle(self, view: View) -> None:
-        self.action_view("loop" if self._app.look.view == view else view)
-
-    def action_escape(self) -> None:
-        """Close what is open: the row, a comparison, what is zoomed, a view; at last look at the newest iteration."""
-        app, look = self._app, self._app.look
-        if look.row is not None:
-            self.close_row()
-        elif look.is_comparing or look.compared is not None:
-            app.look = replace(look, is_comparing=False, compared=None)
-        elif look.zoomed:
-            app.look = replace(look, zoomed="")
-        elif look.view != "loop":
-            app.look = replace(look, view="loop", first=0)
-        else:
-            app.state = replace(app.state, selected=None)
-            app.logs.action_clear_filter()
-        self._arranged()
-
-    def action_zoom(self) -> None:
-        """Show the focused panel alone, and back."""
-        app = self._app
-        app.look = replace(app.look, zoomed="" if app.look.zoomed else self.focused_panel, first=0)
-        self._arranged()
-
-    @property
-    def focused_panel(self) -> str:
-        """The id of the panel that has the focus."""
-        focused = self._app.focused
-        return "logs" if focused is None or focused in self._app.logs.walk_children() else focused.id or "logs"
-
-    def _arranged(self) -> None:
-        """Lay out again, with the focus on something that is shown."""
-        app = self._app
-        boxes = app.arranged(*app.size)
-        app.main.query_one(Panels).arrange_again()
-        for surface in app.main.query(Surface):
-            if surface.id not in boxes:
-                surface.forget()
-        if self.focused_panel not in boxes:
-            shown = next((name for name in boxes if name in FOCUSED_FIRST), "")
-            if shown:
-                app.main.query_one(f"#{shown}").focus()
-            elif "logs" in boxes:
-                app.logs.focus_lines()
-        app.repaint()
-
-    def action_locals(self) -> None:
-        """Show the local variables of what failed, and back."""
-        self.beside(lambda: inspecting.toggle(self._app))
-
-    def action_select(self, step: int) -> None:
-        """Look at the iteration before, or after; behind the newest one, at whatever is newest."""
-        app = self._app
-        if app.look.view == "locals" and app.look.locals is not None:
-            self.beside(lambda: inspecting.step(app, step))
-            return
-        numbers = [trip.number for trip in app.state.trips]
-        if not numbers:
-            return
-        at = numbers.index(app.state.selected) if app.state.selected in numbers else len(numbers) - 1
-        at = at + step
-        selected = numbers[max(at, 0)] if at < len(numbers) - 1 else None
-        app.state = replace(app.state, selected=selected)
-        app.look = replace(app.look, first=0)
-        if selected is None:
-            app.logs.action_end()
-        else:
-            app.logs.show_iteration(selected)
-        app.repaint()
-
-    def action_move(self, step: int) -> None:
-        """Go down or up in what is longer than its panel; the newest iteration is at the top of its table."""
-        look = self._app.look
-        if look.view in {"why", "locals", "help"} or look.zoomed:
-            self._app.look = replace(look, first=max(look.first + step, 0))
-            self._app.repaint()
-        else:
-            self.action_select(-step)
-
-    def action_enter(self) -> None:
-        """Explain the iteration that is looked at."""
-        if self._app.look.view == "iterations":
-            self.action_view("why")
-
-    def action_compare(self) -> None:
-        """Note an iteration; the second one is shown beside it."""
-        app, trip = self._app, self._app.state.trip
-        if app.look.view != "iterations" or trip is None:
-            return
-        if app.look.compared in {None, trip.number}:
-            is_off = app.look.compared == trip.number
-            app.look = replace(app.look, compared=None if is_off else trip.number, is_comparing=False)
-        else:
-            app.look = replace(app.look, is_comparing=not app.look.is_comparing)
-        app.repaint()
-
-    def action_library(self) -> None:
-        """Show frames of libraries, or not."""
-        app = self._app
-        app.state = replace(app.state, shows_library=not app.state.shows_library)
-        app.repaint()
+    # --- looks --------------------------------------------------------------------------------------------------------
 
     def action_theme(self) -> None:
         """Take the next theme."""
@@ -368,10 +236,15 @@ class Doing:
 
     async def action_log(self, name: str) -> None:
         """Do something with the log, wherever the focus is."""
-        logs = self._app.logs
-        logs.focus_lines()
-        does = name.removeprefix("log.")
-        await self._app.run_action(f"{does}", default_namespace=logs)
+        app, does = self._app, name.removeprefix("log.")
+        is_seen = "logs" in app.arranged(*app.size)
+        if does == "mark" and not is_seen:
+            self.say("marked in the log")
+        elif does != "pager":
+            if not is_seen:
+                self.action_view("logs")
+            app.logs.focus_lines()
+        await app.run_action(does, default_namespace=app.logs)
 
     def action_copy(self) -> None:
         """Copy what has the focus."""
@@ -389,6 +262,3 @@ class Doing:
     async def action_edit(self) -> None:
         """Open the line that is wrong, else the file that was saved, in the user's editor."""
         await opening.edit(self._app)
-
-
-FOCUSED_FIRST = ("iterations", "metrics", "why", "locals", "help", "runtime", "probe", "iteration", "history")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hotloop.devloop.metrics import summarize
 from hotloop.tui import frame, rows
 from hotloop.tui.arrangement import MIN_HEIGHT, MIN_WIDTH
-from hotloop.tui.help import draw_help
+from hotloop.tui.help import draw_help, help_lines
 from hotloop.tui.journey import is_out_of_memory
 from hotloop.tui.panels import (
     cold,
@@ -50,6 +50,7 @@ class Look:
     Attributes:
         figures: Of today.
         zoomed: The panel that is shown alone; empty for none.
+        came_from: The view to go back to from one that is only looked at in passing.
         compared: The iteration that another is compared with; None if none was chosen.
         is_comparing: Whether both are shown beside each other.
         first: The first line that is shown of what is longer than the screen.
@@ -58,6 +59,7 @@ class Look:
     """
 
     view: View = "loop"
+    came_from: View = "loop"
     zoomed: str = ""
     compared: int | None = None
     is_comparing: bool = False
@@ -85,6 +87,22 @@ def draw(panel: str, state: State, look: Look, width: int, height: int, palette:
             return draw_help(look.keys, width, height, palette, first=look.first)
         case _:
             return _panel(panel, state, look, width, height, palette, now_s)
+
+
+def last_first(
+    panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float
+) -> int | None:
+    """Give the highest line that a panel may begin at, so that its last one is seen; None for those that all fit."""
+    match panel:
+        case "why":
+            length = len(explain.lines_of(state, width, palette, now_s)) + 1
+        case "locals":
+            length = 2 + len(variables.lines_of(look.locals, width, palette, look.keys))
+        case "help":
+            length = 2 + len(help_lines(look.keys, width, palette))
+        case _:
+            return None
+    return max(length - height, 0)
 
 
 def _panel(panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:

@@ -148,7 +148,7 @@ class State:
 
     @property
     def trip(self) -> Trip | None:
-        """The iteration that is looked at."""
-        if self.selected is None:
+        """The iteration that is looked at; of one that is forgotten by now, the oldest that is not."""
+        if self.selected is None or not self.trips:
             return self.trips[-1] if self.trips else None
-        return next((trip for trip in self.trips if trip.number == self.selected), None)
+        return next((trip for trip in self.trips if trip.number == self.selected), self.trips[0])

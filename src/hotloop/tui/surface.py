@@ -41,6 +41,8 @@ class Surface(Widget):
         Binding("up,k", "app.move(-1)", show=False),
         Binding("pagedown", "app.move(10)", show=False),
         Binding("pageup", "app.move(-10)", show=False),
+        Binding("end,G", "app.edge(1)", show=False),
+        Binding("home,g", "app.edge(-1)", show=False),
         Binding("enter", "app.enter", show=False),
         Binding("c", "app.compare", show=False),
     ]
@@ -75,8 +77,9 @@ class Surface(Widget):
             self.refresh()
 
     def forget(self) -> None:
-        """It is not shown: when it is again, it is to show what holds then."""
+        """It is not shown: when it is again, it is to show what holds then, not what Textual kept of it."""
         self._lines = None
+        self.refresh()
 
     def restyle(self, palette: Palette) -> None:
         """Draw in other colours."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
@@ -277,6 +278,12 @@ class LogPane(Vertical):
         self._narrow(search=search)
 
     def action_clear_filter(self) -> None:
+        """Look for nothing, and show every line; where that is so already the key is not the log's."""
+        if not (self._search or self._wanted or self.query(".-shown")):
+            raise SkipAction
+        self.clear_filter()
+
+    def clear_filter(self) -> None:
         """Look for nothing, and show every line."""
         self.query_one(Input).value = ""
         self._leave_rows()
