@@ -77,9 +77,8 @@ class Surface(Widget):
             self.refresh()
 
     def forget(self) -> None:
-        """It is not shown: when it is again, it is to show what holds then, not what Textual kept of it."""
+        """It is not shown: when it is again, it is to show what holds then."""
         self._lines = None
-        self.refresh()
 
     def restyle(self, palette: Palette) -> None:
         """Draw in other colours."""
@@ -101,6 +100,10 @@ class Surface(Widget):
     def allow_focus(self) -> bool:
         """Tab stops at what is shown."""
         return super().allow_focus() and is_placed(self)
+
+    def on_show(self) -> None:
+        """It had no place for a while: Textual has kept what was on it then."""
+        self.look_again()
 
     def on_focus(self) -> None:
         """The mark at the edge comes and goes."""
