@@ -203,3 +203,27 @@ def test_an_iteration_that_is_looked_at_for_so_long_that_it_is_forgotten_gives_w
     state = after(*told, state=state)
 
     assert state.trip is state.trips[0]
+
+
+def test_a_save_that_was_superseded_serves_when_the_one_that_came_after_it_fails():
+    superseded = replace(scenes.iteration(43, at_s=AT_S + 0.2, probes=()), outcome="superseded")
+    failed = scenes.iteration(44, at_s=AT_S + 0.3, outcome="failed", problem=known.KEY_ERROR)
+    state = after(
+        events.IterationStarted(AT_S, 43, ("app.py",), saved_s=AT_S),
+        events.IterationStarted(AT_S + 0.1, 44, ("app.py",), saved_s=AT_S + 0.1),
+        events.Ready(AT_S + 0.15, 44, 44, AT_S + 0.14, "standby", (), (), ("greeting",)),
+        events.ReloadFailed(AT_S + 0.3, 45, known.KEY_ERROR, 44),
+        events.IterationFinished(AT_S + 0.3, superseded),
+        events.IterationFinished(AT_S + 0.3, failed),
+        events.ProbeReported(AT_S + 0.4, 44, 44, known.GREETING),
+        state=of_scene("live"),
+    )
+
+    assert (state.status, state.serving) == ("failed", 43)
+    assert {trip.number: trip.probes for trip in state.trips[-2:]} == {43: (known.GREETING,), 44: ()}
+
+
+def test_a_worker_that_is_replaced_serves_what_served_before():
+    state = after(events.Ready(scenes.NOW_S, 43, 50, scenes.NOW_S, "fork", (), (), ()), state=of_scene("failed"))
+
+    assert (state.status, state.serving) == ("failed", 42)
