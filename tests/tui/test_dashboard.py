@@ -19,6 +19,7 @@ from textual.keys import key_to_character
 from hotloop import events
 from hotloop.devloop import answers, pulse
 from hotloop.errors import RunnerError, UsageError
+from hotloop.tui import actions
 from hotloop.tui.exits import Exit
 from hotloop.tui.looks import Looks
 
@@ -131,6 +132,28 @@ def test_what_is_longer_than_its_panel_ends_where_its_last_line_is_seen(tmp_path
         assert app.state.selected == 41
 
     driven(tmp_path, "live", body, size=(80, 20))
+
+
+@pytest.mark.parametrize(
+    ("scene", "keys", "last"),
+    [
+        ("live", "5", "how it felt"),
+        ("live", "3", "to gpu-01 and back"),
+        ("failed", "tab z", "open in editor"),
+    ],
+)
+def test_small_screens_show_all_of_a_panel_that_is_alone_line_by_line(tmp_path: Path, scene: str, keys: str, last: str):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        while keys.startswith("tab") and app.focused_panel != "iteration":
+            await press(app, pilot, "tab")
+        screen = await press(app, pilot, *keys.removeprefix("tab ").split())
+        assert last not in screen
+        assert "more line" in screen
+        assert last in await press(app, pilot, "end")
+        await press(app, pilot, *["up"] * 40)
+        assert scenes.grid(app) == screen
+
+    driven(tmp_path, scene, body, size=(44, 10))
 
 
 def test_a_panel_that_has_no_place_any_more_gives_the_focus_away_and_is_drawn_anew_when_it_is_back(tmp_path: Path):
@@ -595,6 +618,30 @@ def test_keys_can_be_mapped_and_the_key_bar_says_so(tmp_path: Path):
         assert app.feed.was_asked("reload")
 
     driven(tmp_path, "live", body, looks=Looks(keys={"reload": "x"}))
+
+
+def test_panels_name_the_keys_that_are_mapped(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert " f2  open in editor" in scenes.grid(app)
+        assert "hidden (f3 show)" in scenes.grid(app)
+
+    driven(tmp_path, "failed", body, looks=Looks(keys={"edit": "f2", "library": "f3"}))
+
+
+def test_the_palette_has_every_action(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        offered = {command.help.split()[0] for command in app.get_system_commands(app.screen)}
+        assert offered == actions.BY_ID.keys() - {"palette"}
+        await press(app, pilot, "3", "ctrl+p", *"filter the")
+        async with asyncio.timeout(5):
+            while app.screen.query_one("CommandList").option_count != 1:
+                await pilot.pause(0.01)
+        await press(app, pilot, "enter")
+        async with asyncio.timeout(5):
+            while "text or pattern" not in scenes.grid(app):
+                await pilot.pause(0.01)
+
+    driven(tmp_path, "live", body)
 
 
 def test_a_wrong_key_map_is_said_before_anything_is_drawn(tmp_path: Path):

@@ -56,6 +56,10 @@ def test_the_environment_comes_before_the_project_and_that_before_the_user(tmp_p
         ("keys = { undo = 3 }", "pyproject.toml: tool.hotloop.keys.undo is 3, a string was expected"),
         ('keys = { undo = "the key" }', "pyproject.toml: tool.hotloop.keys.undo is 'the key', a key was expected"),
         ('keys = { undo = "r" }', "pyproject.toml: tool.hotloop.keys.undo is 'r', which reload has"),
+        (
+            'keys = { undo = "escape" }',
+            "pyproject.toml: tool.hotloop.keys.undo is 'escape', and Esc moves in lists or closes what is open",
+        ),
         ('ascii = "yes"', "pyproject.toml: tool.hotloop.ascii is 'yes', true or false was expected"),
     ],
 )

@@ -382,7 +382,7 @@ class Dashboard(Doing, App[int]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """All actions by name, for the palette."""
         for action in actions.ACTIONS:
-            if action.does and action.id != "palette":
+            if action.id != "palette":
                 yield SystemCommand(action.about, f"{action.id}  {self.look.keys[action.id]}", self._doer(action.does))
 
     def _doer(self, does: str) -> Callable[[], Awaitable[None]]:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 def _bindings() -> list[BindingType]:
     made: list[BindingType] = [
-        Binding(action.keys, action.does or f"log('{action.id}')", action.about, id=action.id, show=False)
-        for action in actions.ACTIONS
+        Binding(action.keys, action.does, action.about, id=action.id, show=False) for action in actions.ACTIONS
     ]
     made += [
         Binding("ctrl+c", "interrupt", "Quit; twice at once", show=False, priority=True),
