@@ -665,7 +665,9 @@ def test_themes_change_in_turn(tmp_path: Path):
 
 def test_ascii_draws_with_ascii_alone(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
-        assert [line for line in scenes.grid(app).splitlines() if not line.isascii()] == []
+        for key in ("end", *["up"] * 9, "ctrl+p"):
+            screen = await press(app, pilot, key)
+            assert [line for line in screen.splitlines() if not line.isascii()] == []
 
     driven(tmp_path, "live", body, looks=Looks(is_ascii=True))
 

@@ -22,8 +22,8 @@ os.environ.setdefault("TEXTUAL_FPS", "250")
 
 from textual import events as textual_events
 from textual.app import App, ComposeResult, SystemCommand
+from textual.command import CommandPalette
 from textual.drivers.linux_driver import LinuxDriver
-from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
 from hotloop.clock import ClockPair, read_pair
@@ -43,6 +43,7 @@ from hotloop.tui.placing import Panels
 from hotloop.tui.reduce import reduce, tick
 from hotloop.tui.state import State
 from hotloop.tui.surface import PADDING, RowSurface, Surface
+from hotloop.tui.textual_theme import theme_name, theme_of
 from hotloop.tui.turns import Turns
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class Dashboard(Doing, App[int]):
     LogPane { background: $surface; color: $foreground; padding: 0 1; scrollbar-color: $track; }
     LogList { scrollbar-color: $track; scrollbar-background: $surface; scrollbar-color-hover: $track;
               scrollbar-background-hover: $surface; scrollbar-color-active: $track; scrollbar-background-active: $surface; }
+    Dashboard.-ascii CommandPalette #--input { border: none; }
+    Dashboard.-ascii CommandPalette SearchIcon { display: none; }
+    Dashboard.-ascii CommandPalette LoadingIndicator { display: none; }
+    Dashboard.-ascii CommandList { border: none; scrollbar-size: 0 0; }
     """
     BINDINGS: ClassVar = Doing.BINDINGS
 
@@ -131,6 +136,7 @@ class Dashboard(Doing, App[int]):
         for palette in themes.PALETTES.values():
             self.register_theme(theme_of(palette))
         self.theme = theme_name(self.palette)
+        self.set_class(self.palette.is_ascii, "-ascii")
         self.set_keymap(dict(self.chosen.keys))
         self._kept = figures.read(project, self._now().timestamp() - 2 * figures.WEEK_S)
         self._seen: list[Trip] = []
@@ -385,43 +391,13 @@ class Dashboard(Doing, App[int]):
             if action.id != "palette":
                 yield SystemCommand(action.about, f"{action.id}  {self.look.keys[action.id]}", self._doer(action.does))
 
+    def action_command_palette(self) -> None:
+        """Open the palette, with a placeholder that is ASCII."""
+        if self.screen is self.main:
+            self.push_screen(CommandPalette(id="--command-palette", placeholder="what to do"))
+
     def _doer(self, does: str) -> Callable[[], Awaitable[None]]:
         async def do() -> None:
             await self.run_action(does)
 
         return do
-
-
-def theme_name(palette: Palette) -> str:
-    """Name Textual's side of a palette."""
-    return f"hotloop-{palette.name}"
-
-
-def theme_of(palette: Palette) -> Theme:
-    """Give Textual the colours of a palette, for what it draws itself: the ground, scrollbars, the palette of commands."""
-    is_ansi = palette.panel == "default"
-
-    def color(style: str) -> str:
-        return f"ansi_{style}" if is_ansi else style
-
-    return Theme(
-        name=theme_name(palette),
-        primary=color(palette.code),
-        secondary=color(palette.environment),
-        accent=color(palette.model),
-        success=color(palette.good),
-        warning=color(palette.warning),
-        error=color(palette.bad),
-        background=color(palette.page),
-        surface=color(palette.panel),
-        panel=color(palette.strip),
-        foreground=color(palette.text),
-        dark=palette.name != "paper",
-        ansi=is_ansi,
-        variables={
-            **(BUILTIN_THEMES["ansi-dark"].variables if is_ansi else {}),
-            "track": color(palette.ghost),
-            "ghost": color(palette.ghost),
-            "muted": color(palette.muted),
-        },
-    )

@@ -14,6 +14,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBarRender
 from textual.strip import Strip
 
 from hotloop.devloop import words
@@ -33,6 +34,12 @@ NO_LINE = "no line is like that; Esc shows all"
 MARGIN = 24  # cells in front of a line's text, at most
 SLICE_LINES = 2_000  # of a search by pattern: 5 ms, so that keys are answered in between
 LIMIT_S = 0.25  # of such a slice: fifty times what it takes
+
+
+class WholeCells(ScrollBarRender):
+    """A scrollbar whose ends are as precise as spaces are."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * len(ScrollBarRender.VERTICAL_BARS)
 
 
 class LogList(ScrollView, can_focus=True, inherit_bindings=False):
@@ -93,6 +100,8 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         self._look = painting.Look(
             old.palette if palette is None else palette, self.size.width, old.search if search is None else search
         )
+        ends = WholeCells if self._look.palette.is_ascii else ScrollBarRender
+        self.vertical_scrollbar.renderer = ends  # pyright: ignore[reportAttributeAccessIssue]  as Textual's own docs do
         self._strips.clear()
         self.refresh()
 

@@ -30,7 +30,7 @@ _ESCAPES = re.compile(
 )
 _JOINERS = "\u200d\u200c"  # part of how some scripts and pictures are written
 # What stands for a glyph of ours where there is ASCII alone; each as wide as what it replaces.
-_ASCII = str.maketrans(
+ASCII = str.maketrans(
     {
         **dict.fromkeys("✓", "+"),
         **dict.fromkeys("✗×", "x"),
@@ -188,7 +188,7 @@ def finished(lines: Iterable[Text], width: int, height: int, palette: Palette) -
     made = [fitted(each, width) for each in list(lines)[: max(height, 0)]]
     if palette.is_ascii:
         for each in made:
-            each.plain = each.plain.translate(_ASCII)
+            each.plain = each.plain.translate(ASCII)
     return made
 
 
