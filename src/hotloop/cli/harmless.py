@@ -14,8 +14,8 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 _COLOUR = re.compile(r"\x1b\[[\d;:]*m")
-# Control characters but tabs and ends of lines, changes of direction, and halves of characters, which can't be written.
-_REST = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters but tabs and ends of lines, and changes of direction.
+_REST = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def harmless(line: Text) -> Text:
