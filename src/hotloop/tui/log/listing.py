@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
@@ -109,13 +110,13 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         """Add lines at the end."""
         added = list(records)
         self.buffer.append(added)
-        self._widest = max([self._widest, *(len(record.text) for record in added)])
+        self._widest = max([self._widest, *(_width_of(record.text) for record in added)])
         self._settle(self._catch_up(0 if self.is_searching else None))
 
     def prepend(self, records: Sequence[Record]) -> int:
         """Add older lines, with what is looked at still in sight. Returns for how many there was room."""
         added = self.buffer.prepend(records)
-        self._widest = max([self._widest, *(len(record.text) for record in records)])
+        self._widest = max([self._widest, *(_width_of(record.text) for record in records)])
         self.narrow(self.view.wanted)
         return added
 
@@ -253,9 +254,11 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
             self._cursor = self._anchor = None
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Lay the lines out again."""
+        """Lay the lines out again, with the one that the keys are at in sight."""
         self.show_as()
         self._settle(0)
+        if self._cursor is not None and self._cursor not in self.in_sight:
+            self.go_to(self._cursor)
 
     def notify_style_update(self) -> None:
         """Draw the lines on another background."""
@@ -339,3 +342,7 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         """Draw the selection."""
         del selection
         self.refresh()
+
+
+def _width_of(text: str) -> int:
+    return len(text) if text.isascii() else cell_len(text)
