@@ -19,7 +19,7 @@ from textual.keys import key_to_character
 from hotloop import events
 from hotloop.devloop import answers, pulse
 from hotloop.errors import RunnerError, UsageError
-from hotloop.tui import actions
+from hotloop.tui import actions, rows
 from hotloop.tui.exits import Exit
 from hotloop.tui.looks import Looks
 
@@ -154,6 +154,34 @@ def test_small_screens_show_all_of_a_panel_that_is_alone_line_by_line(tmp_path: 
         assert scenes.grid(app) == screen
 
     driven(tmp_path, scene, body, size=(44, 10))
+
+
+def test_the_wheel_turns_what_it_is_over(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "question_mark")
+        x, y = app.query_one("#help").region.offset
+        for kind, first in (
+            (textual_events.MouseScrollDown, 3),
+            (textual_events.MouseScrollUp, 0),
+            (textual_events.MouseScrollUp, 0),
+        ):
+            app.post_message(kind(None, x + 1, y + 1, 0, 0, 0, shift=False, meta=False, ctrl=False))
+            await scenes.settled(app, pilot)
+            await scenes.settled(app, pilot)
+            assert app.look.first == first
+
+    driven(tmp_path, "live", body, size=(80, 24))
+
+
+def test_figures_of_today_are_gone_the_next_day(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "feedback p50" in line_of(app, -2)
+        app.read_clock.now_s += 30 * 3600
+        app._ticked()
+        await scenes.settled(app, pilot)
+        assert "feedback p50" not in line_of(app, -2)
+
+    driven(tmp_path, "live", body)
 
 
 def test_a_panel_that_has_no_place_any_more_gives_the_focus_away_and_is_drawn_anew_when_it_is_back(tmp_path: Path):
@@ -478,6 +506,47 @@ def test_a_visitor_sees_that_the_session_is_gone(tmp_path: Path):
         assert "ENDED" in line_of(app, 0)
 
     driven(tmp_path, "live", body, is_attached=True)
+
+
+def test_a_question_closes_when_the_keys_go_elsewhere_but_not_with_the_window_s_focus(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "tab", "q")
+        app.post_message(textual_events.AppBlur())
+        await scenes.settled(app, pilot)
+        app.post_message(textual_events.AppFocus())
+        await scenes.settled(app, pilot)
+        assert "Stop the session?" in scenes.grid(app)
+        await pilot.click("#probe")
+        await scenes.settled(app, pilot)
+        assert "Stop the session?" not in scenes.grid(app)
+        assert app.focused_panel == "probe"
+        await press(app, pilot, "enter")
+        assert not app.feed.was_asked("stop")
+
+    driven(tmp_path, "live", body)
+
+
+def test_a_row_that_opens_while_another_window_has_the_focus_gives_the_keys_to_a_panel_after_it(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.post_message(textual_events.AppBlur())
+        await scenes.settled(app, pilot)
+        app.action_restart()
+        await scenes.settled(app, pilot)
+        await press(app, pilot, "escape")
+        assert app.focused is not None
+        assert app.focused_panel != "strip"
+
+    driven(tmp_path, "live", body)
+
+
+def test_an_interrupt_over_the_weekly_question_leaves_it_unanswered(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.asking.asked = pulse.question("feedback")
+        app.open_row(rows.question(app.asking.asked, scenes.NOW_S + 60))
+        assert "Stop the session?" in await press(app, pilot, "ctrl+c")
+        assert app.asking.asked is None
+
+    driven(tmp_path, "live", body)
 
 
 # --- elsewhere ----------------------------------------------------------------------------------------------------------

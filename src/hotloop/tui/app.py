@@ -307,6 +307,7 @@ class Dashboard(Doing, App[int]):
     def show_figures(self) -> None:
         """Compute the figures from what is known here."""
         past, now = self._kept.with_seen(self._seen), self._now()
+        self._figured_at_s = now.timestamp()
         today = figures.between(past, figures.start_of_day_s(now))
         seen = figures.experience(past, self.asking.felt(), now) if self.look.view == "metrics" else None
         self.look = replace(self.look, figures=today, experience=seen)
@@ -370,6 +371,8 @@ class Dashboard(Doing, App[int]):
             return
         now_s = self.read_clock().monotonic_s
         self.state = tick(self.state, now_s)
+        if self._figured_at_s < figures.start_of_day_s(self._now()):
+            self.show_figures()  # today is another day
         row = self.look.row
         if row is not None and row.until_s is not None and row.until_s <= now_s:
             self.close_row()

@@ -95,6 +95,8 @@ class Doing(Looking):
     def open_row(self, row: rows.Row) -> None:
         """Ask something in place of the figures."""
         app = self._app
+        if app.look.row is not None and app.look.row.name == "question":
+            app.asking.answer("")  # it was ignored
         app.look = replace(app.look, row=row)
         app.strip.listen(is_listening=row.is_taking_keys)
         app.repaint()

@@ -128,21 +128,28 @@ class Looking:
 
     def action_move(self, step: int) -> None:
         """Go down or up in what is longer than its panel; the newest iteration is at the top of its table."""
-        last = self._app.last_first(self.focused_panel)
-        if last is None:
+        if not self.scroll(self.focused_panel, step):
             self.action_select(-step)
-        else:
-            self._app.look = replace(self._app.look, first=min(max(self._app.look.first + step, 0), last))
-            self._app.repaint()
+
+    def scroll(self, panel: str, step: int) -> bool:
+        """See lines further down, or up; False for a panel that has all in sight."""
+        app, last = self._app, self._app.last_first(panel)
+        if last is None:
+            return False
+        app.look = replace(app.look, first=min(max(app.look.first + step, 0), last))
+        app.repaint()
+        return True
+
+    def on_surface_scrolled(self, event: Surface.Scrolled) -> None:
+        """Turn what the wheel is over."""
+        self.scroll(event.panel, event.step)
 
     def action_edge(self, step: int) -> None:
         """Go to the end of what has the focus, or to its top; what has neither leaves the key to the log."""
         if self.focused_panel == "iterations":
             self.action_select(-step * len(self._app.state.trips))
-        elif self._app.last_first(self.focused_panel) is None:
+        elif not self.scroll(self.focused_panel, step * MANY):
             raise SkipAction
-        else:
-            self.action_move(step * MANY)
 
     def action_enter(self) -> None:
         """Explain the iteration that is looked at."""
