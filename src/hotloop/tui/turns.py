@@ -10,6 +10,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from textual.events import Key
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -53,9 +55,12 @@ class Turns:
         self._app.set_timer(LIMIT_S, lambda: self._end(number, is_late=True))
 
     async def _begin(self, event: Event) -> None:
+        focused = self._focused
+        await self._give(event)
+        if isinstance(event, Key) and focused.check_consume_key(event.key, event.character):
+            return  # a letter of what is typed: it moves nothing, and the next need not wait until it is painted
         self._is_taken, self._until_s = True, time.monotonic() + LIMIT_S
         self._number += 1
-        await self._give(event)
         self._follow(self._focused, self._number, ROUNDS)
 
     @property
@@ -86,7 +91,7 @@ class Turns:
             self._app.set_timer(LOOK_S, lambda: self._end(number))
             return
         self._is_taken = False
-        if self._waiting:
+        while self._waiting and not self._is_taken:
             await self._begin(self._waiting.popleft())
         if self._waiting:
             self._limit()
