@@ -486,6 +486,15 @@ def test_a_visitor_closes_without_ending_the_session(tmp_path: Path):
     assert not app.feed.was_asked("stop")
 
 
+def test_a_visitor_that_ends_the_session_has_its_own_terminal_say_so(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "q", "x")
+
+    app = driven(tmp_path, "live", body, is_attached=True)
+
+    assert ("stop", {"reason": "stopped in another terminal"}) in app.feed.asked
+
+
 def test_the_dashboard_closes_with_its_session(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.end()

@@ -227,3 +227,11 @@ def test_a_worker_that_is_replaced_serves_what_served_before():
     state = after(events.Ready(scenes.NOW_S, 43, 50, scenes.NOW_S, "fork", (), (), ()), state=of_scene("failed"))
 
     assert (state.status, state.serving) == ("failed", 42)
+
+
+def test_a_start_that_found_the_app_running_is_no_measure_of_a_cold_one():
+    found = replace(scenes.iteration(0, at_s=AT_S, cause="cold"), why_code="resumed")
+    state = after(events.IterationFinished(AT_S, found))
+
+    assert (state.status, state.trip.cause) == ("ready", "resumed")
+    assert state.recent.get("cold") is None

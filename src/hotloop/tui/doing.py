@@ -206,7 +206,8 @@ class Doing(Looking):
             self._app.run_worker(self._end(answer), name="end the session")  # whatever else is waited for
 
     async def _end(self, answer: str) -> None:
-        if await self.ask(answer) is None and self._app.state.ended is None:
+        why = {"reason": "stopped in another terminal"} if self._app.is_visiting else {}
+        if await self.ask(answer, **why) is None and self._app.state.ended is None:
             return  # it refused, and said why
         self._app.exit(return_code=Exit.CLOSED)
 

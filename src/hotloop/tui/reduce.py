@@ -251,7 +251,7 @@ def _(event: events.IterationFinished, state: State) -> State:
     if iteration.generation is not None and is_serving:
         state = replace(state, serving=iteration.number)
     if iteration.outcome == "ok":
-        state = replace(state, recent=remembered(state.recent, iteration.cause, iteration.phases_s))
+        state = replace(state, recent=remembered(state.recent, journey.cause_of(iteration), iteration.phases_s))
     return state
 
 

@@ -389,4 +389,4 @@ class LogPane(Vertical):
 
 
 def _is_end(record: Record) -> bool:
-    return record.text.startswith(("#", "started"))
+    return record.text.startswith(("#", "started", "resumed"))

@@ -158,6 +158,8 @@ class Teller:
 
 def _separator(iteration: events.Iteration) -> Line:
     name = f"#{iteration.number}" if iteration.number else "started"
+    if iteration.why_code == "resumed":
+        return "-", "loop", f"resumed {_OUTCOMES[iteration.outcome]} {words.duration(iteration.feedback_s)}"
     said = f"{name} {_OUTCOMES[iteration.outcome]} {words.duration(iteration.feedback_s)}  {iteration.cause}"
     return "-", "loop", f"{said}  {words.paths(iteration.paths)}".rstrip()
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from hotloop.devloop import words
 from hotloop.tui.actions import USUAL_KEYS
 from hotloop.tui.panels.lines import Row, blank, finished, kept, line, spread, wrapped
+from hotloop.tui.panels.meanings import title_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,11 @@ def draw(
 ) -> list[Text]:
     """Draw the three next steps."""
     first = next((trip for trip in state.trips if trip.number == 0 and trip.feedback_s is not None), None)
-    took = f"first start {words.duration(first.feedback_s)}" if first is not None and first.feedback_s else ""
+    took = (
+        f"{title_of(first).lower()} {words.duration(first.feedback_s)}"
+        if first is not None and first.feedback_s
+        else ""
+    )
     head = spread(line(("Ready", f"bold {palette.strong}")), line((took, palette.muted)), width)
     rows = [Row(head), blank(_AIR)]
     for number, (name, about) in enumerate(_steps(state, keys["probe"]), 1):
