@@ -440,3 +440,7 @@ def test_a_header_has_the_time_of_its_save_and_not_of_its_printing(project):
 
     printed = out.getvalue().split()[0]
     assert printed in {time.strftime("%H:%M:%S", time.localtime(time.time() - s)) for s in (3600, 3601, 3602, 3603)}
+
+
+def test_a_wait_that_is_over_is_said(shown):
+    assert shown(events.Held(0, "")) == "nothing to wait for: the files are as they were\n"

@@ -233,6 +233,15 @@ def test_a_dangerous_deletion_is_asked_about_once_and_nothing_is_sent():
     assert state.dirty.paths == {"a", "b"}
 
 
+def test_a_deletion_that_is_taken_back_is_waited_for_no_longer_and_that_is_said():
+    state, _ = play(saved("a"), Dangerous(10.0, "gone", ""))
+
+    state, actions = play(saved("a"), Unchanged(11.0), state=state)
+
+    assert emitted(actions) == [events.Held(11.0, "")]
+    assert state.hold == ""
+
+
 def test_a_confirmed_deletion_is_read_as_confirmed():
     state, _ = play(saved("a"), Dangerous(10.0, "gone", ""))
 

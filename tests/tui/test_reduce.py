@@ -235,3 +235,10 @@ def test_a_start_that_found_the_app_running_is_no_measure_of_a_cold_one():
 
     assert (state.status, state.trip.cause) == ("ready", "resumed")
     assert state.recent.get("cold") is None
+
+
+def test_what_is_waited_for_is_forgotten_when_it_is_over():
+    state = after(events.Held(AT_S, "41 of 44 files are deleted"), state=of_scene("live"))
+    assert state.hold is not None
+
+    assert after(events.Held(AT_S + 1, ""), state=state).hold is None

@@ -402,6 +402,8 @@ def _serving(event: events.RuntimeStarted) -> list[Text]:
 
 
 def _held(event: events.Held) -> list[Text]:
+    if not event.reason:
+        return [Text(wording.HELD_NO_LONGER, style="green")]
     lines = [Text.assemble(("‖ ", "bold yellow"), f"waiting: {event.reason}")]
     return lines + ([hint_line(event.hint)] if event.hint else [])
 

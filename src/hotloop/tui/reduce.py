@@ -345,7 +345,7 @@ def _(event: events.Notice, state: State) -> State:
 
 @_reduced.register
 def _(event: events.Held, state: State) -> State:
-    return replace(state, hold=event)
+    return replace(state, hold=event if event.reason else None)
 
 
 @_reduced.register

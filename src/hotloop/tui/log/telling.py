@@ -98,6 +98,8 @@ class Teller:
                 yield "E", "runner", wording.died(event)
             case events.Notice():
                 yield from self._notice(event)
+            case events.Held(reason=""):
+                yield "I", "loop", wording.HELD_NO_LONGER
             case events.Held():
                 yield "W", "loop", f"waiting: {event.reason}"
                 yield from _hint("loop", event.hint)
