@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 NO_LINE = "no line is like that; Esc shows all"
 MARGIN = 24  # cells in front of a line's text, at most
 SLICE_LINES = 2_000  # of a search by pattern: 5 ms, so that keys are answered in between
+SEARCH_S = 1.0  # of a pattern in all lines: four times what it takes
 LIMIT_S = 0.25  # of such a slice: fifty times what it takes
 
 
@@ -215,6 +217,15 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
     def action_shift(self, steps: int) -> None:
         """See more of what is left or right of the lines in sight, a quarter of the width a step."""
         self.scroll_to(x=max(self.scroll_offset.x + steps * max(self.size.width // 4, 1), 0), animate=False, force=True)
+
+    def found_beside(self, number: int, wanted: Filter, *, is_below: bool) -> int | None:
+        """Give the number of the next line that a filter wants, or of the one before; None if there is none, or it takes too long."""
+        rows, place = self.buffer.rows, number - self.buffer.first
+        side, first = (rows[place + 1 :], number + 1) if is_below else (rows[:place], self.buffer.first)
+        with contextlib.suppress(limit.TooSlowError), limit.within(SEARCH_S):
+            found = wanted.pick(side, first)
+            return found[0 if is_below else -1] if found else None
+        return None
 
     def move(self, rows: int, *, is_extending: bool = False) -> None:
         """Go up or down; down from the last line is to follow."""

@@ -280,17 +280,14 @@ class LogPane(Vertical):
         if not self._search:
             self.notify("Type / to look for something first.")
             return
-        view, records = self.lines.view, self.buffer
         at = self.lines.at
         if at is None:
             return
-        row = view.row_of(at) + step
-        while 0 <= row < len(view):
-            if self._search.finds(records[view[row]]):
-                self.lines.go_to(view[row])
-                return
-            row += step
-        self.notify("No other line has it." if step > 0 else "No line before has it.")
+        found = self.lines.found_beside(at, replace(self._wanted, search=self._search), is_below=step > 0)
+        if found is not None:
+            self.lines.go_to(found)
+        else:
+            self.notify("No other line has it." if step > 0 else "No line before has it.")
 
     def action_level(self) -> None:
         """Leave out the next level; behind the last one show all."""

@@ -102,7 +102,7 @@ class Teller:
                 yield "I", "loop", wording.HELD_NO_LONGER
             case events.Held():
                 yield "W", "loop", f"waiting: {event.reason}"
-                yield from _hint("loop", event.hint)
+                yield from _hint("loop", event.hint.replace("y and Enter here", "Y here"))  # a key, not a line
             case events.Offline():
                 yield "W", "loop", wording.offline(event)
                 if event.reason:
