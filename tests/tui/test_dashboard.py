@@ -335,7 +335,7 @@ def test_a_session_that_takes_its_time_to_answer_holds_nothing_up(tmp_path: Path
         app.feed.asked.clear()
         await pilot.press("u", "space", "3")
         app.feed.add(events.SyncPaused(scenes.NOW_S, 0))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "PAUSED" not in line_of(app, 0) or "endpoints" not in scenes.grid(app):
                 await pilot.pause(0.01)
         assert not app.feed.was_asked("pause")
@@ -426,7 +426,7 @@ def test_the_session_is_told_when_results_are_on_the_screen(tmp_path: Path):
         app.feed.asked.clear()
         app.feed.add(events.ProbeReported(scenes.NOW_S, 42, 43, replace(known.GREETING, output='"good day"')))
         await scenes.settled(app, pilot)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not app.feed.was_asked("shown"):
                 await pilot.pause(0.01)
         ((_, fields),) = [asked for asked in app.feed.asked if asked[0] == "shown"]
@@ -476,6 +476,16 @@ def test_a_session_that_refuses_to_end_is_not_ended_by_the_next_thing_that_is_sa
     assert driven(tmp_path, "live", body).return_code is None
 
 
+def test_a_window_that_is_too_small_can_be_left(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "too small" in scenes.grid(app)
+        assert "Stop?" in await press(app, pilot, "q")
+        await press(app, pilot, "enter")
+        assert app.feed.was_asked("stop")
+
+    driven(tmp_path, "live", body, size=(36, 9))
+
+
 def test_a_visitor_closes_without_ending_the_session(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         assert "the session goes on" in await press(app, pilot, "q")
@@ -498,7 +508,7 @@ def test_a_visitor_that_ends_the_session_has_its_own_terminal_say_so(tmp_path: P
 def test_the_dashboard_closes_with_its_session(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.end()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while app.is_running and app.return_code is None:
                 await pilot.pause(0.01)
 
@@ -508,7 +518,7 @@ def test_the_dashboard_closes_with_its_session(tmp_path: Path):
 def test_a_visitor_sees_that_the_session_is_gone(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.end()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while app.state.ended is None:
                 await pilot.pause(0.01)
         await scenes.settled(app, pilot)
@@ -711,11 +721,11 @@ def test_the_palette_has_every_action(tmp_path: Path):
         offered = {command.help.split()[0] for command in app.get_system_commands(app.screen)}
         assert offered == actions.BY_ID.keys() - {"palette"}
         await press(app, pilot, "3", "ctrl+p", *"filter the")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while app.screen.query_one("CommandList").option_count != 1:
                 await pilot.pause(0.01)
         await press(app, pilot, "enter")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "text or pattern" not in scenes.grid(app):
                 await pilot.pause(0.01)
 

@@ -197,12 +197,13 @@ class RowSurface(Surface):
         if is_listening:
             self._came_from = self.screen.focused
             self.can_focus = True
-            self.focus()
+            self.screen.set_focus(self)  # at once: a blur that is on its way is one of before
         else:
             self.can_focus = False
             if self.screen.focused is self:
                 there = self.screen.focus_chain
-                (self._came_from if self._came_from in there else there[0]).focus()
+                target = self._came_from if self._came_from in there else next(iter(there), None)
+                self.screen.set_focus(target)
 
     def on_blur(self) -> None:
         """A question whose keys go elsewhere, as after a click, is not open any more; another window is no elsewhere."""
