@@ -75,7 +75,8 @@ def died(event: events.ProcessDied) -> str:
     lost = ""
     if event.lost_requests:
         lost = f"; {words.count(event.lost_requests, 'request')} failed: it may have run, so it was not sent again"
-    return f"{who} died ({event.cause}); it is being replaced{lost}"
+    then = "it is being replaced" if event.is_replaced else "too many did, so it is not replaced before the next save"
+    return f"{who} died ({event.cause}); {then}{lost}"
 
 
 def offline(event: events.Offline) -> str:
