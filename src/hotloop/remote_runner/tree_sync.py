@@ -7,6 +7,7 @@ Basic type checks: grpc has no types, and what protoc generates derives from unt
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING, Any
 
 from hotloop.changes import content_digest
@@ -124,10 +125,20 @@ def _refused(sequence: int, error: HotloopError | OSError) -> pb.Down:
         reason = pb.Refused.GAP
     elif isinstance(error, ContentMissingError | MismatchError):
         reason = pb.Refused.CONTENT
-    hint = error.hint if isinstance(error, HotloopError) else "look at the runner's disk and permissions"
+    if isinstance(error, OSError):
+        error = _translated(error)
     path = getattr(error, "path", "")
-    refused = pb.Refused(reason=reason, message=str(error), hint=hint, sequence=sequence, path=path)
+    refused = pb.Refused(reason=reason, message=str(error), hint=error.hint, sequence=sequence, path=path)
     return pb.Down(refused=refused)
+
+
+def _translated(error: OSError) -> HotloopError:
+    place = f" at {error.filename}" if error.filename else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        msg = f"The runner's disk is full{place}: the save was not applied."
+        return WorkspaceError(msg, hint="free some space there; what was saved goes with the next save")
+    msg = f"The runner can't write its workspace{place}: {error.strerror or error}."
+    return WorkspaceError(msg, hint="look at the runner's disk and permissions")
 
 
 def _need(session: Session, sequence: int, digests: list[str]) -> pb.Down:
