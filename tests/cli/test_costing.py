@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.cli.served import BARE_PYTHON
 
 from hotloop import config, events
 from hotloop.cli import costing
@@ -20,7 +21,6 @@ from hotloop.devloop.tariff import Terms
 from hotloop.errors import UsageError
 from hotloop.remote_runner.processes import is_alive
 from hotloop.remote_runner.runners import Runner, from_table
-from tests.cli.served import BARE_PYTHON
 
 COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
 APP = "import hotloop\n\napp = hotloop.App('x')\n\n\n@app.endpoint\ndef echo(x: int) -> int:\n    return x\n"
@@ -119,19 +119,19 @@ def test_what_a_terminal_says_of_a_budget_that_ends_its_session_and_what_is_left
 
 
 def _agents_seen(process, state):
-    """The runner's processes of a session that serves: all whose command names its state folder."""
-    while "serving" not in process.stdout.readline():
+    """The runner's processes of a session that serves: all that have its state folder in their environment."""
+    while "✓ started" not in process.stdout.readline():
         assert process.poll() is None
     return [
         int(entry.name)
         for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and os.fsencode(state) in _command(entry)
+        if entry.name not in {str(os.getpid()), str(process.pid)} and os.fsencode(state) in _environment(entry)
     ]
 
 
-def _command(entry):
+def _environment(entry):
     try:
-        return (entry / "cmdline").read_bytes()
+        return (entry / "environ").read_bytes()
     except OSError:
         return b""
 
