@@ -61,7 +61,7 @@ def requests(event: events.RequestsFinished) -> str:
     """Those of an interval that are not told of one by one."""
     statuses = ", ".join(f"{status}: {count}" for status, count in event.statuses.items())
     times = f"p50 {words.duration(event.p50_s)}, p99 {words.duration(event.p99_s)}"
-    return f"{event.count} more requests in {words.duration(event.interval_s)} ({statuses}), {times}"
+    return f"{words.count(event.count, 'more request')} in {words.duration(event.interval_s)} ({statuses}), {times}"
 
 
 def worst_status(event: events.RequestFinished | events.RequestsFinished) -> int:
