@@ -145,6 +145,7 @@ class Canon:
         return [self.describe(each) for each in value]
 
     def _set(self, value: Any) -> Any:
+        self.is_plain = self.is_plain and not value  # others describe what is in it
         return sorted(repr(Canon(self._project, self._places).describe(each)) for each in value)
 
     def _dict(self, value: dict[Any, Any]) -> Any:
