@@ -21,6 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FrameType
 
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within
+
 _NEVER_PROJECT = frozenset({"site-packages", "dist-packages"})
 _READ_BYTES = 1 << 16
 
@@ -142,6 +144,9 @@ class Project:
                 continue
             if sha256(content).hexdigest() == digest:
                 self.compile_ahead(relative_path, content)
+                known = self._ahead.get(self._prefix + relative_path)
+                for code in codes_within(known.code) if known is not None else ():
+                    code_digest(code)  # which it remembers
 
     def compile_ahead(self, relative_path: str, content: bytes) -> None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.

@@ -88,7 +88,7 @@ class Present:
         """What is in a folder, or was when it was looked at first."""
         seen = self._listings.get(path)
         if seen is None:
-            seen = self._listings[path] = files.listing(path)
+            seen = self._listings[path] = files.listing(path, self.glance)
         return seen
 
     def settings(self) -> dict[str, Any]:
