@@ -100,11 +100,11 @@ def statements(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[Stat
         if operation not in _ENDS:
             continue
         within = operations[begin:at]
-        if operation in _EFFECT or (operation == _STORE and not _DEFINES.isdisjoint(within)):
-            if not _is_of_hotloop(code, units, begin, at, namespace):
-                statement = _decoded(code, units, begin, at + 1)
-                if _is_effect(statement) if operation in _EFFECT else _is_decorated(statement):
-                    yield statement
+        is_candidate = operation in _EFFECT or (operation == _STORE and not _DEFINES.isdisjoint(within))
+        if is_candidate and not _is_of_hotloop(code, units, begin, at, namespace):
+            statement = _decoded(code, units, begin, at + 1)
+            if _is_effect(statement) if operation in _EFFECT else _is_decorated(statement):
+                yield statement
         begin = at + 1
 
 
