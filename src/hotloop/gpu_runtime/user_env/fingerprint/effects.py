@@ -99,8 +99,9 @@ def statements(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[Stat
     for at, operation in enumerate(operations):
         if operation not in _ENDS:
             continue
-        is_looked_at = operation in _EFFECT or (operation == _STORE and not _DEFINES.isdisjoint(operations[begin:at]))
-        if is_looked_at and not _is_of_hotloop(code, units, begin, at, namespace):
+        within = operations[begin:at]
+        is_candidate = operation in _EFFECT or (operation == _STORE and not _DEFINES.isdisjoint(within))
+        if is_candidate and not _is_of_hotloop(code, units, begin, at, namespace):
             statement = _decoded(code, units, begin, at + 1)
             if _is_effect(statement) if operation in _EFFECT else _is_decorated(statement):
                 yield statement
