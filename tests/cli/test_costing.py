@@ -95,13 +95,14 @@ def test_plain_lines_say_it_once_an_hour():
 def test_what_a_terminal_says_of_a_budget_that_ends_its_session_and_what_is_left_of_it(tmp_path, own_state_directory):
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "pyproject.toml").write_text(
-        "[tool.hotloop]\nprice_per_hour = 1200\nbudget = 1.0\nbudget_stops = true\n"
+        "[tool.hotloop]\nprice_per_hour = 360\nbudget = 1.0\nbudget_stops = true\n"
     )
     serve = [*COMMAND, "serve", "--python", BARE_PYTHON, "--port", "0", "--ui", "plain"]
 
     with subprocess.Popen(serve, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        agents = _agents_seen(process, own_state_directory)
-        said, summary = process.communicate(timeout=90)
+        first, agents = _agents_seen(process, own_state_directory)
+        rest, summary = process.communicate(timeout=90)
+    said = first + rest
     stats = subprocess.run([*COMMAND, "stats"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     status = subprocess.run([*COMMAND, "status"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
@@ -119,10 +120,13 @@ def test_what_a_terminal_says_of_a_budget_that_ends_its_session_and_what_is_left
 
 
 def _agents_seen(process, state):
-    """The runner's processes of a session that serves: all that have its state folder in their environment."""
-    while "✓ started" not in process.stdout.readline():
-        assert process.poll() is None
-    return [
+    """What a session says until it serves, and its runner's processes: all with its state folder in their environment."""
+    said = ""
+    while "✓ started" not in said:
+        line = process.stdout.readline()
+        assert line
+        said += line
+    return said, [
         int(entry.name)
         for entry in Path("/proc").iterdir()
         if entry.name not in {str(os.getpid()), str(process.pid)} and os.fsencode(state) in _environment(entry)

@@ -72,7 +72,7 @@ def test_requests_that_are_wrong_are_refused_with_what_would_be_right(served):
     assert "it knows status, reload, restart, " in hint
     assert refused(loop, "unpin") == ("the request 'unpin' needs 'pin'", "unpin takes pin")
     assert refused(loop, "unpin", pin=3)[0] == "'pin' of the request 'unpin' is 3, a string was expected"
-    assert refused(loop, "stop", now=True) == ("the request 'stop' takes no 'now'", "stop takes no fields")
+    assert refused(loop, "stop", now=True) == ("the request 'stop' takes no 'now'", "stop takes reason")
     assert refused(loop, "probe", probe="eve") == ("no probe is called 'eve'", "there are ada, bo")
     with pytest.raises(RunnerError, match="a request is a JSON object with a name"):
         control.ask(loop.socket, ["status"])
