@@ -63,8 +63,13 @@ class Queues:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether nothing leaves, or is given up, before a call is done, whatever comes."""
-        return self._num_sync >= self._num_workers and not self._async and not self._has_deadlines
+        """Whether nothing of what waits leaves, or is given up, before a call is done."""
+        is_full = self._num_sync >= self._num_workers and not self._has_deadlines
+        return is_full and not any([len(lane) for lane in self._async])  # noqa: C419  a list is quicker
+
+    def holds_up(self, spec: EndpointSpec) -> bool:
+        """Whether a request of an endpoint that comes now changes nothing before a call is done."""
+        return self._num_sync >= self._num_workers and spec.kind == "sync" and not self._has_deadlines
 
     # --- in -----------------------------------------------------------------------------------------------------
 

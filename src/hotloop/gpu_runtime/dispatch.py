@@ -165,8 +165,8 @@ class Dispatcher:
             self._refuse_all([pending], self._failure)
         elif self._active is None:
             self._hold(pending)
-        elif self._route(pending, self._active) and not (self._is_pump_due or self._queues.is_stuck):
-            self._pump_in_time()
+        else:
+            self._route(pending, self._active)
         return pending
 
     def _not_understood(self, exchange: Exchange, now_s: float, error: Exception, *, is_probe: bool) -> Pending:
@@ -184,21 +184,22 @@ class Dispatcher:
         self._waiting[pending.id] = pending
         self._watch_held(pending.wants.deadline_at_s)
 
-    def _route(self, pending: Pending, active: Generation) -> bool:
-        """Queue a request that is new or was held; False if it was answered instead."""
+    def _route(self, pending: Pending, active: Generation) -> None:
+        """Queue a request, or answer it at once."""
         exchange = pending.exchange
         endpoint = active.routes.find(exchange.method, exchange.path) or self._find(pending, active)
         if endpoint is None:
-            return False
+            return
         size = len(exchange.body)
         if not self._queues.offer(endpoint.name, pending.id, pending.arrived_at_s, pending.wants, size):
             pending.endpoint = endpoint
             self._replies.reject(pending, "full")
             body = builtin.full_body(endpoint.path, self._max_queued)
             self._replies.refuse(pending, 429, body, self._queues.wait_s(endpoint.name))
-            return False
+            return
         self._queue(pending, endpoint)
-        return True
+        if not (self._is_pump_due or self._queues.holds_up(endpoint)):
+            self._pump_in_time()
 
     def _queue(self, pending: Pending, endpoint: EndpointSpec) -> None:
         pending.endpoint = endpoint
