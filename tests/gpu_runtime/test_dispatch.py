@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from array import array
 
 import pytest
 
@@ -700,6 +701,24 @@ def test_a_result_that_leaves_a_request_out_fails_that_one_alone():
             worker.send_raw({"kind": "result", "id": call.header["id"], "compute_s": 0, "items": items}, b"ok")
 
             assert [(await client.response()).status for client in clients] == [200, 502, 200]
+
+    run(main())
+
+
+def test_floats_that_a_worker_hands_over_reach_the_client_as_json():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, MANY)
+            (client,) = await front.clients(1)
+            client.ask("POST", "/many")
+            call = await worker.call()
+            raw = array("d", [0.1, -2.5e-300]).tobytes()
+            item = {"id": call.header["items"][0]["id"], "status": 200, "type": "application/json", "is_doubles": True}
+            header = {"kind": "result", "id": call.header["id"], "compute_s": 0, "items": [{**item, "size": len(raw)}]}
+            worker.send_raw(header, raw)
+            answer = await client.response()
+
+            assert (answer.status, answer.body) == (200, b"[0.1,-2.5e-300]")
 
     run(main())
 

@@ -12,6 +12,7 @@ from hotloop.gpu_runtime.calls import Call, Generation, Pending
 from hotloop.gpu_runtime.exchange import Headers, Likeness
 from hotloop.gpu_runtime.observing import Observer, Reason
 from hotloop.gpu_runtime.traffic import Traffic
+from hotloop.gpu_runtime.user_env import doubles
 from hotloop.gpu_runtime.user_env.items import runs
 from hotloop.gpu_runtime.user_env.wire import Message
 
@@ -99,7 +100,8 @@ class Replies:
         for run in alike:
             likeness = Likeness(run.like["status"], (_type_field(run.like["type"]), *generation.headers), own)
             pendings = list(map(call.items.get, run.ids))
-            start = self._answer_alike(likeness, pendings, compute_s, run.sizes, message.payload, start)
+            written = doubles.as_json if run.like.get("is_doubles") else None
+            start = self._answer_alike(likeness, pendings, compute_s, run.sizes, message.payload, start, written)
         for pending in call.items.values():
             if not pending.is_settled:
                 body = answers.error_body("NoResult", "The worker gave no result for this request.")
@@ -113,6 +115,7 @@ class Replies:
         sizes: Iterable[int],
         payload: bytes | memoryview,
         start: int,
+        written: Callable[[bytes | memoryview], bytes] | None,
     ) -> int:
         """Answer requests that differ in nothing but their bodies; gives where the last of those ends."""
         answered: list[Pending] = []
@@ -123,7 +126,8 @@ class Replies:
                 pending.is_settled = True  # as `settle` does
                 pending.call = exchange.on_disconnect = None
                 pending.compute_s = compute_s
-                exchange.respond_like(likeness, _queue_field(pending), payload[start:end])
+                body = payload[start:end]
+                exchange.respond_like(likeness, _queue_field(pending), body if written is None else written(body))
                 if not pending.is_probe:
                     answered.append(pending)
             start = end

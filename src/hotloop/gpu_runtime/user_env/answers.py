@@ -33,6 +33,7 @@ class Answer:
         body: The bytes.
         error: One line that says what went wrong, empty if nothing did.
         lost_host: The number of a hosted model's process that was gone; 0 for none.
+        is_doubles: Whether the body is floats that the front has to write: see `doubles`.
         tail: What follows the body, as it lies in an array of the user's.
     """
 
@@ -42,6 +43,7 @@ class Answer:
     error: str = ""
     tail: memoryview | None = None
     lost_host: int = 0
+    is_doubles: bool = False
 
     @property
     def pieces(self) -> tuple[Buffer, ...]:
@@ -85,8 +87,17 @@ def _error(status: int, summary: dict[str, str], described: dict[str, Any] | Non
 
 def item_of(item_id: int, answer: Answer) -> dict[str, Any]:
     """Describe one request's answer in a frame's header; the body goes into the payload."""
-    item = {"id": item_id, "status": answer.status, "type": answer.type, "size": sum(map(len, answer.pieces))}
-    return {**item, "lost_host": answer.lost_host} if answer.lost_host else item
+    item: dict[str, Any] = {
+        "id": item_id,
+        "status": answer.status,
+        "type": answer.type,
+        "size": sum(map(len, answer.pieces)),
+    }
+    if answer.lost_host:
+        item["lost_host"] = answer.lost_host
+    if answer.is_doubles:
+        item["is_doubles"] = True
+    return item
 
 
 def result_frame(

@@ -175,6 +175,11 @@ def encode(value: Any, accept: str = "") -> tuple[str, bytes]:
     return JSON, jsonable.dumps(value)
 
 
+def takes_json(accept: str) -> bool:
+    """Whether `encode` writes lists as JSON for a client."""
+    return accept in _ANYTHING or _asks_for_msgpack(accept) is None
+
+
 def encode_alike(entries: list[Any], accept: str) -> list[bytes] | None:
     """Write results as JSON, if that is what all of them are written as; None if one of them needs a closer look."""
     if accept not in _ANYTHING or any([isinstance(entry, _BYTES) for entry in entries]):  # noqa: C419  a list is quicker
