@@ -170,6 +170,34 @@ def test_requests_that_are_told_apart_by_their_types_go_together():
     run(main())
 
 
+def test_clients_that_are_answered_together_are_answered_as_each_asked():
+    async def main():
+        async with fronting() as front:
+            many = EndpointSpec("many", "/many", ("GET", "POST"), batch=BatchSpec(8))
+            worker = front.worker(1, many)
+            front.dispatcher.pause()
+            plain, head, closing, old, large = await front.clients(5)
+            plain.ask("POST", "/many", b"plain")
+            head.ask("HEAD", "/many", b"head")
+            closing.ask("POST", "/many", b"closing", "Connection: close")
+            old.send(b"POST /many HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nold")
+            large.ask("POST", "/many", b"x" * 100_000)
+            await until(lambda: front.dispatcher.num_waiting == 5)
+            front.dispatcher.resume()
+            worker.answer(await worker.call())
+            answers = [await client.response(is_head=client is head) for client in (plain, head, closing, old, large)]
+
+            assert [answer.headers.get("connection") for answer in answers] == [None, None, "close", "keep-alive", None]
+            assert [len(answer.body) for answer in answers] == [5, 0, 7, 3, 100_000]
+            assert [answer.headers["content-length"] for answer in answers] == ["5", "4", "7", "3", "100000"]
+            assert {answer.headers["x-hotloop-batch-size"] for answer in answers} == {"5"}
+            assert all(float(answer.headers["x-hotloop-queue-ms"]) >= 0 for answer in answers)
+            assert all(answer.headers["content-type"] == "text/plain" and answer.headers["date"] for answer in answers)
+            assert await closing.is_closed()
+
+    run(main())
+
+
 def test_the_worker_has_its_next_call_before_the_answers_of_the_last_are_written():
     async def main():
         happened: list[str] = []

@@ -19,6 +19,7 @@ from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Wants
 
 DEFAULT_MAX_QUEUED = 1024
 QUICK_S = 0.0005
+QUICK_PER_EXAMPLE = 8
 NUM_TO_KNOW = 64  # calls, before some are passed over
 _EQUAL: Mapping[str, float] = {}
 
@@ -44,6 +45,7 @@ class Queues:
         self._max_queued = max_queued
         self._num_workers = 1
         self._num_sync = 0
+        self._num_quick = 0
         self._has_deadlines = False
         self._can_gather = any(lane.may_gather for lane in self._lanes.values())
 
@@ -63,8 +65,13 @@ class Queues:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether nothing leaves, or is given up, before a call is done, whatever comes."""
-        return self._num_sync >= self._num_workers and not self._async and not self._has_deadlines
+        """Whether nothing of what waits leaves, or is given up, before a call is done."""
+        is_full = self._num_sync >= self._num_workers and not self._has_deadlines
+        return is_full and not any([len(lane) for lane in self._async])  # noqa: C419  a list is quicker
+
+    def holds_up(self, spec: EndpointSpec) -> bool:
+        """Whether a request of an endpoint that comes now changes nothing before a call is done."""
+        return self._num_sync >= self._num_workers and spec.kind == "sync" and not self._has_deadlines
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -131,9 +138,13 @@ class Queues:
         lane.in_flight -= 1
         if batch.endpoint.kind == "sync":
             self._num_sync -= 1
-        # Learning takes as long as half of a quick call's other work; of many that are alike some say enough.
-        if took_s is not None and (took_s > QUICK_S or lane.cost.num_seen < NUM_TO_KNOW or not batch.requests[0] & 7):
+        if took_s is not None and (took_s > QUICK_S or lane.cost.num_seen < NUM_TO_KNOW or self._is_next_example()):
             lane.saw(batch, took_s, batch.units if units is None else units)
+
+    def _is_next_example(self) -> bool:
+        """Whether to learn from a quick call, which takes half as long as its other work: of many that are alike, some."""
+        self._num_quick = (self._num_quick + 1) % QUICK_PER_EXAMPLE
+        return not self._num_quick
 
     def give_up(self, now_s: float) -> list[int]:
         """Take out those whose deadline passed, and give them with those that `take` found too late to begin."""

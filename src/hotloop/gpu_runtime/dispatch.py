@@ -14,7 +14,6 @@ The file is long because it is the one place that knows where every request is.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -22,9 +21,8 @@ from typing import Any
 
 from hotloop.events import Event, Problem
 from hotloop.gpu_runtime import answers, builtin
-from hotloop.gpu_runtime.ahead import Ahead
 from hotloop.gpu_runtime.alarm import Alarm
-from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED, Queues
+from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED
 from hotloop.gpu_runtime.calls import (
     Answer,
     Call,
@@ -35,12 +33,13 @@ from hotloop.gpu_runtime.calls import (
     RecordedRequest,
 )
 from hotloop.gpu_runtime.endpoints import EndpointSpec
+from hotloop.gpu_runtime.holding import Holding
+from hotloop.gpu_runtime.line import Line
 from hotloop.gpu_runtime.manners import PROBE, Manners, NotUnderstoodError
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.scheduler.lane import Batch
-from hotloop.gpu_runtime.user_env.items import columns
 from hotloop.gpu_runtime.user_env.items import items as items_of
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.workers import Send, Worker, least_loaded, was_sent
@@ -81,16 +80,14 @@ class Dispatcher:
         self._hold_timeout_s = hold_timeout_s
         self._max_queued = max_queued
         self._manners = Manners(weights)
+        self._line = Line(max_queued, self._manners.weights)
+        self._holding = Holding(clock, hold_timeout_s, lambda: self._line.waiting, self._expire, self._miss)
+        self._holding.is_over = lambda: self._active is not None and not self._num_pauses
         self._last: Pending | None = None
         self._generations: dict[int, Generation] = {}
         self._active: Generation | None = None
-        self._queues = self._queues_for(())
-        self._ahead = Ahead((), ())
-        self._waiting: dict[int, Pending] = {}
         self._failure: Problem | None = None
         self._num_pauses = 0
-        self._held_since_s = clock()
-        self._hold_alarm = Alarm(clock, self._expire_held)
         self._queue_alarm = Alarm(clock, self._pump)
         self._is_pump_due = False
         self._comes_alone = True
@@ -165,8 +162,8 @@ class Dispatcher:
             self._refuse_all([pending], self._failure)
         elif self._active is None:
             self._hold(pending)
-        elif self._route(pending, self._active) and not (self._is_pump_due or self._queues.is_stuck):
-            self._pump_in_time()
+        else:
+            self._route(pending, self._active)
         return pending
 
     def _not_understood(self, exchange: Exchange, now_s: float, error: Exception, *, is_probe: bool) -> Pending:
@@ -177,38 +174,34 @@ class Dispatcher:
         return pending
 
     def _hold(self, pending: Pending) -> None:
-        if len(self._waiting) >= self._max_queued:
+        if len(self._line) >= self._max_queued:
             self._replies.reject(pending, "full")
             self._replies.refuse(pending, 429, builtin.full_body("the app", self._max_queued))
             return
-        self._waiting[pending.id] = pending
-        self._watch_held(pending.wants.deadline_at_s)
+        self._line.hold(pending)
+        self._holding.watch(pending)
 
-    def _route(self, pending: Pending, active: Generation) -> bool:
-        """Queue a request that is new or was held; False if it was answered instead."""
+    def _route(self, pending: Pending, active: Generation) -> None:
+        """Queue a request, or answer it at once."""
         exchange = pending.exchange
         endpoint = active.routes.find(exchange.method, exchange.path) or self._find(pending, active)
         if endpoint is None:
-            return False
-        size = len(exchange.body)
-        if not self._queues.offer(endpoint.name, pending.id, pending.arrived_at_s, pending.wants, size):
-            pending.endpoint = endpoint
+            return
+        line = self._line
+        if not line.admit(pending, endpoint):
             self._replies.reject(pending, "full")
             body = builtin.full_body(endpoint.path, self._max_queued)
-            self._replies.refuse(pending, 429, body, self._queues.wait_s(endpoint.name))
-            return False
-        self._queue(pending, endpoint)
-        return True
+            self._replies.refuse(pending, 429, body, line.queues.wait_s(endpoint.name))
+            return
+        self._is_in_line(pending)
+        if not (self._is_pump_due or line.queues.holds_up(endpoint)):
+            self._pump_in_time()
 
-    def _queue(self, pending: Pending, endpoint: EndpointSpec) -> None:
-        pending.endpoint = endpoint
-        self._waiting[pending.id] = pending
+    def _is_in_line(self, pending: Pending) -> None:
         if not pending.is_probe:
             self._last = pending
-        if self._ahead.is_used:
-            self._ahead.came(endpoint.name, pending)
         if self._num_pauses:
-            self._watch_held(pending.wants.deadline_at_s)
+            self._holding.watch(pending)
 
     def _find(self, pending: Pending, active: Generation) -> EndpointSpec | None:
         method, path = pending.exchange.method, pending.exchange.path
@@ -230,7 +223,7 @@ class Dispatcher:
     @property
     def num_waiting(self) -> int:
         """How many requests were not sent to a worker yet."""
-        return len(self._waiting)
+        return len(self._line)
 
     def activate(
         self,
@@ -256,13 +249,11 @@ class Dispatcher:
             del self._generations[old.number]
         self._generations[generation] = self._active
         self._failure = None
-        self._queues = self._queues_for(specs)
-        self._ahead.close()
-        self._ahead = Ahead(specs, self._active.workers)
-        waiting, self._waiting = self._waiting, {}
+        waiting = self._line.clear()
+        self._line.open(specs, self._active.workers)
         self._num_pauses += 1  # nothing leaves before all that waited are in line
-        for request_id in sorted(waiting):
-            self._requeue(waiting[request_id], self._active)
+        for pending in waiting:
+            self._requeue(pending, self._active)
         self.resume()
 
     def join(self, generation: int, worker: int, send: Send) -> None:
@@ -270,7 +261,7 @@ class Dispatcher:
         active = self._active
         if active is not None and active.number == generation:
             active.workers.append(Worker(worker, send))
-            self._queues.staff(len(active.workers))
+            self._line.queues.staff(len(active.workers))
             self._pump()
 
     def is_idle(self, generation: int) -> bool:
@@ -281,9 +272,9 @@ class Dispatcher:
     def pause(self) -> None:
         """Send nothing to any worker until `resume`; may be nested. Requests wait, `hold_timeout_s` at most."""
         if not self._num_pauses:
-            self._held_since_s = self._clock()
+            self._holding.begin()
         self._num_pauses += 1
-        self._watch_all_held()
+        self._holding.watch_all()
 
     def resume(self) -> None:
         """Go on, when every `pause` was taken back."""
@@ -293,9 +284,7 @@ class Dispatcher:
     def fail_all(self, problem: Problem) -> None:
         """Answer 503 with the problem to all that wait and, until the next `activate`, to all that come."""
         self._failure = problem
-        waiting, self._waiting = self._waiting, {}
-        self._queues.drain()
-        self._refuse_all(waiting.values(), problem)
+        self._refuse_all(self._line.clear(), problem)
 
     def _refuse_all(self, pendings: Iterable[Pending], problem: Problem) -> None:
         for pending in pendings:
@@ -369,7 +358,7 @@ class Dispatcher:
         if not generation.dismiss(number) or generation is not self._active:
             return
         if generation.workers:
-            self._queues.staff(len(generation.workers))
+            self._line.queues.staff(len(generation.workers))
         else:
             self._deactivate()
 
@@ -377,7 +366,7 @@ class Dispatcher:
         """Give back the slots of calls that nobody will answer, or forget their generation if nothing of it is left."""
         if generation is self._active:
             for call in calls:
-                self._queues.done(call.batch)
+                self._line.queues.done(call.batch)
         elif generation.workers:
             self._look_if_idle(generation)
         elif not generation.calls:
@@ -385,13 +374,9 @@ class Dispatcher:
 
     def _deactivate(self) -> None:
         self._active = None
-        self._queues = self._queues_for(())
-        self._ahead.close()
-        self._held_since_s = self._clock()
-        self._watch_all_held()
-
-    def _queues_for(self, specs: Iterable[EndpointSpec]) -> Queues:
-        return Queues(specs, self._max_queued, self._manners.weights)
+        self._line.shut()
+        self._holding.begin()
+        self._holding.watch_all()
 
     @staticmethod
     def _can_retry(pending: Pending, call: Call) -> bool:
@@ -403,8 +388,8 @@ class Dispatcher:
         if self._failure is not None:
             self._refuse_all([pending], self._failure)
         elif self._active is None:
-            self._waiting[pending.id] = pending
-            self._watch_held(pending.wants.deadline_at_s)
+            self._line.hold(pending)
+            self._holding.watch(pending)
         else:
             self._requeue(pending, self._active)
 
@@ -412,9 +397,8 @@ class Dispatcher:
         """Queue a request that was admitted before: by its age, and whether or not its queue is full."""
         endpoint = self._find(pending, active)
         if endpoint is not None:
-            self._queue(pending, endpoint)
-            size = len(pending.exchange.body)
-            self._queues.put_back(endpoint.name, pending.id, pending.arrived_at_s, pending.wants, size)
+            self._line.put_back(pending, endpoint)
+            self._is_in_line(pending)
 
     # --- to a worker --------------------------------------------------------------------------------------------
 
@@ -428,26 +412,19 @@ class Dispatcher:
 
     def _pump(self) -> None:
         self._is_pump_due = False
-        while self._waiting and self._active is not None and not self._num_pauses and not self._queues.is_stuck:
+        line, queues = self._line, self._line.queues
+        while line.waiting and self._active is not None and not self._num_pauses and not queues.is_stuck:
             now_s = self._clock()
-            batch = self._queues.take(now_s)
+            batch = queues.take(now_s)
             if batch is None:
-                self._give_up(now_s)
-                self._queue_alarm.set(self._queues.wake_at_s())
+                for pending in line.give_up(now_s):
+                    self._miss(pending, now_s)
+                self._queue_alarm.set(queues.wake_at_s())
                 return
             self._send(batch, self._active, now_s)
 
-    def _give_up(self, now_s: float) -> None:
-        """Answer those whose deadline passed, or can't be met any more."""
-        for request_id in self._queues.give_up(now_s):
-            pending = self._waiting.get(request_id)
-            if pending is not None:
-                self._leave_line(pending)
-                self._miss(pending, now_s)
-
     def _send(self, batch: Batch, active: Generation, now_s: float) -> None:
-        take = self._waiting.pop
-        items = {request_id: take(request_id) for request_id in batch.requests}
+        items = self._line.take(batch)
         worker = least_loaded(active.workers, batch.endpoint)
         worker.begin(batch.endpoint)
         call = Call(self._next_call, batch, worker, items)
@@ -459,36 +436,18 @@ class Dispatcher:
             pending.generation = active.number
             pending.left_at_s = now_s
         bodies: list[bytes | bytearray] = []
-        header = {"kind": "call", "id": call.id, "endpoint": batch.endpoint.name, **self._described(call, bodies)}
+        header = {"kind": "call", "id": call.id, "endpoint": batch.endpoint.name, **self._line.described(call, bodies)}
         is_sent = was_sent(worker.send, header, bodies)
         for observer in self._replies.observers:  # while the worker begins
             observer.call_began(call, now_s)
         if not is_sent:
             self._take_back(call, active)
 
-    def _described(self, call: Call, bodies: list[bytes | bytearray]) -> dict[str, Any]:
-        """Describe a call's requests in its frame, and add their bodies."""
-        pendings = call.items.values()
-        if self._ahead.is_used:
-            return {"items": [self._item(pending, call, bodies) for pending in pendings]}
-        bodies += [pending.exchange.body for pending in pendings]
-        like = next(iter(pendings)).like
-        if all([pending.like is like for pending in pendings]):  # noqa: C419  a list is quicker
-            return columns(call.batch.requests, list(map(len, bodies)), like)
-        return {"items": [pending.item() for pending in pendings]}
-
-    def _item(self, pending: Pending, call: Call, bodies: list[bytes | bytearray]) -> dict[str, Any]:
-        """Describe a request, and add its body, unless the worker has both already."""
-        if self._ahead.left(call.endpoint.name, pending, call.worker):
-            return {"id": pending.id, "accept": pending.like.get("accept", ""), "size": 0, "is_staged": True}
-        bodies.append(pending.exchange.body)
-        return pending.item()
-
     def _take_back(self, call: Call, active: Generation) -> None:
         """Hold what could not be sent: the worker is gone, which `lost` is about to say."""
         del active.calls[call.id]
         self._tell_end(call, None)
-        self._queues.done(call.batch)
+        self._line.queues.done(call.batch)
         self._dismiss(active, call.worker.number)
         for pending in call.items.values():
             pending.generation = 0
@@ -499,19 +458,12 @@ class Dispatcher:
             return
         call = pending.call
         if call is None:
-            self._leave_line(pending)
+            self._line.leave(pending)
             self._replies.reject(pending, "disconnected")
         self._replies.settle(pending)
         if call is not None:
             self._cancel(call, pending)
         self._replies.tell(pending, GONE_STATUS)
-
-    def _leave_line(self, pending: Pending) -> None:
-        """Have a request wait no longer, whatever becomes of it."""
-        self._waiting.pop(pending.id, None)
-        if pending.endpoint is not None:
-            self._queues.cancel(pending.endpoint.name, pending.id)
-            self._ahead.drop(pending.endpoint.name, pending)
 
     @staticmethod
     def _cancel(call: Call, pending: Pending) -> None:
@@ -532,25 +484,7 @@ class Dispatcher:
 
     def load(self) -> list[EndpointLoad]:
         """Say how each endpoint of the active generation is doing: read from its line, so that nothing can leak."""
-        running: Counter[str] = Counter()
-        for generation in self._generations.values():
-            for call in generation.calls.values():
-                running[call.endpoint.name] += len(call.items)
-        return [
-            EndpointLoad(
-                name,
-                len(lane),
-                lane.in_flight,
-                self._queues.wait_s(name),
-                lane.cost.per_call_s,
-                lane.cost.per_unit_s,
-                lane.spec.path,
-                running[name],
-                is_batched=lane.spec.batch is not None,
-                is_stream=lane.spec.is_stream,
-            )
-            for name, lane in self._queues.lanes.items()
-        ]
+        return self._line.load(call for each in self._generations.values() for call in each.calls.values())
 
     # --- from a worker ------------------------------------------------------------------------------------------
 
@@ -574,7 +508,9 @@ class Dispatcher:
     def _end_call(self, generation: Generation, call: Call, message: Message) -> None:
         """Answer a call's requests and begin the next: what somebody waits for first."""
         self._tell_end(call, message.header.get("compute_s", 0.0))
-        if self._waiting:  # sending the next call takes less time than writing answers, and the worker need not wait
+        if (
+            self._line.waiting
+        ):  # sending the next call takes less time than writing answers, and the worker need not wait
             self._free_slot(generation, call, message.header)
             self._replies.result(generation, call, message)
             return
@@ -632,15 +568,13 @@ class Dispatcher:
         if generation is not self._active:
             return
         for request_id, size in message.header["sizes"]:
-            pending = self._waiting.get(request_id)
-            if pending is not None and pending.endpoint is not None:
-                self._queues.measure(pending.endpoint.name, request_id, size)
+            self._line.measure(request_id, size)
         start = 0
         for item in message.header["items"]:
             end = start + item["size"]
-            pending = self._waiting.get(item["id"])
+            pending = self._line.waiting.get(item["id"])
             if pending is not None:
-                self._leave_line(pending)
+                self._line.leave(pending)
                 self._replies.failed_ahead(generation, pending, item, message.payload[start:end])
             start = end
 
@@ -674,41 +608,17 @@ class Dispatcher:
         for request_id, size in sizes:
             pending = call.items.get(request_id)
             if pending is not None:
-                self._queues.compare(call.endpoint.name, len(pending.exchange.body), size)
+                self._line.queues.compare(call.endpoint.name, len(pending.exchange.body), size)
         units = len(sizes) * max(size for _, size in sizes) if sizes else None
-        self._queues.done(call.batch, compute_s if is_example else None, units)
+        self._line.queues.done(call.batch, compute_s if is_example else None, units)
 
     def _has_path(self, path: str) -> bool:
         return self._active is not None and path in self._active.routes
 
     # --- time ---------------------------------------------------------------------------------------------------
 
-    def _watch_all_held(self) -> None:
-        if self._waiting:
-            self._watch_held(min(pending.wants.deadline_at_s for pending in self._waiting.values()))
-
-    def _watch_held(self, deadline_at_s: float) -> None:
-        """Look at what is held after `hold_timeout_s`, or when the deadline of one of them passes."""
-        self._hold_alarm.by(min(self._clock() + self._hold_timeout_s, deadline_at_s))
-
-    def _expire_held(self) -> None:
-        if self._active is not None and not self._num_pauses:
-            return
-        now_s = self._clock()
-        for pending in list(self._waiting.values()):
-            if pending.wants.deadline_at_s <= now_s:
-                self._leave_line(pending)
-                self._miss(pending, now_s)
-            elif max(pending.arrived_at_s, self._held_since_s) + self._hold_timeout_s <= now_s:
-                self._expire(pending)
-        left = self._waiting.values()
-        if left:
-            oldest_s = min(max(pending.arrived_at_s, self._held_since_s) for pending in left)
-            self._hold_alarm.by(oldest_s + self._hold_timeout_s)
-            self._watch_all_held()
-
     def _expire(self, pending: Pending) -> None:
-        self._leave_line(pending)
+        self._line.leave(pending)
         self._replies.reject(pending, "not_ready")
         message = f"Nothing could serve this request within {self._hold_timeout_s:g} s."
         self._replies.refuse(
@@ -716,7 +626,8 @@ class Dispatcher:
         )
 
     def _miss(self, pending: Pending, now_s: float) -> None:
-        """Answer a request that is out of every line because of its deadline."""
+        """Answer a request whose deadline passed, or can't be met any more."""
+        self._line.leave(pending)
         self._replies.reject(pending, "deadline")
         is_over = pending.wants.deadline_at_s <= now_s
         body = answers.deadline_body(now_s - pending.arrived_at_s, is_over=is_over)

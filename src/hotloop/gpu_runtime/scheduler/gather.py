@@ -23,21 +23,20 @@ class Gather:
         max_wait_s: The longest that the oldest waits for others.
         target_s: How soon after its arrival a request should be answered; 0 for no such wish. With one, it is what
             bounds the wait.
+
+    Attributes:
+        may_wait: Whether it ever waits.
     """
 
-    __slots__ = ("_gap_s", "_last_arrival_s", "_last_count", "_max_wait_s", "target_s")
+    __slots__ = ("_gap_s", "_last_arrival_s", "_last_count", "_max_wait_s", "may_wait", "target_s")
 
     def __init__(self, max_wait_s: float, target_s: float) -> None:
         self.target_s = target_s
+        self.may_wait = max_wait_s > 0 or target_s > 0
         self._max_wait_s = max_wait_s
         self._gap_s = math.inf
         self._last_arrival_s = -math.inf
         self._last_count = 0
-
-    @property
-    def may_wait(self) -> bool:
-        """Whether it ever waits."""
-        return self._max_wait_s > 0 or self.target_s > 0
 
     def arrived(self, at_s: float) -> None:
         """Take note of an arrival."""

@@ -98,7 +98,8 @@ class Lane:
         """Put a request in line, new or not: its age and its wants decide where."""
         if self._gather.may_wait:
             self._gather.arrived(arrived_at_s)
-        if self._order is None and not self._stands_in_line(wants):
+        is_usual = wants is ORDINARY and not self._fifo.tenant
+        if self._order is None and not (is_usual or self._stands_in_line(wants)):
             self._begin_order()
         if self._order is None:
             self._fifo.put_back(request_id, arrived_at_s)
