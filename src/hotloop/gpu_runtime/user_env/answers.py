@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from hotloop.gpu_runtime.user_env import problem, values
 from hotloop.gpu_runtime.user_env.advice import Holders
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.hosted import HostedModelDied
+from hotloop.gpu_runtime.user_env.items import columns
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
 from hotloop.gpu_runtime.user_env.lending import Buffer
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
@@ -105,6 +107,14 @@ def result_frame(
     items = [item_of(item_id, answer) for item_id, answer in answers]
     header = {"kind": "result", "id": call_id, "compute_s": compute_s, "items": items, **more}
     return header, [piece for _, answer in answers for piece in answer.pieces]
+
+
+def alike_frame(
+    call_id: int, compute_s: float, ids: Sequence[int], bodies: list[bytes], **more: Any
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Make the frame that answers a call whose requests all have a result in JSON."""
+    answered = columns(ids, list(map(len, bodies)), {"status": 200, "type": values.JSON})
+    return {"kind": "result", "id": call_id, "compute_s": compute_s, **answered, **more}, bodies
 
 
 def has_length(result: Any, length: int) -> bool:

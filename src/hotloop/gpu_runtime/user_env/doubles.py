@@ -30,7 +30,8 @@ class Allowance:
     __slots__ = ("num_left",)
 
     def __init__(self, compute_s: float) -> None:
-        self.num_left = min(MOST, int(compute_s / (LEAST_RATIO * WRITE_S)))
+        num_left = min(MOST, int(compute_s / (LEAST_RATIO * WRITE_S)))
+        self.num_left = num_left if num_left >= _FEWEST else 0
 
     def take(self, value: Any) -> bytes | None:
         """Give a list's floats as they lie in memory; None if it is to be written here, as anything else is."""
