@@ -99,17 +99,17 @@ def test_a_long_call_of_several_requests_leaves_its_floats_to_the_front(user):
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "items", "accept"),
+    ("endpoint", "asked", "accept"),
     [
-        ("rows", [{"n": 100, "takes_s": 0}] * 2, ""),
+        ("rows", [{"n": MOST + 1, "takes_s": 0.02}] * 2, ""),
         ("rows", [{"n": 100, "takes_s": 0.02}], ""),
         ("rows", [{"n": 100, "takes_s": 0.02}] * 2, "application/msgpack"),
         ("rows_async", [{"n": 100}] * 2, ""),
         ("row", [{"n": 100}], ""),
     ],
 )
-def test_a_short_call_one_request_alone_and_another_format_are_written_by_the_worker(user, endpoint, items, accept):
+def test_too_many_floats_one_request_alone_and_another_format_are_written_by_the_worker(user, endpoint, asked, accept):
     with worker(user, BATCH) as runtime:
-        runtime.call(endpoint, *items, accept=accept)
+        runtime.call(endpoint, *asked, accept=accept)
 
         assert not any(is_doubles for is_doubles, _, _ in answered(runtime))
