@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks import environments, stats
+from benchmarks import environments, serving_ceiling, stats
+
+CEILING_CLIENTS = (8, 32, 128)
 
 
 @dataclass
@@ -17,7 +19,7 @@ class Direct:
 
     Attributes:
         vectors: What the model gives for each text alone: what every side is held to.
-        mean_tokens: Tokens of a text, on average.
+        num_tokens: Tokens of each text.
         single_s: How long single texts took, a list a round.
         rates: Texts a second of each round, by the size of the batches.
     """
@@ -27,7 +29,7 @@ class Direct:
     bridge: Path
     texts: list[str]
     vectors: list[list[float]] = field(default_factory=list[list[float]])
-    mean_tokens: float = 0.0
+    num_tokens: list[int] = field(default_factory=list[int])
     single_s: list[list[float]] = field(default_factory=list[list[float]])
     rates: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
@@ -46,7 +48,7 @@ class Direct:
         except BaseException:
             self.__exit__()
             raise
-        self.vectors, self.mean_tokens = first["vectors"], first["mean_tokens"]
+        self.vectors, self.num_tokens = first["vectors"], first["num_tokens"]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,7 +72,23 @@ class Direct:
             "single_p50_ms": stats.rounded(stats.p50(singles_ms)),
             "samples_single_p50_ms": [round(each, 3) for each in singles_ms],
             "samples_rate": {size: [round(rate, 2) for rate in rates] for size, rates in self.rates.items()},
-            "mean_tokens": round(self.mean_tokens, 2),
+            "mean_tokens": round(sum(self.num_tokens) / len(self.num_tokens), 2),
+            **self._ceilings({int(size): rate for size, rate in medians.items()}),
+        }
+
+    def _ceilings(self, rates: dict[int, float]) -> dict[str, Any]:
+        """What a call costs by these rates, and what clients could get at most, by their number."""
+        lengths = [len(text) for text in self.texts]
+        cost = serving_ceiling.fit(rates, lengths, self.num_tokens)
+        ceilings = {
+            str(count): round(serving_ceiling.closed_loop_rate(count, lengths, self.num_tokens, cost), 2)
+            for count in CEILING_CLIENTS
+        }
+        per_call_ms, per_token_ms = cost.per_call_s * 1000, cost.per_token_s * 1000
+        return {
+            "per_call_ms": round(per_call_ms, 3),
+            "per_token_ms": round(per_token_ms, 4),
+            "closed_loop_rate": ceilings,
         }
 
     def _ask(self, line: str) -> Any:

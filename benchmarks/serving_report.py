@@ -65,6 +65,9 @@ def _minilm_figures(minilm: dict[str, Any], direct: dict[str, Any]) -> dict[str,
         own, peer = _fastest(minilm, HOTLOOP, clients), _fastest(minilm, PEERS, clients)
         found[f"minilm_{clients}_vs_best_peer"] = _rate_ratio(minilm, PEERS, clients)
         found[f"minilm_{clients}_vs_direct"] = _ratio(own.get("rate"), direct.get("rate"))
+        found[f"minilm_{clients}_vs_closed_loop"] = _ratio(
+            own.get("rate"), direct.get("closed_loop_rate", {}).get(clients)
+        )
         found[f"minilm_{clients}_p99_vs_best_peer"] = _ratio(own.get("p99_ms"), peer.get("p99_ms"))
     cpu = [_least(minilm, families, "32", "cpu_ms_per_request") for families in (HOTLOOP, ("litserve",))]
     found["minilm_32_cpu_vs_litserve"] = _ratio(*cpu)

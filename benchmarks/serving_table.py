@@ -20,6 +20,9 @@ def write(result: dict[str, Any], out: TextIO) -> None:
     if direct := result.get("direct"):
         sizes = ", ".join(f"{rate} in batches of {size}" for size, rate in direct["rate_by_batch_size"].items())
         out.write(f"\nwithout a server, texts a second: {sizes}; {direct['single_p50_ms']} ms for one text\n")
+        if ceilings := direct.get("closed_loop_rate"):
+            rates = ", ".join(f"{rate} at {clients}" for clients, rate in ceilings.items())
+            out.write(f"clients in a closed loop, if serving cost nothing: {rates}\n")
     for workload, title in _TITLES.items():
         if result.get(workload):
             _write_workload(title, result[workload], out)

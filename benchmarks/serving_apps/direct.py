@@ -35,19 +35,19 @@ def measure_sorted(embed, texts, size, seconds):
     return count / (time.perf_counter() - began)
 
 
-def mean_tokens(texts):
-    """How many tokens a text has on average, the two around it included."""
+def num_tokens(texts):
+    """How many tokens each text has, the two around it included."""
     import app
 
     tokenizer = app.tokenizer()
-    return sum(len(tokenizer(text)["input_ids"]) for text in texts) / len(texts)
+    return [len(tokenizer(text)["input_ids"]) for text in texts]
 
 
 def main():
     texts = json.loads(sys.stdin.readline())
     embed = work.load_embed()
     vectors = [embed([text])[0] for text in texts]
-    print(json.dumps({"vectors": vectors, "mean_tokens": mean_tokens(texts)}), flush=True)
+    print(json.dumps({"vectors": vectors, "num_tokens": num_tokens(texts)}), flush=True)
     for line in sys.stdin:
         seconds = float(line)
         single_s = measure_single(embed, texts, seconds)

@@ -244,6 +244,7 @@ class Front:
 
     @property
     def finished(self) -> list[tuple[str, str, int, int]]:
+        self.dispatcher.tell_rest()
         return [
             (event.method, event.path, event.status, event.generation)
             for event in self.events

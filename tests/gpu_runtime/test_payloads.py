@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import socket
 import time
@@ -16,6 +18,7 @@ from tests.gpu_runtime.driver import RuntimeDriver
 APP = """
 import os
 import signal
+import time
 
 import hotloop
 
@@ -37,6 +40,12 @@ def keep(data: bytes) -> int:
 @app.endpoint(batch=hotloop.Batch(max_size=4, key=len))
 def lengths(data: list[bytes]) -> list[int]:
     return [len(each) for each in data]
+
+
+@app.endpoint(batch=hotloop.Batch(max_size=16))
+def floats(data: list[bytes]) -> list[list[float]]:
+    time.sleep(0.3)
+    return [[n / 7 for n in range(int(each))] for each in data]
 
 
 @app.endpoint
@@ -106,6 +115,19 @@ def test_a_body_of_any_size_comes_back_as_it_went(driver, size):
             assert response(sock) == body
         post(sock, "/lengths", body)
         assert response(sock) == b"%d" % size
+
+
+def test_the_floats_of_a_batch_come_as_json_whoever_writes_them(driver):
+    counts = [1, 500, 3000, *[1500] * 13]  # in all more than a frame carries in itself, and than the front writes
+    with contextlib.ExitStack() as stack:
+        first, *others = (stack.enter_context(connect(driver)) for _ in range(1 + len(counts)))
+        post(first, "/floats", b"5")
+        for sock, count in zip(others, counts, strict=True):
+            post(sock, "/floats", b"%d" % count)
+
+        assert json.loads(response(first)) == [n / 7 for n in range(5)]
+        for sock, count in zip(others, counts, strict=True):
+            assert json.loads(response(sock)) == [n / 7 for n in range(count)]
 
 
 def test_bodies_that_the_app_keeps_cost_the_front_no_buffers(driver):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hotloop.events import Event, RequestFinished, RequestsFinished
-from hotloop.gpu_runtime.traffic import INTERVAL_S, MAX_TOLD_SINGLY, Traffic
+from hotloop.gpu_runtime.traffic import INTERVAL_S, JOIN_S, MAX_TOLD_SINGLY, Traffic
 
 
 class Told:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.alarms: list[float] = []
+        self.calls: list[Callable[[], None]] = []
         self.traffic = Traffic(self.events.append, self._later)
 
     def _later(self, delay_s, call):
         self.alarms.append(delay_s)
+        self.calls.append(call)
 
     def finish(self, at_s: float, status: int = 200, took_s: float = 0.1) -> None:
         self.traffic.finished(at_s, 1, "POST", "/a", status, took_s)
@@ -42,13 +46,33 @@ def test_so_many_requests_an_interval_are_told_of_one_by_one(more):
     assert [summary.count for summary in told.summaries] == ([1] if more > 0 else [])
 
 
+@pytest.mark.parametrize(("gap_s", "is_at_once"), [(JOIN_S - 0.01, False), (JOIN_S, True), (JOIN_S + 0.01, True)])
+def test_requests_that_come_one_by_one_are_told_of_at_once(gap_s, is_at_once):
+    told = Told()
+    for number in range(3):
+        told.finish(number * gap_s)
+
+    assert told.singles == (3 if is_at_once else 1)
+
+
+def test_those_that_come_soon_after_another_are_told_of_together_and_in_order():
+    told = Told()
+    for number in range(4):
+        told.finish(5 + 0.02 * number)
+    assert [event.at_s for event in told.events] == [5]
+    assert told.alarms == [pytest.approx(JOIN_S - 0.02)]
+    told.calls[0]()
+
+    assert [event.at_s for event in told.events] == [5, 5.02, 5.04, 5.06]
+
+
 def test_a_summary_is_told_at_the_end_of_its_interval_though_nothing_comes_any_more():
     told = Told()
     for _ in range(MAX_TOLD_SINGLY + 3):
         told.finish(5.0)
     told.finish(5.25)
 
-    assert told.alarms == [INTERVAL_S]
+    assert told.alarms == [JOIN_S, INTERVAL_S]
     assert told.summaries == []
     told.traffic.flush()
     assert told.summaries[0].at_s == 5.0 + INTERVAL_S

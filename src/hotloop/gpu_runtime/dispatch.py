@@ -296,6 +296,11 @@ class Dispatcher:
         self.fail_all(Problem("Stopped", "hotloop was stopped.", hint="start it again, then send the request again"))
         for number in list(self._generations):
             self.lost(number, "hotloop was stopped")
+        self.tell_rest()
+
+    def tell_rest(self) -> None:
+        """Tell now of the finished requests that were to be told of with others."""
+        self._replies.tell_rest()
 
     def lost(self, generation: int, cause: str, worker: int | None = None) -> int:
         """Take note that a worker died, and settle what it was sent.

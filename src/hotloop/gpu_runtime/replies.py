@@ -75,6 +75,10 @@ class Replies:
             return
         self._tell_all([pending], status)
 
+    def tell_rest(self) -> None:
+        """Tell now of what was to be told of with others."""
+        self._traffic.flush()
+
     def _tell_all(self, pendings: Sequence[Pending], status: int) -> None:
         """Say that requests of one endpoint are finished; none of them is a probe."""
         now_s = self._clock()

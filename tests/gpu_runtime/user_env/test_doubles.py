@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from tests.gpu_runtime.user_env.test_call import Runtime, worker
 
 from hotloop.gpu_runtime.user_env import doubles, jsonable
-from hotloop.gpu_runtime.user_env.doubles import LEAST_RATIO, MOST, WRITE_S, Allowance
+from hotloop.gpu_runtime.user_env.doubles import FEWEST, LEAST_RATIO, MOST, WRITE_S, Allowance
+from hotloop.gpu_runtime.user_env.items import items
 
 ROW = [n / 7 for n in range(100)]
 PLENTY_S = 3600.0
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=32, max_size=80))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=FEWEST, max_size=80))
 def test_what_the_front_writes_is_what_the_worker_would_have_written(row):
     raw = Allowance(PLENTY_S).take(row)
 
@@ -28,7 +29,7 @@ def test_what_the_front_writes_is_what_the_worker_would_have_written(row):
 @pytest.mark.parametrize(
     "value",
     [
-        ROW[:31], tuple(ROW), [1, *ROW], [True, *ROW], [None, *ROW], ["a", *ROW], [ROW, ROW], {"a": ROW}, "a" * 99,
+        ROW[: FEWEST - 1], tuple(ROW), [1, *ROW], [True, *ROW], [None, *ROW], ["a", *ROW], [ROW, ROW], {"a": ROW}, "a" * 99,
         [*ROW, math.nan], [*ROW, math.inf], [*ROW, -math.inf], [*ROW, math.inf, -math.inf], None, b"a" * 99,
     ],
 )  # fmt: skip
@@ -42,6 +43,11 @@ def test_the_front_gets_no_more_than_its_share_of_the_time_that_a_call_took(num_
 
     assert (allowance.take(ROW) is not None) is is_taken
     assert allowance.take(ROW) is None, "that was all"
+
+
+@pytest.mark.parametrize(("num_writes", "num_left"), [(FEWEST - 1, 0), (FEWEST, FEWEST), (FEWEST + 1, FEWEST + 1)])
+def test_a_call_so_short_that_no_answer_would_fit_leaves_the_front_nothing(num_writes, num_left):
+    assert Allowance((num_writes + 0.5) * WRITE_S * LEAST_RATIO).num_left == num_left
 
 
 @pytest.mark.parametrize(("length", "is_taken"), [(MOST - 1, True), (MOST, True), (MOST + 1, False)])
@@ -73,7 +79,7 @@ def answered(runtime: Runtime) -> list[tuple[bool, str, list[float]]]:
     """Of each item: whether the front has to write it, its type, its floats."""
     message = runtime.link.receive()
     found, start = [], 0
-    for item in message.header["items"]:
+    for item in items(message.header):
         body = message.payload[start : start + item["size"]]
         start += item["size"]
         is_doubles = item.get("is_doubles", False)
@@ -93,17 +99,17 @@ def test_a_long_call_of_several_requests_leaves_its_floats_to_the_front(user):
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "items", "accept"),
+    ("endpoint", "asked", "accept"),
     [
-        ("rows", [{"n": 100, "takes_s": 0}] * 2, ""),
+        ("rows", [{"n": MOST + 1, "takes_s": 0.02}] * 2, ""),
         ("rows", [{"n": 100, "takes_s": 0.02}], ""),
         ("rows", [{"n": 100, "takes_s": 0.02}] * 2, "application/msgpack"),
         ("rows_async", [{"n": 100}] * 2, ""),
         ("row", [{"n": 100}], ""),
     ],
 )
-def test_a_short_call_one_request_alone_and_another_format_are_written_by_the_worker(user, endpoint, items, accept):
+def test_too_many_floats_one_request_alone_and_another_format_are_written_by_the_worker(user, endpoint, asked, accept):
     with worker(user, BATCH) as runtime:
-        runtime.call(endpoint, *items, accept=accept)
+        runtime.call(endpoint, *asked, accept=accept)
 
         assert not any(is_doubles for is_doubles, _, _ in answered(runtime))

@@ -46,18 +46,26 @@ def run_around(
     # Where a call is dearer than all padding together calls are as few as can be, and padding decides the rest; a larger
     # number than needed would swallow the padding in a float.
     price = min(call_price, 2 * count * sizes[-1] + 1)
-    if budget.allows(count, sizes[-1]) and _is_cheapest_whole(sizes, price, budget):
+    can_be_whole = budget.allows(count, sizes[-1])
+    if can_be_whole and count * sizes[-1] - sum(sizes) <= price:
         return 0, count
     begins = _cheapest_cuts(sizes, price * left_share, budget)
+    if can_be_whole and left_share < 1 and _is_cheapest_whole(sizes, begins, price, budget):
+        return 0, count
     stop = count
     while (start := begins[stop]) > chosen:
         stop = start
     return start, stop
 
 
-def _is_cheapest_whole(sizes: Sequence[float], price: float, budget: Budget) -> bool:
-    count = len(sizes)
-    return count * sizes[-1] - sum(sizes) <= price or _cheapest_cuts(sizes, price, budget)[count] == 0
+def _is_cheapest_whole(sizes: Sequence[float], begins: Sequence[int], price: float, budget: Budget) -> bool:
+    """Whether no cut is cheaper than one call; another cut's begins may say no at once."""
+    stop, total = len(sizes), 0.0
+    while stop:
+        total += price + (stop - begins[stop]) * sizes[stop - 1]
+        stop = begins[stop]
+    is_cheaper = price + len(sizes) * sizes[-1] <= total
+    return is_cheaper and _cheapest_cuts(sizes, price, budget)[len(sizes)] == 0
 
 
 def _cheapest_cuts(sizes: Sequence[float], price: float, budget: Budget) -> list[int]:

@@ -14,7 +14,7 @@ from hotloop.gpu_runtime.user_env.json_encoder import encoder
 WRITE_S = 0.5e-6  # of one float
 LEAST_RATIO = 16.0  # a call took so many times what writing its floats takes: the front is busy with it 6 % of the time
 MOST = 16_384  # floats of one call: for 8 ms the front does nothing else
-_FEWEST = 32  # of one answer: below that handing over costs as much
+FEWEST = 32  # of one answer: below that handing over costs as much
 _KIND = "d"
 
 _encode = encoder(allow_nan=False)
@@ -25,20 +25,23 @@ class Allowance:
 
     Args:
         compute_s: How long the call took.
+
+    Attributes:
+        num_left: How many more; 0 from the start if it would be too few for any answer.
     """
 
     __slots__ = ("num_left",)
 
     def __init__(self, compute_s: float) -> None:
         num_left = min(MOST, int(compute_s / (LEAST_RATIO * WRITE_S)))
-        self.num_left = num_left if num_left >= _FEWEST else 0
+        self.num_left = num_left if num_left >= FEWEST else 0
 
     def take(self, value: Any) -> bytes | None:
         """Give a list's floats as they lie in memory; None if it is to be written here, as anything else is."""
         if type(value) is not list:
             return None
         row = cast("list[Any]", value)
-        if not _FEWEST <= len(row) <= self.num_left or set(map(type, row)) != {float}:
+        if not FEWEST <= len(row) <= self.num_left or set(map(type, row)) != {float}:
             return None
         total = sum(row)
         if total - total != 0:  # NaN or infinite, or one of the floats is, which JSON does not have
