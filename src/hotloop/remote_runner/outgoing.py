@@ -229,10 +229,8 @@ class Outgoing:
             async with self._turn:
                 await self._connection.until_connected()
                 self._sequence = sequence = self._sequence + 1
-                future = asyncio.get_running_loop().create_future()
                 numbered = dataclasses.replace(changeset, sequence=sequence, contents=contents)
-                self._outbox[sequence] = _Sent(codec.encode_changeset(numbered), future)
-                await self._flush()
+                future = await self._send_changeset(numbered)
         try:
             applied = self._applied(await future)
         except ResyncError as error:
@@ -246,6 +244,17 @@ class Outgoing:
         if large:
             self._blocks.confirm()
         return applied
+
+    async def _send_changeset(self, changeset: Changeset) -> asyncio.Future[pb.Down]:
+        """Send a changeset after those before it; gives what will be its answer. Only in one's turn."""
+        future = asyncio.get_running_loop().create_future()
+        self._outbox[changeset.sequence] = _Sent(codec.encode_changeset(changeset), future)
+        try:
+            await self._flush()
+        except asyncio.CancelledError:
+            del self._outbox[changeset.sequence]  # nobody waits for it any more
+            raise
+        return future
 
     async def _offer(self, contents: Sequence[Content]) -> None:
         """Ask which large contents the runner lacks, and send those, however often the connection is lost meanwhile."""
@@ -275,7 +284,7 @@ class Outgoing:
         for message in list(self._outbox.values()):
             if message.stream == self._stream_number:
                 continue
-            message.stream = self._stream_number
+            number = self._stream_number
             try:
                 sending = self._connection.send(message.frame)
                 if self._lane is not None and message.frame.ByteSize() <= COPIED_BYTES:
@@ -283,6 +292,7 @@ class Outgoing:
                 await sending
             except LostError:
                 return
+            message.stream = number  # not before: whoever sends may be cancelled, and it be another's
 
     def _is_yielding(self) -> bool:
         return bool(self._outbox) or time.monotonic() - self._edited_at_s < YIELDS_S
