@@ -138,7 +138,6 @@ def _has_compiled() -> bool:
 
 def recording(device_type: str, found: dict[Operation, None] | None = None) -> Any:
     """Note the operations that run on a kind of device within the block; gives the dict that they are put into."""
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
     into: dict[Operation, None] = {} if found is None else found
@@ -150,7 +149,7 @@ def recording(device_type: str, found: dict[Operation, None] | None = None) -> A
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
-            if len(into) < MAX_OPERATIONS and torch.Tag.nondeterministic_seeded not in func.tags:
+            if len(into) < MAX_OPERATIONS and _bears_zeros(func):
                 try:
                     operation = Operation(
                         str(func), _noted(args), tuple((name, _noted(each)) for name, each in (kwargs or {}).items())
@@ -245,6 +244,17 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     return [tensor for each in value for tensor in _tensors(each)] if isinstance(value, tuple) else []
+
+
+def _bears_zeros(function: Any) -> bool:
+    """Whether an operation can be run with made-up values.
+
+    One that draws may not: `multinomial` of zeros is an error that ends the context. Attention counts as one that draws,
+    for its dropout, and is what gains most: its plans are made anew for each shape.
+    """
+    import torch
+
+    return torch.Tag.nondeterministic_seeded not in function.tags or "attention" in str(function)
 
 
 def _is_on(device_type: str, operation: Operation) -> bool:
