@@ -142,17 +142,20 @@ class Outgoing:
 
     async def _sync(self, source: SyncSource) -> Applied:
         async with self._sync_lock:
-            num_attempts = 0
+            num_attempts, why = 0, ""
             while num_attempts < SYNC_ATTEMPTS:
                 await self._connection.until_connected()
                 try:
                     return await self._sync_once(source)
                 except LostError:
                     continue
-                except (ResyncError, ChangedError):
-                    num_attempts += 1
+                except (ResyncError, ChangedError) as error:
+                    num_attempts, why = num_attempts + 1, str(error)
                     if num_attempts > 1:  # not at once: what this finds is no edit of its own any more
                         source.look_again()
+        if why:
+            msg = f"The project could not be copied in {SYNC_ATTEMPTS} attempts: {why}"
+            raise RefusedError(msg, hint="stop what writes there, here or on the runner, or ignore it")
         msg = f"The project's files changed during each of {SYNC_ATTEMPTS} attempts to copy them."
         raise RefusedError(msg, hint="stop what writes there, or ignore it")
 
