@@ -173,12 +173,14 @@ class Stage:
             WorkspaceError: It has not.
         """
         status = os.fstatvfs(self.fd)
-        free_bytes = status.f_bavail * status.f_frsize - self._limits.free_bytes
-        if num_bytes > free_bytes:
-            msg = f"The runner's disk has room for {max(free_bytes, 0) >> 20:,} MiB, and {num_bytes >> 20:,} MiB are to come."
-            raise WorkspaceError(
-                msg, hint="free some space there, or list what the app does not need in .hotloopignore"
+        free_bytes = status.f_bavail * status.f_frsize
+        if num_bytes > free_bytes - self._limits.free_bytes:
+            msg = (
+                f"The runner's disk has {free_bytes >> 20:,} MiB free at {self.folder}: {num_bytes:,} bytes are to "
+                f"come, and {self._limits.free_bytes >> 20:,} MiB are to stay free."
             )
+            hint = "free some space there, list what the app does not need in .hotloopignore, or take another folder: docs/runners.md"
+            raise WorkspaceError(msg, hint=hint)
 
     def add_part(self, digest: str, offset: int, size_bytes: int, data: bytes) -> bool:
         """Append one part; what is here already of it is passed over.

@@ -128,18 +128,20 @@ def _refused(sequence: int, error: HotloopError | OSError) -> pb.Down:
         reason = pb.Refused.GAP
     elif isinstance(error, ContentMissingError | MismatchError):
         reason = pb.Refused.CONTENT
-    message, hint = _told(error)
+    if isinstance(error, OSError):
+        error = _translated(error)
     path = getattr(error, "path", "")
-    refused = pb.Refused(reason=reason, message=message, hint=hint, sequence=sequence, path=path)
+    refused = pb.Refused(reason=reason, message=str(error), hint=error.hint, sequence=sequence, path=path)
     return pb.Down(refused=refused)
 
 
-def _told(error: HotloopError | OSError) -> tuple[str, str]:
-    if isinstance(error, HotloopError):
-        return error.message, error.hint
+def _translated(error: OSError) -> HotloopError:
+    place = f" at {error.filename}" if error.filename else ""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "The runner's disk is full.", "free some space there, then save again"
-    return f"The runner can't write it: {error.strerror or error}.", "look at the disk and the permissions there"
+        msg = f"The runner's disk is full{place}: the save was not applied."
+        return WorkspaceError(msg, hint="free some space there; what was saved goes with the next save")
+    msg = f"The runner can't write its workspace{place}: {error.strerror or error}."
+    return WorkspaceError(msg, hint="look at the runner's disk and permissions")
 
 
 def _need(session: Session, sequence: int, digests: list[str]) -> pb.Down:
