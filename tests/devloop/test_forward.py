@@ -1,6 +1,7 @@
 """Served ports on this machine: real sockets, a real agent, a line that can be slow, dark or cut."""
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -125,6 +126,52 @@ SIZES = st.lists(st.integers(1, 300) | st.integers(1, 200_000), max_size=6)  # o
 
 def chunks_of(sizes):
     return [(BLOCK * (1 + size // len(BLOCK)))[:size] for size in sizes]
+
+
+def frame(text, *, mask=b""):
+    """A WebSocket frame of text, as a server or, masked, as a client sends it."""
+    data = text.encode()
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data)) if mask else data
+    return bytes([0x81, (0x80 if mask else 0) | len(data)]) + mask + masked
+
+
+def test_a_websocket_stays_open_and_both_sides_speak_when_they_like(world):
+    guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+    async def serve(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        key = head.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0].decode()
+        accept = base64.b64encode(hashlib.sha1((key + guid).encode()).digest()).decode()
+        answer = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        writer.write(answer.encode() + frame("unasked"))
+        for _ in range(3):
+            _, size = await reader.readexactly(2)
+            mask = await reader.readexactly(4)
+            said = await reader.readexactly(size & 0x7F)
+            writer.write(frame("echo " + bytes(byte ^ mask[i % 4] for i, byte in enumerate(said)).decode()))
+        await reader.read()  # as long as the client stays
+
+    async def main():
+        world.serve = serve
+        world.line.delay_s = 0.02
+        reader, writer = await world.client()
+        key = base64.b64encode(os.urandom(16)).decode()
+        writer.write(
+            f"GET /ws HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: {key}"
+            "\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        heard = [(await reader.readexactly(2 + len("unasked")))[2:]]
+        for word in ("one", "two", "three"):
+            writer.write(frame(word, mask=os.urandom(4)))
+            heard.append((await reader.readexactly(2 + len("echo ") + len(word)))[2:])
+        writer.close()
+        return key, head.decode(), heard
+
+    key, head, heard = world.run(main())
+
+    assert base64.b64encode(hashlib.sha1((key + guid).encode()).digest()).decode() in head
+    assert heard == [b"unasked", b"echo one", b"echo two", b"echo three"]
 
 
 @settings(max_examples=60, deadline=None)

@@ -46,3 +46,8 @@ def test_paths(names, expected):
 )
 def test_rates(per_s, expected):
     assert words.rate(per_s) == expected
+
+
+def test_what_ends_a_session_that_was_left_names_its_runner():
+    assert "hotloop stop ends it" in words.left_running("local")
+    assert "hotloop attach --on me@gpu1 shows it, hotloop stop --on me@gpu1 ends it" in words.left_running("me@gpu1")

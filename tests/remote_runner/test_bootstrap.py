@@ -23,6 +23,7 @@ from hotloop.remote_runner.bootstrap import packages
 from hotloop.remote_runner.bootstrap.failures import Failure, Kind, explain, explain_silence, kind_of_output
 from hotloop.remote_runner.bootstrap.install import Bridge
 from hotloop.remote_runner.bootstrap.on_host import bridge as on_host
+from hotloop.remote_runner.bootstrap.on_host import installer
 from hotloop.remote_runner.bootstrap.plan import choose_python
 from hotloop.remote_runner.bootstrap.request import Options, make_request, program_text, wanted_name
 from hotloop.remote_runner.bootstrap.source import own_source
@@ -290,6 +291,15 @@ def test_python_that_is_not_there_and_cannot_be_fetched(tmp_path):
 
     with pytest.raises(RunnerError, match=r"no Python .*3\.13\.99 is wanted, .*3\.\d+\.\d+, and uv can't fetch"):
         machine.run(machine.way().dial())
+
+
+def test_what_uv_brought_is_taken_for_the_version_that_was_asked_for_alone(tmp_path):
+    script(tmp_path / "uv", "exit 0")
+    for version in ("3.11.9", "3.12.4", "3.1.2"):
+        script(tmp_path / f"python/cpython-{version}/bin/python3", f"echo {version}")
+    made = installer.Installer(None, {"wanted": "x"}, str(tmp_path)).do_python("3.12", 20)
+
+    assert made == {"python": str(tmp_path / "python/cpython-3.12.4/bin/python3"), "version": "3.12.4"}
 
 
 @pytest.mark.parametrize(

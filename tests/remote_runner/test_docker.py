@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -493,3 +494,28 @@ def test_agent_side_needs_no_docker():
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False False\n"
+
+
+def test_a_dial_that_is_given_up_leaves_no_connection_to_the_engine(monkeypatch):
+    began, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Connected:
+        close = staticmethod(closed.set)
+
+    def ensure(*_):
+        began.set()
+        assert goes_on.wait(20)
+        return container.Kept("id", "name")
+
+    monkeypatch.setattr(engine, "connect", lambda _: Connected())
+    monkeypatch.setattr(container, "ensure", ensure)
+
+    async def main():
+        dialing = asyncio.create_task(docker_way(DockerTarget("image")).dial())
+        assert await asyncio.to_thread(began.wait, 20)
+        dialing.cancel()
+        await asyncio.gather(dialing, return_exceptions=True)
+        goes_on.set()
+        assert await asyncio.to_thread(closed.wait, 20)
+
+    asyncio.run(main())

@@ -74,6 +74,9 @@ def test_project_counts_before_the_user():
         ({"target": "docker://"}, "image"),
         ({"target": "me@h", "port": "22"}, r"gpu1.port is not a setting"),
         ({"target": "me@h", "python": 3}, "a string was expected"),
+        ({"target": "me@h", "python": "3.12; rm -r x"}, "a version or an interpreter was expected"),
+        ({"target": "me@h", "python": "$(id)"}, "a version or an interpreter was expected"),
+        ({"target": "me@h", "python": "python '3"}, "a version or an interpreter was expected"),
         ({"python": "3.12"}, "needs a target or a dockerfile"),
         ("me@h", "a table was expected"),
     ],
@@ -83,6 +86,11 @@ def test_what_is_wrong_of_a_runner_is_named(table, expected):
         runners.from_tables({"gpu1": table}, "pyproject.toml: tool.hotloop.runners")
 
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("python", ["3", "3.12", "3.12.4", "python3.12", "/opt/py-3/bin/python", "~/conda/bin/python"])
+def test_a_python_is_a_version_or_an_interpreter(python):
+    assert runners.from_table("gpu1", {"target": "me@h", "python": python}, "runner").python == python
 
 
 # --- ssh's settings

@@ -1,6 +1,7 @@
 """What is under way in a session when its client goes, or when it ends: it is done, and nothing comes after it."""
 
 import asyncio
+import contextlib
 import json
 import threading
 
@@ -9,6 +10,7 @@ import pytest
 from hotloop.changes import MakeDirectory, content_digest
 from hotloop.errors import WorkspaceError
 from hotloop.remote_runner.environments.store import Store
+from hotloop.remote_runner.session_stream import Stream
 from hotloop.remote_runner.sessions import Session
 from hotloop.remote_runner.tree import Tree
 from tests.remote_runner.test_agent import FAKE_RUNTIME, until
@@ -98,3 +100,35 @@ def test_a_session_ends_after_the_tree_that_is_being_made(tmp_path):
 
     assert asyncio.run(main()) == (False, 1)
     assert sorted(path.name for path in (tmp_path / "abcdef0123/tree").iterdir()) == ["a", "b"]
+
+
+def test_a_stream_that_is_cancelled_while_it_ends_is_counted_as_gone():
+    class Agent:
+        def __init__(self):
+            self.ended = []
+
+        def stream_ended(self, stream):
+            self.ended.append(stream)
+
+    async def nothing():
+        await asyncio.Event().wait()
+        yield
+
+    async def main():
+        agent = Agent()
+        stream = Stream(agent)
+
+        async def give():
+            async with contextlib.aclosing(stream.run(nothing())) as answers:
+                async for _ in answers:
+                    pass
+
+        giving = asyncio.create_task(give())
+        await asyncio.sleep(0.01)
+        giving.cancel()  # the client is gone
+        await asyncio.sleep(0)
+        giving.cancel()  # and the call is over
+        await asyncio.gather(giving, return_exceptions=True)
+        return agent.ended == [stream]
+
+    assert asyncio.run(main())

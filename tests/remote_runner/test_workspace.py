@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -296,6 +297,27 @@ def test_a_content_whose_writing_was_cut_short_is_not_taken_for_the_whole(tmp_pa
     again.stage.add_part(content_digest(b"short"), 0, 5, b"short")
     again.become(1, target)
     assert files_in(again.root) == {"a": b"short", "b": b"whole"}
+
+
+def test_contents_that_nobody_came_for_in_a_day_are_removed_at_the_next_start(tmp_path):
+    names = {content: content_digest(content) for content in (b"old", b"new", b"old part", b"new part")}
+    workspace = Workspace(tmp_path)
+    for content in (b"old", b"new"):
+        workspace.stage.add_part(names[content], 0, 3, content)
+    for content in (b"old part", b"new part"):
+        workspace.stage.add_part(names[content], 0, 8, content[:3])
+    parts = workspace.stage.folder / "parts"
+    (parts / f"{names[b'new']}.own").write_bytes(b"a copy that was cut short")
+    for content, suffix in ((b"old", ""), (b"old part", ".part")):
+        os.utime(parts / (names[content] + suffix), (0, time.time() - 25 * 3600))
+    workspace.close()
+
+    again = Workspace(tmp_path)
+
+    assert {path.name for path in parts.iterdir()} == {names[b"new"], f"{names[b'new part']}.part"}
+    assert again.stage.has(names[b"new"])
+    assert again.stage.partials() == {names[b"new part"]: 3}
+    again.close()
 
 
 def test_contents_of_a_tree_that_could_not_be_finished_serve_the_next_attempt(tmp_path):

@@ -64,7 +64,9 @@ async def find(way: Way, project: Path, *, is_looking: bool = False) -> dict[str
     if is_looking and way.name != LOCAL and len(alike) == 1:
         return alike[0]
     msg = f"no session of {project} is open on {way.name}"
-    raise UsageError(msg, hint="start one with: dev serve; see all with: hotloop status")
+    raise UsageError(
+        msg, hint="start one with: dev serve, or say with --on where it runs; see all with: hotloop status"
+    )
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hotloop import clock, events
-from hotloop.devloop import bench, catching_up, ending, environments, machine, ports, tests_on_save
+from hotloop.devloop import bench, catching_up, ending, environments, machine, ports, tests_on_save, words
 from hotloop.devloop.bencher import Bencher
 from hotloop.devloop.changesets import Changesets
 from hotloop.devloop.findings import Findings
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.client import AgentSession
     from hotloop.remote_runner.told import Applied, Started
 
-LEFT = "left running without a client: dev serve goes on with it, hotloop attach shows it, hotloop stop ends it"
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
 
 
@@ -133,7 +132,7 @@ class Engine:
     def leave(self, exit_code: int) -> None:
         """As `stop`, but the session is left running."""
         self._is_leaving = True
-        self.stop(LEFT, exit_code)
+        self.stop(words.left_running(self.options.runner), exit_code)
 
     def touched(self) -> None:
         """Note that the user is there: a key was pressed, here or in a dashboard."""

@@ -61,3 +61,13 @@ def rate(per_s: float) -> str:
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 file``, ``3 files``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def left_running(runner: str) -> str:
+    """Say what can be done with a session that has no client any more.
+
+    Args:
+        runner: Where it runs, as ``--on`` takes it.
+    """
+    on = "" if runner == "local" else f" --on {runner}"
+    return f"left running without a client: dev serve{on} goes on with it, hotloop attach{on} shows it, hotloop stop{on} ends it"

@@ -143,6 +143,7 @@ class Connection:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._heart.stop(LostError())
+        self._connected.set()  # whoever waits finds out
 
     async def ping(self) -> float:
         """Measure a round trip to the agent, seconds.

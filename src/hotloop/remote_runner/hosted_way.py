@@ -78,9 +78,9 @@ class HostWay:
             await host.close()
             raise
         line = self._line(host, bridge)
+        self._lines.add(line)  # before anything is waited for: whoever dials may be cancelled
         for forgotten in [other for other in self._lines if other.is_forgotten()]:
             await forgotten.close()
-        self._lines.add(line)
         return f"unix:{line.path}"
 
     async def reach(self) -> None:

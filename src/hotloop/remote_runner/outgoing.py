@@ -142,17 +142,20 @@ class Outgoing:
 
     async def _sync(self, source: SyncSource) -> Applied:
         async with self._sync_lock:
-            num_attempts = 0
+            num_attempts, why = 0, ""
             while num_attempts < SYNC_ATTEMPTS:
                 await self._connection.until_connected()
                 try:
                     return await self._sync_once(source)
                 except LostError:
                     continue
-                except (ResyncError, ChangedError):
-                    num_attempts += 1
+                except (ResyncError, ChangedError) as error:
+                    num_attempts, why = num_attempts + 1, str(error)
                     if num_attempts > 1:  # not at once: what this finds is no edit of its own any more
                         source.look_again()
+        if why:
+            msg = f"The project could not be copied in {SYNC_ATTEMPTS} attempts: {why}"
+            raise RefusedError(msg, hint="stop what writes there, here or on the runner, or ignore it")
         msg = f"The project's files changed during each of {SYNC_ATTEMPTS} attempts to copy them."
         raise RefusedError(msg, hint="stop what writes there, or ignore it")
 
@@ -229,10 +232,8 @@ class Outgoing:
             async with self._turn:
                 await self._connection.until_connected()
                 self._sequence = sequence = self._sequence + 1
-                future = asyncio.get_running_loop().create_future()
                 numbered = dataclasses.replace(changeset, sequence=sequence, contents=contents)
-                self._outbox[sequence] = _Sent(codec.encode_changeset(numbered), future)
-                await self._flush()
+                future = await self._send_changeset(numbered)
         try:
             applied = self._applied(await future)
         except ResyncError as error:
@@ -246,6 +247,17 @@ class Outgoing:
         if large:
             self._blocks.confirm()
         return applied
+
+    async def _send_changeset(self, changeset: Changeset) -> asyncio.Future[pb.Down]:
+        """Send a changeset after those before it; gives what will be its answer. Only in one's turn."""
+        future = asyncio.get_running_loop().create_future()
+        self._outbox[changeset.sequence] = _Sent(codec.encode_changeset(changeset), future)
+        try:
+            await self._flush()
+        except asyncio.CancelledError:
+            del self._outbox[changeset.sequence]  # nobody waits for it any more
+            raise
+        return future
 
     async def _offer(self, contents: Sequence[Content]) -> None:
         """Ask which large contents the runner lacks, and send those, however often the connection is lost meanwhile."""
@@ -275,7 +287,7 @@ class Outgoing:
         for message in list(self._outbox.values()):
             if message.stream == self._stream_number:
                 continue
-            message.stream = self._stream_number
+            number = self._stream_number
             try:
                 sending = self._connection.send(message.frame)
                 if self._lane is not None and message.frame.ByteSize() <= COPIED_BYTES:
@@ -283,6 +295,7 @@ class Outgoing:
                 await sending
             except LostError:
                 return
+            message.stream = number  # not before: whoever sends may be cancelled, and it be another's
 
     def _is_yielding(self) -> bool:
         return bool(self._outbox) or time.monotonic() - self._edited_at_s < YIELDS_S

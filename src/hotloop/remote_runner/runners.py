@@ -31,6 +31,7 @@ STAY_S = (
     60.0  # an agent on another machine waits so long for the next session: another one takes half a second to be there
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
+_PYTHON = re.compile(r"3(\.\d+){0,2}|[~/A-Za-z_][^\s'\";|&$`<>]*")  # a version goes into a shell's command line
 _EXAMPLE = 'write it as: target = "user@host"'
 
 
@@ -127,6 +128,9 @@ def check(runner: Runner) -> None:
     if bool(runner.target) == bool(runner.dockerfile):
         msg = f"runner {runner.name!r} needs a target or a dockerfile"
         raise UsageError(msg, hint=_EXAMPLE)
+    if runner.python and not _PYTHON.fullmatch(runner.python):
+        msg = f"runner {runner.name!r}: python is {runner.python!r}, a version or an interpreter was expected"
+        raise UsageError(msg, hint='write it as python = "3.12", or as a path: python = "/usr/bin/python3.12"')
     if runner.target.startswith(docker_target.SCHEME):
         docker_target.parse(runner.target, host=runner.engine)
     elif runner.target and not runner.is_local:

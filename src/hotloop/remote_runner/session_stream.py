@@ -74,10 +74,12 @@ class Stream:
         finally:
             reader.cancel()
             doer.cancel()
-            await asyncio.gather(reader, doer, return_exceptions=True)
-            if self._session is not None:
-                self._session.leave(self)
-            self._agent.stream_ended(self)
+            try:
+                await asyncio.gather(reader, doer, return_exceptions=True)
+            finally:  # gRPC may cancel a call that is ending: a client that left must not hold its session for ever
+                if self._session is not None:
+                    self._session.leave(self)
+                self._agent.stream_ended(self)
 
     def wake(self) -> None:
         """There are events to send."""

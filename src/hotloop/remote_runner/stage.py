@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import threading
+import time
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 20
 _MODE = 0o644
 _PARTS = "parts/"
+_DIGEST_LENGTH = 64
+_MAX_UNUSED_S = 24 * 3600.0  # of a content that was sent, in part or whole, and that no tree wanted any more
 _TO_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -85,8 +88,10 @@ class Stage:
         self.fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._whole: dict[str, Signature] = {}
         self._taken: set[str] = set()  # whole, and about to be renamed into the tree
-        for path in self._parts.iterdir():
-            if len(path.name) == 64:
+        for path in list(self._parts.iterdir()):
+            if _is_left(path):
+                path.unlink(missing_ok=True)
+            elif len(path.name) == _DIGEST_LENGTH:
                 self._find(path)
 
     def close(self) -> None:
@@ -307,6 +312,12 @@ def check_part(digest: str, offset: int, num_bytes: int, partial: Partial, size_
     if offset > partial.here_bytes:
         msg = f"A part of {digest[:12]} starts at byte {offset:,}, but only {partial.here_bytes:,} bytes are here."
         raise MismatchError(msg, hint=hint)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether nobody comes for a file of the parts any more: a save that another one overtook, a copy that a kill cut short."""
+    is_content = len(path.name.removesuffix(".part")) == _DIGEST_LENGTH
+    return not is_content or time.time() - path.stat().st_mtime > _MAX_UNUSED_S
 
 
 def file_digest(path: Path) -> str:

@@ -66,7 +66,13 @@ def docker_way(
     async def connect(lane: int) -> DockerHost:
         del lane
         async with making:  # two lanes at once must not make two containers
-            return DockerHost(shown, *await asyncio.to_thread(ensure))
+            ensuring = asyncio.get_running_loop().run_in_executor(None, ensure)
+            try:
+                connected, container_id = await asyncio.shield(ensuring)
+            except asyncio.CancelledError:
+                ensuring.add_done_callback(_close)
+                raise
+            return DockerHost(shown, connected, container_id)
 
     options = Options(
         python=target.python,
@@ -77,6 +83,12 @@ def docker_way(
     )
     num_lanes = 2 if address.startswith("ssh://") else 1
     return HostWay(shown, connect, num_lanes=num_lanes, options=options, report=report)
+
+
+def _close(ensuring: asyncio.Future[tuple[engine.Engine, str]]) -> None:
+    """Let go of what was connected for nobody: the thread that does it can't be stopped."""
+    if ensuring.exception() is None:
+        ensuring.get_loop().run_in_executor(None, ensuring.result()[0].close)
 
 
 def stop(target: DockerTarget, *, project: Path | None = None) -> bool:

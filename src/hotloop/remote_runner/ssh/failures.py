@@ -128,6 +128,11 @@ def declined(settings: HostSettings) -> DeniedError:
     return DeniedError(f"The key of {settings.place} was not accepted.", hint="nothing was sent to it")
 
 
+def lost(name: str) -> RunnerError:
+    """Say that a connection broke."""
+    return RunnerError(f"The connection to {name} was lost.", hint="look at the network, then start again")
+
+
 def no_command(name: str, why: str) -> RunnerError:
     """Say that a host that let us in runs no command."""
     msg = f"{name} refuses to run commands: {why}."

@@ -36,8 +36,8 @@ class SshHost:
                 channel = await in_thread(lambda: self._open(command))
         except (paramiko.SSHException, OSError, EOFError) as error:
             if not self._link.transport.is_active():
-                why = "the connection was lost"
-            elif isinstance(error, paramiko.ChannelException):
+                raise failures.lost(self.name) from error
+            if isinstance(error, paramiko.ChannelException):
                 why = error.text
             else:
                 why = str(error).rstrip(".") or f"no answer within {OPEN_TIMEOUT_S:.0f} s"

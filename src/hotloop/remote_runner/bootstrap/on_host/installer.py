@@ -131,7 +131,11 @@ class Installer:
         folder = os.path.join(self._cache, "python")
         place = ["--install-dir", folder]
         self._command([self._need_uv(), "python", "install", "--no-bin", "--quiet", *place, version], seconds)
-        found = [python for python in find_pythons(self._cache) if python[0].startswith(folder + os.sep)]
+        found = [
+            python
+            for python in find_pythons(self._cache)
+            if python[0].startswith(folder + os.sep) and (python[1] + ".").startswith(version + ".")
+        ]
         if not found:
             raise FailedError("no-python", "uv installed Python %s, but none is in %s" % (version, folder))
         return {"python": found[0][0], "version": found[0][1]}
