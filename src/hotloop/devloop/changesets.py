@@ -48,7 +48,7 @@ class Changesets:
         snapshot = self._index.snapshot(paths)
         now = clock.read_pair()
         if snapshot is None:
-            return Unchanged()
+            return Unchanged(now.monotonic_s)
         doubt = doubt_about_deletion(
             snapshot.num_known,
             snapshot.num_deleted,

@@ -19,6 +19,7 @@ _ROLES = {
     "hosted": "the process of model",
     "runtime": "the runtime",
 }
+HELD_NO_LONGER = "nothing to wait for: the files are as they were"
 _ASKED = {"reload": "load all models again", "restart": "start from nothing"}
 _MISSED = {
     "request_finished": "request",

@@ -90,8 +90,10 @@ class Stage:
                 self._find(path)
 
     def close(self) -> None:
-        """Let go of the folder."""
-        os.close(self.fd)
+        """Let go of the folder, between two parts: what comes later is refused."""
+        with self._lock:
+            os.close(self.fd)
+            self.fd = -1
 
     def write(self, name: str, content: bytes, *, executable: bool) -> Staged:
         """Stage a content that came inline."""
@@ -186,6 +188,8 @@ class Stage:
                 not what its digest says.
         """
         with self._lock:
+            if self.fd < 0:
+                raise WorkspaceError("The session has ended.")  # noqa: EM101
             if digest in self._whole or digest in self._taken:
                 return True
             is_all = offset == 0 and len(data) == size_bytes <= self._limits.file_bytes and len(digest) == 64

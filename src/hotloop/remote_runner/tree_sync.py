@@ -7,6 +7,7 @@ Basic type checks: grpc has no types, and what protoc generates derives from unt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from hotloop.remote_runner.outcome import Applied, ContentMissingError, GapError
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stage import MismatchError
+from hotloop.remote_runner.threads import finished
 from hotloop.remote_runner.tree import Tree
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class TreeSync:
             answer = _refused(message.sequence, error)
             if answer.refused.reason != pb.Refused.CHANGESET:
                 return answer  # it may come again, when what it lacks is there
-            session.workspace.refuse(message.sequence)
+            with contextlib.suppress(OSError):  # a full disk: the next one finds a gap, and the trees are compared
+                session.workspace.refuse(message.sequence)
         session.keep_answer(message.sequence, answer)
         return answer
 
@@ -60,7 +63,7 @@ class TreeSync:
             if not manifest.is_last:
                 return None
             self._pending_tree = target = Tree(self._target)
-            needed = sorted(await asyncio.to_thread(session.workspace.missing, target))
+            needed = sorted(await finished(asyncio.to_thread(session.workspace.missing, target)))
         except (HotloopError, OSError) as error:
             self._target, self._pending_tree = [], None
             return _refused(manifest.sequence, error)

@@ -196,7 +196,7 @@ class Models:
             self._shelf[spec.name] = entry
             self._loads[spec.name] = entry.record.load
             if action == "kept" and entry.record.restore_ambient():
-                self._present = Present(self._project)
+                self._present.forget_ambient()
         self.outcomes.append({
             "name": spec.name, "action": action, "home": home, "why": why or "fingerprint equal",
             "took_s": time.monotonic() - began_s, "size_bytes": size,
