@@ -120,7 +120,19 @@ def find_project(path: Path) -> Path:
     if not project.is_dir():
         msg = f"{path} is not there, a project's folder was expected"
         raise UsageError(msg, hint=f"make one with: dev new {path}")
+    if not is_utf8(project):
+        msg = f"{project} is a path that is not UTF-8, and what hotloop writes and sends is"
+        raise UsageError(msg, hint="rename the folder")
     return project
+
+
+def is_utf8(path: Path | str) -> bool:
+    """Whether a path can be written as text; Linux allows any bytes in it."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load(project: Path) -> Settings:

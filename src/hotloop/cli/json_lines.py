@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -71,7 +72,9 @@ class JsonLines:
             try:
                 while lines:
                     lines = lines[os.write(self._fd, lines) :]
-            except OSError:
+            except OSError as error:
+                if not isinstance(error, BrokenPipeError):
+                    print(f"error: the events can't be written: {error.strerror}", file=sys.stderr, flush=True)
                 with self._changed:
                     self._is_gone = True
                 self.on_gone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERRUPTED = 130
+_ROOM, _PERMISSIONS = (
+    "free some space there, or write elsewhere",
+    "look at the folder's owner and permissions, or take another",
+)
+_NOT_OURS = {
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _PERMISSIONS, errno.EPERM: _PERMISSIONS, errno.EROFS: _PERMISSIONS,
+}  # fmt: skip
 
 COMMANDS = (
     "new", "serve", "run", "attach", "status", "stop", "logs", "shell", "pin", "bench", "stats", "explain", "report", "pulse",
@@ -67,20 +75,29 @@ def about(
 
 def main() -> None:
     """Run the program."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a narrow locale is no reason to fail
-    code = execute(sys.argv[1:])
-    _let_go_of_stdout()
-    sys.exit(code)
+    sys.exit(_let_go_of_stdout(execute(sys.argv[1:])))
 
 
-def _let_go_of_stdout() -> None:
-    """Write what waits; if its reader is gone, the interpreter must not try, and complain, once more."""
+def _open_streams() -> None:
+    """Lead a stream that was closed (``dev ... >&-``) nowhere: another file or socket would get its number."""
+    for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, flags)
+            setattr(sys, name, os.fdopen(fd, "r" if flags == os.O_RDONLY else "w"))
+
+
+def _let_go_of_stdout(code: int) -> int:
+    """Write what waits; if that can't be done, the interpreter must not try, and complain, once more."""
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError) as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return code or (0 if isinstance(error, BrokenPipeError) else tell_unexpected(error))
+    return code
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -113,6 +130,9 @@ def tell_unexpected(error: Exception) -> int:
         command = context.command_path if context is not None else "dev"
         said = str(shown()).replace(": Value error, ", ": ")  # the validator's own words
         return _tell(said, f"see {command} --help", 2)
+    if isinstance(error, OSError) and error.errno in _NOT_OURS:
+        what = f"{error.filename}: " if error.filename else ""
+        return _tell(f"{what}{error.strerror}", _NOT_OURS[error.errno], 1)
     log = _write_log(error)
     where = f"; its traceback is in {log}" if log is not None else ""
     return _tell(
@@ -127,7 +147,7 @@ def _write_log(error: Exception) -> Path | None:
         folder = state_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = folder / "client.log"
-        with log.open("a", encoding="utf-8") as file:
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[1:])}\n")
             traceback.print_exception(error, file=file)
     except OSError:

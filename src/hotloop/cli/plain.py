@@ -72,6 +72,7 @@ class Plain:
         self._said: set[tuple[str, str]] = set()
         self._is_noise_told = False
         self._generation: int | None = None
+        self._newest = 0
         self._phase = ""
         self._tests: list[events.Log] = []
         self._spending = Spending()
@@ -106,6 +107,7 @@ class Plain:
                 return _serving(event)
             case events.IterationStarted():
                 self._is_waiting = True
+                self._newest = event.number
                 return [self._header(event)]
             case events.ModelLoading():
                 return [_labelled("loading", Text.assemble(event.model, (f"  {event.why}", "dim")), "yellow")]
@@ -202,6 +204,10 @@ class Plain:
 
     def _finished(self, iteration: events.Iteration) -> list[Text]:
         self._is_waiting = False
+        if iteration.outcome == "superseded" and iteration.number >= self._newest:
+            return [
+                Text(f"· {_name_of(iteration)} {words.duration(iteration.feedback_s)}  ended before its outcome", "dim")
+            ]
         lines = [iteration_line(iteration)]
         if iteration.number == 0:
             lines += [Text(tip, style="dim") for tip in self._tips]
@@ -237,7 +243,7 @@ class Plain:
 def iteration_line(iteration: events.Iteration) -> Text:
     """One line an iteration: its outcome, time to feedback, and where that went."""
     took = words.duration(iteration.feedback_s)
-    name = f"#{iteration.number}" if iteration.number else "started"
+    name = _name_of(iteration)
     phases = (f"  {words.phases(iteration.phases_s)}", "dim")
     if iteration.outcome == "superseded":
         return Text(f"· {name} {took}  superseded by a newer save", style="dim")
@@ -247,6 +253,10 @@ def iteration_line(iteration: events.Iteration) -> Text:
         "bold green" if iteration.feedback_s < 1 else "bold yellow" if iteration.feedback_s < 10 else "bold red"
     )
     return Text.assemble(("✓ ", "bold green"), (name, "bold"), " ", (took, took_style), phases)
+
+
+def _name_of(iteration: events.Iteration) -> str:
+    return f"#{iteration.number}" if iteration.number else "started"
 
 
 def probe_lines(report: events.ProbeReport, project: Path) -> list[Text]:

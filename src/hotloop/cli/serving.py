@@ -216,7 +216,8 @@ async def _serve(
         )
         engine.look()
         await reaching
-        showing = Showing(options.project, ui, is_watching=options.is_watching)
+        takes_saves = options.is_watching and not (options.is_once or options.is_detaching)
+        showing = Showing(options.project, ui, is_watching=takes_saves)
         sinks += [*showing.sinks, Meter(options.terms, engine.say, engine.stop).take]
         signals = _Signals(engine, showing)
         socket = control.control_path(state, options.session_id)

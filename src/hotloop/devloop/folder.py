@@ -112,7 +112,8 @@ class Folder:
         if self._history is not None:
             self._history.close()
         self._history = self._recorder = None
-        hint = "free some space, then start again" if is_full else "move the file away"
+        hint = "make the folder writable" if isinstance(error, OSError) else "move the file away"
+        hint = "free some space, then start again" if is_full else hint
         self._notice("history", f"{file} can't be written ({error}): this session is not kept", hint)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ignore import WalkBuilder
 from ignore.overrides import Override, OverrideBuilder
 
+from hotloop.config import is_utf8
 from hotloop.remote_runner.tree import ancestors
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class Ignore:
         """Say ``kept``, or which rule leaves a path out."""
         if not self._exists(path):
             return "not there"
+        if not is_utf8(path):
+            return "not synced: its name is not UTF-8"
         if not self.is_ignored(path):
             return "kept"
         culprit = next((above for above in reversed([*ancestors(path)]) if self.is_ignored(above)), path)

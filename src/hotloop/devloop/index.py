@@ -13,10 +13,11 @@ import time
 from typing import TYPE_CHECKING
 
 from hotloop.changes import MAX_FILE_BYTES, Link, MakeDirectory, Put
+from hotloop.config import is_utf8
 from hotloop.devloop import index_file
 from hotloop.devloop.disk import Disk, Reading, Signature, signature_of
 from hotloop.devloop.snapshot import Draft, Known, Snapshot, given_back, snapshot_of
-from hotloop.devloop.spelling import Spelling, is_bad_name
+from hotloop.devloop.spelling import Spelling
 from hotloop.remote_runner.beneath import PathRefusedError, check_link
 from hotloop.remote_runner.tree import Entry, Tree, ancestors, changes_between
 
@@ -164,7 +165,7 @@ class Index:
 
     def large(self, paths: Iterable[str]) -> list[str]:
         """Those of these files that take long to hash, and have changed as far as their stat tells."""
-        return [path for path in paths if not is_bad_name(path) and self._is_large(path)]
+        return [path for path in paths if is_utf8(path) and self._is_large(path)]
 
     def hash_ahead(self, paths: Iterable[str]) -> None:
         """Hash large files, which the next `snapshot` of them need not do if they stay as they are.
@@ -250,7 +251,7 @@ class Index:
         return draft
 
     def _look(self, path: str, draft: Draft, *, keep_contents: bool) -> None:
-        if is_bad_name(path):
+        if not is_utf8(path):
             self.problems[path.encode("utf-8", "replace").decode()] = "its name is not UTF-8"
             return
         status = self._disk.status(path)

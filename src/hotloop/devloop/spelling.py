@@ -71,12 +71,3 @@ def folds_names(root: Path) -> bool:
         return os.path.samefile(path, path.swapcase())  # noqa: PTH121
     except OSError:
         return False
-
-
-def is_bad_name(path: str) -> bool:
-    """Whether a path is not UTF-8, as no other system could call it."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

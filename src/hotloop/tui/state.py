@@ -96,7 +96,7 @@ class State:
         probes: The newest report of each probe, in the order they were first seen.
         samples: The last minute.
         queued: Saves that wait: offline or paused.
-        degraded: A phrase such as ``KV pool at 96 %``; empty if all is well.
+        degraded: A phrase such as ``queue full, requests are refused``; empty if all is well.
         troubles: Where `degraded` is from, the newest last.
         recent: By cause, the phases (seconds by name) of the last good iterations, oldest first: what is expected of
             the next, of this session or of one before.
