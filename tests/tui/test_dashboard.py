@@ -478,7 +478,7 @@ def test_a_session_that_refuses_to_end_is_not_ended_by_the_next_thing_that_is_sa
 
 def test_a_window_that_is_too_small_can_be_left(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
-        assert "too small" in scenes.grid(app)
+        assert "36x9 is too small" in scenes.grid(app)
         assert "Stop?" in await press(app, pilot, "q")
         await press(app, pilot, "enter")
         assert app.feed.was_asked("stop")
