@@ -694,6 +694,17 @@ def test_what_is_typed_at_once_with_the_palette_is_looked_for_there(tmp_path: Pa
     driven(tmp_path, "live", body)
 
 
+def test_all_is_painted_anew_when_the_job_goes_on(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        painted: list[dict[str, bool]] = []
+        app.refresh = lambda **how: painted.append(how)
+        app._resume_signal()  # what the driver has it do after SIGCONT
+        await pilot.pause()
+        assert {"layout": True} in painted
+
+    driven(tmp_path, "live", body)
+
+
 # --- looks --------------------------------------------------------------------------------------------------------------
 
 
