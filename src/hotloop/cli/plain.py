@@ -142,7 +142,7 @@ class Plain:
             case events.RequestsFinished():
                 return [_requests(event)]
             case events.ProcessDied():
-                return [_died(event)]
+                return _died(event)
             case events.Notice():
                 return self._notice(event)
             case events.Held():
@@ -394,8 +394,9 @@ def _status_style(event: events.RequestFinished | events.RequestsFinished) -> st
     return "red" if worst >= 500 else "yellow" if worst >= 400 else "dim"
 
 
-def _died(event: events.ProcessDied) -> Text:
-    return Text.assemble(("✗ ", "bold red"), wording.died(event))
+def _died(event: events.ProcessDied) -> list[Text]:
+    line = Text.assemble(("✗ ", "bold red"), wording.died(event))
+    return [line, hint_line(event.hint)] if event.hint else [line]
 
 
 def _serving(event: events.RuntimeStarted) -> list[Text]:

@@ -29,7 +29,7 @@ _MASK = (
     | _ONLY_FOLDERS | _DONT_FOLLOW | _EXCLUDE_UNLINKED
 )  # fmt: skip
 _HEADER = struct.Struct("iIII")
-_READ_BYTES = 1 << 20
+_READ_BYTES = 64 << 10  # of the queue, at a time
 _INSTANCES = "max_user_instances"
 _WATCHES = "max_user_watches"
 

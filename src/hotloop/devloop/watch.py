@@ -203,9 +203,10 @@ class InotifyWatcher:
         self._folder_by_watch: dict[int, str] = {}
         self._watch_by_folder: dict[str, int] = {}
         self._unclosed: dict[str, float] = {}
+        self._waiting: list[inotify.RawEvent] = []
         self._ready = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._inotify.fd, self._ready.set)
+        self._loop.add_reader(self._inotify.fd, self._readable)
         self.rescan()
 
     def close(self) -> None:
@@ -231,19 +232,26 @@ class InotifyWatcher:
                 await self._ready.wait()
 
     def take(self) -> tuple[set[str], bool]:
-        """Read all that waits in the kernel."""
+        """Take what was read, and all that waits in the kernel."""
         self._ready.clear()
         changed: set[str] = set()
         is_lost = False
-        while events := self._inotify.read():
+        events, self._waiting = self._waiting, []
+        while events or (events := self._inotify.read()):
             for event in events:
                 is_lost |= bool(event.mask & inotify.OVERFLOWED)
                 self._take_one(event, changed)
+            events = []
         now_s = time.monotonic()
         for path in [path for path, since_s in self._unclosed.items() if now_s - since_s >= UNCLOSED_S]:
             del self._unclosed[path]
             changed.add(path)
         return changed, is_lost
+
+    def _readable(self) -> None:
+        # At once: the loop would find it readable again, and wake whoever waits a second time for nothing.
+        self._waiting += self._inotify.read()
+        self._ready.set()
 
     def unclosed(self) -> AbstractSet[str]:
         """Paths that were written and not closed since."""

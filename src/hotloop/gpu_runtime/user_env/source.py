@@ -16,11 +16,15 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FrameType
 
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within
+
 _NEVER_PROJECT = frozenset({"site-packages", "dist-packages"})
+_READ_BYTES = 1 << 16
 
 
 class RevisionMoved(BaseException):
@@ -28,6 +32,16 @@ class RevisionMoved(BaseException):
 
     A BaseException, so that the project's own ``except Exception`` can't swallow it.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A file's bytes, what they are called, and what was made of them."""
+
+    content: bytes
+    digest: str
+    code: CodeType
+    lines: list[str]
 
 
 class Project:
@@ -43,10 +57,9 @@ class Project:
         self.root = str(Path(root).resolve())
         self.manifest = dict(manifest or {})
         self._prefix = self.root + os.sep
-        self._compiled: dict[tuple[str, str], CodeType] = {}
+        self._ahead: dict[str, _Compiled] = {}  # by path: as it was, or will be
+        self._imported: dict[str, _Compiled] = {}  # by module
         self._sources: dict[str, bytes] = {}
-        self._codes: dict[str, CodeType] = {}
-        self._digests: dict[str, str] = {}
         self._owned: dict[str, bool] = {}
 
     def update(self, changed: dict[str, str | None]) -> None:
@@ -94,11 +107,12 @@ class Project:
 
     def modules(self) -> list[str]:
         """Names of the project's modules that were imported, in the order of their import."""
-        return [name for name in self._codes if name in sys.modules]
+        return [name for name in self._imported if name in sys.modules]
 
     def code_of(self, module: str) -> CodeType | None:
         """The top-level code object of an imported module of the project, None for any other module."""
-        return self._codes.get(module)
+        known = self._imported.get(module)
+        return known.code if known is not None else None
 
     def source_of(self, path: str) -> bytes | None:
         """The bytes that were compiled for a file of the project, None if it was not imported."""
@@ -106,7 +120,8 @@ class Project:
 
     def digest_of(self, module: str) -> str:
         """The sha256 of the source of an imported module of the project, empty for any other module."""
-        return self._digests.get(module, "")
+        known = self._imported.get(module)
+        return known.digest if known is not None else ""
 
     def relative(self, path: str) -> str:
         """A path as the user knows it: relative to the project where it is inside, else unchanged."""
@@ -129,6 +144,9 @@ class Project:
                 continue
             if sha256(content).hexdigest() == digest:
                 self.compile_ahead(relative_path, content)
+                known = self._ahead.get(self._prefix + relative_path)
+                for code in codes_within(known.code) if known is not None else ():
+                    code_digest(code)  # which it remembers
 
     def compile_ahead(self, relative_path: str, content: bytes) -> None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.
@@ -136,7 +154,8 @@ class Project:
         What can't be compiled is left for the import to complain about.
         """
         with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            self._compile(content, self._prefix + relative_path, sha256(content).hexdigest())
+            path = self._prefix + relative_path
+            self._ahead[path] = _compiled(content, path)
 
     def load_code(self, module: str, path: str) -> CodeType:
         """Read, check and compile one file.
@@ -146,31 +165,21 @@ class Project:
             SyntaxError: As Python says.
         """
         try:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123  half the time of pathlib's
-                content = file.read()
+            content = _read(path)
         except FileNotFoundError as error:
             raise RevisionMoved(path) from error
-        digest = sha256(content).hexdigest()
+        known = self._ahead.get(path)
+        is_known = known is not None and known.content == content
+        digest = known.digest if known is not None and is_known else sha256(content).hexdigest()
         if self.manifest.get(self.relative(path), digest) != digest:
             raise RevisionMoved(path)
         self._sources[path] = content
-        code = self._compile(content, path, digest)
-        self._codes[module] = code
-        self._digests[module] = digest
-        self._show_lines(path, content)
-        return code
-
-    def _compile(self, content: bytes, path: str, digest: str) -> CodeType:
-        key = (path, digest)
-        if key not in self._compiled:
-            self._compiled[key] = compile(content, path, "exec", dont_inherit=True)
-        return self._compiled[key]
-
-    @staticmethod
-    def _show_lines(path: str, content: bytes) -> None:
+        if known is None or not is_known:
+            known = self._ahead[path] = _compiled(content, path)
+        self._imported[module] = known
         # An entry without a time is never checked against the disk, where a newer revision may be already.
-        text = importlib.util.decode_source(content)
-        linecache.cache[path] = (len(content), None, text.splitlines(keepends=True), path)
+        linecache.cache[path] = (len(content), None, known.lines, path)
+        return known.code
 
     def _hook(self, directory: str) -> importlib.machinery.FileFinder:
         real = self.root if directory == self.root else os.path.realpath(directory or ".")
@@ -188,6 +197,23 @@ class Project:
             (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
             (Loader, importlib.machinery.SOURCE_SUFFIXES),
         )
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # half the calls of a file object
+    try:
+        content = os.read(fd, _READ_BYTES)
+        while more := os.read(fd, _READ_BYTES):
+            content += more
+        return content
+    finally:
+        os.close(fd)
+
+
+def _compiled(content: bytes, path: str) -> _Compiled:
+    code = compile(content, path, "exec", dont_inherit=True)
+    lines = importlib.util.decode_source(content).splitlines(keepends=True)
+    return _Compiled(content, sha256(content).hexdigest(), code, lines)
 
 
 class _RevisionLoader(importlib.machinery.SourceFileLoader):

@@ -96,6 +96,7 @@ class Teller:
                 yield _requests(event)
             case events.ProcessDied():
                 yield "E", "runner", wording.died(event)
+                yield from _hint("runner", event.hint)
             case events.Notice():
                 yield from self._notice(event)
             case events.Held(reason=""):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import locale
 import os
 import pickle
@@ -71,13 +72,17 @@ _TORCH_DEFAULTS = {
 
 def settings() -> dict[str, Setting]:
     """The settings of the libraries that are imported."""
+    return _settings(sys.modules.get("torch"), sys.modules.get("numpy"))
+
+
+@functools.cache
+def _settings(torch: Any, numpy: Any) -> dict[str, Setting]:
     found = {
         "the working directory": Setting(os.getcwd, os.chdir),
         "sys.path": Setting(lambda: list(sys.path), _set_path, is_input=False),
         "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
         "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
     }
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and hasattr(torch, "backends"):
         found |= _torch_settings(torch)
     if numpy is not None and hasattr(numpy, "geterr"):

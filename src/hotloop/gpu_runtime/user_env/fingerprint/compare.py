@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 class Present:
     """The project as it is in this process: what one comparison looked at, the next need not look at again.
 
-    Good until something of the project runs, such as a loader, or what one left set is set again; then there must be
-    another.
+    Good until something of the project runs, such as a loader; then there must be another.
     """
 
     def __init__(self, project: Project) -> None:
@@ -73,6 +72,11 @@ class Present:
         for part in (_settings(record, self), _environment(record), _files(record, self), _packages(record)):
             list(part)
 
+    def forget_ambient(self) -> None:
+        """Look again at what depends on settings and variables: some were set."""
+        self._settings = {}
+        self.meanings = {key: each for key, each in self.meanings.items() if each.is_plain}
+
     def glance(self, path: str) -> files.Look:
         """What a path is now, or was when it was looked at first."""
         seen = self._glances.get(path)
@@ -84,7 +88,7 @@ class Present:
         """What is in a folder, or was when it was looked at first."""
         seen = self._listings.get(path)
         if seen is None:
-            seen = self._listings[path] = files.listing(path)
+            seen = self._listings[path] = files.listing(path, self.glance)
         return seen
 
     def settings(self) -> dict[str, Any]:

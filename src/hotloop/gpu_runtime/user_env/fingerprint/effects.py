@@ -100,10 +100,10 @@ def statements(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[Stat
         if operation not in _ENDS:
             continue
         within = operations[begin:at]
-        if operation in _EFFECT or (operation == _STORE and not _DEFINES.isdisjoint(within)):
+        is_candidate = operation in _EFFECT or (operation == _STORE and not _DEFINES.isdisjoint(within))
+        if is_candidate and not _is_of_hotloop(code, units, begin, at, namespace):
             statement = _decoded(code, units, begin, at + 1)
-            has_effect = _is_effect(statement) if operation in _EFFECT else _is_decorated(statement)
-            if has_effect and not _is_of_hotloop(statement, namespace):
+            if _is_effect(statement) if operation in _EFFECT else _is_decorated(statement):
                 yield statement
         begin = at + 1
 
@@ -139,12 +139,17 @@ def _is_decorated(statement: Statement) -> bool:
     return statement[0][0] == "LOAD_NAME" and statement[-2][0] not in {"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"}
 
 
-def _is_of_hotloop(statement: Statement, namespace: dict[str, Any]) -> bool:
+def _is_of_hotloop(code: types.CodeType, units: bytes, begin: int, end: int, namespace: dict[str, Any]) -> bool:
     # @app.endpoint and the like: what the app defines is compared by itself.
-    operation, name = statement[0]
-    if operation != "LOAD_NAME":
-        return False
-    return type(namespace.get(name)).__module__.partition(".")[0] == "hotloop"
+    extended = 0
+    for at in range(begin, end):
+        operation, argument = units[2 * at], units[2 * at + 1] | extended
+        extended = argument << 8 if operation == dis.EXTENDED_ARG else 0
+        if operation == _LOAD:
+            return type(namespace.get(code.co_names[argument])).__module__.partition(".")[0] == "hotloop"
+        if operation not in _SILENT:
+            break
+    return False
 
 
 def _reached(values: list[Any], project: Project) -> list[types.FunctionType]:

@@ -6,6 +6,7 @@ import os
 import posix
 import stat
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def _digest(path: str) -> str | None:
     return hasher.hexdigest()
 
 
-def listing(path: str) -> list[Any]:
-    """What listing a folder tells: names, kinds and sizes."""
+def listing(path: str, glance: Callable[[str], Look] = glance) -> list[Any]:
+    """What listing a folder tells: names, kinds and sizes, by a glance at each."""
     try:
         names = sorted(_REAL_LISTDIR(path))
     except OSError:

@@ -112,11 +112,12 @@ def _names_a_constant(steps: list[dis.Instruction]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one name means: a digest of its value, the project's classes in it, whether part of it can't be seen."""
+    """What one name means: a digest of its value, the project's classes in it, and of the `Canon` that took it."""
 
     digest: str
     classes: dict[str, type]
     is_opaque: bool
+    is_plain: bool
 
 
 class Meanings:
@@ -217,7 +218,7 @@ class Meanings:
         meaning = self._known.get(key)
         if meaning is None:
             canon = Canon(self._project, self._places)
-            meaning = self._known[key] = Meaning(canon.digest(value), canon.classes, bool(canon.opaque))
+            meaning = self._known[key] = Meaning(canon.digest(value), canon.classes, bool(canon.opaque), canon.is_plain)
         self.digests[key] = meaning.digest
         self._classes.update(meaning.classes)
         if meaning.is_opaque:

@@ -65,6 +65,7 @@ class Canon:
     Attributes:
         classes: The project's classes that were met.
         opaque: Names of types that hide what they hold.
+        is_plain: No object was met that may show the state of the process, such as ``os.environ``.
     """
 
     def __init__(self, project: Project | None, places: Places | None = None, *, is_quick: bool = False) -> None:
@@ -77,6 +78,7 @@ class Canon:
         """
         self.classes: dict[str, type] = {}
         self.opaque: set[str] = set()
+        self.is_plain = True
         self._project, self._places, self._is_quick = project, places, is_quick
         self._numbers: dict[int, int] = {}
         self._alive: list[Any] = []
@@ -131,6 +133,7 @@ class Canon:
             return rule(self, value)
         if isinstance(value, enum.Enum):
             return value.name, self.describe(value.value)
+        self.is_plain = False
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
             return self._tensor(value)
@@ -142,6 +145,7 @@ class Canon:
         return [self.describe(each) for each in value]
 
     def _set(self, value: Any) -> Any:
+        self.is_plain = self.is_plain and not value  # others describe what is in it
         return sorted(repr(Canon(self._project, self._places).describe(each)) for each in value)
 
     def _dict(self, value: dict[Any, Any]) -> Any:

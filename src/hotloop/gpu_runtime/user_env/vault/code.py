@@ -6,6 +6,7 @@ Functions are stored by place, never by value: what runs after a reload is the c
 from __future__ import annotations
 
 import dis
+import functools
 import importlib
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def hashed(*parts: object) -> str:
     return hasher.hexdigest()
 
 
+@functools.lru_cache(maxsize=4096)
 def code_digest(code: CodeType) -> str:
     """Digest of what a code object does; docstrings, comments, lines and file names do not count."""
     arguments, constants = _numbered_by_use(code)
