@@ -478,7 +478,7 @@ def test_a_session_that_refuses_to_end_is_not_ended_by_the_next_thing_that_is_sa
 
 def test_a_window_that_is_too_small_can_be_left(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
-        assert "too small" in scenes.grid(app)
+        assert "36x9 is too small" in scenes.grid(app)
         assert "Stop?" in await press(app, pilot, "q")
         await press(app, pilot, "enter")
         assert app.feed.was_asked("stop")
@@ -690,6 +690,17 @@ def test_what_is_typed_at_once_with_the_palette_is_looked_for_there(tmp_path: Pa
         await burst(app, pilot, "ctrl+p", "r", "u")
         assert app.screen.query_one("CommandInput").value == "ru"
         assert not app.feed.was_asked("undo")
+
+    driven(tmp_path, "live", body)
+
+
+def test_all_is_painted_anew_when_the_job_goes_on(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        painted: list[dict[str, bool]] = []
+        app.refresh = lambda **how: painted.append(how)
+        app._resume_signal()  # what the driver has it do after SIGCONT
+        await pilot.pause()
+        assert {"layout": True} in painted
 
     driven(tmp_path, "live", body)
 

@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.tui import panel_states as known
 from tests.tui import scenes
+from tests.tui.panel_states import NIGHT
 
 from hotloop import events
+from hotloop.tui import frame
+from hotloop.tui.panels import iteration as iteration_panel
+from hotloop.tui.panels import table
 from hotloop.tui.reduce import reduce, tick
 from hotloop.tui.state import MAX_ITERATIONS, State, Trip
 
@@ -242,3 +246,20 @@ def test_what_is_waited_for_is_forgotten_when_it_is_over():
     assert state.hold is not None
 
     assert after(events.Held(AT_S + 1, ""), state=state).hold is None
+
+
+def test_tests_are_told_of_while_they_run_and_when_they_fail():
+    running = after(events.TestsStarted(AT_S, 42, "pytest"), state=of_scene("live"))
+    assert "tests        ◐ running" in "\n".join(drawn(iteration_panel, running))
+
+    failed = after(events.TestsFinished(AT_S + 1, 42, "pytest", "failed", 1.0, 1, 3, 2), state=running)
+    assert "tests        ✗ 2 failed, 3 passed" in "\n".join(drawn(iteration_panel, failed))
+    assert "● LIVE  chat-demo app.py:serve  ✗ 2 tests failed" in frame.draw_status(failed, 116, NIGHT, AT_S)[0].plain
+    assert "tests failed  prompts.py" in drawn(table, failed)[2]
+
+    newer = after(events.IterationStarted(AT_S + 2, 43, ("a.py",)), state=failed)
+    assert "failed" not in frame.draw_status(newer, 116, NIGHT, AT_S)[0].plain
+
+
+def drawn(panel: Any, state: State) -> list[str]:
+    return [line.plain for line in panel.draw(state, 116, 13, NIGHT, AT_S)]

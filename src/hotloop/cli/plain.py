@@ -376,7 +376,11 @@ def _model(model: events.ModelOutcome) -> Text:
 def _endpoint(shape: events.EndpointShape) -> Text:
     parameters = ", ".join(f"{name}: {kind}" for name, kind in shape.parameters)
     traits = [name for name, has in (("batched", shape.is_batched), ("streams", shape.is_stream)) if has]
-    about = f"({parameters}) → {shape.returns}" + (f"  {', '.join(traits)}" if traits else "")
+    about = (
+        f"({parameters})"
+        + (f" → {shape.returns}" if shape.returns else "")
+        + (f"  {', '.join(traits)}" if traits else "")
+    )
     return _labelled("/".join(shape.methods), Text.assemble((shape.path, "bold"), (f"  {about}", "dim")))
 
 

@@ -211,8 +211,13 @@ class Dashboard(Doing, App[int]):
     def on_mount(self) -> None:
         """Lay out, and begin to read."""
         self.logs.focus_lines()
+        # Textual paints anew where it gave the terminal away itself, but not after Ctrl-Z and fg.
+        self.app_resume_signal.subscribe(self, self._paint_anew)  # pyright: ignore[reportUnknownMemberType]
         self.run_worker(self._read(), name="read the session", exit_on_error=True)
         self._wind()
+
+    def _paint_anew(self, _app: object) -> None:
+        self.refresh(layout=True)
 
     @property
     def logs(self) -> Logs:

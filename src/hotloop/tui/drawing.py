@@ -169,7 +169,7 @@ def _main(state: State, keys: Mapping[str, str], width: int, height: int, palett
 
 def _too_small(width: int, height: int, palette: Palette, keys: Mapping[str, str]) -> list[Text]:
     said = line(
-        (f"{width + 2}x{height} is too small for the dashboard: it needs {MIN_WIDTH}x{MIN_HEIGHT}.", palette.text)
+        (f"{width + 2}x{height + 1} is too small for the dashboard: it needs {MIN_WIDTH}x{MIN_HEIGHT}.", palette.text)
     )
     way = line(
         ("Make the window larger, or press ", palette.muted),

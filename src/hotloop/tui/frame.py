@@ -79,6 +79,10 @@ def _said(state: State, palette: Palette, now_s: float) -> Text | None:
         return _serving(state, palette)
     if state.degraded:
         return line((f"⚠ {state.degraded}", palette.warning))
+    tests = state.trips[-1].tests if state.trips else None
+    if tests is not None and tests.outcome in {"failed", "broken"}:
+        said = words.count(tests.num_failed, "test") + " failed" if tests.num_failed else "tests failed"
+        return line((f"✗ {said if tests.outcome == 'failed' else 'the tests could not run'}", palette.bad))
     return _idle(state, palette, now_s)
 
 

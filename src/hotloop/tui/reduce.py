@@ -257,14 +257,14 @@ def _(event: events.IterationFinished, state: State) -> State:
 
 @_reduced.register
 def _(event: events.TestsStarted, state: State) -> State:
-    return replace(state, tests=None)
+    return replace(state, tests=None, testing=event.number)
 
 
 @_reduced.register
 def _(event: events.TestsFinished, state: State) -> State:
     trip = _trip(state, event.number)
     state = _with_trip(state, replace(trip, tests=event)) if trip is not None else state
-    return replace(state, tests=event)
+    return replace(state, tests=event, testing=None if state.testing == event.number else state.testing)
 
 
 @_reduced.register
@@ -379,7 +379,7 @@ def _(event: events.EditUndone, state: State) -> State:
 
 @_reduced.register
 def _(event: events.RuntimeStopped, state: State) -> State:
-    state = replace(state, serving=None, loading=None)
+    state = replace(state, serving=None, loading=None, testing=None)
     return _running(state, lambda trip: replace(trip, problem=event.problem)) if event.problem is not None else state
 
 

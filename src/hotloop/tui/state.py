@@ -102,6 +102,7 @@ class State:
             the next, of this session or of one before.
         active_at_s: When a request or an iteration was last seen, monotonic seconds.
         loading_began_s: When the loader that runs began.
+        testing: The iteration whose tests run.
         is_paused: Saves are kept back, as the user asked.
         ended: How the session ended; None while it goes on.
         probe: The name of the probe that is looked at; empty for the first.
@@ -130,6 +131,7 @@ class State:
     loading: events.ModelProgress | None = None
     environment: events.EnvironmentProgress | None = None
     tests: events.TestsFinished | None = None
+    testing: int | None = None
     bench: events.BenchFinished | None = None
     hold: events.Held | None = None
     offline: events.Offline | None = None

@@ -31,7 +31,7 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
     if 1 + len(phases) > height:
         phases = waterfall.summary(trip, width, palette, now_s)
     below = [
-        *_failures(trip, width, palette),
+        *_failures(trip, width, palette, is_testing=state.testing == trip.number),
         *_model_rows(trip, width, palette),
         *_why(trip, width, palette),
     ]
@@ -74,11 +74,14 @@ def _expected(trip: Trip, now_s: float) -> str:
     return f"  about {round(rest_s)} s to go" if rest_s < 60 else f"  about {words.duration(rest_s)} to go"
 
 
-def _failures(trip: Trip, width: int, palette: Palette) -> list[Row]:
+def _failures(trip: Trip, width: int, palette: Palette, *, is_testing: bool) -> list[Row]:
     """What serves and is wrong all the same: probes that failed; and how the tests went."""
     told = [_probe(report, palette) for report in trip.probes if not report.is_ok]
     rows = [Row(_labelled("probe", told, trip, width, palette), _FAILURE)] if told else []
-    if trip.tests is not None:
+    if is_testing:
+        running = line(("◐ ", palette.warning), ("running", palette.text))
+        rows.append(Row(_labelled("tests", [running], trip, width, palette), _FAILURE))
+    elif trip.tests is not None:
         rows.append(Row(_labelled("tests", [_tests(trip.tests, palette)], trip, width, palette), _FAILURE))
     return rows
 

@@ -98,7 +98,8 @@ def _changed(trip: Trip, palette: Palette) -> Text:
         where = trip.problem.where
         place = f"  {where.file}:{where.line}" if where is not None else ""
         return line((trip.problem.type, palette.bad), (place, palette.muted))
-    return line((words.paths(trip.paths), palette.muted))
+    tests = "tests failed  " if trip.tests is not None and trip.tests.outcome in {"failed", "broken"} else ""
+    return line((tests, palette.bad), (words.paths(trip.paths), palette.muted))
 
 
 def _keys(palette: Palette) -> Text:
