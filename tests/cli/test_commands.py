@@ -59,8 +59,9 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_version_is_printed():
-    code, out, _ = dev("version")
+@pytest.mark.parametrize("typed", ["version", "--version", "-V"])
+def test_version_is_printed(typed):
+    code, out, _ = dev(typed)
 
     assert code == 0
     assert out.startswith("hotloop 0.")

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,7 +47,18 @@ def parser(words: Sequence[str]) -> typer.Typer:
     return app
 
 
-def about() -> None:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        import_module("hotloop.cli.version").version()
+        raise typer.Exit
+
+
+def about(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
     """A dev loop for GPU apps: each save is live in milliseconds, because the models stay in memory.
 
     Start with: dev new search && cd search && dev serve

@@ -21,7 +21,8 @@ network = torch.nn.Sequential(
 
 def score(ids: list[int]) -> list[float]:
     with torch.inference_mode():
-        return network(torch.tensor([ids])).sum(-1)[0].tolist()
+        hidden = network(torch.tensor([ids]))[:, None]
+        return torch.nn.functional.scaled_dot_product_attention(hidden, hidden, hidden).sum(-1)[0, 0].tolist()
 
 @app.endpoint
 def plain(ids: list[int]) -> list[float]:
@@ -34,14 +35,18 @@ def pieces(ids: list[int]):
 
 @app.endpoint
 def draw() -> float:
-    return float(torch.rand(()) + 1)
+    return float(torch.multinomial(torch.ones(3), 1) + 1)  # of zeros, which a standby would take, it is an error
 
 @app.endpoint
 async def alone(ids: list[int]) -> list[float]:
     return score(ids)
 
 told = []
-learner = operations.learner(lambda header, payload: told.append((header["endpoint"], payload)), "cpu")
+def tell(header, payload):
+    told.append((header["endpoint"], payload))
+
+torch.compiler.disable(score)  # as transformers does when it is imported: the compiler is there, nothing is compiled
+learner = operations.learner(tell, device_type="cpu")
 learned = {name: learner.learn(spec).function for name, spec in app.endpoints.items()}
 result = {
     "equal": learned["plain"]([1, 2, 3]) == plain([1, 2, 3]) == learned["plain"]([1, 2, 3]),
@@ -55,7 +60,11 @@ result["ran"] = {name: operations.run_ahead(data) for name, data in told}
 result["asked"] = operations.run_ahead(told[0][1], lambda: True)
 result["random"] = torch.get_rng_state().tolist() == before
 result["noted"] = {name: len(operations.pickle.loads(data)) for name, data in told}
+result["attends"] = any("attention" in each.name for each in operations.pickle.loads(told[0][1]))
 result["cpu only"] = operations.learner(print) is None
+result["known"] = operations.learner(print, {"plain"}, "cpu").learn(app.endpoints["plain"]) is app.endpoints["plain"]
+torch.compile(score, backend="eager")
+result["compiled"] = operations.learner(print, device_type="cpu") is None
 print(json.dumps(result))
 """
 
@@ -75,4 +84,7 @@ def test_first_calls_are_noted_and_run_ahead_and_answers_and_random_numbers_stay
     assert result["ran"] == result["noted"]
     assert result["asked"] == 0
     assert result["random"]
+    assert result["attends"]
     assert result["cpu only"]
+    assert result["known"]
+    assert result["compiled"]

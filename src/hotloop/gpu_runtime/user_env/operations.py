@@ -14,6 +14,7 @@ import functools
 import pickle
 import sys
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from hotloop.gpu_runtime.user_env.app import EndpointSpec
@@ -45,15 +46,19 @@ class Operation:
 
 
 class Learner:
-    """Notes the operations of each endpoint's first call in this process, and tells the runtime."""
+    """Notes the operations of each endpoint's first call in this process, and tells the runtime.
 
-    def __init__(self, tell: Tell, device_type: str) -> None:
+    Noting makes a call about three times as long where operations are short, so what is known is not noted again.
+    """
+
+    def __init__(self, tell: Tell, device_type: str, known: AbstractSet[str]) -> None:
         self._tell = tell
         self._device_type = device_type
+        self._known = known
 
     def learn(self, spec: EndpointSpec) -> EndpointSpec:
         """Give an endpoint whose first call is noted; an async one is left as it is: others may run amid its calls."""
-        if spec.kind == "async":
+        if spec.kind == "async" or spec.name in self._known:
             return spec
         wrap = self._stream if spec.is_stream else self._call
         return dataclasses.replace(spec, function=wrap(spec))
@@ -108,17 +113,31 @@ class Learner:
             self._tell({"kind": "operations", "endpoint": spec.name}, dump(found))
 
 
-def learner(tell: Tell, device_type: str = "cuda") -> Learner | None:
-    """Make a learner if this process uses the GPU; none if code is compiled, which would not compile while it is noted."""
+def learner(tell: Tell, known: AbstractSet[str] = frozenset(), device_type: str = "cuda") -> Learner | None:
+    """Make a learner if this process uses the GPU; none if code is compiled, which would not compile while it is noted.
+
+    Args:
+        tell: Tells the runtime.
+        known: Endpoints whose operations are noted already.
+        device_type: Whose operations.
+    """
     torch = sys.modules.get("torch")
-    if torch is None or "torch._dynamo" in sys.modules or (device_type == "cuda" and not torch.cuda.is_initialized()):
+    if torch is None or _has_compiled() or (device_type == "cuda" and not torch.cuda.is_initialized()):
         return None
-    return Learner(tell, device_type)
+    return Learner(tell, device_type, known)
+
+
+def _has_compiled() -> bool:
+    """Whether torch.compile was called. That its modules are there says nothing: transformers always imports them."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if frames is None:
+        return "torch._dynamo" in sys.modules
+    # By each use of the compiler its backend; None is `torch.compiler.disable`.
+    return any(backend is not None for backend in getattr(frames, "cached_backends", {0: "unknown"}).values())
 
 
 def recording(device_type: str, found: dict[Operation, None] | None = None) -> Any:
     """Note the operations that run on a kind of device within the block; gives the dict that they are put into."""
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
     into: dict[Operation, None] = {} if found is None else found
@@ -130,7 +149,7 @@ def recording(device_type: str, found: dict[Operation, None] | None = None) -> A
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
-            if len(into) < MAX_OPERATIONS and torch.Tag.nondeterministic_seeded not in func.tags:
+            if len(into) < MAX_OPERATIONS and _bears_zeros(func):
                 try:
                     operation = Operation(
                         str(func), _noted(args), tuple((name, _noted(each)) for name, each in (kwargs or {}).items())
@@ -225,6 +244,17 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     return [tensor for each in value for tensor in _tensors(each)] if isinstance(value, tuple) else []
+
+
+def _bears_zeros(function: Any) -> bool:
+    """Whether an operation can be run with made-up values.
+
+    One that draws may not: `multinomial` of zeros is an error that ends the context. Attention counts as one that draws,
+    for its dropout, and is what gains most: its plans are made anew for each shape.
+    """
+    import torch
+
+    return torch.Tag.nondeterministic_seeded not in function.tags or "attention" in str(function)
 
 
 def _is_on(device_type: str, operation: Operation) -> bool:

@@ -62,7 +62,7 @@ class Worker:
         self._variables = Variables(self._project, self.tell) if boot["keeps_locals"] else None
         self._lock = threading.Lock()
         self._modules_at_fork = set(sys.modules)
-        self._has_operations = False
+        self._rehearsed_endpoints: set[str] = set()  # whose operations on the GPU ran ahead
         self._caller: Caller | None = None
         self._probes: ProbeRunner | None = None
         self._plan: resolve.Plan | None = None
@@ -103,7 +103,7 @@ class Worker:
             name = self._models.shelve(message)
             return [partial(self._attach, name, message.header.get("modules", []))]
         if message.kind == "operations":
-            self._has_operations = True
+            self._rehearsed_endpoints.add(message.header["endpoint"])
             return [partial(operations.run_ahead, message.payload, self._is_asked)]
         if message.kind == "incoming":
             self._compile(message)
@@ -186,7 +186,8 @@ class Worker:
         # What comes from here on is done while the first request is on its way.
         self._link.lender = Lender()
         self._plan = plan
-        learner = None if self._has_operations and not self._models.has_loaded else operations.learner(self.tell)
+        known = frozenset[str]() if self._models.has_loaded else self._rehearsed_endpoints
+        learner = operations.learner(self.tell, known)
         self._caller = Caller(
             plan, self._models.values, self.tell, self._project, learner, self._variables, self._models.sizes()
         )
