@@ -196,7 +196,10 @@ class Models:
             self._shelf[spec.name] = entry
             self._loads[spec.name] = entry.record.load
             if action == "kept" and entry.record.restore_ambient():
-                self._present.forget_ambient()
+                if entry.record.left["settings"]:  # such as the working directory
+                    self._present = Present(self._project)
+                else:
+                    self._present.forget_variables()
         self.outcomes.append({
             "name": spec.name, "action": action, "home": home, "why": why or "fingerprint equal",
             "took_s": time.monotonic() - began_s, "size_bytes": size,

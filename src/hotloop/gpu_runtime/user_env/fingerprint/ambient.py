@@ -72,7 +72,11 @@ _TORCH_DEFAULTS = {
 
 def settings() -> dict[str, Setting]:
     """The settings of the libraries that are imported."""
-    return _settings(sys.modules.get("torch"), sys.modules.get("numpy"))
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    return _settings(
+        torch if hasattr(torch, "backends") else None,  # else it is being imported
+        numpy if hasattr(numpy, "geterr") else None,
+    )
 
 
 @functools.cache
@@ -83,9 +87,9 @@ def _settings(torch: Any, numpy: Any) -> dict[str, Setting]:
         "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
         "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
     }
-    if torch is not None and hasattr(torch, "backends"):
+    if torch is not None:
         found |= _torch_settings(torch)
-    if numpy is not None and hasattr(numpy, "geterr"):
+    if numpy is not None:
         found["numpy's error handling"] = Setting(
             lambda: dict(numpy.geterr()), lambda value: _set_numpy(numpy, value), is_input=False
         )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Present:
     """The project as it is in this process: what one comparison looked at, the next need not look at again.
 
-    Good until something of the project runs, such as a loader; then there must be another.
+    Good until something of the project runs, such as a loader, or a setting is set again; then there must be another.
     """
 
     def __init__(self, project: Project) -> None:
@@ -72,9 +72,8 @@ class Present:
         for part in (_settings(record, self), _environment(record), _files(record, self), _packages(record)):
             list(part)
 
-    def forget_ambient(self) -> None:
-        """Look again at what depends on settings and variables: some were set."""
-        self._settings = {}
+    def forget_variables(self) -> None:
+        """Look again at what may show environment variables or random states: some were set."""
         self.meanings = {key: each for key, each in self.meanings.items() if each.is_plain}
 
     def glance(self, path: str) -> files.Look:

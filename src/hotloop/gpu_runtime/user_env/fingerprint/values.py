@@ -65,7 +65,6 @@ class Canon:
     Attributes:
         classes: The project's classes that were met.
         opaque: Names of types that hide what they hold.
-        is_plain: No object was met that may show the state of the process, such as ``os.environ``.
     """
 
     def __init__(self, project: Project | None, places: Places | None = None, *, is_quick: bool = False) -> None:
@@ -78,10 +77,14 @@ class Canon:
         """
         self.classes: dict[str, type] = {}
         self.opaque: set[str] = set()
-        self.is_plain = True
         self._project, self._places, self._is_quick = project, places, is_quick
         self._numbers: dict[int, int] = {}
         self._alive: list[Any] = []
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that was met is an atom, a module, a class or built in: nothing that is changed in place."""
+        return not self._numbers
 
     def digest(self, value: Any) -> str:
         """Digest of a value."""
@@ -133,7 +136,6 @@ class Canon:
             return rule(self, value)
         if isinstance(value, enum.Enum):
             return value.name, self.describe(value.value)
-        self.is_plain = False
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
             return self._tensor(value)
@@ -145,7 +147,6 @@ class Canon:
         return [self.describe(each) for each in value]
 
     def _set(self, value: Any) -> Any:
-        self.is_plain = self.is_plain and not value  # others describe what is in it
         return sorted(repr(Canon(self._project, self._places).describe(each)) for each in value)
 
     def _dict(self, value: dict[Any, Any]) -> Any:

@@ -1,0 +1,26 @@
+"""What a comparison keeps for the next one."""
+
+from __future__ import annotations
+
+from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
+from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses
+
+
+def meanings(present, *names):
+    found = Meanings(present.project, present.places, present.meanings)
+    found.collect({"shop": Uses(set(names))}, is_wide=False)
+    return found.digests
+
+
+def test_what_may_show_variables_is_looked_at_again_when_some_were_set(user, monkeypatch):
+    user.load("import os\nENVIRONMENT, LIMIT, NAMES = os.environ, 3, [os.environ]\n")
+    names = ("ENVIRONMENT", "LIMIT", "NAMES", "os")
+    present = Present(user.project)
+    before, known = meanings(present, *names), dict(present.meanings)
+    monkeypatch.setenv("LEFT_BY_A_LOADER", "1")
+    present.forget_variables()
+    after = meanings(present, *names)
+
+    assert {name for name in before if before[name] != after[name]} == {"shop.ENVIRONMENT", "shop.NAMES"}
+    assert present.meanings["shop.LIMIT"] is known["shop.LIMIT"]
+    assert present.meanings["shop.os"] is known["shop.os"]
