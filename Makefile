@@ -83,6 +83,7 @@ format: .venv/.ready
 
 docs: .venv/.ready
 	$(BIN)/python docs/make_events.py
+	$(BIN)/python docs/make_commands.py
 
 # Look at the differences before they are committed.
 screens: .venv/.ready

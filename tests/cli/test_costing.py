@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from tests.cli.served import BARE_PYTHON
 
 from hotloop import config, events
 from hotloop.cli import costing
@@ -16,6 +19,7 @@ from hotloop.cli.spending import EVERY_S, Spending
 from hotloop.devloop.cost import Budget, Price
 from hotloop.devloop.tariff import Terms
 from hotloop.errors import UsageError
+from hotloop.remote_runner.processes import is_alive
 from hotloop.remote_runner.runners import Runner, from_table
 
 COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
@@ -88,11 +92,55 @@ def test_plain_lines_say_it_once_an_hour():
 
 
 @pytest.mark.timeout(120)
+def test_what_a_terminal_says_of_a_budget_that_ends_its_session_and_what_is_left_of_it(tmp_path, own_state_directory):
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.hotloop]\nprice_per_hour = 1200\nbudget = 1.0\nbudget_stops = true\n"
+    )
+    serve = [*COMMAND, "serve", "--python", BARE_PYTHON, "--port", "0", "--ui", "plain"]
+
+    with subprocess.Popen(serve, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        agents = _agents_seen(process, own_state_directory)
+        said, summary = process.communicate(timeout=90)
+    stats = subprocess.run([*COMMAND, "stats"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    status = subprocess.run([*COMMAND, "status"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert process.returncode == 1
+    assert "! 80% of the budget of $1.00 is spent: $0.8" in said
+    assert "\nthe budget of $1.00 is spent: $1.0" in said
+    assert ": no edit. Cost $1.0" in summary
+    assert re.search(r"^cost +\$1\.0\d in 1 session$", stats, re.MULTILINE)
+    assert status == "local: no session is open\n"
+    assert len(agents) >= 4  # the agent, the runtime, the app's processes
+    deadline_s = time.monotonic() + 10
+    while [pid for pid in agents if is_alive(pid)]:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def _agents_seen(process, state):
+    """The runner's processes of a session that serves: all that have its state folder in their environment."""
+    while "✓ started" not in process.stdout.readline():
+        assert process.poll() is None
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name not in {str(os.getpid()), str(process.pid)} and os.fsencode(state) in _environment(entry)
+    ]
+
+
+def _environment(entry):
+    try:
+        return (entry / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.timeout(120)
 def test_a_session_is_warned_and_ended_by_its_budget(tmp_path, own_state_directory):
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "pyproject.toml").write_text("[tool.hotloop]\nbudget_stops = true\nprice_per_hour = 180\n")
-    python = str(Path(sys.base_prefix) / "bin" / "python3")
-    serve = [*COMMAND, "serve", "--python", python, "--port", "0", "--json", "--budget", "0.25"]
+    serve = [*COMMAND, "serve", "--python", BARE_PYTHON, "--port", "0", "--json", "--budget", "0.25"]
 
     done = subprocess.run(serve, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
 

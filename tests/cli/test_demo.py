@@ -32,6 +32,7 @@ def stream_of(*happened: events.Event) -> demo.Stream:
 
 def test_each_edit_of_the_tour_fits_the_template_as_it_is_then(tmp_path: Path) -> None:
     scaffold("chat", tmp_path)
+    demo.check_edits(tmp_path)
     original = (tmp_path / "generate.py").read_text()
 
     valid = []
@@ -54,6 +55,8 @@ def is_valid(file: Path) -> bool:
 def test_a_file_that_is_not_the_templates_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("mine = 1\n")
 
+    with pytest.raises(UsageError, match="is not as the chat template has it"):
+        demo.check_edits(tmp_path)
     with pytest.raises(UsageError, match="is not as the chat template has it"):
         demo.apply_edit(tmp_path, demo.TOUR[0])
     assert (tmp_path / "app.py").read_text() == "mine = 1\n"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -68,7 +71,7 @@ def shown(project):
     def render(*stream, width=80, **options):
         out = io.StringIO()
         console = Console(file=out, width=width, highlight=False, markup=False, emoji=False, **options)
-        plain = Plain(console, project, clock=lambda: "14:22:06", tips=("save a file",))
+        plain = Plain(console, project, clock=lambda _at_s: "14:22:06", tips=("save a file",))
         for event in stream:
             plain(event)
         return out.getvalue()
@@ -403,3 +406,41 @@ def test_pauses_and_edits_that_were_taken_back_are_said(shown):
         "resumed: saves are sent again", "14:22:06 ── #4 app.py", "undone #3 on the runner",
         "14:22:06 ── #5 start from nothing", "14:22:06 ── #6 load all models again",
     ]  # fmt: skip
+
+
+EVIL = "a\x1b]52;c;aGFjaw==\x07b\x1b[2Jc\x08d\x00\u202ee\x9b31mf [red]g[/]"
+
+
+def test_nothing_that_is_told_can_do_anything_to_a_terminal(shown):
+    problem = events.Problem(EVIL, f"{EVIL}\n{EVIL}", hint=EVIL)
+    probed = report(name=EVIL, is_changed=True, output=EVIL, diff=(f"- {EVIL}", "+ x"), previous_took_s=0.2)
+
+    text = shown(
+        events.Log(0, 1, "stdout", EVIL),
+        events.ReloadFailed(0, 2, problem, 1),
+        events.ProbeReported(0, 1, 1, probed),
+        events.ProbeReported(0, 1, 1, replace(probed, previous_took_s=None, diff=())),
+        events.Notice(0, "x", EVIL, EVIL),
+        events.ModelLoading(0, 1, EVIL, EVIL),
+        events.IterationStarted(0, 1, (EVIL,)),
+        events.Offline(0, 1, EVIL),
+        events.BenchFailed(0, 1, EVIL, problem),
+    )
+
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "aGFjaw" not in text
+    assert text.count("[red]g[/]") > 9
+
+
+def test_a_header_has_the_time_of_its_save_and_not_of_its_printing(project):
+    out = io.StringIO()
+    plain = Plain(Console(file=out, width=80), project)
+
+    plain(events.IterationStarted(time.monotonic() - 3600, 1, ("a.py",), saved_s=time.monotonic() - 3601))
+
+    printed = out.getvalue().split()[0]
+    assert printed in {time.strftime("%H:%M:%S", time.localtime(time.time() - s)) for s in (3600, 3601, 3602, 3603)}
+
+
+def test_a_wait_that_is_over_is_said(shown):
+    assert shown(events.Held(0, "")) == "nothing to wait for: the files are as they were\n"

@@ -99,10 +99,11 @@ def test_a_session_is_stopped_when_asked(served):
     loop = served()
     loop.until("iteration_finished")
 
-    loop.ask("stop")
+    loop.ask("stop", reason="stopped in another terminal")
 
     assert loop.close() == 0
     assert loop.told[-1]["kind"] == "session_ended"
+    assert loop.told[-1]["reason"] == "stopped in another terminal"
 
 
 def save(loop, text):

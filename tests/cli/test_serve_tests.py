@@ -81,6 +81,16 @@ def test_tests_run_after_each_reload_with_what_failed_first_and_paths_of_this_ma
     assert not [path for path in project.iterdir() if path.name not in {"app.py", "test_app.py", ".hotloop"}]
 
 
+def test_the_documented_command_finds_the_projects_modules_from_a_folder_of_tests(served, project):
+    (project / "tests").mkdir()
+    (project / "test_app.py").rename(project / "tests" / "test_app.py")
+    loop = served("--test", "pytest -q tests", python=sys.executable)
+
+    told, _ = loop.until("tests_finished")
+
+    assert (told["outcome"], told["num_passed"]) == ("ok", 2)
+
+
 def test_a_newer_save_ends_tests_at_once_and_other_commands_give_their_exit_code(served, project):
     command = "python slow.py loop-test-mark"
     (project / "slow.py").write_text(

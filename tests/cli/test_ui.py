@@ -220,6 +220,23 @@ def test_the_dashboard_gives_way_comes_back_is_suspended_and_leaves_a_sane_termi
     assert re.search(r"(?m)^\d\d:\d\d:\d\d\.\d{3} g\d+ │ greeting by hi$", log)
 
 
+def test_keys_that_come_in_one_piece_have_their_turns(shell, project):
+    terminal = shell()
+    terminal.run(*SERVE)
+    terminal.until_drawn("greeting by hello")
+
+    terminal.keys("-l", "/xqz")
+    terminal.until("/xqz.* 0 of ")
+    terminal.keys("Escape")
+    terminal.until("greeting by hello")
+    terminal.keys("-l", "/by hello\r3")
+    terminal.until("Runtime  local")
+    terminal.keys("-l", "1")
+    terminal.until("/by hello ")
+    terminal.keys("-l", "q\r")
+    terminal.until(r"\[exit 0\]")
+
+
 def test_a_dashboard_that_is_killed_or_hangs_does_not_touch_the_loop(shell, project):
     terminal = shell()
     terminal.run(*SERVE)

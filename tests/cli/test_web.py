@@ -103,6 +103,8 @@ def test_a_tab_shows_the_dashboard_and_closing_it_leaves_the_loop_running(served
             (folder / "app.py").write_text(text.replace('"hello"', '"hi"'))
             await page.text_until("greeting by hi")
             picture = await page.screenshot()
+            await page.type("4")  # nobody clicked into the page
+            await page.text_until("where it went")
             await page.open(url.partition("?")[0])  # again, with the cookie in place of the token
             await page.text_until("greeting by hi")
             elsewhere = [each for each in page.requested if "://127.0.0.1:" not in each]

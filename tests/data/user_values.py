@@ -10,7 +10,7 @@ import pydantic
 import torch
 from numpy.typing import NDArray
 
-from hotloop.gpu_runtime.user_env import arrays, decode, hints, jsonable
+from hotloop.gpu_runtime.user_env import arrays, decode, doubles, hints, jsonable
 from hotloop.gpu_runtime.user_env.resolve import RequestParameter
 from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder, encode
 
@@ -169,6 +169,18 @@ same(
     refusal(lambda: read(torch.Tensor, [[1], [2, 3]]))[:56],
     "422 x: expected nested lists of numbers, all of one shape"[:56],
 )
+
+# --- what the front may write ---
+floats = np.arange(64) / 7
+for row in (floats, floats.astype(np.float16), torch.tensor(floats), torch.tensor(floats, dtype=torch.bfloat16)):
+    same(arrays.is_row_of_floats(row), True)
+    raw = doubles.Allowance(1.0).take(arrays.to_lists(row))
+    same(None if raw is None else doubles.as_json(raw), encode(row)[1])
+for row in (
+    floats.astype(int), floats.astype(complex), floats.reshape(8, 8), np.float64(1), torch.arange(64), torch.ones(8, 8),
+    torch.tensor(floats).to_sparse(), torch.tensor(floats, dtype=torch.complex64), floats.tolist(), None,
+):  # fmt: skip
+    same(arrays.is_row_of_floats(row), False)
 
 # --- pydantic ---
 same(read(Box, {"items": [{"name": "a", "sizes": [1]}]}), Box(items=[Item(name="a", sizes=[1.0])]))

@@ -165,7 +165,9 @@ def test_a_budget_ends_the_session_at_the_moment_it_is_spent():
         said += more
 
     assert state.held_s == pytest.approx(500)
-    assert said[-1].reason == "the budget of $0.50 is spent: $0.50, of it idle $0.44"
+    assert (
+        said[-1].reason == "the budget of $0.50 is spent: $0.50, of it idle $0.44; budget_stops = true ends the session"
+    )
     assert [each.key for each in said if isinstance(each, events.Notice)] == ["budget"]
     warned = next(each for each in said if isinstance(each, events.Notice))
     assert (warned.at_s, warned.text[:36]) == (pytest.approx(400), "80% of the budget of $0.50 is spent:")

@@ -2,10 +2,12 @@
 
 import random
 import subprocess
+import sys
 
 import pytest
 
 from hotloop.devloop.ignore import Ignore
+from hotloop.devloop.index import Index
 
 
 def git(root, *arguments):
@@ -16,6 +18,29 @@ def make(root, files):
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(content)
+
+
+def test_files_that_hotloops_own_output_goes_to_are_left_out_also_if_they_were_synced_before(tmp_path):
+    make(tmp_path, {"app.py": "", "logs/out [1].txt": "", "logs/out.txt": ""})
+    before = Index(tmp_path, Ignore(tmp_path))
+    before.refresh()
+    before.save(tmp_path / "index.json")
+    ignore = Ignore(tmp_path, frozenset({"logs/out [1].txt"}))
+    index = Index(tmp_path, ignore)
+    index.load(tmp_path / "index.json")
+    snapshot = index.snapshot(["logs/out [1].txt"])
+
+    assert {path for path, _ in ignore.walk()} == {"app.py", "index.json", "logs", "logs/out.txt"}
+    assert snapshot.num_deleted == 1
+    assert index.snapshot(["logs/out [1].txt", "logs"]) is None
+
+
+def test_a_process_knows_where_its_output_goes(tmp_path):
+    ask = "from pathlib import Path; from hotloop.devloop.ignore import own_outputs; print(sorted(own_outputs(Path.cwd())))"
+    with (tmp_path / "out.txt").open("wb") as out, (tmp_path.parent / "else.txt").open("wb") as other:
+        subprocess.run([sys.executable, "-c", ask], cwd=tmp_path, stdout=out, stderr=other, check=True)
+
+    assert (tmp_path / "out.txt").read_text() == "['out.txt']\n"
 
 
 def kept_files(root):

@@ -233,6 +233,15 @@ def test_a_dangerous_deletion_is_asked_about_once_and_nothing_is_sent():
     assert state.dirty.paths == {"a", "b"}
 
 
+def test_a_deletion_that_is_taken_back_is_waited_for_no_longer_and_that_is_said():
+    state, _ = play(saved("a"), Dangerous(10.0, "gone", ""))
+
+    state, actions = play(saved("a"), Unchanged(11.0), state=state)
+
+    assert emitted(actions) == [events.Held(11.0, "")]
+    assert state.hold == ""
+
+
 def test_a_confirmed_deletion_is_read_as_confirmed():
     state, _ = play(saved("a"), Dangerous(10.0, "gone", ""))
 
@@ -705,3 +714,14 @@ def test_an_iteration_says_what_was_expected_of_its_cause_and_why_it_cost_what_i
     assert (first.expected_s, first.why_code, first.why, first.fix) == (0.04, "code", "only code changed", "")
     assert second.expected_s == 0.04
     assert state.past["code"] == pytest.approx((0.02, 0.04, 0.06, 0.041, 0.041))
+
+
+@pytest.mark.parametrize(("is_found", "start", "why_code"), [(True, "", "resumed"), (False, "standby", "cold")])
+def test_a_first_start_that_found_the_app_running_is_no_cold_one(is_found, start, why_code):
+    began = [] if is_found else [started(1, 10.1)]
+    opened = Opened(SaveTime(9.0, 1009.0, is_estimated=True), 9.1, 9.2, 1)
+
+    _, actions = play(opened, *began, ready(1, 1, 10.2), done(1, 1, 10.3, count=0))
+
+    (iteration,) = iterations(actions)
+    assert (iteration.start, iteration.why_code) == (start, why_code)

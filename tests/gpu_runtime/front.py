@@ -18,7 +18,10 @@ from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.limits import Limits
 from hotloop.gpu_runtime.links import AsyncLink
+from hotloop.gpu_runtime.user_env.items import columns, items
 from hotloop.gpu_runtime.user_env.wire import Message
+
+COLUMNS = {"ids", "lengths", "like"}
 
 
 def run(coroutine: Coroutine[Any, Any, Any], timeout_s: float = 20) -> Any:
@@ -152,6 +155,8 @@ class FakeWorker:
         if message.kind == "drop":
             self.dropped += message.header["ids"]
             return
+        header = {name: value for name, value in message.header.items() if name not in COLUMNS}
+        message = Message({**header, "items": items(message.header)}, message.payload)
         self.calls.append(message)
         if self.is_echoing:
             self.answer(message)
@@ -170,12 +175,9 @@ class FakeWorker:
 
     def answer(self, call: Message, prefix: bytes = b"") -> None:
         bodies = [prefix + body for body in self.bodies(call)]
-        items = [
-            {"id": item["id"], "status": 200, "type": "text/plain", "size": len(body)}
-            for item, body in zip(call.header["items"], bodies, strict=True)
-        ]
-        header = {"kind": "result", "id": call.header["id"], "compute_s": 0.25, "items": items}
-        self._far.send(header, b"".join(bodies))
+        ids = [item["id"] for item in call.header["items"]]
+        answered = columns(ids, list(map(len, bodies)), {"status": 200, "type": "text/plain"})
+        self._far.send({"kind": "result", "id": call.header["id"], "compute_s": 0.25, **answered}, b"".join(bodies))
 
     def stream(self, *parts: tuple[dict[str, Any], bytes]) -> None:
         """Send one frame with parts of streams; each part's size is added."""

@@ -356,6 +356,25 @@ def test_workers_that_keep_dying_are_not_replaced_beyond_the_limit_but_the_other
     assert len(machine.having("active")) == 8 - crashes
 
 
+@pytest.mark.parametrize("deaths", [1, controller.CRASHES_ALLOWED - 1, controller.CRASHES_ALLOWED])
+def test_standbys_that_die_before_they_are_warm_are_given_up_at_the_limit_however_slowly(deaths):
+    machine = Machine()
+    machine.start()
+    machine.feed(on.Probed(1))
+    machine.feed(on.Warmed(machine.state.having("standby").number))
+
+    for n in range(deaths + 1):  # the first one was warm, which is another matter
+        number = machine.state.having("standby").number
+        machine.alive.pop(number)
+        machine.feed(on.Died(number, 100.0 * n, "SIGKILL", PROBLEM))
+
+    told = [action.is_replaced for action in machine.log if isinstance(action, do.TellDied)]
+    is_over = deaths >= controller.CRASHES_ALLOWED
+    assert told == [True] * deaths + [not is_over]
+    assert (machine.state.having("standby") is None) == is_over
+    assert any(isinstance(action, do.Go) for action in machine.feed(on.Revised(2)))
+
+
 def test_no_worker_joins_while_the_workspace_holds_a_revision_that_failed():
     machine = Machine(replicas=2)
     machine.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from array import array
 
 import pytest
 
@@ -126,6 +127,45 @@ def test_a_gathering_batch_leaves_by_itself_though_nobody_comes_and_nothing_is_a
             rest = await worker.call(1)
 
             assert len(first.header["items"]) + len(rest.header["items"]) == 4
+
+    run(main())
+
+
+def test_who_comes_in_one_turn_of_the_loop_leaves_together_once_others_did():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, EndpointSpec("many", "/many", batch=BatchSpec(8)), is_echoing=True)
+
+            async def ask() -> None:
+                answers = [front.dispatcher.submit("POST", "/many", {}, b"%d" % number) for number in range(4)]
+                assert [answer.body for answer in await asyncio.gather(*answers)] == [b"0", b"1", b"2", b"3"]
+
+            await ask()
+            await ask()
+            await front.dispatcher.submit("POST", "/many", {}, b"alone")
+            await front.dispatcher.submit("POST", "/many", {}, b"alone")
+
+            # The first has nobody to wait for, as far as anyone knows.
+            assert [len(call.header["items"]) for call in worker.calls] == [1, 3, 4, 1, 1]
+
+    run(main())
+
+
+def test_requests_that_are_told_apart_by_their_types_go_together():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, EndpointSpec("many", "/many", batch=BatchSpec(8)))
+            front.dispatcher.pause()
+            clients = await front.clients(3)
+            for client, kind in zip(clients, ("text/plain", "application/json", "text/plain"), strict=True):
+                client.ask("POST", "/many", b"x", f"Content-Type: {kind}", "Accept: */*")
+            await until(lambda: front.dispatcher.num_waiting == 3)
+            front.dispatcher.resume()
+            call = await worker.call()
+            worker.answer(call)
+
+            assert [item["type"] for item in call.header["items"]] == ["text/plain", "application/json", "text/plain"]
+            assert [(await client.response()).body for client in clients] == [b"x", b"x", b"x"]
 
     run(main())
 
@@ -633,6 +673,24 @@ def test_a_result_that_leaves_a_request_out_fails_that_one_alone():
             worker.send_raw({"kind": "result", "id": call.header["id"], "compute_s": 0, "items": items}, b"ok")
 
             assert [(await client.response()).status for client in clients] == [200, 502, 200]
+
+    run(main())
+
+
+def test_floats_that_a_worker_hands_over_reach_the_client_as_json():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, MANY)
+            (client,) = await front.clients(1)
+            client.ask("POST", "/many")
+            call = await worker.call()
+            raw = array("d", [0.1, -2.5e-300]).tobytes()
+            item = {"id": call.header["items"][0]["id"], "status": 200, "type": "application/json", "is_doubles": True}
+            header = {"kind": "result", "id": call.header["id"], "compute_s": 0, "items": [{**item, "size": len(raw)}]}
+            worker.send_raw(header, raw)
+            answer = await client.response()
+
+            assert (answer.status, answer.body) == (200, b"[0.1,-2.5e-300]")
 
     run(main())
 

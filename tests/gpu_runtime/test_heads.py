@@ -70,12 +70,12 @@ def test_who_has_read_everything_before_reads_the_same(name):
 
 def test_what_is_kept_is_bounded():
     heads = Heads()
-    head = Head("GET", "/", "", [], 0)
+    head = Head("GET", "/", "", [])
 
     for number in range(MAX_HEADS):
-        heads.keep(b"GET /%d HTTP/1.1\r\n\r\n" % number, head)
+        heads.keep(b"GET /%d HTTP/1.1\r\n\r\n" % number, head, 0)
     assert heads.find(b"GET /0 HTTP/1.1\r\n\r\n") == (head, b"")
-    heads.keep(b"GET /one-more HTTP/1.1\r\n\r\n", head)
+    heads.keep(b"GET /one-more HTTP/1.1\r\n\r\n", head, 0)
     assert heads.find(b"GET /0 HTTP/1.1\r\n\r\n") is None
     assert heads.find(b"GET /one-more HTTP/1.1\r\n\r\n") == (head, b"")
 
@@ -83,6 +83,6 @@ def test_what_is_kept_is_bounded():
 @pytest.mark.parametrize(("size", "is_kept"), [(MAX_BYTES - 1, True), (MAX_BYTES, True), (MAX_BYTES + 1, False)])
 def test_a_long_head_is_not_kept(size, is_kept):
     heads, data = Heads(), b"x" * (size - 4) + b"\r\n\r\n"
-    heads.keep(data, Head("GET", "/", "", [], 0))
+    heads.keep(data, Head("GET", "/", "", []), 0)
 
     assert (heads.find(data) is not None) == is_kept

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from hotloop.gpu_runtime import learning
+from hotloop.gpu_runtime.learner import Learner
 from hotloop.gpu_runtime.learning import Learned
+from hotloop.gpu_runtime.settings import RuntimeConfig
 
 
 def test_modules_keep_the_order_in_which_they_were_imported():
@@ -55,12 +57,19 @@ def test_damaged_or_missing_file_is_nothing_learned(tmp_path):
     assert learning.load(tmp_path / "none.json") == Learned()
 
 
-def test_stamp_changes_when_a_distribution_is_installed(tmp_path):
+def test_packages_changed_when_one_was_installed_or_replaced_and_not_when_one_was_imported(tmp_path):
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
-    packages.mkdir(parents=True)
-    python = str(tmp_path / "bin" / "python")
-    before = learning.packages_stamp(learning.package_folders(python))
+    (packages / "numpy-1.0.dist-info").mkdir(parents=True)
+    python, state = str(tmp_path / "bin" / "python"), str(tmp_path)
+    learner = Learner(RuntimeConfig(root=str(tmp_path), entry="app.py", python=python, state=state))
 
+    assert not learner.packages_changed()
+    (packages / "__pycache__").mkdir()  # as the first import of a module that lies there alone makes it
+    assert not learner.packages_changed()
     (packages / "scipy-1.0.dist-info").mkdir()
-
-    assert learning.packages_stamp(learning.package_folders(python)) != before
+    assert learner.packages_changed()
+    assert not learner.packages_changed()
+    (tmp_path / "again").mkdir()
+    (packages / "numpy-1.0.dist-info").rmdir()
+    (tmp_path / "again").rename(packages / "numpy-1.0.dist-info")
+    assert learner.packages_changed()

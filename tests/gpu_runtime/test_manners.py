@@ -338,9 +338,10 @@ class Notes:
     def call_ended(self, call, compute_s):
         self.done.append((len(call.batch.requests), compute_s))
 
-    def answered(self, pending, status, took_s):
-        assert took_s >= 0
-        self.answers.append((pending.endpoint_name, status))
+    def answered(self, pendings, status, took_s):
+        assert len(took_s) == len(pendings)
+        assert min(took_s) >= 0
+        self.answers += [(pending.endpoint_name, status) for pending in pendings]
 
     def rejected(self, pending, reason):
         self.rejections.append((pending.endpoint_name, reason))

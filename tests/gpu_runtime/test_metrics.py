@@ -62,9 +62,9 @@ def test_every_kind_of_event_is_counted():
     observer.call_began(Call(2, Batch(endpoint, [3]), worker, {3: pending(10.0)}), 10.0)
     observer.call_ended(call, 0.25)
     observer.call_ended(call, None)
-    observer.answered(pending(), 200, 0.3)
-    observer.answered(pending(), 200, 0.4)
-    observer.answered(pending(name=""), 404, 0.0)
+    observer.answered([pending()], 200, [0.3])
+    observer.answered([pending()], 200, [0.4])
+    observer.answered([pending(name="")], 404, [0.0])
     observer.rejected(pending(), "full")
 
     found = parsed(counted.render())
@@ -104,7 +104,7 @@ def test_gauges_say_what_is_and_forget_what_was():
 def test_a_histogram_counts_each_value_once_and_at_most_its_bound(values: list[float]):
     counted = counting()
     for value in values:
-        counted.answered(pending(name="a"), 200, value)
+        counted.answered([pending(name="a")], 200, [value])
 
     found = parsed(counted.render())
 
@@ -120,7 +120,7 @@ def test_a_histogram_counts_each_value_once_and_at_most_its_bound(values: list[f
 def test_any_name_is_written_so_that_it_is_read_again(name: str):
     name = "".join(name.splitlines())  # what is no line break to Prometheus is one to the test's parser
     counted = counting()
-    counted.answered(pending(name=name.encode("utf-8", "replace").decode() + '\n"\\n'), 200, 0.0)
+    counted.answered([pending(name=name.encode("utf-8", "replace").decode() + '\n"\\n')], 200, [0.0])
 
     found = parsed(counted.render())
 
@@ -132,8 +132,8 @@ def test_the_number_of_endpoints_is_bounded(extra: int):
     counted = counting()
     names = [f"e{number}" for number in range(metrics.MAX_ENDPOINTS + extra)]
     for name in names:
-        counted.answered(pending(name=name), 200, 0.0)
-        counted.answered(pending(name=name), 200, 0.0)
+        counted.answered([pending(name=name)], 200, [0.0])
+        counted.answered([pending(name=name)], 200, [0.0])
 
     found = parsed(counted.render())
 

@@ -117,7 +117,7 @@ class Bench:
         call = Call(1, Batch(EMBED, list(items)), Worker(0, lambda *_: True), items)
         self.metrics.call_began(call, 1.0)
         for pending in items.values():
-            self.metrics.answered(pending, 200, took_s)
+            self.metrics.answered([pending], 200, [took_s])
 
     async def until(self, is_true: Callable[[], bool]) -> None:
         deadline_s = time.monotonic() + 10

@@ -113,6 +113,27 @@ def test_a_cut_keeps_its_budget_and_no_other_cut_is_cheaper(sizes, data, price, 
     assert whole + finite + (stop - start) * sizes[stop - 1] == pytest.approx(cheapest(sizes, finite, budget))
 
 
+@given(
+    sizes=st.lists(st.integers(1, 50), min_size=1, max_size=9).map(sorted),
+    data=st.data(),
+    price=st.sampled_from([0.0, 1.0, 10.0, 100.0, math.inf]),
+    max_size=st.integers(1, 9),
+    left_share=st.sampled_from([0.3, 0.65, 1.0]),
+)
+def test_a_cut_that_others_may_join_keeps_its_budget_and_cuts_nothing_that_is_cheapest_whole(
+    sizes, data, price, max_size, left_share
+):
+    chosen = data.draw(st.integers(0, len(sizes) - 1))
+    budget = Budget(max_size)
+    start, stop = run_around(sizes, chosen, price, budget, left_share)
+
+    assert start <= chosen < stop
+    assert budget.allows(stop - start, sizes[stop - 1])
+    if (stop - start) < len(sizes) <= max_size:
+        whole = min(price, 1e6) + len(sizes) * sizes[-1]
+        assert cheapest(sizes, min(price, 1e6), budget) < whole + 1e-6
+
+
 def cheapest(sizes: list[int], price: float, budget: Budget) -> float:
     """By trying every cut."""
     if not sizes:

@@ -15,6 +15,7 @@ from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers
 from hotloop.gpu_runtime.scheduler.lane import Batch
+from hotloop.gpu_runtime.user_env.items import items as items_of
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.workers import Send, Worker, least_loaded
 from tests.gpu_runtime.front import Front, fronting, run, until
@@ -445,7 +446,7 @@ class Machine:
 
     def answer(self, call_id: int) -> None:
         generation, _, header = self.calls.pop(call_id)
-        items = [{"id": item["id"], "status": 200, "type": "text/plain", "size": 0} for item in header["items"]]
+        items = [{"id": item["id"], "status": 200, "type": "text/plain", "size": 0} for item in items_of(header)]
         result = {"kind": "result", "id": call_id, "compute_s": 0.1, "items": items}
         self.dispatcher.deliver(generation, Message(result, b""))
 

@@ -323,6 +323,48 @@ def test_contents_of_a_tree_that_could_not_be_finished_serve_the_next_attempt(tm
     assert list((workspace.stage.folder / "parts").iterdir()) == []
 
 
+def test_what_a_changeset_changed_before_it_failed_is_told_with_the_next_one(tmp_path):
+    failing = [OSError(28, "No space left on device")]
+
+    def fail_once(step):
+        if step == "commit b" and failing:
+            raise failing.pop()
+
+    workspace = Workspace(tmp_path, on_step=fail_once)
+    with pytest.raises(GapError):
+        workspace.apply(changeset(1, put("a", b"1"), put("b", b"2"), contents=[b"1", b"2"]))
+    target = Tree([put("a", b"1"), put("b", b"2")])
+    for digest in workspace.missing(target):
+        workspace.stage.add_part(digest, 0, 1, b"2")
+
+    applied = workspace.become(2, target)
+
+    assert applied.changed == {"a": content_digest(b"1"), "b": content_digest(b"2")}
+    assert (applied.revision, files_in(workspace.root)) == (1, {"a": b"1", "b": b"2"})
+
+
+def test_a_changeset_whose_end_can_not_be_noted_is_a_gap_and_told_with_the_next_one(tmp_path):
+    failing = [OSError(28, "No space left on device")]
+
+    def fail_once(step):
+        if step == "finish" and failing:
+            raise failing.pop()
+
+    workspace = Workspace(tmp_path, on_step=fail_once)
+    with pytest.raises(GapError):
+        workspace.apply(changeset(1, put("a", b"1"), contents=[b"1"]))
+    target = Tree([put("a", b"1")])
+
+    assert workspace.missing(target) == set()
+    applied = workspace.become(2, target)
+    workspace.close()
+    again = Workspace(tmp_path)
+
+    assert (applied.revision, applied.changed) == (1, {"a": content_digest(b"1")})
+    assert (again.sequence, again.revision, again.digest()) == (2, 1, target.digest())
+    again.close()
+
+
 def test_a_second_process_can_not_open_the_workspace(tmp_path):
     workspace = Workspace(tmp_path)
     code = f"from pathlib import Path; from hotloop.remote_runner.workspace import Workspace; Workspace(Path({str(tmp_path)!r}))"

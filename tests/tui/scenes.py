@@ -79,6 +79,8 @@ class ScriptedFeed:
     async def ask(self, name: str, /, **fields: Any) -> dict[str, Any]:
         self.asked.append((name, fields))
         answer = self.answers.get(name, {})
+        if isinstance(answer, asyncio.Future):
+            answer = await answer
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -440,7 +442,7 @@ async def play(app: Dashboard, pilot: Any, scene: Scene) -> None:
 
 async def settled(app: Dashboard, pilot: Any) -> None:
     """Wait until what was told is on the screen."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await app.feed.is_read.wait()
         while app.is_busy:
             await pilot.pause(0.01)

@@ -14,10 +14,12 @@ import pytest
 from tests.tui import panel_states as known
 from tests.tui import scenes
 from textual import events as textual_events
+from textual.keys import key_to_character
 
 from hotloop import events
 from hotloop.devloop import answers, pulse
 from hotloop.errors import RunnerError, UsageError
+from hotloop.tui import actions, rows
 from hotloop.tui.exits import Exit
 from hotloop.tui.looks import Looks
 
@@ -84,6 +86,119 @@ def test_digits_show_one_view_each_and_escape_the_loop_again(tmp_path: Path):
             assert title in await press(app, pilot, key)
             assert "Last 42 iterations" not in scenes.grid(app)
         assert "Last 42 iterations" in await press(app, pilot, "escape")
+
+    driven(tmp_path, "live", body)
+
+
+def test_escape_leaves_the_view_of_the_log_when_there_is_nothing_to_clear(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "2", "slash", "h", "t", "t", "p", "enter")
+        assert "/http" not in await press(app, pilot, "escape")
+        assert app.look.view == "logs"
+        await press(app, pilot, "escape")
+        assert app.look.view == "loop"
+
+    driven(tmp_path, "live", body)
+
+
+def test_escape_and_the_same_key_go_back_to_the_view_before(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        for keys, view in (
+            ("4 enter escape", "iterations"),
+            ("w question_mark question_mark", "iterations"),
+            ("3 question_mark escape", "runtime"),
+            ("escape", "loop"),
+            ("d escape", "loop"),
+        ):
+            await press(app, pilot, *keys.split())
+            assert app.look.view == view, keys
+
+    driven(tmp_path, "live", body)
+
+
+def test_what_is_longer_than_its_panel_ends_where_its_last_line_is_seen(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        top = await press(app, pilot, "question_mark")
+        below = await press(app, pilot, *["down"] * 60)
+        assert below != top
+        assert await press(app, pilot, "up") != below
+        assert await press(app, pilot, "end") == below
+        assert await press(app, pilot, "home") == top
+        await press(app, pilot, "4", "end")
+        assert app.state.trip.number == app.state.trips[0].number
+        await press(app, pilot, "z", "home")  # alone it is the same table
+        assert app.state.selected is None
+        await press(app, pilot, "down")
+        assert app.state.selected == 41
+
+    driven(tmp_path, "live", body, size=(80, 20))
+
+
+@pytest.mark.parametrize(
+    ("scene", "keys", "last"),
+    [
+        ("live", "5", "how it felt"),
+        ("live", "3", "to gpu-01 and back"),
+        ("failed", "tab z", "open in editor"),
+    ],
+)
+def test_small_screens_show_all_of_a_panel_that_is_alone_line_by_line(tmp_path: Path, scene: str, keys: str, last: str):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        while keys.startswith("tab") and app.focused_panel != "iteration":
+            await press(app, pilot, "tab")
+        screen = await press(app, pilot, *keys.removeprefix("tab ").split())
+        assert last not in screen
+        assert "more line" in screen
+        assert last in await press(app, pilot, "end")
+        await press(app, pilot, *["up"] * 40)
+        assert scenes.grid(app) == screen
+
+    driven(tmp_path, scene, body, size=(44, 10))
+
+
+def test_the_wheel_turns_what_it_is_over(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "question_mark")
+        x, y = app.query_one("#help").region.offset
+        for kind, first in (
+            (textual_events.MouseScrollDown, 3),
+            (textual_events.MouseScrollUp, 0),
+            (textual_events.MouseScrollUp, 0),
+        ):
+            app.post_message(kind(None, x + 1, y + 1, 0, 0, 0, shift=False, meta=False, ctrl=False))
+            await scenes.settled(app, pilot)
+            await scenes.settled(app, pilot)
+            assert app.look.first == first
+
+    driven(tmp_path, "live", body, size=(80, 24))
+
+
+def test_figures_of_today_are_gone_the_next_day(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "feedback p50" in line_of(app, -2)
+        app.read_clock.now_s += 30 * 3600
+        app._ticked()
+        await scenes.settled(app, pilot)
+        assert "feedback p50" not in line_of(app, -2)
+
+    driven(tmp_path, "live", body)
+
+
+def test_a_panel_that_has_no_place_any_more_gives_the_focus_away_and_is_drawn_anew_when_it_is_back(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        while app.focused_panel != "probe":
+            await press(app, pilot, "tab")
+        await pilot.resize_terminal(80, 24)
+        await scenes.settled(app, pilot)
+        assert app.focused_panel in {"iteration", "logs"}
+        said = replace(
+            known.GREETING, name="refund-policy", output='"thirty days"', is_changed=True, diff=("+ thirty days",)
+        )
+        app.feed.add(events.ProbeReported(scenes.NOW_S, 43, 43, said))
+        await scenes.settled(app, pilot)
+        await pilot.resize_terminal(*WIDE)
+        await scenes.settled(app, pilot)
+        assert "thirty days" in scenes.grid(app)
 
     driven(tmp_path, "live", body)
 
@@ -214,6 +329,23 @@ def test_keys_and_clicks_say_that_the_user_is_there_once_a_minute(tmp_path: Path
     driven(tmp_path, "live", body)
 
 
+def test_a_session_that_takes_its_time_to_answer_holds_nothing_up(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        slow = app.feed.answers["undo"] = asyncio.get_running_loop().create_future()
+        app.feed.asked.clear()
+        await pilot.press("u", "space", "3")
+        app.feed.add(events.SyncPaused(scenes.NOW_S, 0))
+        async with asyncio.timeout(30):
+            while "PAUSED" not in line_of(app, 0) or "endpoints" not in scenes.grid(app):
+                await pilot.pause(0.01)
+        assert not app.feed.was_asked("pause")
+        slow.set_result({"error": ""})
+        await scenes.settled(app, pilot)
+        assert [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF] == ["undo", "resume"]
+
+    driven(tmp_path, "live", body)
+
+
 def test_a_key_puts_the_question_of_an_idle_moment_off(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.asking._moment = pulse.Moment(active_at_s=-1e9)
@@ -272,12 +404,29 @@ def test_probes_can_be_run_chosen_and_pinned(tmp_path: Path):
     driven(tmp_path, "live", body)
 
 
+def test_the_probe_that_is_shown_is_the_one_that_is_unpinned_and_copied(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        changed = replace(known.GREETING, output='"good day"', is_changed=True, diff=("- hello", "+ good day"))
+        app.feed.add(
+            events.ProbeReported(scenes.NOW_S, 43, 43, replace(known.REFUND, is_changed=False, diff=())),
+            events.ProbeReported(scenes.NOW_S, 43, 43, changed),
+        )
+        await scenes.settled(app, pilot)
+        assert "Probe  greeting" in await press(app, pilot, "d")
+        await press(app, pilot, "y")
+        assert app.clipboard == '"good day"'
+        await press(app, pilot, "p", "x")
+        assert ("unpin", {"pin": "greeting"}) in app.feed.asked
+
+    driven(tmp_path, "live", body)
+
+
 def test_the_session_is_told_when_results_are_on_the_screen(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.asked.clear()
         app.feed.add(events.ProbeReported(scenes.NOW_S, 42, 43, replace(known.GREETING, output='"good day"')))
         await scenes.settled(app, pilot)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not app.feed.was_asked("shown"):
                 await pilot.pause(0.01)
         ((_, fields),) = [asked for asked in app.feed.asked if asked[0] == "shown"]
@@ -314,6 +463,29 @@ def test_leaving(tmp_path: Path, keys: tuple[str, ...], asked: list[str], code: 
     assert app.return_code == code
 
 
+def test_a_session_that_refuses_to_end_is_not_ended_by_the_next_thing_that_is_said(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.asking._next = lambda _moment: pulse.question("feedback")
+        app.asking._moment = pulse.Moment(active_at_s=-1e9)
+        app.feed.answers["stop"] = RunnerError("the runner does not answer")
+        await press(app, pilot, "q", "enter")
+        assert "the runner does not answer" in await press(app, pilot, "4")
+        app.feed.answers.pop("stop")
+        await press(app, pilot, "escape", "T", "escape")
+
+    assert driven(tmp_path, "live", body).return_code is None
+
+
+def test_a_window_that_is_too_small_can_be_left(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "too small" in scenes.grid(app)
+        assert "Stop?" in await press(app, pilot, "q")
+        await press(app, pilot, "enter")
+        assert app.feed.was_asked("stop")
+
+    driven(tmp_path, "live", body, size=(36, 9))
+
+
 def test_a_visitor_closes_without_ending_the_session(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         assert "the session goes on" in await press(app, pilot, "q")
@@ -324,10 +496,19 @@ def test_a_visitor_closes_without_ending_the_session(tmp_path: Path):
     assert not app.feed.was_asked("stop")
 
 
+def test_a_visitor_that_ends_the_session_has_its_own_terminal_say_so(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "q", "x")
+
+    app = driven(tmp_path, "live", body, is_attached=True)
+
+    assert ("stop", {"reason": "stopped in another terminal"}) in app.feed.asked
+
+
 def test_the_dashboard_closes_with_its_session(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.end()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while app.is_running and app.return_code is None:
                 await pilot.pause(0.01)
 
@@ -337,13 +518,54 @@ def test_the_dashboard_closes_with_its_session(tmp_path: Path):
 def test_a_visitor_sees_that_the_session_is_gone(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.end()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while app.state.ended is None:
                 await pilot.pause(0.01)
         await scenes.settled(app, pilot)
         assert "ENDED" in line_of(app, 0)
 
     driven(tmp_path, "live", body, is_attached=True)
+
+
+def test_a_question_closes_when_the_keys_go_elsewhere_but_not_with_the_window_s_focus(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "tab", "q")
+        app.post_message(textual_events.AppBlur())
+        await scenes.settled(app, pilot)
+        app.post_message(textual_events.AppFocus())
+        await scenes.settled(app, pilot)
+        assert "Stop the session?" in scenes.grid(app)
+        await pilot.click("#probe")
+        await scenes.settled(app, pilot)
+        assert "Stop the session?" not in scenes.grid(app)
+        assert app.focused_panel == "probe"
+        await press(app, pilot, "enter")
+        assert not app.feed.was_asked("stop")
+
+    driven(tmp_path, "live", body)
+
+
+def test_a_row_that_opens_while_another_window_has_the_focus_gives_the_keys_to_a_panel_after_it(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.post_message(textual_events.AppBlur())
+        await scenes.settled(app, pilot)
+        app.action_restart()
+        await scenes.settled(app, pilot)
+        await press(app, pilot, "escape")
+        assert app.focused is not None
+        assert app.focused_panel != "strip"
+
+    driven(tmp_path, "live", body)
+
+
+def test_an_interrupt_over_the_weekly_question_leaves_it_unanswered(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.asking.asked = pulse.question("feedback")
+        app.open_row(rows.question(app.asking.asked, scenes.NOW_S + 60))
+        assert "Stop the session?" in await press(app, pilot, "ctrl+c")
+        assert app.asking.asked is None
+
+    driven(tmp_path, "live", body)
 
 
 # --- elsewhere ----------------------------------------------------------------------------------------------------------
@@ -393,12 +615,81 @@ def test_keys_of_the_log_work_wherever_the_focus_is(tmp_path: Path):
     driven(tmp_path, "live", body)
 
 
+@pytest.mark.parametrize("view", ["3", "4", "w", "question_mark"])
+def test_keys_of_the_log_show_it_where_it_is_not_seen(tmp_path: Path, view: str):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        screen = await press(app, pilot, view, "slash", "h", "t", "t", "p")
+        assert "\n / http" in screen
+        assert "following" in screen
+        await press(app, pilot, "escape", view)
+        assert "marked in the log" in await press(app, pilot, "m")
+        assert "━━ mark" in await press(app, pilot, "2")
+
+    driven(tmp_path, "live", body)
+
+
+def test_context_is_the_logs_key_except_in_the_table(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "slash", "h", "t", "t", "p", "enter", "tab")
+        assert app.focused_panel != "logs"
+        assert "in context" in await press(app, pilot, "c")
+
+    driven(tmp_path, "live", body)
+
+
 def test_typing_a_filter_is_no_command(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
         app.feed.asked.clear()
         await press(app, pilot, "slash", "r", "u", "q", "R", "left_square_bracket")
         assert [name for name, _ in app.feed.asked if name not in scenes.BY_ITSELF] == []
         assert app.look.row is None
+
+    driven(tmp_path, "live", body)
+
+
+async def burst(app: Dashboard, pilot: Pilot[int], *keys: str) -> str:
+    """Have a terminal send keys in one piece, as a paste or a script does: none waits for the one before."""
+    for key in keys:
+        app.post_message(textual_events.Key(key, key_to_character(key)))
+    for _ in range(2 * len(keys)):
+        await scenes.settled(app, pilot)
+    return scenes.grid(app)
+
+
+def test_what_is_typed_at_once_with_the_key_that_opens_a_row_is_for_the_row(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert "/xr " in await burst(app, pilot, "slash", "x", "r")
+        await burst(app, pilot, "escape")
+        assert "Start cold?" in await burst(app, pilot, "slash", "h", "t", "t", "p", "enter", "R")
+        assert "/http" in await burst(app, pilot, "escape")
+        await burst(app, pilot, "f", "1", "enter", "3")
+        assert app.look.view == "runtime"
+        assert app.logs._wanted.hidden == {"app"}
+        assert not app.feed.was_asked("reload")
+
+    driven(tmp_path, "live", body)
+
+
+def test_what_is_typed_at_once_with_a_question_answers_it(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        app.feed.answers["pin"] = {"pinned": "chat-1"}
+        assert "pinned chat-1" in await burst(app, pilot, "p", "a")
+        await burst(app, pilot, "R", "enter")
+        assert app.feed.was_asked("restart")
+        await burst(app, pilot, "R", "escape", "2")
+        assert app.look.view == "logs"
+        app.asking._next = lambda _moment: None
+        await burst(app, pilot, "q", "d")
+        assert app.feed.was_asked("detach")
+
+    driven(tmp_path, "live", body)
+
+
+def test_what_is_typed_at_once_with_the_palette_is_looked_for_there(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        await burst(app, pilot, "ctrl+p", "r", "u")
+        assert app.screen.query_one("CommandInput").value == "ru"
+        assert not app.feed.was_asked("undo")
 
     driven(tmp_path, "live", body)
 
@@ -415,6 +706,30 @@ def test_keys_can_be_mapped_and_the_key_bar_says_so(tmp_path: Path):
         assert app.feed.was_asked("reload")
 
     driven(tmp_path, "live", body, looks=Looks(keys={"reload": "x"}))
+
+
+def test_panels_name_the_keys_that_are_mapped(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        assert " f2  open in editor" in scenes.grid(app)
+        assert "hidden (f3 show)" in scenes.grid(app)
+
+    driven(tmp_path, "failed", body, looks=Looks(keys={"edit": "f2", "library": "f3"}))
+
+
+def test_the_palette_has_every_action(tmp_path: Path):
+    async def body(app: Dashboard, pilot: Pilot[int]) -> None:
+        offered = {command.help.split()[0] for command in app.get_system_commands(app.screen)}
+        assert offered == actions.BY_ID.keys() - {"palette"}
+        await press(app, pilot, "3", "ctrl+p", *"filter the")
+        async with asyncio.timeout(30):
+            while app.screen.query_one("CommandList").option_count != 1:
+                await pilot.pause(0.01)
+        await press(app, pilot, "enter")
+        async with asyncio.timeout(30):
+            while "text or pattern" not in scenes.grid(app):
+                await pilot.pause(0.01)
+
+    driven(tmp_path, "live", body)
 
 
 def test_a_wrong_key_map_is_said_before_anything_is_drawn(tmp_path: Path):
@@ -438,7 +753,9 @@ def test_themes_change_in_turn(tmp_path: Path):
 
 def test_ascii_draws_with_ascii_alone(tmp_path: Path):
     async def body(app: Dashboard, pilot: Pilot[int]) -> None:
-        assert [line for line in scenes.grid(app).splitlines() if not line.isascii()] == []
+        for key in ("end", *["up"] * 9, "ctrl+p"):
+            screen = await press(app, pilot, key)
+            assert [line for line in screen.splitlines() if not line.isascii()] == []
 
     driven(tmp_path, "live", body, looks=Looks(is_ascii=True))
 

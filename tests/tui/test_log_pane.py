@@ -229,6 +229,29 @@ def test_the_whole_of_a_long_line_is_opened():
     driven(test)
 
 
+def test_the_line_that_is_opened_stays_in_sight_above_it():
+    async def test(pilot: Pilot[None], app: LogApp) -> None:
+        await fill(pilot, app, *lines(*range(30)), log(f"long {'x' * 900}"))
+        await pilot.press("up", "down", "up", "down", "up", "enter")
+        await pilot.pause()
+        await pilot.pause()
+        assert app.query_one(WholeLine).has_focus
+        assert "29" in texts(app)[: app.pane.lines.size.height]
+
+    driven(test)
+
+
+def test_the_end_of_a_line_of_wide_characters_can_be_seen():
+    async def test(pilot: Pilot[None], app: LogApp) -> None:
+        await fill(pilot, app, log(f"{'漢' * 200} END"))
+        assert "END" not in "\n".join(app.grid())
+        await pilot.press(*["right"] * 30)
+        await pilot.pause()
+        assert "END" in "\n".join(app.grid())
+
+    driven(test)
+
+
 def test_nothing_an_app_writes_breaks_the_screen():
     async def test(pilot: Pilot[None], app: LogApp) -> None:
         odd = ["[red]x[/red]", "\x1b[2J\x1b[H", "a\tb", "\ud800", "漢字" * 30, "e\u0301" * 50, "", "\x07", "x" * 5000]

@@ -49,6 +49,23 @@ def test_the_environment_comes_before_the_project_and_that_before_the_user(tmp_p
 
 
 @pytest.mark.parametrize(
+    ("environment", "is_ascii"),
+    [
+        ({}, False),
+        ({"LANG": "C"}, True),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, True),
+        ({"LANG": "C.UTF-8"}, False),
+        ({"LANG": "de_DE.UTF-8", "LC_ALL": "POSIX"}, True),
+        ({"LANG": "de_DE", "LC_CTYPE": "en_US.utf8"}, False),
+        ({"LANG": "de_DE@euro"}, True),
+    ],
+    ids=str,
+)
+def test_a_locale_without_utf_8_is_drawn_in_ascii(tmp_path: Path, environment: dict[str, str], is_ascii: bool):
+    assert looks.read(project_with(tmp_path, ""), environment).is_ascii is is_ascii
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ('theme = "dark"', "the theme is 'dark', one of night, paper, ansi, colorblind was expected"),
@@ -56,6 +73,10 @@ def test_the_environment_comes_before_the_project_and_that_before_the_user(tmp_p
         ("keys = { undo = 3 }", "pyproject.toml: tool.hotloop.keys.undo is 3, a string was expected"),
         ('keys = { undo = "the key" }', "pyproject.toml: tool.hotloop.keys.undo is 'the key', a key was expected"),
         ('keys = { undo = "r" }', "pyproject.toml: tool.hotloop.keys.undo is 'r', which reload has"),
+        (
+            'keys = { undo = "escape" }',
+            "pyproject.toml: tool.hotloop.keys.undo is 'escape', and Esc moves in lists or closes what is open",
+        ),
         ('ascii = "yes"', "pyproject.toml: tool.hotloop.ascii is 'yes', true or false was expected"),
     ],
 )

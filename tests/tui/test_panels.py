@@ -305,7 +305,8 @@ def test_gpu_use_is_never_told_by_busy_alone():
 def test_runtime_that_rests_is_idle_and_one_that_is_gone_stale():
     resting = dataclasses.replace(given.live(), sampled_at_s=NOW_S - 30)
 
-    assert "idle 30 s" in grid(runtime.draw, resting, 60, 12)
+    assert "idle 30 s" in grid(runtime.draw, dataclasses.replace(resting, active_at_s=NOW_S - 40), 60, 12)
+    assert "idle 9 s" in grid(runtime.draw, dataclasses.replace(resting, active_at_s=NOW_S - 9), 60, 12)
     assert "stale · 14 s ago" in grid(runtime.draw, given.offline(), 60, 12)
 
 

@@ -191,3 +191,54 @@ def test_the_iteration_that_is_looked_at_is_the_newest_unless_one_is_chosen():
     assert isinstance(state.trip, Trip)
     assert state.trip.number == 42
     assert replace(state, selected=7).trip is next(trip for trip in state.trips if trip.number == 7)
+
+
+def test_an_iteration_that_is_looked_at_for_so_long_that_it_is_forgotten_gives_way_to_the_oldest_kept():
+    told = [
+        events.IterationFinished(AT_S, scenes.iteration(number, at_s=AT_S)) for number in range(1, MAX_ITERATIONS + 9)
+    ]
+    state = after(*told[:3], state=State(selected=2))
+    assert state.trip.number == 2
+
+    state = after(*told, state=state)
+
+    assert state.trip is state.trips[0]
+
+
+def test_a_save_that_was_superseded_serves_when_the_one_that_came_after_it_fails():
+    superseded = replace(scenes.iteration(43, at_s=AT_S + 0.2, probes=()), outcome="superseded")
+    failed = scenes.iteration(44, at_s=AT_S + 0.3, outcome="failed", problem=known.KEY_ERROR)
+    state = after(
+        events.IterationStarted(AT_S, 43, ("app.py",), saved_s=AT_S),
+        events.IterationStarted(AT_S + 0.1, 44, ("app.py",), saved_s=AT_S + 0.1),
+        events.Ready(AT_S + 0.15, 44, 44, AT_S + 0.14, "standby", (), (), ("greeting",)),
+        events.ReloadFailed(AT_S + 0.3, 45, known.KEY_ERROR, 44),
+        events.IterationFinished(AT_S + 0.3, superseded),
+        events.IterationFinished(AT_S + 0.3, failed),
+        events.ProbeReported(AT_S + 0.4, 44, 44, known.GREETING),
+        state=of_scene("live"),
+    )
+
+    assert (state.status, state.serving) == ("failed", 43)
+    assert {trip.number: trip.probes for trip in state.trips[-2:]} == {43: (known.GREETING,), 44: ()}
+
+
+def test_a_worker_that_is_replaced_serves_what_served_before():
+    state = after(events.Ready(scenes.NOW_S, 43, 50, scenes.NOW_S, "fork", (), (), ()), state=of_scene("failed"))
+
+    assert (state.status, state.serving) == ("failed", 42)
+
+
+def test_a_start_that_found_the_app_running_is_no_measure_of_a_cold_one():
+    found = replace(scenes.iteration(0, at_s=AT_S, cause="cold"), why_code="resumed")
+    state = after(events.IterationFinished(AT_S, found))
+
+    assert (state.status, state.trip.cause) == ("ready", "resumed")
+    assert state.recent.get("cold") is None
+
+
+def test_what_is_waited_for_is_forgotten_when_it_is_over():
+    state = after(events.Held(AT_S, "41 of 44 files are deleted"), state=of_scene("live"))
+    assert state.hold is not None
+
+    assert after(events.Held(AT_S + 1, ""), state=state).hold is None

@@ -65,6 +65,8 @@ def demo(
     pause: Annotated[float, typer.Option(help="Seconds to wait before each edit, to read.")] = 1.0,
 ) -> None:
     """Take the tour: three edits of a chat app, and what each cost. Your files are put back afterwards."""
+    if (path / "app.py").is_file():
+        check_edits(path)
     _prepare(path, python, is_agreed=yes)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, nothing of it may go on
     try:
@@ -84,11 +86,30 @@ def apply_edit(project: Path, save: Save) -> None:
         UsageError: The file is not as the template has it.
     """
     file = project / save.file
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    file.write_text(_edited(file, _text_of(file), save), encoding="utf-8")
+
+
+def check_edits(project: Path) -> None:
+    """See that all edits of the tour can be made, before the models are loaded for it.
+
+    Raises:
+        UsageError: A file is not as the template has it.
+    """
+    texts: dict[Path, str] = {}
+    for save in TOUR:
+        file = project / save.file
+        texts[file] = _edited(file, texts.get(file, _text_of(file)), save)
+
+
+def _text_of(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def _edited(file: Path, text: str, save: Save) -> str:
     if text.count(save.before) != 1:
         msg = f"{file} is not as the chat template has it: expected {save.before} once, found {text.count(save.before)}"
         raise UsageError(msg, hint="take the tour in a new folder: dev demo PATH")
-    file.write_text(text.replace(save.before, save.after), encoding="utf-8")
+    return text.replace(save.before, save.after)
 
 
 class Stream:

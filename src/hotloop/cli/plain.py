@@ -5,7 +5,7 @@ Nothing is redrawn, save one line on a terminal while an environment is made.
 
 from __future__ import annotations
 
-import datetime as dt
+import time
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hotloop import events
 from hotloop.cli import environments
+from hotloop.cli.harmless import coloured, harmless
 from hotloop.cli.problems import hint_line, problem_lines
 from hotloop.cli.spending import Spending
 from hotloop.cli.updating import UpdatingLine
@@ -26,9 +27,9 @@ LABEL_WIDTH = 9
 REPEATED_NOTICES = frozenset({"asked", "pin", "packages"})  # answers to what the user did, not findings
 
 
-def wall_clock() -> str:
-    """Give the local time as ``14:22:06``."""
-    return dt.datetime.now().astimezone().strftime("%H:%M:%S")
+def time_of_day(at_s: float) -> str:
+    """Write a moment of this machine's monotonic clock as local time, such as ``14:22:06``."""
+    return time.strftime("%H:%M:%S", time.localtime(time.time() - (time.monotonic() - at_s)))
 
 
 class PlainConsole(Console):
@@ -50,7 +51,7 @@ class Plain:
         console: Console,
         project: Path,
         *,
-        clock: Callable[[], str] = wall_clock,
+        clock: Callable[[float], str] = time_of_day,
         tips: tuple[str, ...] = (),
         is_starting: bool = True,
     ) -> None:
@@ -59,7 +60,7 @@ class Plain:
         Args:
             console: Where the lines go.
             project: Its files are read for the code around an error.
-            clock: Gives the time of day to print.
+            clock: Gives the time of day to print for a moment.
             tips: Printed once, when the first start is over.
             is_starting: The first start is yet to come: its outcome says that a generation serves.
         """
@@ -91,10 +92,13 @@ class Plain:
 
     def mark(self) -> None:
         """Print a line to find again."""
-        self.write([Text(f"{self._clock()} {'─' * 40}", style="dim")])
+        self.write([Text(f"{self._clock(time.monotonic())} {'─' * 40}", style="dim")])
 
-    def lines(self, event: events.Event) -> list[Text]:  # noqa: C901, PLR0912  one line a case
-        """Say what an event is about."""
+    def lines(self, event: events.Event) -> list[Text]:
+        """Say what an event is about; nothing in it can do anything to a terminal."""
+        return [harmless(line) for line in self._lines(event)]
+
+    def _lines(self, event: events.Event) -> list[Text]:  # noqa: C901, PLR0912  one line a case
         match event:
             case events.SessionStarted():
                 return [_session(event)]
@@ -138,7 +142,7 @@ class Plain:
             case events.RequestsFinished():
                 return [_requests(event)]
             case events.ProcessDied():
-                return [_died(event)]
+                return _died(event)
             case events.Notice():
                 return self._notice(event)
             case events.Held():
@@ -171,7 +175,8 @@ class Plain:
                 return []
 
     def _header(self, event: events.IterationStarted) -> Text:
-        return Text.assemble((f"{self._clock()} ── ", "dim"), (f"#{event.number}", "bold"), f" {wording.began(event)}")
+        at = self._clock(event.saved_s or event.at_s)
+        return Text.assemble((f"{at} ── ", "dim"), (f"#{event.number}", "bold"), f" {wording.began(event)}")
 
     def _progress(self, event: events.EnvironmentProgress) -> list[Text]:
         """Where nothing can be redrawn: a line a phase, and none for those that take no time."""
@@ -368,7 +373,7 @@ def _endpoint(shape: events.EndpointShape) -> Text:
 def log_line(event: events.Log) -> Text:
     """A line that the app wrote, behind the generation that wrote it."""
     mark = f"{event.source} │ " if event.source else f"g{event.generation} │ " if event.generation else "   │ "
-    return Text.assemble((mark, "dim"), Text.from_ansi(event.text))
+    return Text.assemble((mark, "dim"), coloured(event.text))
 
 
 def _request(event: events.RequestFinished) -> Text:
@@ -385,8 +390,9 @@ def _status_style(event: events.RequestFinished | events.RequestsFinished) -> st
     return "red" if worst >= 500 else "yellow" if worst >= 400 else "dim"
 
 
-def _died(event: events.ProcessDied) -> Text:
-    return Text.assemble(("✗ ", "bold red"), wording.died(event))
+def _died(event: events.ProcessDied) -> list[Text]:
+    line = Text.assemble(("✗ ", "bold red"), wording.died(event))
+    return [line, hint_line(event.hint)] if event.hint else [line]
 
 
 def _serving(event: events.RuntimeStarted) -> list[Text]:
@@ -397,6 +403,8 @@ def _serving(event: events.RuntimeStarted) -> list[Text]:
 
 
 def _held(event: events.Held) -> list[Text]:
+    if not event.reason:
+        return [Text(wording.HELD_NO_LONGER, style="green")]
     lines = [Text.assemble(("‖ ", "bold yellow"), f"waiting: {event.reason}")]
     return lines + ([hint_line(event.hint)] if event.hint else [])
 

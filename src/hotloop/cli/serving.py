@@ -21,7 +21,7 @@ from hotloop.devloop import control, environments, requests, tester
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
-from hotloop.devloop.ignore import Ignore
+from hotloop.devloop.ignore import Ignore, own_outputs
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.devloop.meter import Meter
@@ -201,7 +201,7 @@ async def _serve(
     options: ServeOptions, choice: Choice, ui: Ui, mood: Mood, way: Way, reaching: asyncio.Task[None]
 ) -> int:
     state = control.state_folder()
-    ignore = Ignore(options.project)
+    ignore = Ignore(options.project, own_outputs(options.project))
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
     async with connect(way) as agent:

@@ -34,6 +34,7 @@ class Changesets:
         self._agent = agent
         self._sequence = 0  # the newest
         self._snapshots: dict[int, Snapshot] = {}  # by number: not sent yet
+        self._owed: set[str] = set()  # what was refused for no fault of its own goes with the next save
         self._undo = Undo()
 
     def remember(self, entries: Iterable[Entry]) -> None:
@@ -43,11 +44,11 @@ class Changesets:
     def read(self, wanted: machine_state.Snapshot) -> Snapshotted | Unchanged | Dangerous:
         """Read a save's paths as they are now."""
         save = wanted.save
-        paths = {*save.paths, *(self._index.differences() if save.is_full else ())}
+        paths = {*save.paths, *self._owed, *(self._index.differences() if save.is_full else ())}
         snapshot = self._index.snapshot(paths)
         now = clock.read_pair()
         if snapshot is None:
-            return Unchanged()
+            return Unchanged(now.monotonic_s)
         doubt = doubt_about_deletion(
             snapshot.num_known,
             snapshot.num_deleted,
@@ -57,6 +58,7 @@ class Changesets:
         if doubt is not None and not wanted.is_confirmed:
             self._index.revert(snapshot)
             return Dangerous(now.monotonic_s, doubt.reason, CONFIRM_HINT)
+        self._owed.clear()
         is_estimated = snapshot.is_estimated or save.resumed_s is not None
         saved = clock.save_time(snapshot.saved_at_s, save.seen_s, now, is_estimated=is_estimated)
         return Snapshotted(now.monotonic_s, self._number(snapshot), saved, snapshot.paths, snapshot.size_bytes)
@@ -89,6 +91,8 @@ class Changesets:
         except RefusedError as error:
             self._index.revert(snapshot)
             self._undo.refused(snapshot)
+            if not error.path:
+                self._owed.update(snapshot.paths)
             problem = Problem("SyncRefused", error.message, hint=error.hint)
             return Refused(time.monotonic(), sequence, problem)
         self._undo.applied(snapshot)

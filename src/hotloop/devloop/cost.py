@@ -259,7 +259,7 @@ def _warn(state: State) -> Step:
         return state, (events.Notice(state.now_s, "budget", text, "dev serve --budget gives another"),)
     text = f"the budget of {dollars(budget.limit)} is spent: {so_far}"
     if budget.is_end:
-        return state, (End(text),)
+        return state, (End(f"{text}; budget_stops = true ends the session"),)
     hint = "Ctrl-C ends the session; budget_stops = true in [tool.hotloop] would have"
     return state, (events.Notice(state.now_s, "budget spent", text, hint),)
 

@@ -88,7 +88,7 @@ def concluded(flight: Flight, outcome: Outcome, end_s: float, problem: events.Pr
         feedback_s=end_s - marks.saved_s,
         ready_s=marks.ready_s - marks.saved_s if marks.ready_s is not None else None,
         phases_s=timeline.cut(marks, end_s),
-        start=flight.start,
+        start=flight.start if marks.started_s is not None else "",  # what was left running was started by nobody here
         models=ready.models if ready is not None else (),
         probes=flight.reports,
         problem=problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -102,8 +103,20 @@ class Folder:
             self._notice("pins", f"the pinned requests can't be kept: {error}", "")
 
     def _no_history(self, error: Exception) -> None:
+        file = self._project / ".hotloop" / history.FILE
+        is_full = _is_full(error)
+        if is_full and self._recorder is not None:  # that may pass
+            said = f"{file} can't be written, the disk is full: what happens meanwhile is not kept"
+            self._notice("history", said, "free some space")
+            return
         if self._history is not None:
             self._history.close()
         self._history = self._recorder = None
-        file = self._project / ".hotloop" / history.FILE
-        self._notice("history", f"{file} can't be written ({error}): this session is not kept", "move the file away")
+        hint = "free some space, then start again" if is_full else "move the file away"
+        self._notice("history", f"{file} can't be written ({error}): this session is not kept", hint)
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or (
+        isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    )

@@ -31,10 +31,16 @@ _ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 
 
 class Ignore:
-    """The rules of one project. Verdicts are remembered until `forget`."""
+    """The rules of one project. Verdicts are remembered until `forget`.
 
-    def __init__(self, root: Path) -> None:
+    Attributes:
+        root: The project's folder.
+        outputs: Files inside it that are not synced either, whatever was synced before: `own_outputs`.
+    """
+
+    def __init__(self, root: Path, outputs: frozenset[str] = frozenset()) -> None:
         self.root = root
+        self.outputs = outputs
         self._prefix = f"{root}/"  # a path joined by pathlib takes longer than the call that it is for
         self.git_folder = find_git_folder(root)
         self._is_in_git = any((folder / ".git").exists() for folder in (root, *root.parents))
@@ -152,7 +158,9 @@ class Ignore:
         for name in ALWAYS_IGNORED:
             builder.add("!" + name)
         for path in self._environments:
-            builder.add("!/" + re.sub(r"([*?\[\]{}\\!])", r"\\\1", path) + "/")
+            builder.add(f"!/{_literally(path)}/")
+        for path in self.outputs:
+            builder.add(f"!/{_literally(path)}")
         return builder.build()
 
     # --- what is never synced, and what always is
@@ -160,7 +168,7 @@ class Ignore:
     def _is_never_synced(self, path: str) -> bool:
         if self._environments and not self._environments.isdisjoint((path, *ancestors(path))):
             return True
-        return not ALWAYS_IGNORED.isdisjoint(path.split("/"))
+        return path in self.outputs or not ALWAYS_IGNORED.isdisjoint(path.split("/"))
 
     def _note_environment(self, path: str) -> bool:
         folder = self.root / path
@@ -200,6 +208,22 @@ class Ignore:
         depth = 1 if self._is_in_git else path.count("/") + 1
         walk = self._builder(above if self._is_in_git else "", depth, own=own, defaults=defaults)
         return any(entry.path() == wanted for entry in walk.build())
+
+
+def own_outputs(root: Path) -> frozenset[str]:
+    """Name the files of a project that this process's own output goes to: each line would be a save, which makes lines."""
+    found: set[str] = set()
+    for fd in (1, 2):
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                found.add(os.fspath(Path(f"/proc/self/fd/{fd}").readlink().relative_to(root.resolve())))
+        except (OSError, ValueError):  # closed, no such link on this system, or elsewhere
+            continue
+    return frozenset(found)
+
+
+def _literally(path: str) -> str:
+    return re.sub(r"([*?\[\]{}\\!])", r"\\\1", path)
 
 
 def find_git_folder(root: Path) -> Path | None:

@@ -256,7 +256,8 @@ class Index:
         status = self._disk.status(path)
         if status is not None and not self._takes_name(path, draft):  # before the rules: they know listed names alone
             return
-        if status is None or (path not in self._tree and self._ignore.is_ignored(path)):
+        is_new = path not in self._tree or path in self._ignore.outputs
+        if status is None or (is_new and self._ignore.is_ignored(path)):
             self._drop(path, draft)
         elif stat.S_ISDIR(status.st_mode):
             self._look_into(path, draft, keep_contents=keep_contents)

@@ -42,7 +42,7 @@ def _step(state: State, event: on.Event) -> Step:  # noqa: C901, PLR0912  one li
         case on.Snapshotted():
             return saves.snapshotted(state, event)
         case on.Unchanged():
-            return saves.take(replace(state, taken=None, hold=""))
+            return saves.unchanged(state, event.at_s)
         case on.Dangerous():
             return saves.dangerous(state, event)
         case on.Confirmed():

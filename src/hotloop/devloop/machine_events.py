@@ -70,6 +70,8 @@ class Snapshotted:
 class Unchanged:
     """The changed paths were read, and hold what they held."""
 
+    at_s: float = 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Dangerous:

@@ -189,8 +189,8 @@ async def _confirm(engine: Engine, _: Fields) -> Fields:
     return {"was_held": was_held}
 
 
-async def _stop(engine: Engine, _: Fields) -> Fields:
-    engine.stop("", 0)
+async def _stop(engine: Engine, fields: Fields) -> Fields:
+    engine.stop(fields.get("reason", ""), 0)
     return {}
 
 
@@ -223,7 +223,7 @@ REQUESTS: dict[str, Request] = {
     "unpin": Request(_unpin, "forget a pinned request", needed={"pin": str}),
     "pins": Request(_pins, "list the pinned requests", is_users=False),
     "confirm": Request(_confirm, "make the large deletion that is waited for"),
-    "stop": Request(_stop, "end the session"),
+    "stop": Request(_stop, "end the session, for a reason that its own terminal says", allowed={"reason": str}),
     "detach": Request(_detach, "leave the session running without a client"),
     "shown": Request(
         _shown,

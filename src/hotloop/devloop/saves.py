@@ -55,6 +55,13 @@ def resumed(state: State, at_s: float) -> Step:
     return chain((state, said), take(state))
 
 
+def unchanged(state: State, at_s: float) -> Step:
+    """There is nothing to send: what was deleted and waited for is there again."""
+    said = (Emit(events.Held(at_s, "")),) if state.hold else ()
+    state = replace(state, taken=None, hold="")
+    return chain((state, said), take(state))
+
+
 def asked(state: State, event: Asked) -> Step:
     """A reload that no save caused is an iteration of its own, unless one is under way, which then begins again."""
     newest = state.flights[-1] if state.flights else None

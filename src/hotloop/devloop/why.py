@@ -122,8 +122,10 @@ def _failed(iteration: events.Iteration) -> Reason:
 
 def _unloaded(iteration: events.Iteration, num_loaded: int) -> Reason:
     match iteration:
-        case _ if iteration.cause == "cold" and iteration.models and not num_loaded:
-            return Reason("resumed", "the app was running, and every model was in memory")
+        case _ if iteration.cause == "cold" and not num_loaded and (iteration.models or not iteration.start):
+            return Reason(
+                "resumed", "the app was running" + (", and every model was in memory" if iteration.models else "")
+            )
         case _ if iteration.cause == "cold":
             return Reason("cold", "a start from nothing: libraries were imported and every model was loaded")
         case _ if iteration.start == "zygote":

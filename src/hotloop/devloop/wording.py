@@ -19,6 +19,7 @@ _ROLES = {
     "hosted": "the process of model",
     "runtime": "the runtime",
 }
+HELD_NO_LONGER = "nothing to wait for: the files are as they were"
 _ASKED = {"reload": "load all models again", "restart": "start from nothing"}
 _MISSED = {
     "request_finished": "request",
@@ -61,7 +62,7 @@ def requests(event: events.RequestsFinished) -> str:
     """Those of an interval that are not told of one by one."""
     statuses = ", ".join(f"{status}: {count}" for status, count in event.statuses.items())
     times = f"p50 {words.duration(event.p50_s)}, p99 {words.duration(event.p99_s)}"
-    return f"{event.count} more requests in {words.duration(event.interval_s)} ({statuses}), {times}"
+    return f"{words.count(event.count, 'more request')} in {words.duration(event.interval_s)} ({statuses}), {times}"
 
 
 def worst_status(event: events.RequestFinished | events.RequestsFinished) -> int:
@@ -75,7 +76,8 @@ def died(event: events.ProcessDied) -> str:
     lost = ""
     if event.lost_requests:
         lost = f"; {words.count(event.lost_requests, 'request')} failed: it may have run, so it was not sent again"
-    return f"{who} died ({event.cause}); it is being replaced{lost}"
+    then = "it is being replaced" if event.is_replaced else "too many did, so it is not replaced before the next save"
+    return f"{who} died ({event.cause}); {then}{lost}"
 
 
 def offline(event: events.Offline) -> str:

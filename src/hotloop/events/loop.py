@@ -23,7 +23,11 @@ class SessionStarted:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Why the loop waits: a checkout in progress, most of the tree deleted, a lost connection."""
+    """Why the loop waits: a checkout in progress, most of the tree deleted, a lost connection.
+
+    Attributes:
+        reason: Empty when it waits no longer and there is nothing to send: the files are as they were.
+    """
 
     at_s: float
     reason: str

@@ -214,8 +214,10 @@ class ProcessDied:
     Attributes:
         role: ``active``, ``standby``, ``zygote``, ``hosted``, ``runtime``.
         name: The model's name for a hosted one, else empty.
-        cause: Such as ``SIGKILL`` or ``exit 3``.
+        cause: Such as ``SIGKILL`` or ``exit 3``; ``SIGKILL: out of memory`` if the kernel killed it for that.
         lost_requests: How many requests failed because they may have run already.
+        hint: What to do about it, if that is known.
+        is_replaced: False: too many died, and the next save tries again.
     """
 
     at_s: float
@@ -223,6 +225,8 @@ class ProcessDied:
     name: str
     cause: str
     lost_requests: int = 0
+    hint: str = ""
+    is_replaced: bool = True
     kind: Literal["process_died"] = "process_died"
 
 

@@ -68,10 +68,14 @@ class Ahead:
     Args:
         endpoints: What they serve.
         workers: Those that there are, now and whenever it is looked at.
+
+    Attributes:
+        is_used: Whether anything is ever sent ahead.
     """
 
     def __init__(self, endpoints: Iterable[EndpointSpec], workers: Sequence[Worker]) -> None:
         self._lines = {spec.name: _Line(spec.max_size) for spec in endpoints if spec.batch and spec.batch.key == ASKED}
+        self.is_used = bool(self._lines)
         self._workers = workers
         self._unwanted: dict[Worker, list[int]] = {}
         self._is_scheduled = False

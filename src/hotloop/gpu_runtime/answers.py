@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from hotloop.events import Problem
+from hotloop.gpu_runtime import oom
 from hotloop.gpu_runtime.exchange import Headers
 
 JSON_TYPE = b"application/json"
@@ -47,7 +48,8 @@ def lost_body(path: str, cause: str, *, is_idempotent: bool) -> bytes:
         message = f"The worker died ({cause}) while {path} ran, and so did the one that it was tried on again."
         return error_body("WorkerLost", message, "This request may be what kills the worker: see its last log lines.")
     message = f"The worker died ({cause}) while {path} ran. The request may have run, so it was not tried again."
-    return error_body("WorkerLost", message, "With idempotent=True on the endpoint, such requests are tried again.")
+    again = "With idempotent=True on the endpoint, such requests are tried again."
+    return error_body("WorkerLost", message, oom.hint(cause) if cause == oom.KILLED else again)
 
 
 def deadline_body(waited_s: float, *, is_over: bool) -> bytes:

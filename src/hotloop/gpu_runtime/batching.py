@@ -18,6 +18,8 @@ from hotloop.gpu_runtime.scheduler.lane import Batch, Lane
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Wants
 
 DEFAULT_MAX_QUEUED = 1024
+QUICK_S = 0.0005
+NUM_TO_KNOW = 64  # calls, before some are passed over
 _EQUAL: Mapping[str, float] = {}
 
 
@@ -59,15 +61,23 @@ class Queues:
         for lane in self._lanes.values():
             lane.num_workers = num_workers
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing leaves, or is given up, before a call is done, whatever comes."""
+        return self._num_sync >= self._num_workers and not self._async and not self._has_deadlines
+
     # --- in -----------------------------------------------------------------------------------------------------
 
     def offer(
         self, endpoint: str, request_id: int, arrived_at_s: float, wants: Wants = ORDINARY, body_bytes: int = 0
     ) -> bool:
         """Add a request to its endpoint's line; False, and nothing is added, if the line is full."""
-        if len(self._lanes[endpoint]) >= self._max_queued:
+        lane = self._lanes[endpoint]
+        if len(lane) >= self._max_queued:
             return False
-        self.put_back(endpoint, request_id, arrived_at_s, wants, body_bytes)
+        lane.add(request_id, arrived_at_s, wants, body_bytes)
+        if wants.deadline_at_s < math.inf:
+            self._has_deadlines = True
         return True
 
     def put_back(
@@ -121,7 +131,8 @@ class Queues:
         lane.in_flight -= 1
         if batch.endpoint.kind == "sync":
             self._num_sync -= 1
-        if took_s is not None:
+        # Learning takes as long as half of a quick call's other work; of many that are alike some say enough.
+        if took_s is not None and (took_s > QUICK_S or lane.cost.num_seen < NUM_TO_KNOW or not batch.requests[0] & 7):
             lane.saw(batch, took_s, batch.units if units is None else units)
 
     def give_up(self, now_s: float) -> list[int]:

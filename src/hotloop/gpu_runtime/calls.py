@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hotloop.gpu_runtime.answers import error_body, json_fields
 from hotloop.gpu_runtime.endpoints import EndpointSpec
-from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.exchange import Headers, Likeness
+from hotloop.gpu_runtime.manners import Asked
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.scheduler.lane import Batch
-from hotloop.gpu_runtime.scheduler.waiting import ORDINARY
+from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Wants
 from hotloop.gpu_runtime.workers import Send, Worker
 
-PROBE_HEADER = b"x-hotloop-probe"
+_NOTHING: Mapping[str, str] = {}
 
 
 class Exchange(Protocol):
@@ -26,6 +27,14 @@ class Exchange(Protocol):
     """
 
     on_disconnect: Callable[[], None] | None
+
+    @property
+    def asked(self) -> Asked | None:
+        """What the headers ask of the queue, once somebody found that out."""
+        ...
+
+    @asked.setter
+    def asked(self, asked: Asked | None) -> None: ...
 
     @property
     def method(self) -> str:
@@ -75,6 +84,10 @@ class Exchange(Protocol):
             body: All of it.
             own: Headers that hardly another answer has.
         """
+        ...
+
+    def respond_like(self, likeness: Likeness, own: tuple[bytes, bytes], body: bytes | memoryview) -> None:
+        """Answer at once, as many others are answered, save one header."""
         ...
 
     def begin(self, status: int, headers: Headers = ()) -> None:
@@ -149,6 +162,7 @@ class Pending:
         stream_type: The content type of its streamed answer; empty until that has begun.
         is_settled: Whether nothing more is to be told its client.
         wants: What it asks of the queue.
+        like: What its worker has to know of its headers; one object for all that are alike.
         left_at_s: When it was sent to a worker.
     """
 
@@ -163,13 +177,23 @@ class Pending:
         "is_probe",
         "is_settled",
         "left_at_s",
+        "like",
         "num_retries",
         "status",
         "stream_type",
         "wants",
     )
 
-    def __init__(self, request_id: int, exchange: Exchange, arrived_at_s: float, *, is_probe: bool) -> None:
+    def __init__(
+        self,
+        request_id: int,
+        exchange: Exchange,
+        arrived_at_s: float,
+        wants: Wants = ORDINARY,
+        like: Mapping[str, str] = _NOTHING,
+        *,
+        is_probe: bool,
+    ) -> None:
         self.id = request_id
         self.exchange = exchange
         self.arrived_at_s = arrived_at_s
@@ -182,7 +206,8 @@ class Pending:
         self.is_settled = False
         self.status = 0
         self.compute_s = 0.0
-        self.wants = ORDINARY
+        self.wants = wants
+        self.like = like
         self.left_at_s = arrived_at_s
 
     @property
@@ -195,23 +220,9 @@ class Pending:
         """Whether it is neither answered nor with a worker."""
         return self.call is None and not self.is_settled
 
-    @property
-    def accept(self) -> str:
-        """What answers its client takes."""
-        return self.exchange.header(b"accept").decode("latin-1")
-
     def item(self) -> dict[str, Any]:
         """Describe it in a frame that has its body: what its worker has to know, of that what there is."""
-        exchange = self.exchange
-        item: dict[str, Any] = {"id": self.id, "size": len(exchange.body)}
-        for name, value in exchange.headers:
-            if name == b"content-type":
-                item["type"] = value.decode("latin-1")
-            elif name == b"accept":
-                item["accept"] = value.decode("latin-1")
-        if exchange.query:
-            item["query"] = exchange.query
-        return item
+        return {"id": self.id, "size": len(self.exchange.body), **self.like}
 
     def recorded(self) -> RecordedRequest:
         """Make what can be sent again."""
@@ -303,6 +314,7 @@ class InnerExchange:
         self.headers = headers
         self.body: bytes | bytearray = body
         self.on_disconnect: Callable[[], None] | None = None
+        self.asked: Asked | None = None
         self.backlog_bytes = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
@@ -323,6 +335,10 @@ class InnerExchange:
         self.begin(status, (*headers, *own))
         self.write(bytes(body))
         self.finish()
+
+    def respond_like(self, likeness: Likeness, own: tuple[bytes, bytes], body: bytes | memoryview) -> None:
+        """Answer at once, as many others are answered, save one header."""
+        self.respond(likeness.status, likeness.headers, body, (own,))
 
     def begin(self, status: int, headers: Headers = ()) -> None:
         """Start a streamed answer."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from hotloop.gpu_runtime.exchange import CONTINUE, Request
+from hotloop.gpu_runtime.heads import Head
 from hotloop.gpu_runtime.limits import Limits, RefusedError
 from hotloop.gpu_runtime.pace import Pace
 from hotloop.gpu_runtime.reader import RequestReader
@@ -82,6 +83,12 @@ class Connection(asyncio.Protocol):
         """Parse what came, then hand on what is whole."""
         self._quiet_since_s = now_s = self._clock()
         reader = self._reader
+        if self._active is None and not (self._is_closing or self._is_writing_paused):
+            request = reader.take(data)
+            if request is not None:
+                self._active = request
+                self._on_request(request)
+                return
         reader.feed(data, now_s)
         self._advance()
         if not reader.backlog or self._is_reading_paused:
@@ -135,6 +142,18 @@ class Connection(asyncio.Protocol):
         if self._is_writing_paused:
             self._written_bytes += len(data)
         self._transport.write(data)
+
+    def answer(self, request: Request, data: bytes) -> None:
+        """Send an answer that is complete, and go on."""
+        if self._is_writing_paused:
+            self._written_bytes += len(data)
+        self._transport.write(data)
+        reader = self._reader
+        if reader.backlog or reader.owes_continue or self._is_half_closed or self._is_closing or self._is_refusing:
+            self.finished(request)
+            return
+        self._active = None
+        self._quiet_since_s = self._clock()
 
     def abort(self) -> None:
         """Cut the connection at once."""
@@ -242,7 +261,7 @@ class Connection(asyncio.Protocol):
             self._on_request(item)
             return
         self._is_refusing = True
-        self._active = Request(self, "", "", "", [], b"", keeps_alive=False, is_http10=False)
+        self._active = Request(self, Head("", "", "", []), b"", keeps_alive=False)
         self._refuse(self._active, item)
 
     def _linger(self) -> None:

@@ -81,7 +81,7 @@ def _start_zygote(state: State) -> Step:
 
 
 def _revised(state: State, event: on.Revised) -> Step:
-    state = replace(state, revision=event.revision, is_settled=False, crashes_s=())
+    state = replace(state, revision=event.revision, is_settled=False, crashes_s=(), cold_deaths=0)
     state, actions = _abandon(state)
     if event.is_zygote_stale:
         return _chain((state, actions), _replace_zygote(state))
@@ -242,7 +242,7 @@ def _warmed(state: State, event: on.Warmed) -> Step:
     worker = state.workers.get(event.worker)
     if worker is None or worker.role != "standby":
         return state, ()
-    state = state.updating(replace(worker, is_warm=True))
+    state = replace(state.updating(replace(worker, is_warm=True)), cold_deaths=0)
     older = [w for w in state.workers.values() if w.role == "standby" and w.number < worker.number]
     for other in older:
         state = state.removing(other.number)
@@ -305,11 +305,15 @@ def _died(state: State, event: on.Died) -> Step:
         return state, (do.TellDied("active", worker.number, event.cause),)
     state = replace(state, crashes_s=_recent(state.crashes_s, event.at_s))
     if worker.role == "standby":
-        died = state, (do.TellDied("standby", worker.number, event.cause),)
-        is_loop = len(state.crashes_s) >= CRASHES_ALLOWED
-        return (replace(state, is_settled=True), died[1]) if is_loop else _chain(died, _fill(state))
+        return _standby_died(replace(state, cold_deaths=state.cold_deaths + (not worker.is_warm)), event)
     died = state, (do.TellDied("active", worker.number, event.cause),)
     return _chain(died, _one_fewer(state, event.problem) if state.serving else _none_left(state, event.problem))
+
+
+def _standby_died(state: State, event: on.Died) -> Step:
+    is_loop = max(len(state.crashes_s), state.cold_deaths) >= CRASHES_ALLOWED
+    died = (do.TellDied("standby", event.worker, event.cause, is_replaced=not is_loop),)
+    return (replace(state, is_settled=True), died) if is_loop else _chain((state, died), _fill(state))
 
 
 def _one_fewer(state: State, problem: Problem) -> Step:

@@ -120,11 +120,12 @@ class TellSuperseded:
 
 @dataclass(frozen=True, slots=True)
 class TellDied:
-    """Say that a process died that should not have."""
+    """Say that a process died that should not have. ``is_replaced``: another is made without a save."""
 
     role: Literal["active", "standby", "zygote"]
     worker: int
     cause: str
+    is_replaced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class State:
         next_zygote: The number of one that is starting; 0 if none.
         waited: The reload under way had to wait for a zygote.
         crashes_s: When workers died lately, to stop a crash loop.
+        cold_deaths: How many standbys died before they were warm, since one was: a loop too, however slow.
         replicas: How many workers the active generation should have.
         may_grow: Its first worker had the machine to itself for a moment, so that the others may be made.
         given_up: How many of the others are not to be made any more: one failed, or too many died.
@@ -57,6 +58,7 @@ class State:
     workers: dict[int, Worker] = field(default_factory=dict[int, Worker])
     waited: bool = False
     crashes_s: tuple[float, ...] = ()
+    cold_deaths: int = 0
     zygote_crashes_s: tuple[float, ...] = ()
     is_probing: bool = False
     is_stopping: bool = False

@@ -26,7 +26,6 @@ from hotloop.gpu_runtime.ahead import Ahead
 from hotloop.gpu_runtime.alarm import Alarm
 from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED, Queues
 from hotloop.gpu_runtime.calls import (
-    PROBE_HEADER,
     Answer,
     Call,
     Exchange,
@@ -36,11 +35,13 @@ from hotloop.gpu_runtime.calls import (
     RecordedRequest,
 )
 from hotloop.gpu_runtime.endpoints import EndpointSpec
-from hotloop.gpu_runtime.manners import Manners, NotUnderstoodError
+from hotloop.gpu_runtime.manners import PROBE, Manners, NotUnderstoodError
 from hotloop.gpu_runtime.observing import EndpointLoad, Observer
 from hotloop.gpu_runtime.replies import GONE_STATUS, Replies
 from hotloop.gpu_runtime.routes import Routes
 from hotloop.gpu_runtime.scheduler.lane import Batch
+from hotloop.gpu_runtime.user_env.items import columns
+from hotloop.gpu_runtime.user_env.items import items as items_of
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.workers import Send, Worker, least_loaded, was_sent
 
@@ -91,6 +92,8 @@ class Dispatcher:
         self._held_since_s = clock()
         self._hold_alarm = Alarm(clock, self._expire_held)
         self._queue_alarm = Alarm(clock, self._pump)
+        self._is_pump_due = False
+        self._comes_alone = True
         self._next_request = 1
         self._next_call = 1
 
@@ -110,8 +113,8 @@ class Dispatcher:
         """Take a request from outside."""
         if request.path in {"/health", "/ready"} and not self._has_path(request.path):
             builtin.answer_health(request, self._active, self._failure)
-            return
-        self._accept(request, is_probe=bool(request.header(PROBE_HEADER)))
+        else:
+            self._accept(request)
 
     async def submit(
         self,
@@ -144,22 +147,33 @@ class Dispatcher:
             compute_s=pending.compute_s,
         )
 
-    def _accept(self, exchange: Exchange, *, is_probe: bool) -> Pending:
-        pending = Pending(self._next_request, exchange, self._clock(), is_probe=is_probe)
+    def _accept(self, exchange: Exchange, *, is_probe: bool | None = None) -> Pending:
+        """Take a request; whether it is a probe its headers say, unless that is known."""
+        now_s = self._clock()
+        try:
+            asked = exchange.asked
+            if asked is None:
+                asked = exchange.asked = self._manners.ask(exchange.headers, exchange.query)
+            wants = asked.wants or self._manners.read(exchange.headers, now_s)
+        except NotUnderstoodError as error:
+            return self._not_understood(exchange, now_s, error, is_probe=bool(is_probe or exchange.header(PROBE)))
+        is_probe = asked.is_probe if is_probe is None else is_probe
+        pending = Pending(self._next_request, exchange, now_s, wants, asked.item, is_probe=is_probe)
         self._next_request += 1
         exchange.on_disconnect = partial(self._client_gone, pending)
-        try:
-            pending.wants = self._manners.read(exchange.headers, pending.arrived_at_s)
-        except NotUnderstoodError as error:
-            self._replies.reject(pending, "bad_header")
-            self._replies.respond(pending, 400, answers.json_fields(), answers.error_body("BadRequest", str(error)))
-            return pending
         if self._failure is not None:
             self._refuse_all([pending], self._failure)
         elif self._active is None:
             self._hold(pending)
-        elif self._route(pending, self._active):
-            self._pump()
+        elif self._route(pending, self._active) and not (self._is_pump_due or self._queues.is_stuck):
+            self._pump_in_time()
+        return pending
+
+    def _not_understood(self, exchange: Exchange, now_s: float, error: Exception, *, is_probe: bool) -> Pending:
+        pending = Pending(self._next_request, exchange, now_s, is_probe=is_probe)
+        self._next_request += 1
+        self._replies.reject(pending, "bad_header")
+        self._replies.respond(pending, 400, answers.json_fields(), answers.error_body("BadRequest", str(error)))
         return pending
 
     def _hold(self, pending: Pending) -> None:
@@ -172,10 +186,11 @@ class Dispatcher:
 
     def _route(self, pending: Pending, active: Generation) -> bool:
         """Queue a request that is new or was held; False if it was answered instead."""
-        endpoint = self._find(pending, active)
+        exchange = pending.exchange
+        endpoint = active.routes.find(exchange.method, exchange.path) or self._find(pending, active)
         if endpoint is None:
             return False
-        size = len(pending.exchange.body)
+        size = len(exchange.body)
         if not self._queues.offer(endpoint.name, pending.id, pending.arrived_at_s, pending.wants, size):
             pending.endpoint = endpoint
             self._replies.reject(pending, "full")
@@ -190,7 +205,8 @@ class Dispatcher:
         self._waiting[pending.id] = pending
         if not pending.is_probe:
             self._last = pending
-        self._ahead.came(endpoint.name, pending)
+        if self._ahead.is_used:
+            self._ahead.came(endpoint.name, pending)
         if self._num_pauses:
             self._watch_held(pending.wants.deadline_at_s)
 
@@ -402,8 +418,17 @@ class Dispatcher:
 
     # --- to a worker --------------------------------------------------------------------------------------------
 
+    def _pump_in_time(self) -> None:
+        """Have a request leave: where others went together last, when all that clients sent until now is read."""
+        if self._comes_alone:
+            self._pump()
+        else:
+            self._is_pump_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
     def _pump(self) -> None:
-        while self._active is not None and not self._num_pauses:
+        self._is_pump_due = False
+        while self._waiting and self._active is not None and not self._num_pauses and not self._queues.is_stuck:
             now_s = self._clock()
             batch = self._queues.take(now_s)
             if batch is None:
@@ -421,33 +446,41 @@ class Dispatcher:
                 self._miss(pending, now_s)
 
     def _send(self, batch: Batch, active: Generation, now_s: float) -> None:
-        items = {request_id: self._waiting.pop(request_id) for request_id in batch.requests}
+        take = self._waiting.pop
+        items = {request_id: take(request_id) for request_id in batch.requests}
         worker = least_loaded(active.workers, batch.endpoint)
         worker.begin(batch.endpoint)
         call = Call(self._next_call, batch, worker, items)
         self._next_call += 1
+        self._comes_alone = len(items) == 1
         active.calls[call.id] = call
         for pending in items.values():
             pending.call = call
             pending.generation = active.number
             pending.left_at_s = now_s
         bodies: list[bytes | bytearray] = []
-        header = {
-            "kind": "call",
-            "id": call.id,
-            "endpoint": batch.endpoint.name,
-            "items": [self._item(pending, call, bodies) for pending in items.values()],
-        }
+        header = {"kind": "call", "id": call.id, "endpoint": batch.endpoint.name, **self._described(call, bodies)}
         is_sent = was_sent(worker.send, header, bodies)
         for observer in self._replies.observers:  # while the worker begins
             observer.call_began(call, now_s)
         if not is_sent:
             self._take_back(call, active)
 
+    def _described(self, call: Call, bodies: list[bytes | bytearray]) -> dict[str, Any]:
+        """Describe a call's requests in its frame, and add their bodies."""
+        pendings = call.items.values()
+        if self._ahead.is_used:
+            return {"items": [self._item(pending, call, bodies) for pending in pendings]}
+        bodies += [pending.exchange.body for pending in pendings]
+        like = next(iter(pendings)).like
+        if all([pending.like is like for pending in pendings]):  # noqa: C419  a list is quicker
+            return columns(call.batch.requests, list(map(len, bodies)), like)
+        return {"items": [pending.item() for pending in pendings]}
+
     def _item(self, pending: Pending, call: Call, bodies: list[bytes | bytearray]) -> dict[str, Any]:
-        """Describe a request in its call's frame, and add its body, unless the worker has both already."""
+        """Describe a request, and add its body, unless the worker has both already."""
         if self._ahead.left(call.endpoint.name, pending, call.worker):
-            return {"id": pending.id, "accept": pending.accept, "size": 0, "is_staged": True}
+            return {"id": pending.id, "accept": pending.like.get("accept", ""), "size": 0, "is_staged": True}
         bodies.append(pending.exchange.body)
         return pending.item()
 
@@ -531,7 +564,7 @@ class Dispatcher:
         elif message.kind == "staged":
             self._staged(known, message)
         elif (call := known.calls.get(message.header["id"])) is not None:
-            again = self._take_out_lost(call, message.header["items"]) if message.header.get("has_raised") else []
+            again = self._take_out_lost(call, items_of(message.header)) if message.header.get("has_raised") else []
             self._end_call(known, call, message)
             for pending in again:
                 self._put_back(pending)

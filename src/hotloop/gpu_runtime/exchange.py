@@ -8,7 +8,12 @@ from email.utils import formatdate
 from enum import Enum
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from hotloop.gpu_runtime.heads import Head
+
+if TYPE_CHECKING:
+    from hotloop.gpu_runtime.manners import Asked
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -35,9 +40,35 @@ class Wire(Protocol):
         """Take note that the request's answer is complete."""
         ...
 
+    def answer(self, request: Request, data: bytes) -> None:
+        """Send an answer that is complete."""
+        ...
+
     def abort(self) -> None:
         """Cut the connection at once."""
         ...
+
+
+class Likeness:
+    """What many answers have in common: status and headers, put together once.
+
+    Attributes:
+        status: As in HTTP.
+        headers: Theirs.
+        text: The same as it is sent, with the date; the first part of a head.
+
+    Args:
+        status: As in HTTP.
+        usual: Headers that the next ones may have as well.
+        more: Others.
+    """
+
+    __slots__ = ("headers", "status", "text")
+
+    def __init__(self, status: int, usual: Headers, more: Headers) -> None:
+        self.status = status
+        self.headers = (*usual, *more)
+        self.text = b"".join((_status_line(status), _written_once(usual), _written(more), date_field()))
 
 
 class _State(Enum):
@@ -46,16 +77,18 @@ class _State(Enum):
     DONE = "done"
 
 
+_WAITING, _DONE = _State.WAITING, _State.DONE  # a member of an enum is found slowly
+
+
 class Request:
     """A whole request, and the way to answer it: `respond`, or `begin`, `write`..., `finish`.
 
     Every way to answer does nothing once the client is gone.
 
     Attributes:
+        head: What came before the body.
         method: As sent, such as ``POST``.
         path: Percent-decoded, without the query.
-        query: As sent, without the question mark.
-        headers: In order; names in lower case.
         body: All of it, chunks joined.
         on_disconnect: Called once if the client goes before the answer is complete.
     """
@@ -65,35 +98,30 @@ class Request:
         "_state",
         "_wire",
         "body",
-        "headers",
+        "head",
         "is_http10",
         "keeps_alive",
         "method",
         "on_disconnect",
         "path",
-        "query",
     )
     ends_with_status = False
 
     def __init__(
         self,
         wire: Wire,
-        method: str,
-        path: str,
-        query: str,
-        headers: list[tuple[bytes, bytes]],
+        head: Head,
         body: bytes | bytearray,
         *,
-        keeps_alive: bool,
-        is_http10: bool,
+        keeps_alive: bool = True,
+        is_http10: bool = False,
     ) -> None:
         self._wire: Wire | None = wire
-        self._state = _State.WAITING
+        self._state = _WAITING
         self._is_chunked = False
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
+        self.head = head
+        self.method = head.method
+        self.path = head.path
         self.body = body
         self.keeps_alive = keeps_alive
         self.is_http10 = is_http10
@@ -101,6 +129,25 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} {self._state.value}>"
+
+    @property
+    def query(self) -> str:
+        """As sent, without the question mark."""
+        return self.head.query
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """In order; names in lower case."""
+        return self.head.headers
+
+    @property
+    def asked(self) -> Asked | None:
+        """What the headers ask of the queue, if that was found out; for all requests with the same."""
+        return self.head.asked
+
+    @asked.setter
+    def asked(self, asked: Asked | None) -> None:
+        self.head.asked = asked
 
     @property
     def is_gone(self) -> bool:
@@ -114,7 +161,7 @@ class Request:
 
     def header(self, name: bytes, default: bytes = b"") -> bytes:
         """Give the first header of that name (in lower case)."""
-        for key, value in self.headers:
+        for key, value in self.head.headers:
             if key == name:
                 return value
         return default
@@ -142,6 +189,20 @@ class Request:
             self._wire.write(head)
             self._wire.write(body)
         self._done()
+
+    def respond_like(self, likeness: Likeness, own: tuple[bytes, bytes], body: bytes | memoryview) -> None:
+        """Answer at once, as many others are answered, save one header."""
+        wire = self._wire
+        is_usual = self.keeps_alive and not self.is_http10 and len(body) < _APART_FROM_BYTES
+        if wire is None or not is_usual or likeness.status in _BODILESS or self.method == "HEAD":
+            self.respond(likeness.status, likeness.headers, body, (own,))
+            return
+        if self._state is not _WAITING:
+            self._leave(_State.WAITING, _State.DONE)
+        self._state = _DONE
+        self._wire = None
+        parts = (likeness.text, own[0], own[1], len(body), body)
+        wire.answer(self, b"%b%b: %b\r\ncontent-length: %d\r\n\r\n%b" % parts)
 
     def begin(self, status: int, headers: Headers = ()) -> None:
         """Start a streamed answer."""
@@ -209,13 +270,17 @@ class Request:
             wire.finished(self)
 
     def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
-        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        line = _status_line(status)
         return b"".join((line, _written_once(tuple(headers)), framing, date_field(), self._connection_field(), b"\r\n"))
 
     def _connection_field(self) -> bytes:
         if not self.keeps_alive:
             return b"connection: close\r\n"
         return b"connection: keep-alive\r\n" if self.is_http10 else b""
+
+
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def _written(headers: Headers) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hotloop.gpu_runtime import oom
 from hotloop.gpu_runtime.controller_actions import Start
 from hotloop.gpu_runtime.learning import Learned
 from hotloop.gpu_runtime.links import AsyncLink
@@ -38,6 +39,8 @@ class WorkerProcess:
         revision: What it serves, or served; 0 before that.
         active_at_s: When it began to.
         cause: How it ended; empty while it lives.
+        loads: The model whose loader runs in it.
+        points: By which share of memory the kernel takes it before the runtime when there is none left.
     """
 
     number: int
@@ -54,6 +57,8 @@ class WorkerProcess:
     revision: int = 0
     active_at_s: float = 0.0
     cause: str = ""
+    loads: str = ""
+    points: int = oom.SERVES
     is_ended: bool = False
     is_wanted: bool = True
 
@@ -70,6 +75,7 @@ class Fleet:
         self._config = config
         self._on_log = on_log
         self._processes: dict[int, WorkerProcess] = {}
+        self._kills = oom.Kills()
         self._manifest: dict[str, str] = {}  # the workspace's Python files, by path: digests
 
     def __getitem__(self, number: int) -> WorkerProcess:
@@ -102,6 +108,7 @@ class Fleet:
             "packages": list(config.packages), "manifest": self._manifest, "replicas": config.replicas,
             "keeps_locals": config.keeps_locals, **role,
         }  # fmt: skip
+        self._kills.look()
         zygote.fork(number, boot, theirs, out_write, err_write)
         for fd in (out_write, err_write):
             os.close(fd)
@@ -145,12 +152,20 @@ class Fleet:
             self._processes.pop(number, None)
             return
         worker.pid = pid
+        oom.prefer(pid, worker.points)
         try:
             worker.pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             self._ended(worker)
             return
         asyncio.get_running_loop().add_reader(worker.pidfd, self._exited, worker)
+
+    def prefer(self, worker: WorkerProcess, points: int) -> None:
+        """Have the kernel take it sooner or later than others when memory runs out: `oom.LOADS`, `oom.SERVES`."""
+        if worker.points != points:
+            worker.points = points
+            if worker.pid:
+                oom.prefer(worker.pid, points)
 
     def exited(self, number: int, status: int) -> None:
         """Take note of how a process ended, as its zygote saw it."""
@@ -217,6 +232,7 @@ class Fleet:
             asyncio.get_running_loop().call_later(STATUS_GRACE_S, self._ended_unseen, worker)
             return
         worker.is_ended = True
+        worker.cause = self._kills.explain(worker.cause)
         worker.link.take_rest()  # its zygote may have been heard before it: why it failed is not to be lost
         if worker.pid:
             _kill_group(worker.pid)  # what it started must not outlive it

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hotloop.gpu_runtime import oom
 from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.user_env.wire import Message
@@ -85,6 +86,7 @@ class Hosts:
         process = self._fleet.fork(
             _FIRST_NUMBER + self._made, zygote, self._heard, self._gone, role="host", model=model
         )
+        self._fleet.prefer(process, oom.LOADS)
         host = Host(model, process, waiting, then)
         self._all[process.number] = host
         for holding in self._holdings:
@@ -145,6 +147,7 @@ class Hosts:
 
     def _loaded(self, host: Host, header: dict[str, Any]) -> None:
         host.about = header
+        self._fleet.prefer(host.process, oom.SERVES)
         old = self._current.get(host.model)
         self._current[host.model] = host
         for worker in host.waiting:
@@ -166,7 +169,7 @@ class Hosts:
             return
         if not host.about:
             message = f"the process that loaded model {host.model!r} died ({process.cause})"
-            self._failed(host, {"type": "HostDied", "message": message, "hint": "its last lines are in the log"})
+            self._failed(host, {"type": "HostDied", "message": message, "hint": oom.hint(process.cause)})
             return
         if self._current.get(host.model) is host:
             del self._current[host.model]

@@ -25,12 +25,15 @@ class Learner:
     def watch(self, python: str) -> None:
         """Look at the packages of this interpreter's environment from now on."""
         self._folders = learning.package_folders(python)
-        self._stamp = learning.packages_stamp(self._folders)
+        self._stamp, self._packages = learning.packages_stamp(self._folders), learning.packages_in(self._folders)
 
     def packages_changed(self) -> bool:
         """Whether something was installed or removed since this was asked last."""
         before, self._stamp = self._stamp, learning.packages_stamp(self._folders)
-        return before != self._stamp
+        if before == self._stamp:
+            return False
+        packages, self._packages = self._packages, learning.packages_in(self._folders)
+        return packages != self._packages
 
     def leave_out(self, module: str, why: str) -> None:
         """Never import a module ahead again."""

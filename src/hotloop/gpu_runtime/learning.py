@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -84,8 +85,18 @@ def package_folders(python: str) -> tuple[Path, ...]:
 
 
 def packages_stamp(folders: tuple[Path, ...]) -> tuple[int, ...]:
-    """What changes when a package is installed or removed: the times of the folders that hold them.
+    """What changes at the latest when a package is installed or removed: the times of the folders that hold them.
 
-    Installing or removing a distribution makes or deletes a ``.dist-info`` folder, which changes the folder around it.
+    Installing or removing a distribution makes or deletes a ``.dist-info`` folder, which changes the folder around it. So
+    does the first import of a module that lies there alone, which makes ``__pycache__``: `packages_in` tells them apart.
     """
     return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
+
+
+def packages_in(folders: tuple[Path, ...]) -> frozenset[tuple[str, int]]:
+    """What lies in these folders, by name and inode: one that is installed again is another."""
+    found: set[tuple[str, int]] = set()
+    for folder in folders:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            found.update((entry.name, entry.inode()) for entry in entries if entry.name != "__pycache__")
+    return frozenset(found)

@@ -50,6 +50,13 @@ class AsyncLink:
         if not self._is_open:
             return False
         data, lent = wire.prepare(header, payload, fds, self._lender)
+        if not (self._outgoing or fds or lent):
+            sent = self._send_now(data)
+            if sent == len(data):
+                return True
+            self._outgoing.append((memoryview(data)[sent:], ()))
+            self._loop.add_writer(self._socket.fileno(), self._flush)
+            return True
         self._outgoing.append((memoryview(data), (*map(os.dup, fds), *lent)))
         if len(self._outgoing) == 1:
             self._flush()
@@ -98,6 +105,13 @@ class AsyncLink:
         if self._is_open:
             self.close()
             self._on_closed()
+
+    def _send_now(self, data: bytes) -> int:
+        """Send what the socket takes now; gives how much that was."""
+        try:
+            return self._socket.send(data)
+        except OSError:
+            return 0  # it is full, or its other side is gone: the reader sees that end and says so
 
     def _flush(self) -> None:
         self._loop.remove_writer(self._socket.fileno())

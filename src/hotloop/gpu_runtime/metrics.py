@@ -7,7 +7,7 @@ registry of our own, for the public one takes a lock and several microseconds wh
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -69,6 +69,13 @@ class Durations:
         """Count one."""
         self.counts[bisect_left(_FINE_SECONDS, value_s)] += 1
         self.sum_s += value_s
+
+    def add_all(self, values_s: Sequence[float]) -> None:
+        """Count many."""
+        counts, place_of, bounds = self.counts, bisect_left, _FINE_SECONDS
+        for value_s in values_s:
+            counts[place_of(bounds, value_s)] += 1
+        self.sum_s += sum(values_s)
 
     def lines(self, name: str, labels: str) -> Iterator[str]:
         """Write them as a histogram."""
@@ -167,8 +174,7 @@ class Metrics:
         known = self._known(batch.endpoint.name)
         size = len(batch.requests)
         known.batch_sizes[size] = known.batch_sizes.get(size, 0) + 1
-        for pending in call.items.values():
-            known.queue_s.add(now_s - pending.arrived_at_s)
+        known.queue_s.add_all([now_s - pending.arrived_at_s for pending in call.items.values()])
         known.units += batch.units
         known.padded += batch.padding
 
@@ -177,13 +183,13 @@ class Metrics:
         if compute_s is not None:
             self._known(call.batch.endpoint.name).batch_s.add(compute_s)
 
-    def answered(self, pending: Pending, status: int, took_s: float) -> None:
+    def answered(self, pendings: Sequence[Pending], status: int, took_s: Sequence[float]) -> None:
         """See `Observer`."""
         if self.on_use is not None:
             self.on_use()
-        known = self._known(pending.endpoint_name)
-        known.request_s.add(took_s)
-        known.statuses[status] = known.statuses.get(status, 0) + 1
+        known = self._known(pendings[0].endpoint_name)
+        known.request_s.add_all(took_s)
+        known.statuses[status] = known.statuses.get(status, 0) + len(pendings)
 
     def rejected(self, pending: Pending, reason: Reason) -> None:
         """See `Observer`."""

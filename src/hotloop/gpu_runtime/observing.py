@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -26,8 +27,8 @@ class Observer(Protocol):
         """Hear of items of a stream that its client is sent; for each frame that a worker sends, not for each item."""
         ...
 
-    def answered(self, pending: Pending, status: int, took_s: float) -> None:
-        """Hear of an answer to a request; of one that no endpoint got as well. Probes are not told of."""
+    def answered(self, pendings: Sequence[Pending], status: int, took_s: Sequence[float]) -> None:
+        """Hear of answers to requests of one endpoint, or of none. Probes are not told of."""
         ...
 
     def rejected(self, pending: Pending, reason: Reason) -> None:

@@ -61,7 +61,8 @@ class RequestReader:
             return  # what comes behind the last request is thrown away
         is_fresh = not (self._is_within_head or self._is_within_body)
         if is_fresh and (found := self._heads.find(data)) is not None:
-            self._take(*found)
+            self.backlog.append(Request(self._wire, *found))
+            self.backlog_bytes += len(found[1])
             return
         self._now_s = now_s
         num_known, headers, was_within_body = len(self.backlog), self._headers, self._is_within_body
@@ -75,6 +76,13 @@ class RequestReader:
             self._measure(len(data), is_new=headers is not self._headers, is_body=was_within_body)
         elif is_fresh and len(self.backlog) == num_known + 1:
             self._remember(data, self.backlog[-1])
+
+    def take(self, data: bytes) -> Request | None:
+        """Give the request that bytes are, if nothing else waits and a request with the same head was read before."""
+        if self.backlog or self._is_within_head or self._is_within_body or self._parser is None:
+            return None
+        found = self._heads.find(data)
+        return None if found is None else Request(self._wire, *found)
 
     def refuse(self, refused: RefusedError) -> None:
         """Read nothing more; the refusal comes behind the requests that were whole."""
@@ -159,10 +167,7 @@ class RequestReader:
         path, query = head.split_target(self._target)
         request = Request(
             self._wire,
-            self._method.decode("latin-1"),
-            path,
-            query,
-            self._headers,
+            Head(self._method.decode("latin-1"), path, query, self._headers),
             pieces[0] if len(pieces) == 1 else b"".join(pieces),
             keeps_alive=parser.should_keep_alive() and not parser.should_upgrade(),
             is_http10=self._version == "1.0",
@@ -186,26 +191,10 @@ class RequestReader:
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes | bytearray] = []
 
-    def _take(self, known: Head, body: bytes) -> None:
-        """Queue a request whose head was read before."""
-        request = Request(
-            self._wire,
-            known.method,
-            known.path,
-            known.query,
-            known.headers,
-            body,
-            keeps_alive=True,
-            is_http10=False,
-        )
-        self.backlog_bytes += known.body_bytes
-        self.backlog.append(request)
-
     def _remember(self, data: bytes, item: Request | RefusedError) -> None:
         """Keep the head of a request that came whole and alone, if more may follow it."""
         if isinstance(item, Request) and item.keeps_alive and not item.is_http10:
-            head = Head(item.method, item.path, item.query, item.headers, len(item.body))
-            self._heads.keep(data, head)
+            self._heads.keep(data, item.head, len(item.body))
 
     def _fail(self, error: httptools.HttpParserError) -> None:
         if self._parser is None:

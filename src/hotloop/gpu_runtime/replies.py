@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hotloop.events import Event
 from hotloop.gpu_runtime import answers
 from hotloop.gpu_runtime.calls import Call, Generation, Pending
-from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.exchange import Headers, Likeness
 from hotloop.gpu_runtime.observing import Observer, Reason
 from hotloop.gpu_runtime.traffic import Traffic
+from hotloop.gpu_runtime.user_env import doubles
+from hotloop.gpu_runtime.user_env.items import runs
 from hotloop.gpu_runtime.user_env.wire import Message
 
 MAX_BACKLOG_BYTES = 256 * 1024 * 1024
@@ -71,38 +73,67 @@ class Replies:
         """Say that a request is finished, unless it is a probe."""
         if pending.is_probe:
             return
+        self._tell_all([pending], status)
+
+    def _tell_all(self, pendings: Sequence[Pending], status: int) -> None:
+        """Say that requests of one endpoint are finished; none of them is a probe."""
         now_s = self._clock()
-        exchange = pending.exchange
-        took_s = now_s - pending.arrived_at_s
-        self._traffic.finished(now_s, pending.generation, exchange.method, exchange.path, status, took_s)
+        took_s = [now_s - pending.arrived_at_s for pending in pendings]
+        num_told = 0
+        while num_told < len(pendings) and self._traffic.tells_singly(now_s):
+            pending = pendings[num_told]
+            exchange = pending.exchange
+            self._traffic.finished(now_s, pending.generation, exchange.method, exchange.path, status, took_s[num_told])
+            num_told += 1
+        if num_told < len(pendings):
+            self._traffic.count(now_s, status, took_s[num_told:])
         for observer in self.observers:
-            observer.answered(pending, status, took_s)
+            observer.answered(pendings, status, took_s)
 
     def result(self, generation: Generation, call: Call, message: Message) -> None:
         """Answer the requests of a call; one that has no result fails alone."""
-        compute_s: float = message.header.get("compute_s", 0.0)
-        common = (
-            *generation.headers,
-            _compute_field(compute_s),
-            (b"x-hotloop-batch-size", b"%d" % len(message.header["items"])),
-        )
-        payload, start = message.payload, 0
-        fields_by_type: dict[str, Headers] = {}
-        for item in message.header["items"]:
-            end = start + item["size"]
-            pending = call.items.get(item["id"])
-            if pending is not None and not pending.is_settled:
-                pending.compute_s = compute_s
-                kind = item["type"]
-                fields = fields_by_type.get(kind)
-                if fields is None:
-                    fields = fields_by_type[kind] = (_type_field(kind), *common)
-                self.respond(pending, item["status"], fields, payload[start:end], (_queue_field(pending),))
-            start = end
+        header = message.header
+        compute_s: float = header.get("compute_s", 0.0)
+        start, alike = 0, runs(header)
+        size = (b"x-hotloop-batch-size", b"%d" % sum(len(run.ids) for run in alike))
+        own = (_compute_field(compute_s), size)
+        for run in alike:
+            likeness = Likeness(run.like["status"], (_type_field(run.like["type"]), *generation.headers), own)
+            pendings = list(map(call.items.get, run.ids))
+            written = doubles.as_json if run.like.get("is_doubles") else None
+            start = self._answer_alike(likeness, pendings, compute_s, run.sizes, message.payload, start, written)
         for pending in call.items.values():
             if not pending.is_settled:
                 body = answers.error_body("NoResult", "The worker gave no result for this request.")
                 self.respond(pending, 502, answers.json_fields(*generation.headers), body)
+
+    def _answer_alike(
+        self,
+        likeness: Likeness,
+        pendings: Iterable[Pending | None],
+        compute_s: float,
+        sizes: Iterable[int],
+        payload: bytes | memoryview,
+        start: int,
+        written: Callable[[bytes | memoryview], bytes] | None,
+    ) -> int:
+        """Answer requests that differ in nothing but their bodies; gives where the last of those ends."""
+        answered: list[Pending] = []
+        for pending, size in zip(pendings, sizes, strict=True):
+            end = start + size
+            if pending is not None and not pending.is_settled:
+                exchange = pending.exchange
+                pending.is_settled = True  # as `settle` does
+                pending.call = exchange.on_disconnect = None
+                pending.compute_s = compute_s
+                body = payload[start:end]
+                exchange.respond_like(likeness, _queue_field(pending), body if written is None else written(body))
+                if not pending.is_probe:
+                    answered.append(pending)
+            start = end
+        if answered:
+            self._tell_all(answered, likeness.status)
+        return start
 
     def failed_ahead(
         self, generation: Generation, pending: Pending, item: dict[str, Any], body: bytes | memoryview

@@ -13,7 +13,7 @@ from typing import Any
 
 from hotloop import events
 from hotloop.events import Problem, record_from_json
-from hotloop.gpu_runtime import controller
+from hotloop.gpu_runtime import controller, oom
 from hotloop.gpu_runtime import controller_actions as do
 from hotloop.gpu_runtime import controller_events as on
 from hotloop.gpu_runtime.afterwards import Afterwards
@@ -287,6 +287,7 @@ class Runtime:
         worker = self._fleet[action.worker]
         ready = worker.ready
         worker.generation = action.generation
+        self._fleet.prefer(worker, oom.SERVES)
         self._forced.clear()
         revision = self._state.workers[action.worker].revision
         self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send, worker.number)
@@ -310,7 +311,7 @@ class Runtime:
                     self._probing.lost(worker)
             self._fleet.forget(action.worker)
             self._hosts.released(action.worker)
-        self._telling.emit(events.ProcessDied(time.monotonic(), action.role, "", action.cause, lost))
+        self._telling.died(action.role, action.cause, lost, is_replaced=action.is_replaced)
         if worker is not None and action.role == "active" and worker.generation == self._state.generation:
             self._telling.serving(self._state)
 
@@ -352,6 +353,7 @@ class Runtime:
             case "loading":
                 self._tell_loading(worker, message.header)
             case "keep":
+                worker.loads = ""
                 self._keep(message)
             case "forget":
                 self._holdings.drop(message.header["model"])
@@ -376,6 +378,8 @@ class Runtime:
     def _tell_loading(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         known = self._state.workers.get(worker.number)
         if known is not None and known.role == "loading":  # what each worker has for itself was said of the first
+            worker.loads = header["model"]
+            self._fleet.prefer(worker, oom.LOADS)
             self._telling.emit(events.ModelLoading(time.monotonic(), known.revision, header["model"], header["why"]))
             self._progress.began(known.revision, header["model"], lambda: self._loading(worker))
 
@@ -450,7 +454,7 @@ class Runtime:
 
     def _host_died(self, name: str, cause: str) -> None:
         """Load a model whose host died again, that one alone, and connect the workers to it."""
-        self._telling.emit(events.ProcessDied(time.monotonic(), "hosted", name, cause))
+        self._telling.died("hosted", cause, name=name)
         self._replace_host(name)
 
     def _replace_host(self, name: str) -> None:
@@ -469,14 +473,12 @@ class Runtime:
             self._fleet.forget(worker.number)
             return
         doing = {
-            "loading": "becoming ready",
+            "loading": f"loading {worker.loads}" if worker.loads else "becoming ready",
             "joining": "becoming ready",
             "active": "serving",
             "standby": "waiting",
         }.get(known.role, "ending")
-        problem = Problem(
-            "WorkerDied", f"the worker died while {doing} ({worker.cause})", hint="its last lines are in the log"
-        )
+        problem = Problem("WorkerDied", f"the worker died while {doing} ({worker.cause})", hint=oom.hint(worker.cause))
         self._feed(on.Died(worker.number, time.monotonic(), worker.cause, problem))
 
     def _run_probes(self, generation: int, *, only: str = "") -> None:

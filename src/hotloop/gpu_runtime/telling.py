@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from hotloop import events
 from hotloop.events import record_from_json, to_json
+from hotloop.gpu_runtime import oom
 from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.fleet import WorkerProcess
 from hotloop.gpu_runtime.settings import RuntimeConfig
@@ -17,6 +18,8 @@ from hotloop.gpu_runtime.settings import RuntimeConfig
 # A reload has the machine for itself: reading, printing and drawing what is told of it cost three processes more than it
 # costs the worker, and slowed it down by a tenth.
 HOLD_BACK_S = 0.03
+
+Role = Literal["active", "standby", "zygote", "hosted", "runtime"]
 
 
 class Telling:
@@ -82,6 +85,11 @@ class Telling:
     def failed(self, revision: int, problem: events.Problem, serving: int | None) -> None:
         """Say that a revision failed, and which generation serves on; None if none does."""
         self.emit(events.ReloadFailed(time.monotonic(), revision, problem, serving))
+
+    def died(self, role: Role, cause: str, lost: int = 0, name: str = "", *, is_replaced: bool = True) -> None:
+        """Say that a process died, and what to do about it if that is known."""
+        hint = oom.hint(cause) if cause == oom.KILLED else ""
+        self.emit(events.ProcessDied(time.monotonic(), role, name, cause, lost, hint, is_replaced))
 
     def serving(self, state: State) -> None:
         """Say how many workers serve, if the app wants more than one."""

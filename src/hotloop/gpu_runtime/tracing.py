@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hotloop.errors import HotloopError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hotloop.gpu_runtime.calls import Call, Pending
     from hotloop.gpu_runtime.observing import Reason
@@ -120,8 +120,12 @@ class Tracing:
     def streamed(self, call: Call, num_items: int) -> None:
         """See `Observer`: a span of a request tells its length alone."""
 
-    def answered(self, pending: Pending, status: int, took_s: float) -> None:
+    def answered(self, pendings: Sequence[Pending], status: int, took_s: Sequence[float]) -> None:
         """See `Observer`."""
+        for pending, each_s in zip(pendings, took_s, strict=True):
+            self._answered(pending, status, each_s)
+
+    def _answered(self, pending: Pending, status: int, took_s: float) -> None:
         span = self._requests.pop(pending.id, None) or self._start(pending, took_s)
         span.set_attribute("http.response.status_code", status)
         if pending.generation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hotloop.events import Event, RequestFinished, RequestsFinished
@@ -45,11 +45,21 @@ class Traffic:
             self._num_told += 1
             self._emit(RequestFinished(event_at_s, generation, method, path, status, took_s))
             return
+        self.count(event_at_s, status, (took_s,))
+
+    def tells_singly(self, at_s: float) -> bool:
+        """Whether a request that finished now would be told of by itself."""
+        return at_s - self._began_at_s >= INTERVAL_S or self._num_told < MAX_TOLD_SINGLY
+
+    def count(self, at_s: float, status: int, took_s: Sequence[float]) -> None:
+        """Take note of finished requests that are not told of singly."""
         if not self._statuses:
-            self._later(self._began_at_s + INTERVAL_S - event_at_s, self.flush)
-        self._statuses[status] += 1
-        self._times[round(math.log(max(took_s, _SHORTEST_S)) * _BUCKETS_PER_E)] += 1
-        self._longest_s = max(self._longest_s, took_s)
+            self._later(self._began_at_s + INTERVAL_S - at_s, self.flush)
+        self._statuses[status] += len(took_s)
+        times, log = self._times, math.log
+        for each_s in took_s:
+            times[round(log(each_s + _SHORTEST_S) * _BUCKETS_PER_E)] += 1
+        self._longest_s = max(self._longest_s, *took_s)
 
     def flush(self) -> None:
         """Tell of those that were not told of yet."""

@@ -81,6 +81,7 @@ class Beneath:
     def close(self) -> None:
         """Let go of the folder."""
         os.close(self.fd)
+        self.fd = -1  # whoever comes late must not find another folder of that number
 
     @contextmanager
     def parent(self, path: str, *, create: bool = False) -> Generator[tuple[int, str]]:

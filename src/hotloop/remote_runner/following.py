@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 def since(journal: Journal, number: int) -> list[tuple[int, bytes]]:
     """The oldest kept events after a number; where the journal has forgotten some, an event says how many."""
     found = journal.since(number)
-    count = found[0][0] - number - 1 if found else 0
-    if count > 0:
-        dropped = events.to_json(events.EventsDropped(time.monotonic(), count))
-        found.insert(0, (found[0][0] - 1, json.dumps(dropped).encode()))
-    return found
+    if not found or found[-1][0] - number == len(found):
+        return found
+    told: list[tuple[int, bytes]] = []
+    for numbered in found:
+        if (count := numbered[0] - number - 1) > 0:
+            dropped = events.to_json(events.EventsDropped(time.monotonic(), count))
+            told.append((numbered[0] - 1, json.dumps(dropped).encode()))
+        told.append(numbered)
+        number = numbered[0]
+    return told
 
 
 class Following:

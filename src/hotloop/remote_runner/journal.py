@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import deque
@@ -17,6 +18,7 @@ MAX_IN_MEMORY = 5000
 _NEW, _OLD = "events.jsonl", "events.old.jsonl"
 _CUT = "events.cut"  # there if events since the last `clear` are not kept any more
 _SEEN = "events.seen"
+_TO_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class Journal:
@@ -33,10 +35,14 @@ class Journal:
         self._cut_path = folder / _CUT
         self._max_bytes = max_bytes
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=max_in_memory)
-        self._recent.extend(_kept(folder, 0))
+        for number, event in _kept(folder, 0):
+            if self._recent and number != self._recent[-1][0] + 1:
+                self._recent.clear()  # its numbers have no gap
+            self._recent.append((number, event))
         self.last = self._recent[-1][0] if self._recent else 0
         self._fd = self._open()
         self._size_bytes = os.fstat(self._fd).st_size
+        self._end_cut_line()
         self._seen_fd = os.open(folder / _SEEN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         said = os.pread(self._seen_fd, 20, 0)
         self.seen = int(said) if said.isdigit() else 0  # no digits: a new file, or zeros that a power cut left
@@ -51,9 +57,7 @@ class Journal:
         """Number an event (one line of JSON) and keep it."""
         self.last += 1
         self._recent.append((self.last, event))
-        line = b"%d %s\n" % (self.last, event)
-        os.write(self._fd, line)
-        self._size_bytes += len(line)
+        self._write(b"%d %s\n" % (self.last, event))
         if self._size_bytes > self._max_bytes:
             self._rotate()
         return self.last
@@ -72,7 +76,8 @@ class Journal:
         number = min(number, self.last)
         if number > self.seen:
             self.seen = number
-            os.pwrite(self._seen_fd, b"%020d" % number, 0)
+            with contextlib.suppress(OSError):  # no room: the next process tells what this one knew to be seen
+                os.pwrite(self._seen_fd, b"%020d" % number, 0)
 
     def go_on_from(self, number: int) -> None:
         """Number what comes higher than this: a client has that event, and this journal lost it."""
@@ -89,15 +94,36 @@ class Journal:
         self._size_bytes = 0
         self._recent.clear()
 
+    def _write(self, line: bytes) -> None:
+        """Keep a line. One that the disk has no room for is in memory alone, and the whole lines before it stay whole."""
+        try:
+            if os.write(self._fd, line) == len(line):
+                self._size_bytes += len(line)
+                return
+            os.ftruncate(self._fd, self._size_bytes)
+        except OSError:
+            pass
+        with contextlib.suppress(OSError):
+            self._cut_path.touch()
+
+    def _end_cut_line(self) -> None:
+        if self._size_bytes and self._path.read_bytes()[-1:] != b"\n":
+            self._write(b"\n")
+
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return os.open(self._path, _TO_APPEND, 0o600)
 
     def _rotate(self) -> None:
-        os.close(self._fd)
-        if self._old_path.exists():
-            self._cut_path.touch()
-        self._path.replace(self._old_path)
-        self._fd, self._size_bytes = self._open(), 0
+        """Begin a new file. Where that can't be, the one there is goes on."""
+        with contextlib.suppress(OSError):
+            if self._old_path.exists():
+                self._cut_path.touch()
+            fresh = self._path.with_name(f"{_NEW}.new")
+            fd = os.open(fresh, _TO_APPEND, 0o600)
+            self._path.replace(self._old_path)
+            fresh.replace(self._path)
+            os.close(self._fd)
+            self._fd, self._size_bytes = fd, 0
 
 
 def is_there(folder: Path) -> bool:

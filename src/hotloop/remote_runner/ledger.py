@@ -7,6 +7,7 @@ renamed yet. Nothing is flushed to the device: after a crash of the machine the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ class Ledger:
         self._take(record)
         self.pending = None
         if self._num_lines > _MAX_LINES:
-            self.compact()
+            with contextlib.suppress(OSError):  # no room for a snapshot: the log goes on
+                self.compact()
 
     def compact(self) -> None:
         """Replace the log by a snapshot of the tree."""
@@ -100,8 +102,13 @@ class Ledger:
 
     def _write(self, line: dict[str, Any]) -> None:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        while data:
-            data = data[os.write(self._fd, data) :]
+        size_bytes = os.fstat(self._fd).st_size
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError:  # no room: what comes next must not be taken for the rest of this line
+            os.ftruncate(self._fd, size_bytes)
+            raise
         self._num_lines += 1
 
     def _end_cut_line(self) -> None:

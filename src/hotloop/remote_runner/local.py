@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hotloop.remote_runner.way import NoAgentError
 if TYPE_CHECKING:
     from pathlib import Path
 
+FULL_BELOW_BYTES = 1 << 16
 _POLL_S = 0.01
 _started: list[subprocess.Popen[bytes]] = []  # kept so that an agent that ends is reaped, and no warning is printed
 
@@ -105,6 +107,9 @@ def _start(state: Path, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
 
 
 def _failure(state: Path, code: int | None, timeout_s: float) -> RunnerError:
+    if shutil.disk_usage(state).free < FULL_BELOW_BYTES:  # it could not even write down why
+        message = f"The agent on this machine can't start: the disk is full at {state}."
+        return RunnerError(message, hint="free some space there, or set HOTLOOP_STATE_DIR to another folder")
     how = f"ended with exit code {code}" if code is not None else f"did not listen within {timeout_s:.0f} s"
     lines = log_path(state).read_text(errors="replace").strip().splitlines()[-1:]
     message = f"The agent on this machine {how}. {' '.join(lines)}".strip()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hotloop import events
 from hotloop.changes import Put
 from hotloop.errors import RunnerError
+from hotloop.gpu_runtime import oom
 from hotloop.remote_runner import processes
 from hotloop.remote_runner.frames import FrameSocket
 from hotloop.remote_runner.places import note_python
@@ -65,6 +66,7 @@ class RuntimeSupervisor:
         self._emit = emit
         self._command = command
         self._live_runtimes = live_runtimes
+        self._kills = oom.Kills()
         self._config: dict[str, Any] = {}
         self._kept: dict[str, Message] = {}
         self._pins: dict[str, dict[str, Any]] = {}
@@ -267,7 +269,8 @@ class RuntimeSupervisor:
                 break
             now_s = time.monotonic()
             crashes.append(now_s)
-            self._say(events.ProcessDied(now_s, "runtime", "", cause))
+            hint = oom.hint(cause) if cause == oom.KILLED else ""
+            self._say(events.ProcessDied(now_s, "runtime", "", cause, hint=hint))
             if len(crashes) == MAX_CRASHES and now_s - crashes[0] < CRASH_WINDOW_S:
                 self._say(events.RuntimeStopped(now_s, self._crash_problem(cause)))
                 break
@@ -286,7 +289,7 @@ class RuntimeSupervisor:
         self._process = self._frames = None
         self._ports = frozenset()
         processes.end_orphans(process.pid, self._live_runtimes())
-        return processes.describe_exit(code)
+        return self._kills.explain(processes.describe_exit(code))
 
     def _crash_problem(self, cause: str) -> events.Problem:
         log = self._folder / "runtime.log"
@@ -294,7 +297,8 @@ class RuntimeSupervisor:
         message = (
             f"hotloop's runtime ended {MAX_CRASHES} times in {CRASH_WINDOW_S:.0f} s ({cause}). {' '.join(tail)}".strip()
         )
-        return events.Problem("RuntimeCrashed", message, hint=f"look at {log}, then start again")
+        hint = oom.hint(cause) if cause == oom.KILLED else f"look at {log}, then start again"
+        return events.Problem("RuntimeCrashed", message, hint=hint)
 
     # --- what the runtime says
 
@@ -305,6 +309,8 @@ class RuntimeSupervisor:
                 self._has_said_stopped |= event.get("kind") == "runtime_stopped"
                 if event.get("kind") == "runtime_started":
                     self._ports = _ports_of(event)
+                elif event.get("kind") in {"process_died", "reload_failed"}:
+                    self._kills.look()  # a worker's end explains no later one of the runtime's
                 self._emit(event)
             case "keep":
                 self._forget(message.header["model"])

@@ -190,7 +190,7 @@ class Stream:
                 self._send(answer)
             return
         async with session.lock:
-            if not session.is_held_by(self):  # taken over while this waited
+            if session.is_closed or not session.is_held_by(self):  # ended or taken over while this waited
                 return
             if kind == "changeset":
                 self._send(self.tree.changeset(session, message.changeset))
@@ -313,7 +313,8 @@ class Lane:
         if kind != "changeset":
             return [pb.Down(refused=pb.Refused(reason=pb.Refused.HELLO, message=f"A lane takes no {kind}."))]
         async with session.lock:
-            return [stream.tree.changeset(session, message.changeset)] if session.is_held_by(stream) else []
+            is_over = session.is_closed or not session.is_held_by(stream)
+            return [] if is_over else [stream.tree.changeset(session, message.changeset)]
 
 
 def _is_of(session: Session, hello: pb.Hello) -> bool:

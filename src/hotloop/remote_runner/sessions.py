@@ -15,6 +15,7 @@ from hotloop.remote_runner.journal import Journal
 from hotloop.remote_runner.outcome import Applied
 from hotloop.remote_runner.places import runtime_folder
 from hotloop.remote_runner.runtimes import RUNTIME_COMMAND, RuntimeSupervisor
+from hotloop.remote_runner.threads import finished
 from hotloop.remote_runner.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -182,10 +183,17 @@ class Session:
             del self.answers[next(iter(self.answers))]
 
     async def become(self, sequence: int, target: Tree) -> Applied:
-        """Make the workspace equal to the client's tree and tell the runtime. Raises as `Workspace.become`."""
-        applied = await asyncio.to_thread(self.workspace.become, sequence, target)
-        self._announce(applied)
-        return applied
+        """Make the workspace equal to the client's tree and tell the runtime. Raises as `Workspace.become`.
+
+        Whoever holds `lock` for it has it until that is done, also if its client is gone meanwhile.
+        """
+
+        async def become() -> Applied:
+            applied = await asyncio.to_thread(self.workspace.become, sequence, target)
+            self._announce(applied)
+            return applied
+
+        return await finished(become())
 
     def _announce(self, applied: Applied) -> None:
         is_held = self.environment.follow(applied.changed, applied.revision)
@@ -306,7 +314,8 @@ class Session:
         await self.runtime.close()
         self.is_closed = True
         self._wake()
-        self.workspace.close()
+        async with self.lock:  # a thread may be amid a tree: its descriptors would be another file's by then
+            self.workspace.close()
         if self._is_end_told:
             self.journal.note_seen(self.journal.last)
         self.journal.close()

@@ -90,8 +90,10 @@ class Stage:
                 self._find(path)
 
     def close(self) -> None:
-        """Let go of the folder."""
-        os.close(self.fd)
+        """Let go of the folder, between two parts: what comes later is refused."""
+        with self._lock:
+            os.close(self.fd)
+            self.fd = -1
 
     def write(self, name: str, content: bytes, *, executable: bool) -> Staged:
         """Stage a content that came inline."""
@@ -166,12 +168,14 @@ class Stage:
             WorkspaceError: It has not.
         """
         status = os.fstatvfs(self.fd)
-        free_bytes = status.f_bavail * status.f_frsize - self._limits.free_bytes
-        if num_bytes > free_bytes:
-            msg = f"The runner's disk has room for {max(free_bytes, 0) >> 20:,} MiB, and {num_bytes >> 20:,} MiB are to come."
-            raise WorkspaceError(
-                msg, hint="free some space there, or list what the app does not need in .hotloopignore"
+        free_bytes = status.f_bavail * status.f_frsize
+        if num_bytes > free_bytes - self._limits.free_bytes:
+            msg = (
+                f"The runner's disk has {free_bytes >> 20:,} MiB free at {self.folder}: {num_bytes:,} bytes are to "
+                f"come, and {self._limits.free_bytes >> 20:,} MiB are to stay free."
             )
+            hint = "free some space there, list what the app does not need in .hotloopignore, or take another folder: docs/runners.md"
+            raise WorkspaceError(msg, hint=hint)
 
     def add_part(self, digest: str, offset: int, size_bytes: int, data: bytes) -> bool:
         """Append one part; what is here already of it is passed over.
@@ -184,6 +188,8 @@ class Stage:
                 not what its digest says.
         """
         with self._lock:
+            if self.fd < 0:
+                raise WorkspaceError("The session has ended.")  # noqa: EM101
             if digest in self._whole or digest in self._taken:
                 return True
             is_all = offset == 0 and len(data) == size_bytes <= self._limits.file_bytes and len(digest) == 64

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -32,3 +32,21 @@ def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
     threading.Thread(target=run, name="work", daemon=True).start()
     return done
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Do work to its end, also if whoever wants it is cancelled meanwhile: a thread of it goes on in any case.
+
+    Raises:
+        CancelledError: The caller was cancelled; the work is done.
+    """
+    doing = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        while not doing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([doing])
+        if not doing.cancelled():
+            doing.exception()  # seen: who wanted it is gone
+        raise

@@ -7,6 +7,8 @@ Basic type checks: grpc has no types, and what protoc generates derives from unt
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 from typing import TYPE_CHECKING, Any
 
 from hotloop.changes import content_digest
@@ -15,6 +17,7 @@ from hotloop.remote_runner.outcome import Applied, ContentMissingError, GapError
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 from hotloop.remote_runner.stage import MismatchError
+from hotloop.remote_runner.threads import finished
 from hotloop.remote_runner.tree import Tree
 
 if TYPE_CHECKING:
@@ -44,7 +47,8 @@ class TreeSync:
             answer = _refused(message.sequence, error)
             if answer.refused.reason != pb.Refused.CHANGESET:
                 return answer  # it may come again, when what it lacks is there
-            session.workspace.refuse(message.sequence)
+            with contextlib.suppress(OSError):  # a full disk: the next one finds a gap, and the trees are compared
+                session.workspace.refuse(message.sequence)
         session.keep_answer(message.sequence, answer)
         return answer
 
@@ -59,7 +63,7 @@ class TreeSync:
             if not manifest.is_last:
                 return None
             self._pending_tree = target = Tree(self._target)
-            needed = sorted(await asyncio.to_thread(session.workspace.missing, target))
+            needed = sorted(await finished(asyncio.to_thread(session.workspace.missing, target)))
         except (HotloopError, OSError) as error:
             self._target, self._pending_tree = [], None
             return _refused(manifest.sequence, error)
@@ -124,10 +128,20 @@ def _refused(sequence: int, error: HotloopError | OSError) -> pb.Down:
         reason = pb.Refused.GAP
     elif isinstance(error, ContentMissingError | MismatchError):
         reason = pb.Refused.CONTENT
-    hint = error.hint if isinstance(error, HotloopError) else "look at the runner's disk and permissions"
+    if isinstance(error, OSError):
+        error = _translated(error)
     path = getattr(error, "path", "")
-    refused = pb.Refused(reason=reason, message=str(error), hint=hint, sequence=sequence, path=path)
+    refused = pb.Refused(reason=reason, message=str(error), hint=error.hint, sequence=sequence, path=path)
     return pb.Down(refused=refused)
+
+
+def _translated(error: OSError) -> HotloopError:
+    place = f" at {error.filename}" if error.filename else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        msg = f"The runner's disk is full{place}: the save was not applied."
+        return WorkspaceError(msg, hint="free some space there; what was saved goes with the next save")
+    msg = f"The runner can't write its workspace{place}: {error.strerror or error}."
+    return WorkspaceError(msg, hint="look at the runner's disk and permissions")
 
 
 def _need(session: Session, sequence: int, digests: list[str]) -> pb.Down:

@@ -7,6 +7,7 @@ overwritten silently: a copy goes to ``kept``.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -60,7 +61,7 @@ class Workspace:
         self.stage = Stage(self._state / "stage", self._limits)
         self._last_owner: tuple[Put, ...] = ()  # the base of the last delta, which comes in many parts
         self._ledger = Ledger(self._state)
-        self._is_torn = False
+        self._torn: set[str] = set()  # the paths of changesets of which a part is in place, and that nobody was told of
         self._redo()
         self.stage.clear()
 
@@ -106,7 +107,7 @@ class Workspace:
         """
         if changeset.sequence <= self.sequence:
             return Applied(changeset.sequence, self.revision, time.monotonic(), {})
-        if changeset.sequence != self.sequence + 1 or self._is_torn:
+        if changeset.sequence != self.sequence + 1 or self._torn:
             msg = f"Changeset {changeset.sequence} follows {self.sequence}, one is missing."
             raise GapError(msg)
         contents = {content_digest(content): content for content in changeset.contents.values()}
@@ -167,8 +168,12 @@ class Workspace:
         return None
 
     def refuse(self, sequence: int) -> None:
-        """Use up a changeset's number without a change: those that are under way behind it can be applied."""
-        if sequence == self.sequence + 1 and not self._is_torn:
+        """Use up a changeset's number without a change: those that are under way behind it can be applied.
+
+        Raises:
+            OSError: That can't be written; those behind it meet a gap.
+        """
+        if sequence == self.sequence + 1 and not self._torn:
             record = Record(sequence, self.revision, ())
             self._ledger.begin(record)
             self._ledger.finish(record)
@@ -184,13 +189,11 @@ class Workspace:
             msg = f"A tree has the number {sequence:,}, and there are none above {MAX_SEQUENCE:,}."
             raise WorkspaceError(msg, hint="use the same version of hotloop on both sides")
         operations = tuple(changes_between(self._ledger.tree, target))
-        sequence = max(sequence, self.sequence + 1)
-        self._is_torn = False
-        return self._apply(sequence, operations, {})
+        return self._apply(max(sequence, self.sequence + 1), operations, {})
 
     def _apply(self, sequence: int, operations: tuple[Operation, ...], contents: dict[str, bytes]) -> Applied:
         check_operations(operations, self._beneath)
-        revision = self.revision + bool(operations)
+        revision = self.revision + bool(operations or self._torn)
         record = Record(sequence, revision, operations)
         try:
             self._on_step("stage")
@@ -201,11 +204,19 @@ class Workspace:
             self.stage.discard(list(record.staged.values()))
             raise
         kept = self._commit(record)
-        self._on_step("finish")
-        self._ledger.finish(record)
         self.stage.forget({operation.digest for operation in operations if isinstance(operation, Put)})
         changed = {item.path: None if isinstance(item, Delete) else described(item) for item in operations}
+        if self._torn:
+            changed |= self._mend()
         return Applied(sequence, revision, time.monotonic(), changed, tuple(kept))
+
+    def _mend(self) -> dict[str, str | None]:
+        """Give what became of the paths of torn changesets, now that the tree is whole; the log does not know of them."""
+        with contextlib.suppress(OSError):  # the next start finds what differs
+            self._ledger.compact()
+        entries = {path: self._ledger.tree.get(path) for path in self._torn}
+        self._torn.clear()
+        return {path: described(entry) if entry is not None else None for path, entry in entries.items()}
 
     def _stage_all(self, record: Record, contents: dict[str, bytes]) -> None:
         puts = [operation for operation in record.operations if isinstance(operation, Put)]
@@ -257,9 +268,11 @@ class Workspace:
                 self._on_step(f"commit {operation.path}")
                 if (copy := self._do(operation, record)) is not None:
                     kept.append(copy)
+            self._on_step("finish")
+            self._ledger.finish(record)
         except (OSError, PathRefusedError) as error:
-            # Part of it is in place. The record stays open, and the client is made to compare the whole tree.
-            self._is_torn = True
+            # Part of it is in place: the client is made to compare the whole tree.
+            self._torn.update(operation.path for operation in record.operations)
             self._ledger.assume(record)
             self.stage.release(record.staged.values())
             msg = f"Changeset {record.sequence} could not be finished: {error}."

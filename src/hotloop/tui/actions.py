@@ -19,7 +19,7 @@ class Action:
     Attributes:
         id: What a key is mapped to it by: ``reload``, ``log.filter``.
         keys: Textual's names of the default keys, separated by commas.
-        does: The action of the app, such as ``view(1)``; empty for those of the log, which has its own.
+        does: The action of the app, such as ``view('loop')``.
         label: For the key bar, one word; empty to leave it out there.
         about: For help.
     """
@@ -58,13 +58,13 @@ ACTIONS = (
     Action("view.runtime", "3", "view('runtime')", "", "the runtime: endpoints, batches, memory"),
     Action("view.iterations", "4", "view('iterations')", "", "all iterations: Enter explains, c c compares two"),
     Action("view.metrics", "5", "view('metrics')", "", "today's figures"),
-    Action("log.filter", "slash", "", "filter", "filter the log; n and N go to matches"),
-    Action("log.level", "l", "", "level", "leave out debug, info, warnings"),
-    Action("log.sources", "f", "", "sources", "choose the log's sources"),
-    Action("log.mark", "m", "", "mark", "draw a line in the log to find again"),
-    Action("log.pager", "o", "", "pager", "the whole log in $PAGER"),
-    Action("log.context", "c", "", "", "what is around a match"),
-    Action("log.end", "end,G", "", "", "the newest line, and follow"),
+    Action("log.filter", "slash", "log('log.filter')", "filter", "filter the log; n and N go to matches"),
+    Action("log.level", "l", "log('log.level')", "level", "leave out debug, info, warnings"),
+    Action("log.sources", "f", "log('log.sources')", "sources", "choose the log's sources"),
+    Action("log.mark", "m", "log('log.mark')", "mark", "draw a line in the log to find again"),
+    Action("log.pager", "o", "log('log.pager')", "pager", "the whole log in $PAGER"),
+    Action("log.context", "c", "log('log.context')", "", "what is around a match"),
+    Action("log.end", "end,G", "log('log.end')", "", "the newest line, and follow"),
     Action("theme", "T", "theme", "", "the next theme"),
     Action("mouse", "M", "mouse", "", "leave the mouse to the terminal, and take it back"),
     Action("plain", "s", "plain", "", "plain lines instead; s and Enter comes back"),
@@ -73,10 +73,17 @@ ACTIONS = (
     Action("help", "question_mark", "help", "help", "this list"),
     Action("quit", "q", "leave", "quit", "quit: Enter stops, d detaches, Esc stays"),
 )
+# What every panel has for itself: mapped to something else it would do that in one panel and not in the next.
+FIXED = frozenset(
+    {
+        "j", "k", "J", "K", "g", "n", "N", "up", "down", "left", "right", "shift+up", "shift+down", "pageup", "pagedown",
+        "home", "enter", "escape", "tab", "shift+tab", "ctrl+c",
+    }
+)  # fmt: skip
 BY_ID = {action.id: action for action in ACTIONS}
 _NAMES = {
     "left_square_bracket": "[", "right_square_bracket": "]", "slash": "/", "question_mark": "?", "space": "space",
-    "escape": "Esc", "enter": "Enter",
+    "escape": "Esc", "enter": "Enter", "end": "End",
 }  # fmt: skip
 _KEY = re.compile(r"(?:(?:ctrl|shift|alt)\+)*(?:[^\s,+]|[a-z][a-z0-9_]+)")
 
@@ -104,6 +111,9 @@ def check(keys: Mapping[str, str], where: str = "pyproject.toml: tool.hotloop.ke
             if not _KEY.fullmatch(key.strip()):
                 msg = f"{where}.{name} is {value!r}, a key was expected"
                 raise UsageError(msg, hint=f'such as {name} = "x", "ctrl+r", "f5" or "x,f5"')
+            if key.strip() in FIXED:
+                msg = f"{where}.{name} is {value!r}, and {written(key.strip())} moves in lists or closes what is open"
+                raise UsageError(msg, hint="choose another key")
     taken: dict[str, str] = {}
     for action in ACTIONS:
         for key in keys.get(action.id, action.keys).split(","):
@@ -121,3 +131,6 @@ def _normal(key: str) -> str:
 def shown_keys(keys: Mapping[str, str]) -> dict[str, str]:
     """Give what to press for each action, with the user's own map."""
     return {action.id: written(keys.get(action.id, action.keys).split(",")[0].strip()) for action in ACTIONS}
+
+
+USUAL_KEYS = shown_keys({})

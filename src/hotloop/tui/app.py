@@ -22,8 +22,8 @@ os.environ.setdefault("TEXTUAL_FPS", "250")
 
 from textual import events as textual_events
 from textual.app import App, ComposeResult, SystemCommand
+from textual.command import CommandPalette
 from textual.drivers.linux_driver import LinuxDriver
-from textual.theme import BUILTIN_THEMES, Theme
 
 from hotloop import events
 from hotloop.clock import ClockPair, read_pair
@@ -42,7 +42,9 @@ from hotloop.tui.panels.lines import finished, line, wrapped
 from hotloop.tui.placing import Panels
 from hotloop.tui.reduce import reduce, tick
 from hotloop.tui.state import State
-from hotloop.tui.surface import RowSurface, Surface
+from hotloop.tui.surface import PADDING, RowSurface, Surface
+from hotloop.tui.textual_theme import theme_name, theme_of
+from hotloop.tui.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -96,6 +98,10 @@ class Dashboard(Doing, App[int]):
     LogPane { background: $surface; color: $foreground; padding: 0 1; scrollbar-color: $track; }
     LogList { scrollbar-color: $track; scrollbar-background: $surface; scrollbar-color-hover: $track;
               scrollbar-background-hover: $surface; scrollbar-color-active: $track; scrollbar-background-active: $surface; }
+    Dashboard.-ascii CommandPalette #--input { border: none; }
+    Dashboard.-ascii CommandPalette SearchIcon { display: none; }
+    Dashboard.-ascii CommandPalette LoadingIndicator { display: none; }
+    Dashboard.-ascii CommandList { border: none; scrollbar-size: 0 0; }
     """
     BINDINGS: ClassVar = Doing.BINDINGS
 
@@ -130,6 +136,7 @@ class Dashboard(Doing, App[int]):
         for palette in themes.PALETTES.values():
             self.register_theme(theme_of(palette))
         self.theme = theme_name(self.palette)
+        self.set_class(self.palette.is_ascii, "-ascii")
         self.set_keymap(dict(self.chosen.keys))
         self._kept = figures.read(project, self._now().timestamp() - 2 * figures.WEEK_S)
         self._seen: list[Trip] = []
@@ -143,6 +150,7 @@ class Dashboard(Doing, App[int]):
         self._later: Timer | None = None
         self._clock: Timer | None = None
         self._touched_at_s = float("-inf")
+        self._turns = Turns(self, super().on_event)
         self.show_figures()
 
     def get_driver_class(self) -> type[Driver]:
@@ -188,6 +196,18 @@ class Dashboard(Doing, App[int]):
         """Give each panel its place."""
         return arrange(width, height, self.look.view, self.look.zoomed)
 
+    def on_resize(self, _event: textual_events.Resize) -> None:
+        """Have the focus on something that is shown, and draw what was not shown anew: behind Textual's own part."""
+        self.call_later(self.rearrange)
+
+    def last_first(self, panel: str) -> int | None:
+        """Give the highest line that a panel may begin at; None for one that is never longer than its place."""
+        box = self.arranged(*self.size).get(panel)
+        if box is None:
+            return None
+        width, now_s = box.width - 2 * PADDING, self.read_clock().monotonic_s
+        return drawing.last_first(panel, self.state, self.look, width, box.height, self.palette, now_s)
+
     def on_mount(self) -> None:
         """Lay out, and begin to read."""
         self.logs.focus_lines()
@@ -223,6 +243,9 @@ class Dashboard(Doing, App[int]):
             if now_s - self._touched_at_s >= TOUCHED_S:
                 self._touched_at_s = now_s
                 self.run_worker(self._say_touched(), name="say that the user is there")
+            if isinstance(event, textual_events.Key | textual_events.Paste):
+                await self._turns.take(event)
+                return
         await super().on_event(event)
 
     async def _say_touched(self) -> None:
@@ -284,6 +307,7 @@ class Dashboard(Doing, App[int]):
     def show_figures(self) -> None:
         """Compute the figures from what is known here."""
         past, now = self._kept.with_seen(self._seen), self._now()
+        self._figured_at_s = now.timestamp()
         today = figures.between(past, figures.start_of_day_s(now))
         seen = figures.experience(past, self.asking.felt(), now) if self.look.view == "metrics" else None
         self.look = replace(self.look, figures=today, experience=seen)
@@ -320,7 +344,8 @@ class Dashboard(Doing, App[int]):
     @property
     def is_busy(self) -> bool:
         """Whether something is yet to be painted."""
-        return self._is_painting or self._later is not None or self._are_figures_made or self.logs.is_busy
+        is_painting = self._is_painting or self._later is not None
+        return is_painting or self._are_figures_made or self.logs.is_busy or bool(self._num_beside)
 
     async def _say_shown(self, reports: list[events.ProbeReported]) -> None:
         """Tell the session when results were on the screen: that ends the time to feedback."""
@@ -346,6 +371,8 @@ class Dashboard(Doing, App[int]):
             return
         now_s = self.read_clock().monotonic_s
         self.state = tick(self.state, now_s)
+        if self._figured_at_s < figures.start_of_day_s(self._now()):
+            self.show_figures()  # today is another day
         row = self.look.row
         if row is not None and row.until_s is not None and row.until_s <= now_s:
             self.close_row()
@@ -364,46 +391,16 @@ class Dashboard(Doing, App[int]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """All actions by name, for the palette."""
         for action in actions.ACTIONS:
-            if action.does and action.id != "palette":
+            if action.id != "palette":
                 yield SystemCommand(action.about, f"{action.id}  {self.look.keys[action.id]}", self._doer(action.does))
+
+    def action_command_palette(self) -> None:
+        """Open the palette, with a placeholder that is ASCII."""
+        if self.screen is self.main:
+            self.push_screen(CommandPalette(id="--command-palette", placeholder="what to do"))
 
     def _doer(self, does: str) -> Callable[[], Awaitable[None]]:
         async def do() -> None:
             await self.run_action(does)
 
         return do
-
-
-def theme_name(palette: Palette) -> str:
-    """Name Textual's side of a palette."""
-    return f"hotloop-{palette.name}"
-
-
-def theme_of(palette: Palette) -> Theme:
-    """Give Textual the colours of a palette, for what it draws itself: the ground, scrollbars, the palette of commands."""
-    is_ansi = palette.panel == "default"
-
-    def color(style: str) -> str:
-        return f"ansi_{style}" if is_ansi else style
-
-    return Theme(
-        name=theme_name(palette),
-        primary=color(palette.code),
-        secondary=color(palette.environment),
-        accent=color(palette.model),
-        success=color(palette.good),
-        warning=color(palette.warning),
-        error=color(palette.bad),
-        background=color(palette.page),
-        surface=color(palette.panel),
-        panel=color(palette.strip),
-        foreground=color(palette.text),
-        dark=palette.name != "paper",
-        ansi=is_ansi,
-        variables={
-            **(BUILTIN_THEMES["ansi-dark"].variables if is_ansi else {}),
-            "track": color(palette.ghost),
-            "ghost": color(palette.ghost),
-            "muted": color(palette.muted),
-        },
-    )

@@ -43,7 +43,8 @@ def arrange(width: int, height: int, view: View = "loop", zoomed: str = "") -> d
         zoomed: A panel to show alone; empty for none.
     """
     if is_too_small(width, height):
-        return {"too_small": Box(0, 0, width, height)}
+        row = {"strip": Box(0, height - 1, width, 1)} if height > 1 else {}  # q asks there
+        return {"too_small": Box(0, 0, width, height - len(row)), **row}
     frame = {
         "status": Box(0, 0, width, 1),
         "strip": Box(0, height - 2, width, 1),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from hotloop.tui.panels import probe
 from hotloop.tui.panels.empty import curl
-from hotloop.tui.panels.error import problem_of
+from hotloop.tui.panels.error import problem_of, traceback_text
 
 if TYPE_CHECKING:
-    from hotloop.events import Problem
     from hotloop.tui.state import State, Trip
 
 
@@ -24,26 +24,15 @@ def copied(panel: str, state: State, shown: str) -> tuple[str, str]:
     trip = state.trip
     if panel in {"iteration", "why"} and trip is not None:
         problem = problem_of(trip)
-        return ("the traceback", traceback(problem)) if problem is not None else ("the panel", shown)
+        return ("the traceback", traceback_text(problem)) if problem is not None else ("the panel", shown)
     if panel in {"history", "iterations"} and trip is not None:
         return f"iteration #{trip.number} as JSON", json.dumps(_facts(trip), indent=2)
-    if panel == "probe" and state.probes:
-        report = next((each for each in state.probes if each.name == state.probe), state.probes[0])
+    if panel == "probe" and (reports := probe.reports_of(state)):
+        report = probe.chosen(reports, state.probe)
         return f"the output of {report.name}", report.output
     if panel in {"runtime", "runtime_strip", "status"} and state.address and state.endpoints:
         return "a request for curl", curl(state.endpoints, state.address)
     return "the panel", shown
-
-
-def traceback(problem: Problem) -> str:
-    """Write a failure as Python does."""
-    lines = ["Traceback (most recent call last):"]
-    for frame in problem.frames:
-        lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
-        if frame.source:
-            lines.append(f"    {frame.source.strip()}")
-    lines.append(f"{problem.type}: {problem.message}" if problem.message else problem.type)
-    return "\n".join(lines if problem.frames else lines[1:])
 
 
 def _facts(trip: Trip) -> dict[str, object]:

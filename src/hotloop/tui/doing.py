@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
 from statistics import median
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
 
 from hotloop.devloop import pulse, words
-from hotloop.errors import HotloopError, UsageError
-from hotloop.tui import actions, copying, editor, inspecting, rows, themes
+from hotloop.errors import HotloopError
+from hotloop.tui import actions, copying, inspecting, opening, rows, themes
 from hotloop.tui.exits import Exit
-from hotloop.tui.panels.error import place_of
-from hotloop.tui.placing import Panels
-from hotloop.tui.surface import Surface
+from hotloop.tui.looking import Looking
+from hotloop.tui.panels import probe
 
 if TYPE_CHECKING:
-    from hotloop.tui.app import Dashboard
-    from hotloop.tui.arrangement import View
+    from collections.abc import Awaitable, Callable
 
 
 def _bindings() -> list[BindingType]:
     made: list[BindingType] = [
-        Binding(action.keys, action.does or f"log('{action.id}')", action.about, id=action.id, show=False)
-        for action in actions.ACTIONS
+        Binding(action.keys, action.does, action.about, id=action.id, show=False) for action in actions.ACTIONS
     ]
     made += [
         Binding("ctrl+c", "interrupt", "Quit; twice at once", show=False, priority=True),
@@ -40,16 +34,17 @@ def _bindings() -> list[BindingType]:
     return made
 
 
-class Doing:
+class Doing(Looking):
     """The actions of `Dashboard`, which mixes them in."""
 
     BINDINGS: ClassVar[list[BindingType]] = _bindings()
     _after_question = ""  # how to leave when the question was answered
     _has_mouse = True
+    _num_beside = 0  # things that are done beside the keys
 
-    @property
-    def _app(self) -> Dashboard:
-        return cast("Dashboard", self)
+    @cached_property
+    def _turn(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     # --- asking the session -------------------------------------------------------------------------------------------
 
@@ -64,14 +59,26 @@ class Doing:
             self.say(said)
         return answer
 
-    async def action_request(self, name: str) -> None:
+    def beside(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Have something done that waits for the session, one such thing after another: keys and painting go on meanwhile."""
+        self._num_beside += 1
+        self._app.run_worker(self._in_turn(work), name="ask the session")
+
+    async def _in_turn(self, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            async with self._turn:
+                await work()
+        finally:
+            self._num_beside -= 1
+
+    def action_request(self, name: str) -> None:
         """Ask for what needs no answer: it is told of as an event."""
         said = {"reload": "loading all models again", "undo": "", "confirm": "confirmed"}.get(name, "")
-        await self.ask(name, said)
+        self.beside(lambda: self.ask(name, said))
 
-    async def action_pause(self) -> None:
+    def action_pause(self) -> None:
         """Keep saves back, or send them again."""
-        await self.ask("resume" if self._app.state.is_paused else "pause")
+        self.beside(lambda: self.ask("resume" if self._app.state.is_paused else "pause"))
 
     def action_restart(self) -> None:
         """Ask before everything is loaded again."""
@@ -88,6 +95,8 @@ class Doing:
     def open_row(self, row: rows.Row) -> None:
         """Ask something in place of the figures."""
         app = self._app
+        if app.look.row is not None and app.look.row.name == "question":
+            app.asking.answer("")  # it was ignored
         app.look = replace(app.look, row=row)
         app.strip.listen(is_listening=row.is_taking_keys)
         app.repaint()
@@ -100,7 +109,8 @@ class Doing:
         if row is not None and row.name == "question":
             app.asking.answer("")
         if self._after_question:
-            app.run_worker(self._close(self._after_question))
+            answer, self._after_question = self._after_question, ""
+            self._close(answer)
         app.repaint()
 
     def say(self, text: str, *, is_bad: bool = False) -> None:
@@ -113,7 +123,7 @@ class Doing:
         """Show what widgets have to say, in the row where all messages are."""
         self.say(message, is_bad=severity == "error")
 
-    async def row_key(self, key: str) -> bool:
+    def row_key(self, key: str) -> bool:
         """Answer the row with a key. Returns whether that is all that it does."""
         row = self._app.look.row
         if row is None or not row.is_taking_keys:
@@ -121,20 +131,20 @@ class Doing:
         choice = next((each for each in row.choices if each.key == key), None)
         is_question, is_leaving = row.name == "question", bool(self._after_question)
         if is_question:
-            await self._answer_question(choice.answer if choice is not None else "")
+            self._answer_question(choice.answer if choice is not None else "")
         else:
             self.close_row()
             if choice is not None and choice.answer:
-                await self._answered(row.name, choice.answer)
+                self._answered(row.name, choice.answer)
         return choice is not None or not is_question or is_leaving
 
-    async def _answered(self, name: str, answer: str) -> None:
+    def _answered(self, name: str, answer: str) -> None:
         if name == "quit":
-            await self._leave(answer)
+            self._leave(answer)
         elif name == "restart":
-            await self.ask("restart", "starting cold")
+            self.beside(lambda: self.ask("restart", "starting cold"))
         elif name == "probe":
-            await self._probe(answer)
+            self.beside(lambda: self._probe(answer))
 
     async def _probe(self, answer: str) -> None:
         app = self._app
@@ -145,33 +155,28 @@ class Doing:
             if pinned is not None:
                 self.say(f"pinned {pinned.get('pinned', 'the last request')}: it is sent again after every reload")
         elif answer == "unpin":
-            name = app.state.probe or app.state.probes[0].name
+            name = probe.chosen(probe.reports_of(app.state), app.state.probe).name
             await self.ask("unpin", f"unpinned {name}", pin=name)
         else:
             app.state = replace(app.state, probe=answer)
             self.action_view("diff")
 
-    async def _answer_question(self, key: str) -> None:
-        app = self._app
-        app.look = replace(app.look, row=None)
-        app.strip.listen(is_listening=False)
-        said = app.asking.answer(key)
-        if self._after_question:
-            await self._close(self._after_question)
-        elif said:
+    def _answer_question(self, key: str) -> None:
+        is_leaving, said = bool(self._after_question), self._app.asking.answer(key)
+        self.close_row()
+        if said and not is_leaving:
             self.say(said)
-        app.repaint()
 
     # --- leaving --------------------------------------------------------------------------------------------------------
 
-    async def action_leave(self) -> None:
+    def action_leave(self) -> None:
         """Ask how to leave, if there is anything to leave."""
         if self._app.state.ended is not None:
             self._app.exit(return_code=Exit.CLOSED)
         else:
             self.open_row(rows.quitting(is_attached=self._app.is_visiting))
 
-    async def action_interrupt(self) -> None:
+    def action_interrupt(self) -> None:
         """Copy what is selected; else as `action_leave`, and the second time at once."""
         app = self._app
         selected = app.screen.get_selected_text()
@@ -181,21 +186,28 @@ class Doing:
             app.screen.clear_selection()
             self.say(f"{words.count(selected.count(chr(10)) + 1, 'selected line')} copied")
         elif row is not None and row.name == "quit":
-            await self._close("close" if app.is_visiting else "stop")
+            self._close("close" if app.is_visiting else "stop")
         else:
-            await self.action_leave()
+            self.action_leave()
 
-    async def _leave(self, answer: str) -> None:
+    def _leave(self, answer: str) -> None:
         app = self._app
         asked = app.asking.due(is_quitting=True) if answer != "close" else None
         if asked is None:
-            await self._close(answer)
+            self._close(answer)
             return
         self._after_question = answer
         self.open_row(rows.question(asked, app.read_clock().monotonic_s + pulse.SHOWN_S))
 
-    async def _close(self, answer: str) -> None:
-        if answer != "close" and await self.ask(answer) is None and self._app.state.ended is None:
+    def _close(self, answer: str) -> None:
+        if answer == "close":
+            self._app.exit(return_code=Exit.CLOSED)
+        else:
+            self._app.run_worker(self._end(answer), name="end the session")  # whatever else is waited for
+
+    async def _end(self, answer: str) -> None:
+        why = {"reason": "stopped in another terminal"} if self._app.is_visiting else {}
+        if await self.ask(answer, **why) is None and self._app.state.ended is None:
             return  # it refused, and said why
         self._app.exit(return_code=Exit.CLOSED)
 
@@ -203,130 +215,7 @@ class Doing:
         """Give way to plain lines."""
         self._app.exit(return_code=Exit.PLAIN)
 
-    # --- what is looked at ----------------------------------------------------------------------------------------------
-
-    def action_view(self, view: View) -> None:
-        """Look at something else."""
-        app = self._app
-        app.look = replace(app.look, view=view, zoomed="", first=0, is_comparing=False)
-        if view == "metrics":
-            app.show_figures()
-            app.follow_figures()
-        self._arranged()
-
-    def action_diff(self) -> None:
-        """Show the probes alone, and back."""
-        self._toggle("diff")
-
-    def action_why(self) -> None:
-        """Show why the iteration took what it took, and back."""
-        self._toggle("why")
-
-    def action_help(self) -> None:
-        """Show the keys, and back."""
-        self._toggle("help")
-
-    def _toggle(self, view: View) -> None:
-        self.action_view("loop" if self._app.look.view == view else view)
-
-    def action_escape(self) -> None:
-        """Close what is open: the row, a comparison, what is zoomed, a view; at last look at the newest iteration."""
-        app, look = self._app, self._app.look
-        if look.row is not None:
-            self.close_row()
-        elif look.is_comparing or look.compared is not None:
-            app.look = replace(look, is_comparing=False, compared=None)
-        elif look.zoomed:
-            app.look = replace(look, zoomed="")
-        elif look.view != "loop":
-            app.look = replace(look, view="loop", first=0)
-        else:
-            app.state = replace(app.state, selected=None)
-            app.logs.action_clear_filter()
-        self._arranged()
-
-    def action_zoom(self) -> None:
-        """Show the focused panel alone, and back."""
-        app = self._app
-        app.look = replace(app.look, zoomed="" if app.look.zoomed else self.focused_panel, first=0)
-        self._arranged()
-
-    @property
-    def focused_panel(self) -> str:
-        """The id of the panel that has the focus."""
-        focused = self._app.focused
-        return "logs" if focused is None or focused in self._app.logs.walk_children() else focused.id or "logs"
-
-    def _arranged(self) -> None:
-        """Lay out again, with the focus on something that is shown."""
-        app = self._app
-        boxes = app.arranged(*app.size)
-        app.main.query_one(Panels).arrange_again()
-        for surface in app.main.query(Surface):
-            if surface.id not in boxes:
-                surface.forget()
-        if self.focused_panel not in boxes:
-            shown = next((name for name in boxes if name in FOCUSED_FIRST), "")
-            if shown:
-                app.main.query_one(f"#{shown}").focus()
-            elif "logs" in boxes:
-                app.logs.focus_lines()
-        app.repaint()
-
-    async def action_locals(self) -> None:
-        """Show the local variables of what failed, and back."""
-        await inspecting.toggle(self._app)
-
-    async def action_select(self, step: int) -> None:
-        """Look at the iteration before, or after; behind the newest one, at whatever is newest."""
-        app = self._app
-        if await inspecting.step(app, step):
-            return
-        numbers = [trip.number for trip in app.state.trips]
-        if not numbers:
-            return
-        at = numbers.index(app.state.selected) if app.state.selected in numbers else len(numbers) - 1
-        at = at + step
-        selected = numbers[max(at, 0)] if at < len(numbers) - 1 else None
-        app.state = replace(app.state, selected=selected)
-        app.look = replace(app.look, first=0)
-        if selected is None:
-            app.logs.action_end()
-        else:
-            app.logs.show_iteration(selected)
-        app.repaint()
-
-    async def action_move(self, step: int) -> None:
-        """Go down or up in what is longer than its panel; the newest iteration is at the top of its table."""
-        look = self._app.look
-        if look.view in {"why", "locals", "help"} or look.zoomed:
-            self._app.look = replace(look, first=max(look.first + step, 0))
-            self._app.repaint()
-        else:
-            await self.action_select(-step)
-
-    def action_enter(self) -> None:
-        """Explain the iteration that is looked at."""
-        if self._app.look.view == "iterations":
-            self.action_view("why")
-
-    def action_compare(self) -> None:
-        """Note an iteration; the second one is shown beside it."""
-        app, trip = self._app, self._app.state.trip
-        if app.look.view != "iterations" or trip is None:
-            return
-        if app.look.compared in {None, trip.number}:
-            is_off = app.look.compared == trip.number
-            app.look = replace(app.look, compared=None if is_off else trip.number, is_comparing=False)
-        else:
-            app.look = replace(app.look, is_comparing=not app.look.is_comparing)
-        app.repaint()
-
-    def action_library(self) -> None:
-        """Show frames of libraries, or not."""
-        app = self._app
-        app.state = replace(app.state, shows_library=not app.state.shows_library)
-        app.repaint()
+    # --- looks --------------------------------------------------------------------------------------------------------
 
     def action_theme(self) -> None:
         """Take the next theme."""
@@ -349,10 +238,15 @@ class Doing:
 
     async def action_log(self, name: str) -> None:
         """Do something with the log, wherever the focus is."""
-        logs = self._app.logs
-        logs.focus_lines()
-        does = name.removeprefix("log.")
-        await self._app.run_action(f"{does}", default_namespace=logs)
+        app, does = self._app, name.removeprefix("log.")
+        is_seen = "logs" in app.arranged(*app.size)
+        if does == "mark" and not is_seen:
+            self.say("marked in the log")
+        elif does != "pager":
+            if not is_seen:
+                self.action_view("logs")
+            app.logs.focus_lines()
+        await app.run_action(does, default_namespace=app.logs)
 
     def action_copy(self) -> None:
         """Copy what has the focus."""
@@ -369,35 +263,4 @@ class Doing:
 
     async def action_edit(self) -> None:
         """Open the line that is wrong, else the file that was saved, in the user's editor."""
-        app = self._app
-        trip = app.state.trip
-        place = place_of(trip) if trip is not None else None
-        if place is None and trip is not None and trip.paths:
-            place = trip.paths[0], 0
-        file, line = place or (app.state.app.partition(":")[0], 0)
-        path = Path(app.state.project or app.project_folder) / file
-        if not file or not path.exists():
-            self.say(f"{file or 'the file'} is not on this machine", is_bad=True)
-            return
-        try:
-            command = editor.command(os.environ, path, line)
-            if command.has_window:
-                await asyncio.to_thread(_open_window, command.words)
-                self.say(f"opened {file}{f':{line}' if line else ''}")
-            else:
-                with app.suspend():
-                    subprocess.run(command.words, check=False)  # noqa: ASYNC221  the terminal is the editor's meanwhile
-                app.refresh()
-        except SuspendNotSupported:
-            self.say("a browser has no terminal to open the editor in: set EDITOR to one with a window", is_bad=True)
-        except UsageError as error:
-            self.say(f"{error.message}: {error.hint}", is_bad=True)
-        except OSError as error:
-            self.say(f"the editor can't be run ({error}): set EDITOR", is_bad=True)
-
-
-FOCUSED_FIRST = ("iterations", "metrics", "why", "locals", "help", "runtime", "probe", "iteration", "history")
-
-
-def _open_window(command: tuple[str, ...]) -> None:
-    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        await opening.edit(self._app)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from hotloop.devloop.metrics import summarize
 from hotloop.tui import frame, rows
-from hotloop.tui.arrangement import MIN_HEIGHT, MIN_WIDTH
-from hotloop.tui.help import draw_help
+from hotloop.tui.actions import USUAL_KEYS
+from hotloop.tui.arrangement import ALONE, MIN_HEIGHT, MIN_WIDTH
+from hotloop.tui.help import draw_help, help_lines
 from hotloop.tui.journey import is_out_of_memory
 from hotloop.tui.panels import (
     cold,
@@ -26,7 +27,7 @@ from hotloop.tui.panels import (
     table,
     variables,
 )
-from hotloop.tui.panels.lines import finished, line, wrapped
+from hotloop.tui.panels.lines import finished, line, scrolled, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
     Drawer = Callable[[int, int], list[Text]]
 
+SCROLLED = frozenset({"iteration", "probe", "runtime", "metrics"})  # besides those that always are
+MANY = 10_000  # lines
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -50,6 +54,7 @@ class Look:
     Attributes:
         figures: Of today.
         zoomed: The panel that is shown alone; empty for none.
+        came_from: The view to go back to from one that is only looked at in passing.
         compared: The iteration that another is compared with; None if none was chosen.
         is_comparing: Whether both are shown beside each other.
         first: The first line that is shown of what is longer than the screen.
@@ -58,6 +63,7 @@ class Look:
     """
 
     view: View = "loop"
+    came_from: View = "loop"
     zoomed: str = ""
     compared: int | None = None
     is_comparing: bool = False
@@ -65,7 +71,7 @@ class Look:
     row: Row | None = None
     figures: Summary = field(default_factory=lambda: summarize(()))
     experience: dx.Experience | None = None
-    keys: Mapping[str, str] = field(default_factory=dict[str, str])
+    keys: Mapping[str, str] = field(default_factory=lambda: USUAL_KEYS)
     locals: Locals | None = None
 
 
@@ -84,13 +90,48 @@ def draw(panel: str, state: State, look: Look, width: int, height: int, palette:
         case "help":
             return draw_help(look.keys, width, height, palette, first=look.first)
         case _:
+            lines = _long(panel, state, look, width, height, palette, now_s)
+            if lines is not None:
+                return finished(scrolled(lines, look.first, height, palette), width, height, palette)
             return _panel(panel, state, look, width, height, palette, now_s)
+
+
+def _long(
+    panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float
+) -> list[Text] | None:
+    """Give all lines of a panel that is shown alone and does not fit all the same; else it leaves out what it can do without."""
+    if panel not in SCROLLED or panel not in {look.zoomed, ALONE.get(look.view)}:
+        return None
+    lines = _panel(panel, state, look, width, MANY, palette, now_s)
+    lines = lines[:1] + [each for each in lines[1:] if each.plain.strip()]
+    return lines if len(lines) > height else None
+
+
+def last_first(
+    panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float
+) -> int | None:
+    """Give the highest line that a panel may begin at, so that its last one is seen; None for those that all fit."""
+    match panel:
+        case "why":
+            length = len(explain.lines_of(state, width, palette, now_s)) + 1
+        case "locals":
+            length = 2 + len(variables.lines_of(look.locals, width, palette, look.keys))
+        case "help":
+            length = 2 + len(help_lines(look.keys, width, palette))
+        case _:
+            lines = _long(panel, state, look, width, height, palette, now_s)
+            if lines is None:
+                return None
+            length = len(lines)
+    return max(length - height, 0)
 
 
 def _panel(panel: str, state: State, look: Look, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
     match panel:
         case "iteration":
-            return _main(state, width, height, palette, now_s)
+            return _main(state, look.keys, width, height, palette, now_s)
+        case "probe":
+            return probe.draw(state, width, height, palette, now_s, keys=look.keys)
         case "why":
             return explain.draw(state, width, height, palette, now_s, first=look.first)
         case "locals":
@@ -107,23 +148,23 @@ def _panel(panel: str, state: State, look: Look, width: int, height: int, palett
         case _:
             painters = {
                 "history": history.draw,
-                "probe": probe.draw,
                 "runtime_strip": runtime.draw_strip,
             }
             return painters[panel](state, width, height, palette, now_s)
 
 
-def _main(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+def _main(state: State, keys: Mapping[str, str], width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
     trip = state.trip
     if trip is not None and trip.outcome == "failed":
-        painter = oom.draw if is_out_of_memory(error.problem_of(trip)) else error.draw
-    elif trip is None or (trip.number == 0 and trip.outcome == "running"):
-        painter = cold.draw if state.serving is None else empty.draw
-    elif trip.number == 0 and state.selected is None:
-        painter = empty.draw
-    else:
-        painter = iteration.draw
-    return painter(state, width, height, palette, now_s)
+        if is_out_of_memory(error.problem_of(trip)):
+            return oom.draw(state, width, height, palette, now_s)
+        return error.draw(state, width, height, palette, now_s, keys=keys)
+    is_starting = trip is None or (trip.number == 0 and trip.outcome == "running")
+    if is_starting and state.serving is None:
+        return cold.draw(state, width, height, palette, now_s)
+    if trip is None or is_starting or (trip.number == 0 and state.selected is None):
+        return empty.draw(state, width, height, palette, now_s, keys=keys)
+    return iteration.draw(state, width, height, palette, now_s)
 
 
 def _too_small(width: int, height: int, palette: Palette, keys: Mapping[str, str]) -> list[Text]:

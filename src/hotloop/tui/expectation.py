@@ -6,6 +6,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from hotloop.devloop.metrics import RESUMED
 from hotloop.devloop.timeline import PHASES
 from hotloop.tui.state import MAX_EXPECTED, Phase
 
@@ -47,7 +48,7 @@ def seeded(trips: Iterable[PastTrip]) -> Mapping[str, tuple[Mapping[str, float],
     """Take what is known from the history of a project, oldest first."""
     recent: Mapping[str, tuple[Mapping[str, float], ...]] = {}
     for trip in trips:
-        if trip.outcome == "ok" and trip.phases_s:
+        if trip.outcome == "ok" and trip.phases_s and trip.start != RESUMED:
             recent = remembered(recent, cause_of(trip), trip.phases_s)
     return recent
 

@@ -26,13 +26,7 @@ _MORE = (
 
 def draw_help(keys: Mapping[str, str], width: int, height: int, palette: Palette, *, first: int = 0) -> list[Text]:
     """Draw what every key does, from a line on."""
-    entries = [(keys[action.id], action.about) for action in ACTIONS] + list(_MORE)
-    half = (width - 2) // 2 if width >= TWO_COLUMNS_FROM else width
-    made = [_entry(key, about, half, palette) for key, about in entries]
-    if half < width:
-        middle = (len(made) + 1) // 2
-        rest = [*made[middle:], line()]
-        made = [line(padded(left, half), "  ", right) for left, right in zip(made[:middle], rest, strict=False)]
+    made = help_lines(keys, width, palette)
     room = max(height - 2, 1)
     begin = min(max(first, 0), max(len(made) - room, 0))
     below = len(made) - begin - room
@@ -43,6 +37,18 @@ def draw_help(keys: Mapping[str, str], width: int, height: int, palette: Palette
         width,
     )
     return finished([head, line(), *made[begin : begin + room]], width, height, palette)
+
+
+def help_lines(keys: Mapping[str, str], width: int, palette: Palette) -> list[Text]:
+    """Give all of it but the title, however high."""
+    entries = [(keys[action.id], action.about) for action in ACTIONS] + list(_MORE)
+    half = (width - 2) // 2 if width >= TWO_COLUMNS_FROM else width
+    made = [_entry(key, about, half, palette) for key, about in entries]
+    if half == width:
+        return made
+    middle = (len(made) + 1) // 2
+    rest = [*made[middle:], line()]
+    return [line(padded(left, half), "  ", right) for left, right in zip(made[:middle], rest, strict=False)]
 
 
 def _entry(key: str, about: str, width: int, palette: Palette) -> Text:

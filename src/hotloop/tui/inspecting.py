@@ -26,13 +26,11 @@ async def toggle(app: Dashboard) -> None:
         app.action_view("locals")
 
 
-async def step(app: Dashboard, num: int) -> bool:
-    """Go to a newer failure, or an older one. False if no variables are looked at."""
-    if app.look.view != "locals" or app.look.locals is None:
-        return False
-    await _ask(app, inspecting.beside(app.look.locals, num))
-    app.repaint()
-    return True
+async def step(app: Dashboard, num: int) -> None:
+    """Go to a newer failure, or an older one, if variables are looked at."""
+    if app.look.view == "locals" and app.look.locals is not None:
+        await _ask(app, inspecting.beside(app.look.locals, num))
+        app.repaint()
 
 
 def copy(app: Dashboard) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Recent = Mapping[str, Sequence[Mapping[str, float]]]
 
 STARTS = {"standby": "into the standby", "fork": "into a new fork", "zygote": "into a new zygote", "": ""}
+RESUMED = "resumed"
 OUT_OF_MEMORY = ("OutOfMemoryError", "OutOfMemory", "MemoryError", "_ArrayMemoryError")
 _MEMORY = re.compile(
     r"out of memory|can.t allocate memory|unable to allocate", re.IGNORECASE
@@ -70,7 +71,7 @@ def restarted(trip: Trip, at_s: float, start: str) -> Trip:
 
 def finished(trip: Trip | None, iteration: events.Iteration, at_s: float, recent: Recent) -> Trip:
     """Make the iteration as its record says; `recent` is what was known before it."""
-    known = expected(recent, iteration.cause)
+    known = expected(recent, cause_of(iteration))
     shown = {phase.name: phase.note for phase in trip.phases} if trip is not None else {}
     notes = {**shown, **_notes(iteration)}
     phases = tuple(
@@ -79,13 +80,13 @@ def finished(trip: Trip | None, iteration: events.Iteration, at_s: float, recent
     return Trip(
         number=iteration.number,
         outcome=iteration.outcome,
-        cause=iteration.cause,
+        cause=cause_of(iteration),
         began_s=at_s - iteration.feedback_s,
         paths=iteration.paths,
         size_bytes=iteration.size_bytes,
         phases=phases,
         feedback_s=iteration.feedback_s,
-        expected_s=expected_whole(recent, iteration.cause),
+        expected_s=expected_whole(recent, cause_of(iteration)),
         models=iteration.models or (trip.models if trip is not None else ()),
         why=why(iteration, trip.why if trip is not None else ""),
         fix=iteration.fix,
@@ -95,6 +96,11 @@ def finished(trip: Trip | None, iteration: events.Iteration, at_s: float, recent
         generation=iteration.generation,
         saved_at_s=iteration.saved_at_s,
     )
+
+
+def cause_of(iteration: events.Iteration) -> str:
+    """Give its cause; of a first start that found the app running ``resumed``, which is none that others are measured by."""
+    return RESUMED if iteration.why_code == RESUMED else iteration.cause
 
 
 def _notes(iteration: events.Iteration) -> dict[str, str]:

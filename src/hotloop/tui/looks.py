@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import locale
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -44,7 +43,7 @@ def read(project: Path, environment: Mapping[str, str] = os.environ) -> Looks:
     own, settings = _own(user_file().with_name(USER_FILE)), config.load(project)
     theme = environment.get("HOTLOOP_THEME") or settings.theme or own.get("theme") or "night"
     themes.check(theme, "HOTLOOP_THEME" if environment.get("HOTLOOP_THEME") else "the theme")
-    is_ascii = settings.ascii if settings.ascii is not None else own.get("ascii", not _has_unicode())
+    is_ascii = settings.ascii if settings.ascii is not None else own.get("ascii", not _has_unicode(environment))
     keys = {**own.get("keys", {}), **(settings.keys or {})}
     actions.check(keys)
     return Looks(theme, bool(is_ascii), keys)
@@ -69,5 +68,10 @@ def _own(path: Path) -> dict[str, Any]:
     return found
 
 
-def _has_unicode() -> bool:
-    return "utf" in locale.getpreferredencoding(False).lower()
+def _has_unicode(environment: Mapping[str, str]) -> bool:
+    """Whether the terminal is said to show more than ASCII. Python's own answer is always yes in the C locale."""
+    lang, ctype = environment.get("LANG", ""), environment.get("LC_CTYPE", "")
+    if lang in {"C", "POSIX"} and ctype in {"C.UTF-8", "C.utf8", "UTF-8"}:
+        ctype = ""  # Python has set it, in this process or in the one that started it (PEP 538)
+    said = environment.get("LC_ALL") or ctype or lang
+    return not said or "utf" in said.lower()

@@ -196,12 +196,16 @@ def _(event: events.Ready, state: State) -> State:
         )
 
     newest = state.trips[-1] if state.trips else None
-    serving = newest.number if newest is not None else state.serving or 0
+    is_caused = newest is not None and (newest.outcome == "running" or state.serving is None)
+    serving = (
+        newest.number if newest is not None and is_caused else state.serving or 0
+    )  # else a worker that died is replaced
     state = _troubled(_troubled(state, "died", ""), "workers", "")
     names = set(event.probes)
     return replace(
         _running(state, change),
         serving=serving,
+        generation=event.generation,
         models=event.models,
         endpoints=event.endpoints,
         loading=None,
@@ -225,7 +229,10 @@ def _(event: events.ProbeReported, state: State) -> State:
         reports = (*(each for each in trip.probes if each.name != event.report.name), event.report)
         return replace(trip, probes=reports)
 
-    trip = _trip(state, event.number)
+    named = _trip(state, event.number)
+    by_generation = next((trip for trip in state.trips if trip.generation == event.generation), None)
+    is_others = named is not None and named.outcome == "failed" and named.generation is None
+    trip = by_generation if is_others and by_generation is not None else named  # that one serves, and was tried
     return _with_trip(state, change(trip)) if trip is not None else state
 
 
@@ -240,10 +247,11 @@ def _(event: events.IterationFinished, state: State) -> State:
     iteration = event.iteration
     trip = journey.finished(_trip(state, iteration.number), iteration, event.at_s, state.recent)
     state = replace(_with_trip(state, trip), active_at_s=event.at_s)
-    if iteration.generation is not None and iteration.outcome != "superseded":
+    is_serving = iteration.generation == state.generation or iteration.outcome != "superseded"
+    if iteration.generation is not None and is_serving:
         state = replace(state, serving=iteration.number)
     if iteration.outcome == "ok":
-        state = replace(state, recent=remembered(state.recent, iteration.cause, iteration.phases_s))
+        state = replace(state, recent=remembered(state.recent, journey.cause_of(iteration), iteration.phases_s))
     return state
 
 
@@ -337,7 +345,7 @@ def _(event: events.Notice, state: State) -> State:
 
 @_reduced.register
 def _(event: events.Held, state: State) -> State:
-    return replace(state, hold=event)
+    return replace(state, hold=event if event.reason else None)
 
 
 @_reduced.register

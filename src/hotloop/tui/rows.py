@@ -91,9 +91,9 @@ def restarting(usual_s: str) -> Row:
 def probing(reports: Sequence[ProbeReport]) -> Row:
     """Ask what to do about probes."""
     choices = [Choice("p", "p", "run all", "run"), Choice("enter", "Enter", "", "run")]
-    choices += [Choice(str(at), str(at), report.name, report.name) for at, report in enumerate(reports[:MAX_PROBES], 1)]
     choices += [Choice("a", "a", "pin the last request", "pin")]
     choices += [Choice("x", "x", "unpin the one shown", "unpin")] if reports else []
+    choices += [Choice(str(at), str(at), report.name, report.name) for at, report in enumerate(reports[:MAX_PROBES], 1)]
     return Row("probe", "Probes", (*choices, Choice("escape", "Esc", "", "")), "code", is_taking_keys=True)
 
 

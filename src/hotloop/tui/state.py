@@ -90,6 +90,7 @@ class State:
     Attributes:
         status: What the header says. ``failed`` while the newest iteration failed, whatever serves.
         serving: The iteration that serves; None if nothing does.
+        generation: The newest that served; None before the first.
         trips: Those of this session, oldest first, the running one last.
         selected: The number of the iteration that is looked at; None for the newest.
         probes: The newest report of each probe, in the order they were first seen.
@@ -116,6 +117,7 @@ class State:
     began_s: float = 0.0
     status: Status = "cold"
     serving: int | None = None
+    generation: int | None = None
     trips: tuple[Trip, ...] = ()
     selected: int | None = None
     models: tuple[events.ModelOutcome, ...] = ()
@@ -148,7 +150,7 @@ class State:
 
     @property
     def trip(self) -> Trip | None:
-        """The iteration that is looked at."""
-        if self.selected is None:
+        """The iteration that is looked at; of one that is forgotten by now, the oldest that is not."""
+        if self.selected is None or not self.trips:
             return self.trips[-1] if self.trips else None
-        return next((trip for trip in self.trips if trip.number == self.selected), None)
+        return next((trip for trip in self.trips if trip.number == self.selected), self.trips[0])

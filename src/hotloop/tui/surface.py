@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from rich.style import Style
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -14,7 +15,7 @@ from hotloop.tui.panels.lines import background
 from hotloop.tui.placing import is_placed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from textual import events as textual_events
     from textual.app import App
@@ -41,9 +42,19 @@ class Surface(Widget):
         Binding("up,k", "app.move(-1)", show=False),
         Binding("pagedown", "app.move(10)", show=False),
         Binding("pageup", "app.move(-10)", show=False),
+        Binding("end,G", "app.edge(1)", show=False),
+        Binding("home,g", "app.edge(-1)", show=False),
         Binding("enter", "app.enter", show=False),
         Binding("c", "app.compare", show=False),
     ]
+
+    class Scrolled(Message):
+        """The mouse's wheel was turned over it."""
+
+        def __init__(self, panel: str, step: int) -> None:
+            """Carry which, and by how many lines."""
+            super().__init__()
+            self.panel, self.step = panel, step
 
     def __init__(
         self, draw: Draw, palette: Palette, *, name: str, ground: str = "panel", can_focus: bool = False
@@ -99,6 +110,22 @@ class Surface(Widget):
         """Tab stops at what is shown."""
         return super().allow_focus() and is_placed(self)
 
+    def on_show(self) -> None:
+        """It had no place for a while: Textual has kept what was on it then."""
+        self.look_again()
+
+    def on_mouse_scroll_down(self, event: textual_events.MouseScrollDown) -> None:
+        """See more of what is longer than its place."""
+        self._scrolled(event, 3)
+
+    def on_mouse_scroll_up(self, event: textual_events.MouseScrollUp) -> None:
+        """See what is above."""
+        self._scrolled(event, -3)
+
+    def _scrolled(self, event: textual_events.MouseEvent, step: int) -> None:
+        event.stop()
+        self.post_message(self.Scrolled(self.id or "", step))
+
     def on_focus(self) -> None:
         """The mark at the edge comes and goes."""
         self.refresh()
@@ -151,13 +178,13 @@ class Surface(Widget):
 class RowSurface(Surface):
     """The row of figures, which has the keys while it asks something."""
 
-    def __init__(self, draw: Draw, palette: Palette, take: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(self, draw: Draw, palette: Palette, take: Callable[[str], bool]) -> None:
         """Prepare.
 
         Args:
             draw: As of `Surface`.
             palette: As of `Surface`.
-            take: Is given each key; says whether it was for the row, or is to do what it always does.
+            take: Is given each key, none if none is to come; says whether it was for the row, or is to do what it always does.
         """
         super().__init__(draw, palette, name="strip", ground="strip")
         self._take = take
@@ -170,14 +197,22 @@ class RowSurface(Surface):
         if is_listening:
             self._came_from = self.screen.focused
             self.can_focus = True
-            self.focus()
+            self.screen.set_focus(self)  # at once: a blur that is on its way is one of before
         else:
             self.can_focus = False
-            if self.has_focus and self._came_from is not None:
-                self._came_from.focus()
+            if self.screen.focused is self:
+                there = self.screen.focus_chain
+                target = self._came_from if self._came_from in there else next(iter(there), None)
+                self.screen.set_focus(target)
 
-    async def on_key(self, event: textual_events.Key) -> None:
+    def on_blur(self) -> None:
+        """A question whose keys go elsewhere, as after a click, is not open any more; another window is no elsewhere."""
+        app = cast("App[Any]", self.app)  # pyright: ignore[reportUnknownMemberType]
+        if self.can_focus and app.app_focus and app.focused is not self:
+            self._take("")
+
+    def on_key(self, event: textual_events.Key) -> None:
         """Ask whether it is for the row."""
-        if self.can_focus and await self._take(event.key):
+        if self.can_focus and self._take(event.key):
             event.stop()
             event.prevent_default()

@@ -17,6 +17,8 @@ import pytest
 
 from hotloop.gpu_runtime.user_env import resolve, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
+from hotloop.gpu_runtime.user_env.items import columns
+from hotloop.gpu_runtime.user_env.items import items as items_of
 
 HEAD = "from __future__ import annotations\nimport hotloop\napp = hotloop.App('shop')\n"
 JSON = "application/json"
@@ -42,7 +44,11 @@ class Runtime:
             }
             for index, (item, body) in enumerate(zip(items, bodies, strict=True))
         ]  # fmt: skip
-        self.link.send({"kind": "call", "id": call_id, "endpoint": endpoint, "items": headers}, b"".join(bodies))
+        described: dict[str, Any] = {"items": headers}
+        like = {name: headers[0][name] for name in ("query", "type", "accept")}
+        if all(header == {**header, **like} for header in headers):  # as the front does it
+            described = columns([header["id"] for header in headers], list(map(len, bodies)), like)
+        self.link.send({"kind": "call", "id": call_id, "endpoint": endpoint, **described}, b"".join(bodies))
 
     def cancel(self, call_id: int = 1, item_id: int | None = None) -> None:
         self.link.send({"kind": "cancel", "id": call_id} | ({} if item_id is None else {"item": item_id}))
@@ -54,7 +60,7 @@ class Runtime:
         assert message.header["compute_s"] >= 0
         found: list[tuple[int, Any]] = []
         offset = 0
-        for item in message.header["items"]:
+        for item in items_of(message.header):
             body = message.payload[offset : offset + item["size"]]
             offset += item["size"]
             found.append((item["status"], json.loads(body) if item["type"] == JSON else body))

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 
+from hotloop.gpu_runtime.user_env.items import items
 from hotloop.gpu_runtime.user_env.rehearse import record_model, rehearse
 
 
@@ -13,7 +14,7 @@ def test_each_step_succeeds():
     ready, result, probed, done = rehearse(record_model())
 
     assert [message.kind for message in (ready, result, probed, done)] == ["ready", "result", "probed", "probes_done"]
-    assert (result.header["items"][0]["status"], result.payload) == (200, b'"x!"')
+    assert (items(result.header)[0]["status"], result.payload) == (200, b'"x!"')
     assert (probed.header["is_ok"], probed.header["problem"], probed.header["output"]) == (True, None, '"x!"')
 
 

@@ -21,6 +21,8 @@ def main(command: list[str], *, is_pytest: bool) -> int:
     """Run it; gives its exit code as shells do: 128 + N if signal N ended it."""
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
+    paths = [*filter(None, [os.environ.get("PYTHONPATH", "")]), str(Path.cwd())]  # last: it replaces no module
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # tests/test_app.py says "import app"
     if not is_pytest:
         return run(command)
     folder = Path.cwd().parent / "tests"  # beside the workspace, which stays as it was sent

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable
 
 from hotloop.gpu_runtime.answers import error_body, json_fields
-from hotloop.gpu_runtime.exchange import Headers
+from hotloop.gpu_runtime.exchange import Headers, Likeness
 from hotloop.gpu_runtime.grpc_front.target import Target
+from hotloop.gpu_runtime.manners import Asked
 
 PIECE_BYTES = 1 << 20  # a client takes 4 MiB in a message unless it was told otherwise
 
@@ -34,6 +35,7 @@ class CallExchange:
         self.headers = headers
         self.body = body
         self.on_disconnect: Callable[[], None] | None = None
+        self.asked: Asked | None = None
         self.status = 0
         self.answer_headers: Headers = ()
         self.error = b""
@@ -68,6 +70,10 @@ class CallExchange:
         self.begin(status, (*headers, *own))
         self.write(bytes(body))  # of bytes it is no copy, and a message can't be made of a view
         self.finish()
+
+    def respond_like(self, likeness: Likeness, own: tuple[bytes, bytes], body: bytes | memoryview) -> None:
+        """Answer at once, as many others are answered, save one header."""
+        self.respond(likeness.status, likeness.headers, body, (own,))
 
     def begin(self, status: int, headers: Headers = ()) -> None:
         """Start the answer."""

@@ -11,6 +11,10 @@ from hotloop.gpu_runtime.scheduler.waiting import Waiting
 
 WINDOW = 4  # requests looked at, in full batches: so far from the front of the line like sizes are sought
 MIN_PATIENCE = 16  # calls that may go before a request though it has a better right, if few requests wait
+# Those that are left are cut anew with those that come meanwhile, so that another call is not for them alone. In simulated
+# closed loops of 2 to 128 clients, calls dear and cheap, 0.65 serves up to 1.6 % more than 1, never less; of 64 requests
+# that nobody follows it makes 1 % more work.
+LEFT_SHARE = 0.65
 _LEAST_PATIENCE_S = 1.0
 _BACKLOGS = 4  # patience in time: a turn of all sizes takes about one backlog
 
@@ -66,7 +70,7 @@ def _of_like_size(window: Sequence[Waiting], cost: CostModel, budget: Budget) ->
     by_size = sorted(window, key=lambda entry: entry.size)  # stable: of one size, by right
     sizes = [entry.size for entry in by_size]
     first = window[0]
-    start, stop = run_around(sizes, bisect_left(sizes, first.size), cost.call_in_units, budget)
+    start, stop = run_around(sizes, bisect_left(sizes, first.size), cost.call_in_units, budget, LEFT_SHARE)
     # Of those as large as the run's smallest, the ones with the best right.
     smallest = sizes[start]
     behind = min(bisect_right(sizes, smallest), stop)

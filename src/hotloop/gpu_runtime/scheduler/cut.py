@@ -24,7 +24,9 @@ class Budget:
         return count == 1 or (count <= self.max_size and count * largest <= self.max_cost)
 
 
-def run_around(sizes: Sequence[float], chosen: int, call_price: float, budget: Budget) -> tuple[int, int]:
+def run_around(
+    sizes: Sequence[float], chosen: int, call_price: float, budget: Budget, left_share: float = 1.0
+) -> tuple[int, int]:
     """Choose the neighbours with which a request goes.
 
     All that is there is cut into calls at the least cost in sum, and the call that the request is in is the answer.
@@ -34,6 +36,8 @@ def run_around(sizes: Sequence[float], chosen: int, call_price: float, budget: B
         chosen: The place of the request that has to go.
         call_price: What a call costs beside its units, in units; infinite if that is not known.
         budget: What a call may hold.
+        left_share: What part of a call's price those pay that go by another one; 1 if they go with nobody else. Where
+            all of them can go in one call they pay all of it: then nobody is left that others may join.
 
     Returns:
         The run's first place, and the one behind its last.
@@ -42,13 +46,18 @@ def run_around(sizes: Sequence[float], chosen: int, call_price: float, budget: B
     # Where a call is dearer than all padding together calls are as few as can be, and padding decides the rest; a larger
     # number than needed would swallow the padding in a float.
     price = min(call_price, 2 * count * sizes[-1] + 1)
-    if budget.allows(count, sizes[-1]) and count * sizes[-1] - sum(sizes) <= price:
+    if budget.allows(count, sizes[-1]) and _is_cheapest_whole(sizes, price, budget):
         return 0, count
-    begins = _cheapest_cuts(sizes, price, budget)
+    begins = _cheapest_cuts(sizes, price * left_share, budget)
     stop = count
     while (start := begins[stop]) > chosen:
         stop = start
     return start, stop
+
+
+def _is_cheapest_whole(sizes: Sequence[float], price: float, budget: Budget) -> bool:
+    count = len(sizes)
+    return count * sizes[-1] - sum(sizes) <= price or _cheapest_cuts(sizes, price, budget)[count] == 0
 
 
 def _cheapest_cuts(sizes: Sequence[float], price: float, budget: Budget) -> list[int]:

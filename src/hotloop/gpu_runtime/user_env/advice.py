@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -141,6 +142,9 @@ def _memory_hint(error: BaseException, project: Project, holders: Holders) -> st
     largest = sorted([*holders, *local], key=lambda holder: -holder[1])[:_SHOWN_HOLDERS]
     listed = ", ".join(f"{name} {_size(num_bytes)}" for name, num_bytes in largest if num_bytes)
     held = f"largest in memory: {listed}; " if listed else ""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        held += f"a process may have {_size(limit)} of address space here (ulimit -v); "
     return (
         f"{held}take a smaller batch (Batch(max_size=...)), torch.inference_mode(), or a smaller type for the weights"
     )

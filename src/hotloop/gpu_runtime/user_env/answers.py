@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from hotloop.gpu_runtime.user_env import problem, values
 from hotloop.gpu_runtime.user_env.advice import Holders
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.hosted import HostedModelDied
+from hotloop.gpu_runtime.user_env.items import columns
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
 from hotloop.gpu_runtime.user_env.lending import Buffer
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
@@ -31,6 +33,7 @@ class Answer:
         body: The bytes.
         error: One line that says what went wrong, empty if nothing did.
         lost_host: The number of a hosted model's process that was gone; 0 for none.
+        is_doubles: Whether the body is floats that the front has to write: see `doubles`.
         tail: What follows the body, as it lies in an array of the user's.
     """
 
@@ -40,6 +43,7 @@ class Answer:
     error: str = ""
     tail: memoryview | None = None
     lost_host: int = 0
+    is_doubles: bool = False
 
     @property
     def pieces(self) -> tuple[Buffer, ...]:
@@ -83,8 +87,17 @@ def _error(status: int, summary: dict[str, str], described: dict[str, Any] | Non
 
 def item_of(item_id: int, answer: Answer) -> dict[str, Any]:
     """Describe one request's answer in a frame's header; the body goes into the payload."""
-    item = {"id": item_id, "status": answer.status, "type": answer.type, "size": sum(map(len, answer.pieces))}
-    return {**item, "lost_host": answer.lost_host} if answer.lost_host else item
+    item: dict[str, Any] = {
+        "id": item_id,
+        "status": answer.status,
+        "type": answer.type,
+        "size": sum(map(len, answer.pieces)),
+    }
+    if answer.lost_host:
+        item["lost_host"] = answer.lost_host
+    if answer.is_doubles:
+        item["is_doubles"] = True
+    return item
 
 
 def result_frame(
@@ -94,6 +107,14 @@ def result_frame(
     items = [item_of(item_id, answer) for item_id, answer in answers]
     header = {"kind": "result", "id": call_id, "compute_s": compute_s, "items": items, **more}
     return header, [piece for _, answer in answers for piece in answer.pieces]
+
+
+def alike_frame(
+    call_id: int, compute_s: float, ids: Sequence[int], bodies: list[bytes], **more: Any
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Make the frame that answers a call whose requests all have a result in JSON."""
+    answered = columns(ids, list(map(len, bodies)), {"status": 200, "type": values.JSON})
+    return {"kind": "result", "id": call_id, "compute_s": compute_s, **answered, **more}, bodies
 
 
 def has_length(result: Any, length: int) -> bool:

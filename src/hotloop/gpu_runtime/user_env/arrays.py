@@ -167,6 +167,13 @@ def to_lists(value: Any) -> Any:
     return array.tolist()
 
 
+def is_row_of_floats(value: Any) -> bool:
+    """Whether a value is an array or a tensor of one dimension that `to_lists` makes a list of floats of."""
+    if is_array(value):
+        return value.ndim == 1 and value.dtype.kind == "f"
+    return is_tensor(value) and value.ndim == 1 and value.is_floating_point() and str(value.layout) == "torch.strided"
+
+
 def can_be_npy(value: Any) -> bool:
     """Whether a value can be written in numpy's own format."""
     if is_tensor(value):

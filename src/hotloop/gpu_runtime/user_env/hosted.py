@@ -207,9 +207,9 @@ class _Channel:
             try:
                 self._link.send({**header, "drop": dropped}, payload)
                 return self._link.receive()
-            except (LinkClosed, BadFrame, OSError) as error:
+            except (LinkClosed, BadFrame, OSError):
                 self._close()
-                raise HostedModelDied(self.name, self._host) from error
+                raise HostedModelDied(self.name, self._host) from None
 
 
 class Proxy:

@@ -139,6 +139,15 @@ _encode = encoder(ensure_ascii=False, allow_nan=False, default=simplify)
 _encode_ascii = encoder(allow_nan=False, default=simplify)
 
 
+def dumps_plainly(value: Any) -> bytes:
+    """Write a value as `dumps` does, but say nothing of use if it can't be written.
+
+    Raises:
+        Exception: `dumps` may know another way, or say more.
+    """
+    return _encode(value).encode("utf-8")
+
+
 def _to_bytes(value: Any) -> bytes:
     try:
         return _encode(value).encode("utf-8")

@@ -8,11 +8,12 @@ object, and the weights are in memory once.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,7 +186,8 @@ class Models:
         if isinstance(entry, Resident):
             size = entry.size_bytes
             if entry.value is _NOT_ATTACHED:
-                self._attach(entry)
+                with _naming(spec.name):
+                    self._attach(entry)
             self.values[spec.name] = entry.value
         elif isinstance(entry, Hosted):
             home = "hosted"
@@ -256,7 +258,8 @@ class Models:
         if recording.cannot_stay:
             return self._stay_here(spec, recording, recording.cannot_stay, runtime)
         try:
-            packed = pack(recording.value, self._project, is_mutable=spec.mutable)
+            with _naming(spec.name):
+                packed = pack(recording.value, self._project, is_mutable=spec.mutable)
         except CannotPack as error:
             if spec.hosted is False:
                 return self._stay_here(spec, recording, str(error), runtime)
@@ -267,7 +270,8 @@ class Models:
         del recording  # the loader's own copy of the weights goes; what is used is the vault's
         gc.collect()
         cuda.give_back_unused()
-        return self._keep(spec, made, packed, runtime), "resident", ""
+        with _naming(spec.name):
+            return self._keep(spec, made, packed, runtime), "resident", ""
 
     def _stay_here(self, spec: ModelSpec, recording: Recording, reason: str, runtime: Runtime) -> tuple[None, str, str]:
         runtime.tell({"kind": "forget", "model": spec.name})
@@ -285,6 +289,16 @@ class Models:
         return Resident(
             made, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes, spec.mutable
         )
+
+
+@contextlib.contextmanager
+def _naming(model: str) -> Iterator[None]:
+    """Have a lack of memory say what it was for: no line of the user's asked for it."""
+    try:
+        yield
+    except MemoryError as error:
+        error.add_note(f"model {model!r} is loaded, but there is no memory to keep it where later generations find it")
+        raise
 
 
 def module_digest(project: Project, module: str) -> str:

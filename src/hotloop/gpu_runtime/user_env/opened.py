@@ -21,8 +21,10 @@ class Opened:
 
     Attributes:
         items: The headers of its requests.
+        like: What all of them have in common, if they differ in nothing but their bodies.
         arguments: Of the requests that could be decoded, by position in `items`.
         answers: By position in `items`; what could not be decoded has its answer from the start.
+        bodies: All answers, in order, if they as well differ in nothing else.
         sizes: Of the requests that were measured, by identifier.
         compute_s: How long the user's function ran.
         has_raised: Whether it raised, so that the time says nothing of the next call's.
@@ -31,8 +33,10 @@ class Opened:
     id: int
     endpoint: Served
     items: list[dict[str, Any]]
+    like: dict[str, Any] | None = None
     arguments: dict[int, dict[str, Any]] = field(default_factory=dict)
     answers: dict[int, Answer] = field(default_factory=dict)
+    bodies: list[bytes] | None = None
     sizes: dict[int, float] = field(default_factory=dict)
     compute_s: float = 0.0
     has_raised: bool = False

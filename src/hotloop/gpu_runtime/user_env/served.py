@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,20 @@ class Served:
             return refused(error)
         except Exception as error:  # noqa: BLE001 - a validator or the key of the user's raised
             return self.failed(error)
+
+    def read_alike(
+        self, like: dict[str, Any], sizes: Iterable[int], payload: bytes | memoryview
+    ) -> list[dict[str, Any]] | None:
+        """Read requests that differ in their bodies only; None if one of them needs a closer look, see `read`.
+
+        Args:
+            like: What is said of all.
+            sizes: How many bytes each has.
+            payload: The bodies.
+        """
+        if self.has_key:
+            return None
+        return self.decoder.decode_alike(like, sizes, payload)
 
     def _size(self, arguments: dict[str, Any]) -> float:
         batch = self.spec.batch

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.items import items
 from hotloop.gpu_runtime.user_env.staging import KINDS, Staging
 from hotloop.gpu_runtime.user_env.wire import Link, LinkClosed, Message
 
@@ -120,7 +121,7 @@ class _Inbox:
         """Take note that a call is done."""
         self._cancelled.discard(message.header["id"])
         if self.left:
-            self.left.difference_update([item["id"] for item in message.header["items"]])
+            self.left.difference_update([item["id"] for item in items(message.header)])
 
     def is_cancelled(self, call_id: int) -> bool:
         """Whether all clients of a call are gone; looks at the link."""

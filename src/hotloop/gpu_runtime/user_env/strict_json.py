@@ -38,7 +38,9 @@ def loads(text: str) -> Any:
 
 def loads_bytes(body: bytes) -> Any:
     """Read one value in UTF-8, -16 or -32, as `json.loads` tells them apart; raises as `loads` does."""
-    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    # As the detection has it for what begins so, at a tenth of its price.
+    is_usual = body[:1] == b"{" and body[1:2] != b"\0"
+    text = body.decode("utf-8" if is_usual else json.detect_encoding(body), "surrogatepass")
     try:
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError:  # it does not begin with a value, but may after white space

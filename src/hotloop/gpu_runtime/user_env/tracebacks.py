@@ -16,7 +16,8 @@ from hotloop.events import Frame
 from hotloop.gpu_runtime.user_env.app import AppError
 from hotloop.gpu_runtime.user_env.source import Project
 
-_OURS = str(Path(__file__).resolve().parents[2]) + "/"
+_PACKAGE = Path(__file__).parents[2]
+_OURS = (f"{_PACKAGE}/", f"{_PACKAGE.resolve()}/")  # the runner reaches it by a link
 _MAX_FRAMES = 60
 _IMPORTERS = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
 

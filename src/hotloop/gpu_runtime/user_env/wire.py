@@ -12,8 +12,7 @@ import json
 import os
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hotloop.gpu_runtime.user_env.json_encoder import encoder
 from hotloop.gpu_runtime.user_env.lending import KINDS, Borrower, Lender, Payload, pieces_of
@@ -21,6 +20,7 @@ from hotloop.gpu_runtime.user_env.lending import KINDS, Borrower, Lender, Payloa
 MAX_FRAME_BYTES = 1 << 31
 MAX_FDS = 250  # Linux passes at most 253 in one message (SCM_MAX_FD)
 
+_ROOM_FOR_FDS = socket.CMSG_LEN(MAX_FDS * array.array("i").itemsize)
 _LENGTHS = struct.Struct(">II")
 _encode = encoder(ensure_ascii=False)
 _decode = json.JSONDecoder().raw_decode  # a header has no white space around it, which the whole decoder looks for
@@ -34,8 +34,7 @@ class BadFrame(ValueError):
     """The bytes are no frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One frame: its header, its payload, the descriptors that came with it (the receiver owns and closes them).
 
     A payload that was lent is a view of shared memory (`lending`); frames of other kinds have bytes.
@@ -90,35 +89,46 @@ class FrameReader:
         Raises:
             BadFrame: A length is out of range or a header is no JSON object.
         """
-        self._buffer += data
+        buffer = data
+        if self._buffer:
+            self._buffer += data
+            buffer = self._buffer
         self._fds += fds
         messages: list[Message] = []
-        while (message := self._cut()) is not None:
-            messages.append(message)
+        with memoryview(buffer) as view:
+            start = self._cut(view, messages)
+        if buffer is self._buffer:
+            del self._buffer[:start]
+        else:
+            self._buffer += data[start:]
         return messages
 
-    def _cut(self) -> Message | None:
-        buffer = self._buffer
-        if len(buffer) < _LENGTHS.size:
-            return None
-        length, head_length = _LENGTHS.unpack_from(buffer)
-        if length > MAX_FRAME_BYTES or head_length > length - 4:
-            msg = f"a frame of {length} bytes with a header of {head_length} is out of range"
-            raise BadFrame(msg)
-        if len(buffer) < 4 + length:
-            return None
-        view = memoryview(buffer)
-        try:
-            header = _read_header(str(view[8 : 8 + head_length], "utf-8", "surrogateescape"))
-            payload = bytes(view[8 + head_length : 4 + length])
-        except ValueError as error:
-            msg = f"a frame's header can't be read: {error}"
-            raise BadFrame(msg) from error
-        finally:
-            view.release()
-        del buffer[: 4 + length]
+    def _cut(self, view: memoryview, messages: list[Message]) -> int:
+        """Add the messages that begin at the view's start; gives where the last of them ends."""
+        start, size = 0, len(view)
+        while size - start >= _LENGTHS.size:
+            length, head_length = _LENGTHS.unpack_from(view, start)
+            if length > MAX_FRAME_BYTES or head_length > length - 4:
+                msg = f"a frame of {length} bytes with a header of {head_length} is out of range"
+                raise BadFrame(msg)
+            body = start + _LENGTHS.size + head_length
+            end = start + 4 + length
+            if end > size:
+                break
+            try:
+                header = _read_header(str(view[start + _LENGTHS.size : body], "utf-8", "surrogateescape"))
+            except ValueError as error:
+                msg = f"a frame's header can't be read: {error}"
+                raise BadFrame(msg) from error
+            messages.append(self._message(header, bytes(view[body:end])))
+            start = end
+        return start
+
+    def _message(self, header: dict[str, Any], payload: bytes) -> Message:
         count = header.get("fds", 0)
-        fds, self._fds = tuple(self._fds[:count]), self._fds[count:]
+        fds: tuple[int, ...] = ()
+        if count:
+            fds, self._fds = tuple(self._fds[:count]), self._fds[count:]
         loan: dict[str, Any] | None = header.pop("loan", None) if header.get("kind") in KINDS else None
         if loan is None:
             return Message(header, payload, fds)
@@ -231,11 +241,13 @@ def send_with_fds(sock: socket.socket, data: bytes | memoryview, fds: tuple[int,
 
 def receive_with_fds(sock: socket.socket, size: int = 1 << 16) -> tuple[bytes, list[int]]:
     """Receive up to ``size`` bytes and the descriptors that came with them; no bytes when the other side is gone."""
-    fds = array.array("i")
     try:
-        data, ancillary, _, _ = sock.recvmsg(size, socket.CMSG_LEN(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = sock.recvmsg(size, _ROOM_FOR_FDS, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return b"", []
+    if not ancillary:
+        return data, []
+    fds = array.array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])

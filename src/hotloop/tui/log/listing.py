@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
@@ -14,6 +16,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBarRender
 from textual.strip import Strip
 
 from hotloop.devloop import words
@@ -32,7 +35,14 @@ if TYPE_CHECKING:
 NO_LINE = "no line is like that; Esc shows all"
 MARGIN = 24  # cells in front of a line's text, at most
 SLICE_LINES = 2_000  # of a search by pattern: 5 ms, so that keys are answered in between
+SEARCH_S = 1.0  # of a pattern in all lines: four times what it takes
 LIMIT_S = 0.25  # of such a slice: fifty times what it takes
+
+
+class WholeCells(ScrollBarRender):
+    """A scrollbar whose ends are as precise as spaces are."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * len(ScrollBarRender.VERTICAL_BARS)
 
 
 class LogList(ScrollView, can_focus=True, inherit_bindings=False):
@@ -93,6 +103,8 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         self._look = painting.Look(
             old.palette if palette is None else palette, self.size.width, old.search if search is None else search
         )
+        ends = WholeCells if self._look.palette.is_ascii else ScrollBarRender
+        self.vertical_scrollbar.renderer = ends  # pyright: ignore[reportAttributeAccessIssue]  as Textual's own docs do
         self._strips.clear()
         self.refresh()
 
@@ -100,13 +112,13 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         """Add lines at the end."""
         added = list(records)
         self.buffer.append(added)
-        self._widest = max([self._widest, *(len(record.text) for record in added)])
+        self._widest = max([self._widest, *(_width_of(record.text) for record in added)])
         self._settle(self._catch_up(0 if self.is_searching else None))
 
     def prepend(self, records: Sequence[Record]) -> int:
         """Add older lines, with what is looked at still in sight. Returns for how many there was room."""
         added = self.buffer.prepend(records)
-        self._widest = max([self._widest, *(len(record.text) for record in records)])
+        self._widest = max([self._widest, *(_width_of(record.text) for record in records)])
         self.narrow(self.view.wanted)
         return added
 
@@ -206,6 +218,15 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         """See more of what is left or right of the lines in sight, a quarter of the width a step."""
         self.scroll_to(x=max(self.scroll_offset.x + steps * max(self.size.width // 4, 1), 0), animate=False, force=True)
 
+    def found_beside(self, number: int, wanted: Filter, *, is_below: bool) -> int | None:
+        """Give the number of the next line that a filter wants, or of the one before; None if there is none, or it takes too long."""
+        rows, place = self.buffer.rows, number - self.buffer.first
+        side, first = (rows[place + 1 :], number + 1) if is_below else (rows[:place], self.buffer.first)
+        with contextlib.suppress(limit.TooSlowError), limit.within(SEARCH_S):
+            found = wanted.pick(side, first)
+            return found[0 if is_below else -1] if found else None
+        return None
+
     def move(self, rows: int, *, is_extending: bool = False) -> None:
         """Go up or down; down from the last line is to follow."""
         if (at := self.at) is None:
@@ -244,9 +265,11 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
             self._cursor = self._anchor = None
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Lay the lines out again."""
+        """Lay the lines out again, with the one that the keys are at in sight."""
         self.show_as()
         self._settle(0)
+        if self._cursor is not None and self._cursor not in self.in_sight:
+            self.go_to(self._cursor)
 
     def notify_style_update(self) -> None:
         """Draw the lines on another background."""
@@ -330,3 +353,7 @@ class LogList(ScrollView, can_focus=True, inherit_bindings=False):
         """Draw the selection."""
         del selection
         self.refresh()
+
+
+def _width_of(text: str) -> int:
+    return len(text) if text.isascii() else cell_len(text)

@@ -12,12 +12,15 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
+from hotloop.tui.panels.lines import ASCII
+
 if TYPE_CHECKING:
     from hotloop.tui.log.buffer import Record
     from hotloop.tui.log.filter import Search
     from hotloop.tui.palette import Palette
 
 SOURCE_WIDTH = 8
+THEIRS = frozenset({"app", "tests"})  # sources whose lines are as the user's code wrote them
 FULL_TIME_FROM = 100  # columns; below, the milliseconds go first, then the time
 TIME_FROM = 60
 # How an iteration ended, as `telling` writes it: ``#42 ✓ 1.35 s  code  app.py``.
@@ -81,7 +84,8 @@ def segments(record: Record, look: Look) -> list[Segment]:
         pieces.append(Segment(f"{_time(record.at_s, look.width)} ", styles["muted"]))
     pieces.append(Segment(record.level, styles[record.level]))
     pieces.append(Segment(f" {source_label(record):<{SOURCE_WIDTH}} ", styles["muted"]))
-    return pieces + _marked(record.text, styles["muted" if record.level == "D" else "text"], look.search)
+    text = record.text.translate(ASCII) if look.palette.is_ascii and record.source not in THEIRS else record.text
+    return pieces + _marked(text, styles["muted" if record.level == "D" else "text"], look.search)
 
 
 def restyled(pieces: list[Segment], start: int, end: int, style: Style) -> list[Segment]:

@@ -7,17 +7,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from hotloop import clock
-from hotloop.devloop import words
 from hotloop.errors import HotloopError
 from hotloop.events import Log
-from hotloop.tui.log import elsewhere, older, painting
-from hotloop.tui.log.buffer import SOURCES, Buffer, Record
+from hotloop.tui.log import elsewhere, older, painting, title
+from hotloop.tui.log.buffer import Buffer, Record
 from hotloop.tui.log.filter import LEVELS, Filter, Search
 from hotloop.tui.log.listing import SLICE_LINES, LogList
 from hotloop.tui.log.sources import SourceRow
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     ReadKept = Callable[[], Awaitable[tuple[list[Log], bool]]]  # the lines, and whether older ones are gone
 
 FLUSH_S = 0.1  # lines are shown in batches: a repaint costs as much for one as for a hundred
-_LEVEL_NAMES = {"D": "", "I": "no debug", "W": "warnings, errors", "E": "errors"}
 
 
 class LogPane(Vertical):
@@ -203,41 +201,11 @@ class LogPane(Vertical):
     def _say(self) -> None:
         if not self.lines.following and not self.lines.scroll_offset.y:
             self._want_older()
-        self._title.update(self.title_text(self.size.width), layout=False)
-
-    def title_text(self, width: int) -> Text:
-        """Lay out the title in so many cells; what matters least goes first."""
-        colors, counts = self._palette, self.buffer.counts
-        left = Text.assemble(("Logs", f"bold {colors.strong}"), (f"  {self._scope()}", colors.muted), no_wrap=True)
-        parts = [
-            Text(words.count(counts["E"], "error"), colors.bad if counts["E"] else colors.muted),
-            Text(words.count(counts["W"], "warning"), colors.warning if counts["W"] else colors.muted),
-            Text(self._amount(), colors.muted),
-            self._place(),
-        ]
-        while len(parts) > 1 and left.cell_len + sum(part.cell_len + 2 for part in parts) > width:
-            parts.pop(-2)  # the place is said last, and longest
-        right = Text("  ").join(parts)
-        left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis")
-        return Text.assemble(left, " " * max(width - left.cell_len - right.cell_len, 0), right, no_wrap=True)
-
-    def _scope(self) -> str:
-        wanted = self._wanted
-        parts = [_sources(wanted.hidden), _LEVEL_NAMES[wanted.level]]
-        if self._search:
-            parts.append(f"/{self._search.typed}" + (" in context" if self._is_in_context else ""))
-        return " · ".join(part for part in parts if part)
-
-    def _amount(self) -> str:
-        shown, kept = len(self.lines.view), len(self.buffer)
-        return words.count(kept, "line") if shown == kept else f"{shown:,} of {words.count(kept, 'line')}"
-
-    def _place(self) -> Text:
-        colors, lines = self._palette, self.lines
-        if lines.following:
-            return Text(f"{'v' if colors.is_ascii else '▼'} following", colors.good)
-        below = f" · {lines.num_below:,} below" if lines.num_below else ""
-        return Text(f"{'|' if colors.is_ascii else '‖'} paused{below} · End", colors.warning)
+        shown = title.Title(
+            self._wanted, self._search, self._is_in_context, len(self.lines.view), self.buffer.counts, len(self.buffer),
+            None if self.lines.following else self.lines.num_below,
+        )  # fmt: skip
+        self._title.update(title.draw(shown, self.size.width, self._palette), layout=False)
 
     # --- filtering --------------------------------------------------------------------------------------------------
 
@@ -277,6 +245,12 @@ class LogPane(Vertical):
         self._narrow(search=search)
 
     def action_clear_filter(self) -> None:
+        """Look for nothing, and show every line; where that is so already the key is not the log's."""
+        if not (self._search or self._wanted or self.query(".-shown")):
+            raise SkipAction
+        self.clear_filter()
+
+    def clear_filter(self) -> None:
         """Look for nothing, and show every line."""
         self.query_one(Input).value = ""
         self._leave_rows()
@@ -306,17 +280,14 @@ class LogPane(Vertical):
         if not self._search:
             self.notify("Type / to look for something first.")
             return
-        view, records = self.lines.view, self.buffer
         at = self.lines.at
         if at is None:
             return
-        row = view.row_of(at) + step
-        while 0 <= row < len(view):
-            if self._search.finds(records[view[row]]):
-                self.lines.go_to(view[row])
-                return
-            row += step
-        self.notify("No other line has it." if step > 0 else "No line before has it.")
+        found = self.lines.found_beside(at, replace(self._wanted, search=self._search), is_below=step > 0)
+        if found is not None:
+            self.lines.go_to(found)
+        else:
+            self.notify("No other line has it." if step > 0 else "No line before has it.")
 
     def action_level(self) -> None:
         """Leave out the next level; behind the last one show all."""
@@ -414,17 +385,5 @@ class LogPane(Vertical):
         elsewhere.page(self, self.buffer, self._log_file)
 
 
-def _sources(hidden: frozenset[str]) -> str:
-    """Say which sources are shown: those, or those that are not, whichever are fewer."""
-    shown = [source for source in SOURCES if source not in hidden]
-    if not hidden or not shown:
-        return "no source" if hidden else "all sources"
-    return (
-        ", ".join(shown)
-        if len(shown) < len(hidden)
-        else f"without {', '.join(each for each in SOURCES if each in hidden)}"
-    )
-
-
 def _is_end(record: Record) -> bool:
-    return record.text.startswith(("#", "started"))
+    return record.text.startswith(("#", "started", "resumed"))

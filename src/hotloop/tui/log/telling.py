@@ -96,11 +96,14 @@ class Teller:
                 yield _requests(event)
             case events.ProcessDied():
                 yield "E", "runner", wording.died(event)
+                yield from _hint("runner", event.hint)
             case events.Notice():
                 yield from self._notice(event)
+            case events.Held(reason=""):
+                yield "I", "loop", wording.HELD_NO_LONGER
             case events.Held():
                 yield "W", "loop", f"waiting: {event.reason}"
-                yield from _hint("loop", event.hint)
+                yield from _hint("loop", event.hint.replace("y and Enter here", "Y here"))  # a key, not a line
             case events.Offline():
                 yield "W", "loop", wording.offline(event)
                 if event.reason:
@@ -158,6 +161,8 @@ class Teller:
 
 def _separator(iteration: events.Iteration) -> Line:
     name = f"#{iteration.number}" if iteration.number else "started"
+    if iteration.why_code == "resumed":
+        return "-", "loop", f"resumed {_OUTCOMES[iteration.outcome]} {words.duration(iteration.feedback_s)}"
     said = f"{name} {_OUTCOMES[iteration.outcome]} {words.duration(iteration.feedback_s)}  {iteration.cause}"
     return "-", "loop", f"{said}  {words.paths(iteration.paths)}".rstrip()
 

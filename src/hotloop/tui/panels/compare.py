@@ -39,10 +39,10 @@ def draw(
 def other(state: State, compared: int | None) -> Trip | None:
     """Give the iteration to compare with: that of a number, else the last good one before of the same cause."""
     trip = state.trip
-    if compared is not None:
-        return next((each for each in state.trips if each.number == compared and each is not trip), None)
     if trip is None:
         return None
+    if compared is not None and compared != trip.number:
+        return next((each for each in state.trips if each.number == compared), None)
     before = [each for each in state.trips if each.number < trip.number and each.outcome == "ok"]
     same = [each for each in before if each.cause == trip.cause]
     return (same or before or [None])[-1]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from hotloop.devloop import words
+from hotloop.tui.actions import USUAL_KEYS
 from hotloop.tui.panels.lines import Row, blank, finished, kept, line, spread, wrapped
+from hotloop.tui.panels.meanings import title_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.text import Text
 
@@ -33,20 +35,32 @@ _EXAMPLES: dict[str, object] = {
 }
 
 
-def draw(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+def draw(
+    state: State,
+    width: int,
+    height: int,
+    palette: Palette,
+    now_s: float,
+    *,
+    keys: Mapping[str, str] = USUAL_KEYS,
+) -> list[Text]:
     """Draw the three next steps."""
     first = next((trip for trip in state.trips if trip.number == 0 and trip.feedback_s is not None), None)
-    took = f"first start {words.duration(first.feedback_s)}" if first is not None and first.feedback_s else ""
+    took = (
+        f"{title_of(first).lower()} {words.duration(first.feedback_s)}"
+        if first is not None and first.feedback_s
+        else ""
+    )
     head = spread(line(("Ready", f"bold {palette.strong}")), line((took, palette.muted)), width)
     rows = [Row(head), blank(_AIR)]
-    for number, (name, about) in enumerate(_steps(state), 1):
+    for number, (name, about) in enumerate(_steps(state, keys["probe"]), 1):
         rows += _step(number, name, about, width, palette)
     tip = "Models stay in memory between reloads: an edit comes back in milliseconds."
     rows += [blank(_AIR), *(Row(line("  ", each), _TIP) for each in wrapped(line((tip, palette.muted)), width - 2))]
     return finished(kept(rows, height), width, height, palette)
 
 
-def _steps(state: State) -> tuple[tuple[str, str], ...]:
+def _steps(state: State, key: str) -> tuple[tuple[str, str], ...]:
     watched = f"{words.count(state.num_files, 'file')} {'is' if state.num_files == 1 else 'are'} watched"
     request = curl(state.endpoints, state.address) or "write an @app.endpoint first"
     if not state.num_files:  # seen through the agent: whoever holds the session sends saves and sets probes
@@ -54,7 +68,7 @@ def _steps(state: State) -> tuple[tuple[str, str], ...]:
     return (
         ("Save a file", watched),
         ("Send a request", request),
-        ("Set a probe", "press p: a request sent again after every reload"),
+        ("Set a probe", f"press {key}: a request sent again after every reload"),
     )
 
 

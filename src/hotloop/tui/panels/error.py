@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from hotloop.devloop import words
+from hotloop.tui.actions import USUAL_KEYS
 from hotloop.tui.panels import source, waterfall
 from hotloop.tui.panels.iteration import title
 from hotloop.tui.panels.lines import (
@@ -27,6 +28,8 @@ from hotloop.tui.panels.lines import (
 from hotloop.tui.panels.meanings import badge, phase_name, title_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.text import Text
 
     from hotloop.events import FailedTest, Frame, Problem, TestsFinished
@@ -37,13 +40,27 @@ if TYPE_CHECKING:
 LINES_ABOVE, LINES_BELOW = 2, 1
 MAX_MESSAGE_LINES = 6
 MAX_TESTS = 5
-ACTIONS = (("e", "open in editor"), ("i", "variables"), ("y", "copy"), ("r", "retry"), ("u", "undo edit"))
+ACTIONS = (
+    ("edit", "open in editor"),
+    ("locals", "variables"),
+    ("copy", "copy"),
+    ("reload", "retry"),
+    ("undo", "undo edit"),
+)
 
 # What goes first where rows are few.
 _AIR, _CALLERS, _FAR_CODE, _ACTIONS, _MORE_MESSAGE, _HINT_REST, _CODE, _CARET, _HINT = 9, 8, 7, 6, 5, 4, 3, 2, 1
 
 
-def draw(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+def draw(
+    state: State,
+    width: int,
+    height: int,
+    palette: Palette,
+    now_s: float,
+    *,
+    keys: Mapping[str, str] = USUAL_KEYS,
+) -> list[Text]:
     """Draw why the iteration that is looked at failed: its own problem, that of a probe, or the tests that failed."""
     trip = state.trip
     if trip is None:
@@ -51,13 +68,13 @@ def draw(state: State, width: int, height: int, palette: Palette, now_s: float) 
     problem = problem_of(trip)
     rows = [Row(_title(trip, width, palette, now_s))]
     if problem is not None:
-        rows += [blank(_AIR), *_problem_rows(problem, state, width, palette)]
+        rows += [blank(_AIR), *_problem_rows(problem, state, width, palette, keys)]
     if trip.tests is not None and trip.tests.outcome in {"failed", "broken"}:
         rows += [blank(_AIR), *_test_rows(trip.tests, width, palette, is_alone=problem is None)]
     if len(rows) == 1:
         rows += [blank(_AIR), Row(line(("  nothing failed", palette.muted)))]
     else:
-        rows += [blank(_AIR), Row(_actions(width, palette), _ACTIONS)]
+        rows += [blank(_AIR), Row(_actions(width, palette, keys), _ACTIONS)]
     return finished(kept(rows, height), width, height, palette)
 
 
@@ -97,7 +114,7 @@ def _failed_in(trip: Trip) -> str:
 # --- the problem ------------------------------------------------------------------------------------------------
 
 
-def _problem_rows(problem: Problem, state: State, width: int, palette: Palette) -> list[Row]:
+def _problem_rows(problem: Problem, state: State, width: int, palette: Palette, keys: Mapping[str, str]) -> list[Row]:
     rows = _headline(problem, width, palette)
     where = problem.where
     if where is not None:
@@ -106,7 +123,7 @@ def _problem_rows(problem: Problem, state: State, width: int, palette: Palette) 
     rows += _hint(problem, width, palette)
     if state.shows_library:
         rows += [Row(_frame(frame, width, palette), _CALLERS) for frame in problem.frames if frame is not where]
-    rows += _callers(problem, where, width, palette, is_told=state.shows_library)
+    rows += _callers(problem, where, width, palette, keys["library"], is_told=state.shows_library)
     return rows
 
 
@@ -191,7 +208,9 @@ def _frame(frame: Frame, width: int, palette: Palette) -> Text:
     return fitted(line(place, (f"  {frame.source.strip()}", palette.muted)), width)
 
 
-def _callers(problem: Problem, where: Frame | None, width: int, palette: Palette, *, is_told: bool) -> list[Row]:
+def _callers(
+    problem: Problem, where: Frame | None, width: int, palette: Palette, key: str, *, is_told: bool
+) -> list[Row]:
     """Say who called the line, and how many frames of libraries are not shown."""
     own = [frame for frame in problem.frames if frame.is_project and frame is not where]
     below = [frame for frame in problem.frames if not frame.is_project]
@@ -202,9 +221,9 @@ def _callers(problem: Problem, where: Frame | None, width: int, palette: Palette
         said.append(line((f"called from {own[-1].file}:{own[-1].line} {own[-1].function}{more}", palette.muted)))
     if hidden:
         what = line((f"{words.count(hidden, 'library frame')} hidden", palette.muted))
-        said.append(line(what, *([] if is_told else _key("t", " show", palette))))
+        said.append(line(what, *([] if is_told else _key(key, " show", palette))))
     elif is_told:
-        said.append(line(("all frames shown", palette.muted), *_key("t", " less", palette)))
+        said.append(line(("all frames shown", palette.muted), *_key(key, " less", palette)))
     return [Row(fitting(said, width, gap=" · "), _CALLERS)] if said else []
 
 
@@ -212,9 +231,12 @@ def _key(key: str, does: str, palette: Palette) -> list[tuple[str, str]]:
     return [(" (", palette.muted), (key, f"bold {palette.code}"), (f"{does})", palette.muted)]
 
 
-def _actions(width: int, palette: Palette) -> Text:
-    keys = [line((f" {key} ", f"bold reverse {palette.muted}"), (f" {does}", palette.muted)) for key, does in ACTIONS]
-    return fitting(keys, width, gap="   ")
+def _actions(width: int, palette: Palette, keys: Mapping[str, str]) -> Text:
+    caps = [
+        line((f" {keys[name]} ", f"bold reverse {palette.muted}"), (f" {does}", palette.muted))
+        for name, does in ACTIONS
+    ]
+    return fitting(caps, width, gap="   ")
 
 
 # --- tests ------------------------------------------------------------------------------------------------------
@@ -261,4 +283,4 @@ def traceback_text(problem: Problem) -> str:
         lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
         lines += [f"    {frame.source.strip()}"] if frame.source.strip() else []
     lines.append(f"{problem.type}: {problem.message}" if problem.message else problem.type)
-    return "\n".join([*lines, *([f"hint: {problem.hint}"] if problem.hint else [])])
+    return "\n".join(lines)

@@ -8,7 +8,7 @@ from hotloop.devloop import words
 from hotloop.tui.panels import waterfall
 from hotloop.tui.panels.error import problem_of
 from hotloop.tui.panels.iteration import title, title_line
-from hotloop.tui.panels.lines import finished, fitted, line, padded, wrapped
+from hotloop.tui.panels.lines import finished, fitted, line, padded, scrolled, wrapped
 from hotloop.tui.panels.meanings import arrow, change, phase_name, phase_style
 from hotloop.tui.panels.probe import change as probe_change
 from hotloop.tui.panels.probe import diff_lines
@@ -26,14 +26,7 @@ OTHER_RATIO = 0.02  # a rest that no phase explains is said from here on
 
 def draw(state: State, width: int, height: int, palette: Palette, now_s: float, *, first: int = 0) -> list[Text]:
     """Draw what fits, from a line on; the title stays, and says what is below."""
-    lines = lines_of(state, width, palette, now_s)
-    room = max(height - 1, 0)
-    begin = min(max(first, 0), max(len(lines) - 1 - room, 0))
-    shown = lines[1 + begin : 1 + begin + room]
-    rest = len(lines) - 1 - begin - len(shown)
-    if rest > 0 and shown:
-        shown = [*shown[:-1], line((f"  … {words.count(rest + 1, 'more line')}", palette.muted))]
-    return finished([lines[0], *shown], width, height, palette)
+    return finished(scrolled(lines_of(state, width, palette, now_s), first, height, palette), width, height, palette)
 
 
 def lines_of(state: State, width: int, palette: Palette, now_s: float) -> list[Text]:

@@ -11,6 +11,8 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
+from hotloop.devloop import words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -28,7 +30,7 @@ _ESCAPES = re.compile(
 )
 _JOINERS = "\u200d\u200c"  # part of how some scripts and pictures are written
 # What stands for a glyph of ours where there is ASCII alone; each as wide as what it replaces.
-_ASCII = str.maketrans(
+ASCII = str.maketrans(
     {
         **dict.fromkeys("✓", "+"),
         **dict.fromkeys("✗×", "x"),
@@ -170,12 +172,23 @@ def kept(rows: Sequence[Row], height: int) -> list[Text]:
     return [row.text for index, row in enumerate(rows) if index not in dropped]
 
 
+def scrolled(lines: Sequence[Text], first: int, height: int, palette: Palette) -> list[Text]:
+    """Show what fits, from a line on; the title stays, and the last line says how many are below."""
+    room = max(height - 1, 0)
+    begin = min(max(first, 0), max(len(lines) - 1 - room, 0))
+    shown = list(lines[1 + begin : 1 + begin + room])
+    rest = len(lines) - 1 - begin - len(shown)
+    if rest > 0 and shown:
+        shown[-1] = line((f"  … {words.count(rest + 1, 'more line')}", palette.muted))
+    return [lines[0], *shown]
+
+
 def finished(lines: Iterable[Text], width: int, height: int, palette: Palette) -> list[Text]:
     """Hold a panel to its size, and to ASCII where that is wanted."""
     made = [fitted(each, width) for each in list(lines)[: max(height, 0)]]
     if palette.is_ascii:
         for each in made:
-            each.plain = each.plain.translate(_ASCII)
+            each.plain = each.plain.translate(ASCII)
     return made
 
 

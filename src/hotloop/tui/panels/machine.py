@@ -62,7 +62,7 @@ def _endpoint_rows(state: State, width: int, palette: Palette) -> list[Row]:
     head = padded(line(("endpoints", f"bold {palette.text}")), path_cells + 2)
     rows = [Row(line(head, fitting(heads, max(width - head.cell_len, 1), gap="")))]
     if not last:
-        rows.append(Row(line("  ", ("no request yet", palette.muted))))
+        rows.append(Row(line("  ", ("no requests now", palette.muted))))
     for each in sorted(last, key=lambda sample: -sample.requests_per_s):
         rows.append(Row(_endpoint(each, path_cells, width, palette)))
         sizes = batch_sizes(sample for taken in state.samples for sample in taken.endpoints if sample.path == each.path)

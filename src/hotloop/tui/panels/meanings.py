@@ -44,7 +44,9 @@ def badge(text: str, style: str) -> Text:
 
 def title_of(trip: Trip) -> str:
     """Call an iteration by its number; 0 is what no save caused."""
-    return f"Iteration #{trip.number}" if trip.number else "First start"
+    if trip.number:
+        return f"Iteration #{trip.number}"
+    return "Resumed" if trip.cause == "resumed" else "First start"
 
 
 def mark_of(trip: Trip, palette: Palette) -> tuple[str, str]:

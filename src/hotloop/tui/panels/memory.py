@@ -137,6 +137,12 @@ def loading_rows(state: State, width: int, palette: Palette, *, speed_s: float |
     whole = next((model.size_bytes for model in state.models if model.name == loading.model), 0)
     done = words.size(loading.done_bytes)
     told = f"{done} of {words.size(whole)}" if whole >= loading.done_bytes > 0 else f"{done} read"
+    if not loading.done_bytes:  # it has begun, or is read by what nobody can look into
+        return [
+            line(
+                f"  {loading.model}  ", (f"loading, {words.size(whole)} before" if whole else "loading", palette.muted)
+            )
+        ]
     per_s = (
         f"  {words.size(round(loading.done_bytes / speed_s))}/s"
         if speed_s is not None and speed_s >= MIN_SPEED_S

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import diff, words
+from hotloop.tui.actions import USUAL_KEYS
 from hotloop.tui.panels.lines import Row, blank, finished, fitted, fitting, kept, line, spread, wrapped
 from hotloop.tui.panels.meanings import CLEAR_S, arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.text import Text
 
@@ -18,16 +19,24 @@ if TYPE_CHECKING:
     from hotloop.tui.state import State
 
 CLEAR_RATIO = 0.05
-MAX_ROWS = 40  # of one probe's output
+MAX_ROWS = 200  # of one probe's output
 
 _LINE, _TIME = 1, 2  # what goes first where rows are few: times, then lines from the end
 
 
-def draw(state: State, width: int, height: int, palette: Palette, now_s: float) -> list[Text]:
+def draw(
+    state: State,
+    width: int,
+    height: int,
+    palette: Palette,
+    now_s: float,
+    *,
+    keys: Mapping[str, str] = USUAL_KEYS,
+) -> list[Text]:
     """Draw the probes: the one that is looked at in full, a line for each of the others."""
     reports = reports_of(state)
     if not reports:
-        return finished(_none_yet(state, width, height, palette), width, height, palette)
+        return finished(_none_yet(state, width, height, palette, keys["probe"]), width, height, palette)
     looked_at = chosen(reports, state.probe)
     others = [report for report in reports if report is not looked_at]
     rows = [Row(_title(looked_at, state, width, palette)), blank(_TIME + 1)]
@@ -56,10 +65,10 @@ def chosen(reports: Sequence[ProbeReport], name: str) -> ProbeReport:
     return (named or failed or changed or list(reports))[0]
 
 
-def _none_yet(state: State, width: int, height: int, palette: Palette) -> list[Text]:
+def _none_yet(state: State, width: int, height: int, palette: Palette, key: str) -> list[Text]:
     head = line(("Probe", f"bold {palette.strong}"))
     if state.serving is not None and state.endpoints and state.status not in {"cold", "reloading"}:
-        said = "no probe: press p to set a request that is sent again after every reload, or write an @app.probe"
+        said = f"no probe: press {key} to set a request that is sent again after every reload, or write an @app.probe"
     else:
         said = "after the first output: what changed in the answer, and by how much"
     told = [line("  ", each) for each in wrapped(line((said, palette.muted)), width - 2)]

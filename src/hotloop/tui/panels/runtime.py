@@ -97,8 +97,9 @@ def age(state: State, now_s: float, palette: Palette) -> Text:
     age_s = max(now_s - state.sampled_at_s, 0.0)
     if is_stale(state):
         return line((f"stale · {_seconds(age_s)} ago", palette.warning))
-    if age_s > IDLE_S:
-        return line((f"idle {_seconds(age_s)}", palette.muted))
+    idle_s = min(age_s, max(now_s - state.active_at_s, 0.0))  # no sample is sent where none of its figures is new
+    if idle_s > IDLE_S:
+        return line((f"idle {_seconds(idle_s)}", palette.muted))
     return line(("1 s", palette.muted))
 
 

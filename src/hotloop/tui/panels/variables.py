@@ -43,12 +43,17 @@ def draw(
     """
     if answer is None:
         return finished([title("Local variables", "", width, palette)], width, height, palette)
-    lines = [*_lines(answer, width, palette), *_others(answer, width, palette, keys or {})]
+    lines = lines_of(answer, width, palette, keys or {})
     room = max(height - 2, 1)
     begin = min(max(first, 0), max(len(lines) - room, 0))
     below = len(lines) - begin - room
     head = _head(answer, f"{below} below · ↓" if below > 0 else "Esc back", width, palette)
     return finished([head, line(), *lines[begin : begin + room]], width, height, palette)
+
+
+def lines_of(answer: Locals | None, width: int, palette: Palette, keys: Mapping[str, str]) -> list[Text]:
+    """Give all of it but the title, however high."""
+    return [*_lines(answer, width, palette), *_others(answer, width, palette, keys)] if answer is not None else []
 
 
 def _head(answer: Locals, right: str, width: int, palette: Palette) -> Text:

@@ -228,6 +228,8 @@ def reach_agent(python: str, state: str, arguments: list[str]) -> socket.socket:
         ended, status = os.waitpid(pid, os.WNOHANG) if pid else (0, 0)
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
         if ended and code != ALREADY_RUNS_EXIT_CODE:
+            if not os.statvfs(folder).f_bavail:  # it could not even write down why
+                raise FailedError("disk-full", "the agent could not write in " + folder)
             raise FailedError("agent", "ended with exit code %d" % code, log=log, lines=last_lines(log))
         if ended:  # another one is about to listen, or about to end
             time.sleep(0.1)
