@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+from tests.gpu_runtime.user_env.conftest import UserProject
+
 from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses
 
 
-def meanings(present, *names):
+def meanings(present: Present, *names: str) -> dict[str, str]:
     found = Meanings(present.project, present.places, present.meanings)
     found.collect({"shop": Uses(set(names))}, is_wide=False)
     return found.digests
 
 
-def test_what_may_show_variables_is_looked_at_again_when_some_were_set(user, monkeypatch):
+def test_what_may_show_variables_is_looked_at_again_when_some_were_set(
+    user: UserProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user.load("import os\nENVIRONMENT, LIMIT, NAMES = os.environ, 3, [os.environ]\n")
     names = ("ENVIRONMENT", "LIMIT", "NAMES", "os")
     present = Present(user.project)
