@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -159,17 +160,20 @@ def test_a_slow_sed_is_one_put_of_the_file(tmp_path):
 
 
 class Scripted:
-    """A watcher that tells of one step of a save each time it is asked."""
+    """A watcher that tells of one step of a save each time it was waited for; of the next at once if it is hasty."""
 
-    def __init__(self, *steps):
+    def __init__(self, *steps, is_hasty=False):
         self._steps = list(steps)
+        self._is_hasty = self._is_due = is_hasty
 
     async def wait(self):
         if not self._steps:
             await asyncio.Event().wait()
+        self._is_due = True
 
     def take(self):
-        return self._steps.pop(0)(), False
+        is_due, self._is_due = self._is_due, self._is_hasty
+        return self._steps.pop(0)() if is_due and self._steps else set(), False
 
     def unclosed(self):
         return frozenset()
@@ -204,6 +208,23 @@ def test_a_save_of_many_steps_is_one_batch(tmp_path):
     following = follow(tmp_path, act, make=lambda *_: Scripted(write_fresh, move_away, move_in))
 
     assert [batch.paths for batch in following.batches] == [{"app.py"}]
+
+
+def test_a_checkout_that_ends_between_two_looks_is_one_batch(tmp_path):
+    names = ("a.py", "b.py", "c.py")
+    for name in names:
+        (tmp_path / name).write_bytes(b"old")
+
+    def written(name):
+        (tmp_path / name).write_bytes(b"new")  # by a git that let go of its lock before anybody looked for it
+        return {name}
+
+    steps = [partial(written, name) for name in names]
+    following = follow(
+        tmp_path, lambda following: until(lambda: following.batches), make=lambda *_: Scripted(*steps, is_hasty=True)
+    )
+
+    assert [batch.paths for batch in following.batches] == [set(names)]
 
 
 def test_a_new_file_is_seen_though_nobody_closes_it(tmp_path):

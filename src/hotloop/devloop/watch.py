@@ -103,7 +103,13 @@ async def watch(
             await source.wait()
             seen_at_s = time.monotonic()
             paths, is_lost = source.take()
-            is_held = bool(paths or is_lost) and is_git_at_work(ignore.git_folder)
+            is_held = False
+            while (paths or is_lost) and not (is_held := is_git_at_work(ignore.git_folder)):
+                more, is_lost_too = source.take()  # what git wrote between two looks, before it let go of its lock
+                paths |= more
+                is_lost |= is_lost_too
+                if not (more or is_lost_too):
+                    break
             if is_held:
                 is_lost |= await _hold(ignore.git_folder, source, paths)
             elif paths:
