@@ -219,7 +219,11 @@ class Soak:
 
     def _kill_agent(self):
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # killed before, or not there yet
-            os.kill(int((self._agent_state / "agent" / "pid").read_text()), signal.SIGKILL)
+            pid = int((self._agent_state / "agent" / "pid").read_text())
+            if (
+                os.fsencode(self._agent_state) in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ):  # else it is another's by now
+                os.kill(pid, signal.SIGKILL)
 
     def unequal(self):
         """Files that differ between the project and the workspace."""
