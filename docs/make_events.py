@@ -24,6 +24,7 @@ RECORDS = (
     events.FailedTest,
     events.EndpointSample,
     events.GpuSample,
+    events.GaugeSample,
 )
 INTRODUCTION = """\
 # Events: what `dev serve --json` prints

@@ -64,7 +64,7 @@ def test_every_event_and_record_has_a_section() -> None:
     page = (ROOT / "docs" / "events.md").read_text()
     named = set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE))
     records = {"Iteration", "ModelOutcome", "ProbeReport", "Change", "EndpointShape", "Problem", "Frame"}
-    records |= {"FailedTest", "EndpointSample", "GpuSample", "ImportTime"}
+    records |= {"FailedTest", "EndpointSample", "GpuSample", "GaugeSample", "ImportTime"}
 
     assert named == {*events.EVENT_TYPES, *records}
 

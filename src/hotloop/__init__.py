@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.client.blocking import Client
     from hotloop.gpu_runtime.user_env.client.failure import ClientError
     from hotloop.gpu_runtime.user_env.client.retry import Retries
+    from hotloop.gpu_runtime.user_env.gauges import gauge
 
-__all__ = ["DONE", "App", "AsyncClient", "Batch", "Client", "ClientError", "Done", "Retries", "__version__"]
+__all__ = ["DONE", "App", "AsyncClient", "Batch", "Client", "ClientError", "Done", "Retries", "__version__", "gauge"]
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ _HOMES = {
     "ClientError": "client.failure",
     "Done": "batch",
     "Retries": "client.retry",
+    "gauge": "gauges",
 }
 
 

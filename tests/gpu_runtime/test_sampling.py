@@ -16,7 +16,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hotloop.events import Event, GpuSample, ModelLoading, ModelProgress, Ready, RuntimeSampled, StandbyReady
+from hotloop.events import (
+    Event,
+    GaugeSample,
+    GpuSample,
+    ModelLoading,
+    ModelProgress,
+    Ready,
+    RuntimeSampled,
+    StandbyReady,
+)
 from hotloop.gpu_runtime import memory
 from hotloop.gpu_runtime.calls import Call
 from hotloop.gpu_runtime.endpoints import EndpointSpec
@@ -67,6 +76,10 @@ class Around:
     def __init__(self) -> None:
         self.num_waiting = 0
         self.is_loading = False
+        self.own: tuple[GaugeSample, ...] = ()
+
+    def gauges(self) -> tuple[GaugeSample, ...]:
+        return self.own
 
     def load(self) -> list[EndpointLoad]:
         return [
@@ -201,6 +214,18 @@ def test_without_traffic_memory_is_told_where_it_changed():
         bench.sampler.reloaded()
         await bench.until(lambda: bench.sleeps)
         assert bench.told[-1].gpus == (GpuSample("a", 5, 10),)
+
+    benched(main)
+
+
+def test_without_traffic_a_figure_of_the_apps_own_is_told_where_it_changed():
+    async def main(bench: Bench) -> None:
+        for value in (10.0, 10.0, 20.0):
+            bench.around.own = (GaugeSample("kv pages", value, 100.0),)
+            bench.sampler.wake()
+            await bench.until(lambda: bench.sleeps)
+
+        assert [sample.gauges[0].value for sample in bench.told] == [10, 20]
 
     benched(main)
 

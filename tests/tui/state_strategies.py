@@ -92,7 +92,10 @@ SAMPLED_ENDPOINTS = st.builds(
     maybe(SECONDS),
 )
 GPUS = st.builds(events.GpuSample, NAMES, BYTES, BYTES, maybe(RATIOS), maybe(RATIOS), maybe(SECONDS), maybe(SECONDS))
-SAMPLES = st.builds(events.RuntimeSampled, SECONDS, SECONDS, some(SAMPLED_ENDPOINTS), BYTES, some(GPUS, 2))
+GAUGES = st.builds(events.GaugeSample, NAMES, SECONDS, maybe(st.floats(0.1, 1e9)))
+SAMPLES = st.builds(
+    events.RuntimeSampled, SECONDS, SECONDS, some(SAMPLED_ENDPOINTS), BYTES, some(GPUS, 2), some(GAUGES, 3)
+)
 COSTS = st.builds(
     events.CostReported, SECONDS, SECONDS, NAMES, SECONDS, SECONDS, maybe(SECONDS), maybe(SECONDS), maybe(SECONDS)
 )

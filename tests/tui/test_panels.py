@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,21 @@ def test_gpu_use_is_never_told_by_busy_alone():
 
     assert "power       410 W" in grid(runtime.draw, dataclasses.replace(given.live(), samples=(no_sm,)), 60, 12)
     assert "100%" not in grid(runtime.draw, dataclasses.replace(given.live(), samples=(neither,)), 60, 12)
+
+
+def test_a_figure_of_the_apps_own_is_a_share_of_what_it_can_be_or_a_number():
+    told = (
+        events.GaugeSample("kv pages", 850.0, 1000.0),
+        events.GaugeSample("running", 12.0),
+        events.GaugeSample("adapters in memory", 3.0),
+    )
+    state = dataclasses.replace(given.live(), samples=(dataclasses.replace(given.sample(1000.0, 10.0), gauges=told),))
+    seen = grid(runtime.draw, state, 60, 16)
+
+    assert re.search(r"^ *kv pages +85%  ━+.*  850 of 1,000$", seen, re.MULTILINE)
+    assert re.search(r"^ *running +12$", seen, re.MULTILINE)
+    assert re.search(r"^ *adapter… +3  adapters in memory$", seen, re.MULTILINE)
+    assert "kv pages 85%" in grid(runtime.draw_strip, state, 120, 2)
 
 
 def test_runtime_that_rests_is_idle_and_one_that_is_gone_stale():

@@ -84,6 +84,9 @@ def figures(sample: dict[str, Any] | None) -> list[str]:
                 f"{words.rate(each['requests_per_s'])}, {each['num_waiting']} waiting, {each['num_running']} running"
             )
             found.append(f"  {each['path']}: {doing}{slow}")
+    for gauge in sample.get("gauges", ()):  # none from an older runner
+        of = f" of {gauge['limit']:,.6g}" if gauge["limit"] is not None else ""
+        found.append(f"  {gauge['name']}: {gauge['value']:,.6g}{of}")
     for gpu in sample["gpus"]:
         used, total = words.size(gpu["memory_used_bytes"]), words.size(gpu["memory_total_bytes"])
         busy = f", SM active {gpu['sm_ratio']:.0%}" if gpu["sm_ratio"] is not None else ""

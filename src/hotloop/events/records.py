@@ -257,3 +257,16 @@ class GpuSample:
     power_w: float | None = None
     power_limit_w: float | None = None
     app_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeSample:
+    """A figure of the app's own, as it told it last with `hotloop.gauge`; of several workers the sum.
+
+    Attributes:
+        limit: How much it can be; None if that was not said.
+    """
+
+    name: str
+    value: float
+    limit: float | None = None

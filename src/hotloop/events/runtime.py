@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hotloop.events.records import EndpointSample, EndpointShape, GpuSample, ImportTime, ModelOutcome, Problem
+from hotloop.events.records import (
+    EndpointSample,
+    EndpointShape,
+    GaugeSample,
+    GpuSample,
+    ImportTime,
+    ModelOutcome,
+    Problem,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,4 +298,5 @@ class RuntimeSampled:
     endpoints: tuple[EndpointSample, ...]
     memory_bytes: int = 0
     gpus: tuple[GpuSample, ...] = ()
+    gauges: tuple[GaugeSample, ...] = ()
     kind: Literal["runtime_sampled"] = "runtime_sampled"

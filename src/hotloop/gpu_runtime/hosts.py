@@ -44,6 +44,7 @@ class Hosts:
         died: Called with a model's name and the cause when the process that serves it died.
         notice: Called with the header of a notice.
         failed: Called with the local variables of a load that failed.
+        gauged: Called with a process and the header of a figure that it tells; without a header when it is gone.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Hosts:
         died: Callable[[str, str], None],
         notice: Callable[[dict[str, Any]], None],
         failed: Callable[[dict[str, Any]], None],
+        gauged: Callable[[int, dict[str, Any] | None], None],
     ) -> None:
         self._fleet = fleet
         self._holdings = holdings
@@ -61,6 +63,7 @@ class Hosts:
         self._died = died
         self._notice = notice
         self._keep_failure = failed
+        self._gauged = gauged
         self._current: dict[str, Host] = {}
         self._all: dict[int, Host] = {}
         self._made = 0
@@ -68,6 +71,10 @@ class Hosts:
     def names(self) -> set[str]:
         """The models that are hosted now."""
         return set(self._current)
+
+    def numbers(self) -> list[int]:
+        """The processes that models are called in."""
+        return [host.process.number for host in self._current.values()]
 
     def loading_for(self, number: int) -> list[int]:
         """The processes that load a model which a worker waits for."""
@@ -140,6 +147,8 @@ class Hosts:
             self._notice(message.header)
         elif message.kind == "locals":
             self._keep_failure(message.header["failure"])
+        elif message.kind == "gauge":
+            self._gauged(process.number, message.header)
         elif message.kind == "failed":
             self._failed(host, message.header["problem"])
         elif message.kind == "hosted":
@@ -164,6 +173,7 @@ class Hosts:
         host.then()
 
     def _gone(self, process: WorkerProcess) -> None:
+        self._gauged(process.number, None)
         host = self._all.pop(process.number, None)
         if host is None:
             return

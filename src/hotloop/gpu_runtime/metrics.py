@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from hotloop.events import GaugeSample
 from hotloop.gpu_runtime.calls import Call, Pending
 from hotloop.gpu_runtime.observing import EndpointLoad, Reason
 
@@ -157,11 +158,13 @@ class Metrics:
         read: Says how things stand; asked at each scrape.
 
     Attributes:
+        gauges: Gives the app's own figures.
         on_use: Called at the next call or answer, which alone tells that there is something to look at; None: nobody asks.
     """
 
     def __init__(self, read: Callable[[], Reading]) -> None:
         self.on_use: Callable[[], None] | None = None
+        self.gauges: Callable[[], Sequence[GaugeSample]] = tuple
         self._read = read
         self._endpoints: dict[str, Counted] = {}
         self._rejected: dict[tuple[str, str], int] = {}
@@ -209,7 +212,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Write everything in Prometheus' text format."""
-        return ("\n".join([*self._counted(), *self._now(self._read())]) + "\n").encode()
+        return ("\n".join([*self._counted(), *self._now(self._read()), *_app(self.gauges())]) + "\n").encode()
 
     def _known(self, endpoint: str) -> Counted:
         return self._endpoints.get(endpoint) or self._add(endpoint)
@@ -261,6 +264,14 @@ class Metrics:
         yield from _family("generation", "gauge", "The generation that serves, 0 for none.", [f" {reading.generation}"])
         yield from _family("revision", "gauge", "The revision that serves, 0 for none.", [f" {reading.revision}"])
         yield from _family("workers", "gauge", "Workers that serve now.", [f" {reading.workers}"])
+
+
+def _app(gauges: Sequence[GaugeSample]) -> Iterator[str]:
+    labels = [(_label("name", each.name), each) for each in gauges]
+    values = [f"{{{label}}} {_shown(each.value)}" for label, each in labels]
+    limits = [f"{{{label}}} {_shown(each.limit)}" for label, each in labels if each.limit is not None]
+    yield from _family("app_gauge", "gauge", "Figures of the app's own.", values)
+    yield from _family("app_gauge_limit", "gauge", "How much they can be.", limits)
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[str]) -> Iterator[str]:

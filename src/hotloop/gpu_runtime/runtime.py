@@ -17,6 +17,7 @@ from hotloop.gpu_runtime import controller, oom
 from hotloop.gpu_runtime import controller_actions as do
 from hotloop.gpu_runtime import controller_events as on
 from hotloop.gpu_runtime.afterwards import Afterwards
+from hotloop.gpu_runtime.app_gauges import AppGauges
 from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.draining import Draining
@@ -83,8 +84,16 @@ class Runtime:
         self._holdings = Holdings()
         self._failures = Failures()
         self._hosts = Hosts(
-            self._fleet, self._holdings, dispatcher.pause, self._host_died, self._telling.notice, self._failures.put
+            self._fleet,
+            self._holdings,
+            dispatcher.pause,
+            self._host_died,
+            self._telling.notice,
+            self._failures.put,
+            self._gauged,
         )
+        self._gauges = AppGauges()
+        metrics.gauges = self.gauges
         self._afterwards = Afterwards(self._now, self._feed, self._fleet, self._zygotes, dispatcher, self._timers)
         self._draining = Draining(
             self._now, self._feed, dispatcher, self._telling, self._timers, config.drain_timeout_s
@@ -188,6 +197,10 @@ class Runtime:
     def pids(self) -> list[int]:
         """See `Surroundings`."""
         return [*self._zygotes.pids, *self._fleet.pids]
+
+    def gauges(self) -> tuple[events.GaugeSample, ...]:
+        """See `Surroundings`."""
+        return self._gauges.of([*(worker.number for worker in self._state.serving), *self._hosts.numbers()])
 
     def is_reloading(self) -> bool:
         """See `Surroundings`."""
@@ -362,6 +375,8 @@ class Runtime:
                 self._host(worker, message.header)
             case "notice":
                 self._telling.notice(message.header)
+            case "gauge":
+                self._gauged(worker.number, message.header)
             case "locals":
                 self._failures.put(message.header["failure"])
             case "probed":
@@ -467,7 +482,15 @@ class Runtime:
         ]
         self._hosts.start(name, zygote, users, self._dispatcher.resume)
 
+    def _gauged(self, process: int, header: dict[str, Any] | None) -> None:
+        if header is None:
+            self._gauges.forget(process)
+            return
+        self._gauges.heard(process, header)
+        self.sampler.wake()
+
     def _worker_gone(self, worker: WorkerProcess) -> None:
+        self._gauged(worker.number, None)
         known = self._state.workers.get(worker.number)
         if known is None:
             self._fleet.forget(worker.number)

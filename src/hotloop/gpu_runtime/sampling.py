@@ -5,7 +5,8 @@ memory and GPUs, is found out in a thread.
 
 Rules:
 1. A sample is told while requests come, wait or run; then once more, so that figures fall to zero.
-2. Without traffic one is told where memory changed: a while after a reload, when somebody may have loaded a model.
+2. Without traffic one is told where memory changed: a while after a reload, when somebody may have loaded a model; and
+   where a figure of the app's own did.
 3. None is told, and no memory is looked at, while a reload has the machine for itself (docs/decisions/0004), at most
    `PUT_OFF_S`: a model may take minutes to load.
 4. The memory of processes is looked at each `MEMORY_EVERY_S` at most, and so rarely that it takes 0.5 % of a core.
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hotloop.events import EndpointSample, Event, GpuSample, RuntimeSampled
+from hotloop.events import EndpointSample, Event, GaugeSample, GpuSample, RuntimeSampled
 from hotloop.gpu_runtime import memory
 from hotloop.gpu_runtime.metrics import Counted, Metrics, quantile_s
 from hotloop.gpu_runtime.nvml import Nvml, open_library
@@ -44,6 +45,10 @@ class Surroundings(Protocol):
 
     def pids(self) -> list[int]:
         """Give the app's processes; those that they started may be left out."""
+        ...
+
+    def gauges(self) -> tuple[GaugeSample, ...]:
+        """Give the app's own figures."""
         ...
 
     def is_reloading(self) -> bool:
@@ -219,13 +224,14 @@ class Sampler:
             endpoints=tuple(each for each in samples if _is_busy(each) or each.path in shown),
             memory_bytes=memory_bytes,
             gpus=gpus,
+            gauges=self._around.gauges(),
         )
 
     def _is_news(self, sample: RuntimeSampled) -> bool:
         told = self._told
         if sample.endpoints or told is None:
-            return bool(sample.endpoints or sample.memory_bytes or sample.gpus)
-        if len(sample.gpus) != len(told.gpus):
+            return bool(sample.endpoints or sample.memory_bytes or sample.gpus or sample.gauges)
+        if sample.gauges != told.gauges or len(sample.gpus) != len(told.gpus):
             return True
         held = [(gpu.memory_used_bytes for gpu in each.gpus) for each in (sample, told)]
         pairs = [(sample.memory_bytes, told.memory_bytes), *zip(*held, strict=True)]

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import hosted, problem, start, wire
+from hotloop.gpu_runtime.user_env import gauges, hosted, problem, start, wire
 from hotloop.gpu_runtime.user_env.app import ModelSpec
 from hotloop.gpu_runtime.user_env.fingerprint.record import Recording, record
 from hotloop.gpu_runtime.user_env.models import Models, Runtime, module_digest
@@ -18,31 +20,38 @@ def main(link: wire.Link, boot: dict[str, Any]) -> None:
     """Load the model, tell the runtime, and serve until the runtime closes the link."""
     project = start.prepare(boot)
     models = Models(project)
+    lock = threading.Lock()
+
+    def tell(header: dict[str, Any], payload: bytes = b"") -> None:
+        with lock:
+            link.send(header, payload)
+
+    gauges.connect(tell)
     try:
         while (message := link.receive()).kind != "load":
             models.shelve(message)
-        recording = _load(project, models, boot, link)
+        recording = _load(project, models, boot, tell)
     except wire.LinkClosed:
         return
     except BaseException as error:  # noqa: BLE001  the runtime shows it, whatever it is
         if not isinstance(error, RevisionMoved):
             described = problem.from_exception(error, project, boot["packages"])
             if boot["keeps_locals"]:
-                described = Variables(project, link.send).keep(error, described, "model", boot["model"])
-            link.send({"kind": "failed", "problem": described})
+                described = Variables(project, tell).keep(error, described, "model", boot["model"])
+            tell({"kind": "failed", "problem": described})
         return
     holds = hosted.holds_project_code(recording.value, project)
-    link.send({
+    tell({
         "kind": "hosted", "model": boot["model"], "record": recording.record.to_json(),
         "project_code": {name: module_digest(project, name) for name in project.modules()} if holds else {},
     })  # fmt: skip
     hosted.host(recording.value, link)
 
 
-def _load(project: Project, models: Models, boot: dict[str, Any], link: wire.Link) -> Recording:
+def _load(project: Project, models: Models, boot: dict[str, Any], tell: Callable[..., None]) -> Recording:
     imported = start.import_app(project, boot)
     specs = {spec.name: spec for spec in imported.plan.models}
-    runtime = Runtime(lambda header, *_: link.send(header) if header["kind"] == "notice" else None, _refuse)
+    runtime = Runtime(lambda header, *_: tell(header) if header["kind"] == "notice" else None, _refuse)
     wanted = specs[boot["model"]]
     for name in _closure(wanted, specs):
         models.provide(specs[name], set(), runtime)

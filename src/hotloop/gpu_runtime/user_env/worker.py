@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import operations, problem, resolve, start, wire
+from hotloop.gpu_runtime.user_env import gauges, operations, problem, resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.lending import Lender, Payload
@@ -137,6 +137,7 @@ class Worker:
             Whether this worker is ready to serve; if not, the runtime was told why.
         """
         self._project.update(go["changed"])
+        gauges.connect(self.tell)
         gc.disable()  # a full collection right now would cost more than the reload
         try:
             is_ready = self._start(go)

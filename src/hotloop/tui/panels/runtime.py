@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich.cells import cell_len
+
 from hotloop.devloop import words
 from hotloop.tui.panels import memory
 from hotloop.tui.panels.bars import meter, sparkline
@@ -14,7 +16,7 @@ from hotloop.tui.panels.load import Load, load_of
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from hotloop.events import CostReported
+    from hotloop.events import CostReported, GaugeSample
     from hotloop.tui.palette import Palette
     from hotloop.tui.state import State
 
@@ -61,6 +63,9 @@ def draw_strip(state: State, width: int, height: int, palette: Palette, now_s: f
     use = gpu_use(state)
     if use is not None:
         space.append(_figure(use.name, use.value, palette, meter(use.ratio, 8, palette.good, palette)))
+    for gauge in gauges_of(state):
+        picture = meter(gauge.value / gauge.limit, 8, palette.model, palette) if gauge.limit else None
+        space.append(_figure(gauge.name, gauge_value(gauge), palette, picture))
     cost = _cost(state.cost)
     if cost is not None:
         space.append(line((f"{cost[1]} ", palette.muted), (cost[0], f"bold {palette.strong}")))
@@ -135,6 +140,7 @@ def _rows(state: State, load: Load, width: int, palette: Palette) -> list[Row]:
         p95 = line((f"p95 {words.duration(load.p95_s)}  {load.busiest}", palette.muted))
         rows.append(_row("p50", words.duration(load.p50_s), p95, palette, 5))
     rows += _memory_rows(state, room, palette)
+    rows += [_gauge_row(gauge, room, palette) for gauge in gauges_of(state)]
     use = gpu_use(state)
     if use is not None:
         rows.append(_row(use.name, use.value, _metered(use.ratio, use.about, room, palette), palette, 2))
@@ -179,6 +185,24 @@ def _memory_rows(state: State, room: int, palette: Palette) -> list[Row]:
     total = f"  {memory.gigabytes(held.total_bytes)} GB"
     bar = memory.stack(held, max(room - len(total), 0), palette)
     return [_row("memory", value, line(bar, (total, palette.muted)), palette, 2)]
+
+
+def gauges_of(state: State) -> tuple[GaugeSample, ...]:
+    """The app's own figures, such as a KV cache's pages."""
+    return state.samples[-1].gauges if state.samples else ()
+
+
+def gauge_value(gauge: GaugeSample) -> str:
+    """Write a figure as a share of what it can be, or as it is."""
+    return f"{gauge.value / gauge.limit:.0%}" if gauge.limit else f"{gauge.value:,.6g}"
+
+
+def _gauge_row(gauge: GaugeSample, room: int, palette: Palette) -> Row:
+    name = gauge.name if cell_len(gauge.name) > _LABEL else ""  # it is cut in front
+    if not gauge.limit:
+        return _row(gauge.name, gauge_value(gauge), line((name, palette.muted)), palette, 7)
+    about = f"{name} {gauge.value:,.6g} of {gauge.limit:,.6g}".strip()
+    return _row(gauge.name, gauge_value(gauge), _metered(gauge.value / gauge.limit, about, room, palette), palette, 7)
 
 
 class Use(NamedTuple):
