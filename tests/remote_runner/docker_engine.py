@@ -61,8 +61,10 @@ class Engine:
             "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "--host", self.address,
             "--dns", "127.0.0.1",  # nobody answers there, at once
         ]  # fmt: skip
+        # In this session: an agent that a test runs in this process takes its children of others for a dead runtime's, and
+        # kills them.
         with (folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while True:
             with contextlib.suppress(docker.errors.DockerException):
