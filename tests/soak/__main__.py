@@ -220,9 +220,8 @@ class Soak:
     def _kill_agent(self):
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # killed before, or not there yet
             pid = int((self._agent_state / "agent" / "pid").read_text())
-            if (
-                os.fsencode(self._agent_state) in Path(f"/proc/{pid}/cmdline").read_bytes()
-            ):  # else it is another's by now
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if os.fsencode(self._agent_state) in command:  # else the number is another process's by now
                 os.kill(pid, signal.SIGKILL)
 
     def unequal(self):
