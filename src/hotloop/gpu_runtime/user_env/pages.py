@@ -18,7 +18,7 @@ MAX_PAGES = 2048  # 8 MB a standby
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _ENTRY_BYTES = 8  # of /proc/self/pagemap; the bits are those of the kernel's admin-guide/mm/pagemap
 _OWN = 1 << 63 | 1 << 56  # present, and mapped by nobody else
-_MAX_BYTES = 1 << 30  # a larger mapping is weights, or room that somebody reserved
+_MAX_BYTES = 256 << 20  # a larger mapping is weights, or room that somebody reserved
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, since Linux 5.14
 
 Ranges = list[tuple[int, int]]  # of addresses: first, end
@@ -33,26 +33,20 @@ class Pages:
 
     def written_since(self) -> Ranges:
         """What was shared, or not there, and is this process's alone now, at most `MAX_PAGES`."""
-        now = look()
-        fresh = sorted(now.own - self.own) if now is not None else []
-        found = [page for page in fresh if any(first <= page < end for first, end in self.mapped)]
-        return _joined(found[:MAX_PAGES])
+        try:
+            return _joined(sorted(_own_in(self.mapped) - self.own)[:MAX_PAGES])
+        except OSError:  # the app has made its process one that nobody may look into
+            return []
 
 
 def look() -> Pages | None:
-    """See what there is; None if the system does not say."""
+    """See what there is; None if the system does not say. Takes some 10 ms for 250 MB."""
     try:
         with open("/proc/self/maps", encoding="utf-8") as maps:  # noqa: PTH123
             mapped = [found for line in maps if (found := _range_of(line)) is not None]
-        fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        return Pages(mapped, _own_in(mapped))
     except (OSError, ValueError):
         return None
-    try:
-        return Pages(mapped, frozenset(page for first, end in mapped for page in _own_pages(fd, first, end)))
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def make_own(ranges: Iterable[Iterable[int]]) -> None:
@@ -68,6 +62,15 @@ def _range_of(line: str) -> tuple[int, int] | None:
     addresses, rights, _, _, inode, *_ = line.split(None, 5)
     first, end = (int(part, 16) for part in addresses.split("-"))
     return (first, end) if rights == "rw-p" and inode == "0" and end - first <= _MAX_BYTES else None
+
+
+def _own_in(ranges: Ranges) -> frozenset[int]:
+    """The pages within some ranges that are this process's alone; none where nothing is mapped any more."""
+    fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return frozenset(page for first, end in ranges for page in _own_pages(fd, first, end))
+    finally:
+        os.close(fd)
 
 
 def _own_pages(fd: int, first: int, end: int) -> list[int]:
