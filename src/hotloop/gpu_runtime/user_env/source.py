@@ -98,7 +98,7 @@ class Project:
         """
         while frame is not None:
             file = frame.f_code.co_filename
-            if file.startswith("<frozen importlib"):
+            if file.startswith("<frozen importlib") and frame.f_code.co_name != "get_data":  # pkgutil.get_data's
                 return False
             if self.owns_file(file):
                 return True

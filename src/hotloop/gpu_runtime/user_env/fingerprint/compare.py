@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
 from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
-from hotloop.gpu_runtime.user_env.fingerprint.record import Ran, Record, identity, sources, variable_digest
+from hotloop.gpu_runtime.user_env.fingerprint.record import (
+    Ran,
+    Record,
+    identity,
+    names_digest,
+    sources,
+    variable_digest,
+)
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings
 from hotloop.gpu_runtime.user_env.fingerprint.values import Places
 from hotloop.gpu_runtime.user_env.vault.code import code_digest
@@ -201,7 +208,10 @@ def _settings(record: Record, present: Present) -> Iterator[str]:
 
 def _environment(record: Record) -> Iterator[str]:
     for name, digest in record.environment.items():
-        if variable_digest(os.environ.get(name)) != digest:
+        if not name:
+            if names_digest(os.environ, record.left["environment"]) != digest:
+                yield "there are other environment variables, and the loader looks at all"
+        elif variable_digest(os.environ.get(name)) != digest:
             yield f"environment variable {name} changed"
 
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ _NOT_INPUTS = frozenset({
     "PYTEST_CURRENT_TEST",
 })  # fmt: skip
 _ALWAYS_INPUTS = ("CUDA_VISIBLE_DEVICES",)
+_OF_TIME = frozenset({"st_mtime", "st_mtime_ns", "st_ctime", "st_ctime_ns", "getmtime", "getctime"})
+_OF_MODE = frozenset({"st_mode", "S_IMODE", "filemode"})
 _MAX_SIBLINGS = 2000
 
 
@@ -199,7 +201,7 @@ def _record(
         meanings.note_class_of(each.module, each.name)
     meanings.collect({}, is_wide=False)
     reads_source = any(used.reads_source for used in uses.values())
-    paths, folders = _paths(trace, meanings)
+    paths, folders = _paths(trace, meanings, {name for used in uses.values() for name in used.attributes | used.names})
     return Record(
         load=secrets.token_hex(8),
         loader=identity(loader, places),
@@ -254,8 +256,14 @@ def sources(project: Project) -> dict[str, str]:
     return {name: hashed(project.source_of(path) or b"") for name, path in found.items()}
 
 
-def _paths(trace: Trace, meanings: Meanings) -> tuple[dict[str, Any], set[str]]:
+def _paths(trace: Trace, meanings: Meanings, used: set[str]) -> tuple[dict[str, Any], set[str]]:
     """Looks at all that was read, may have been read beside it, or is named by a string in sight."""
+    folders = {path for path in trace.folders if not packages.is_installed(path + os.sep)}
+    timed: set[str] = set()
+    if used & _OF_TIME:
+        listed = {os.path.join(each, name) for each in folders if os.path.isdir(each) for name in os.listdir(each)}  # noqa: PTH112, PTH118, PTH208
+        timed = {path for path in {*trace.looked_at, *listed} if not path.endswith(".py")}
+    moded = {*trace.permissions, *(trace.looked_at if used & _OF_MODE else ())}
     looks = {**trace.looked_at, **trace.files}
     beside: set[str] = set()
     for path in trace.files:
@@ -264,18 +272,24 @@ def _paths(trace: Trace, meanings: Meanings) -> tuple[dict[str, Any], set[str]]:
             beside.update(near if len(near) <= _MAX_SIBLINGS else ())
     named = _named_paths(trace, meanings)
     found: dict[str, Any] = {}
-    for path in {*looks, *beside, *named, *trace.written}:
+    for path in {*looks, *beside, *named, *trace.written, *timed, *moded}:
         if path.endswith(".pyc"):
             continue
-        seen = files.look(path, is_installed=packages.is_installed(path))
+        seen = files.look(
+            path,
+            is_installed=packages.is_installed(path),
+            is_read=path in trace.files,
+            has_mode=path in moded,
+            has_time=path in timed,
+        )
         first = looks.get(path)
         if first is not None and path not in trace.written and _moved(first, seen):
             seen = {"kind": "unstable"}
         found[path] = seen
     for path in trace.installed:
         if not packages.is_installed(path) and os.path.isabs(path):  # noqa: PTH117
-            found[path] = files.look(path, is_installed=False)
-    return found, {path for path in trace.folders if not packages.is_installed(path + os.sep)}
+            found[path] = files.look(path, is_installed=False, is_read=True)
+    return found, folders
 
 
 def _moved(first: files.Look, now: files.Look) -> bool:
@@ -294,9 +308,16 @@ def _named_paths(trace: Trace, meanings: Meanings) -> set[str]:
 
 def _environment(trace: Trace, before: dict[str, str]) -> dict[str, str | None]:
     names = {*trace.variables, *_ALWAYS_INPUTS}
-    if "" in names:
+    is_all = "" in names
+    if is_all:
         names |= before.keys()
-    return {name: variable_digest(before.get(name)) for name in sorted(names - _NOT_INPUTS - {""})}
+    found = {name: variable_digest(before.get(name)) for name in sorted(names - _NOT_INPUTS - {""})}
+    return found | ({"": names_digest(before, ambient.environment_changes(before, dict(os.environ)))} if is_all else {})
+
+
+def names_digest(environment: Iterable[str], left: Iterable[str]) -> str:
+    """Digest of which environment variables there are, without those that the loader itself sets."""
+    return hashed(sorted({*environment} - _NOT_INPUTS - {*left}))
 
 
 def variable_digest(value: str | None) -> str | None:
