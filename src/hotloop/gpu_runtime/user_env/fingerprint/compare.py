@@ -39,7 +39,6 @@ class Present:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.places = Places(project)
-        self.effects = Effects(project)
         self.meanings: dict[str, Meaning] = {}
         self._glances: dict[str, files.Look] = {}
         self._listings: dict[str, list[Any]] = {}
@@ -180,7 +179,8 @@ def _file_of(module: str, project: Project) -> str:
 
 
 def _effects(record: Record, present: Present) -> Iterator[str]:
-    module = present.effects.changed(record.effects, record.fresh)
+    effects = Effects(present.project, present.places, present.meanings)
+    module = effects.changed(record.effects, record.fresh)
     if module:
         yield f"{_file_of(module, present.project)}: a statement that runs on import changed"
 

@@ -211,7 +211,7 @@ def _record(
         meanings=meanings.digests,
         shown=meanings.shown,
         fresh=tuple(trace.fresh),
-        effects=Effects(project).of_all([name for name in project.modules() if name not in trace.fresh]),
+        effects=Effects(project, places).of_all([name for name in project.modules() if name not in trace.fresh]),
         sources=sources(project) if reads_source else {},
         files=paths,
         folders={path: files.listing(path) for path in folders},

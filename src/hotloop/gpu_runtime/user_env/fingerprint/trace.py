@@ -12,8 +12,8 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from urllib.parse import unquote
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from hotloop.gpu_runtime.user_env.fingerprint.files import Look, glance
 from hotloop.gpu_runtime.user_env.source import installed_folders
