@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import locale
 import os
 import pickle
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from hotloop.gpu_runtime.user_env.vault.code import hashed
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,58 @@ def environment_changes(before: dict[str, str], after: dict[str, str]) -> dict[s
     return changed | {key: None for key in before if key not in after}
 
 
+_seeded: set[str] = set()
+_CHOSEN_BELOW = 1 << 32  # a seed that a person chose; those that torch takes for itself have 53 bits
+
+
+@contextlib.contextmanager
+def noting_seeds() -> Iterator[None]:
+    """Note whether Python's generator is seeded meanwhile; torch's and numpy's can be asked."""
+    original = random.seed
+
+    @functools.wraps(original)
+    def seed(*arguments: Any, **named: Any) -> None:
+        _seeded.add("python")
+        original(*arguments, **named)
+
+    random.seed = seed
+    try:
+        yield
+    finally:
+        if random.seed is seed:
+            random.seed = original
+
+
+def note_seeded(names: Iterable[str]) -> None:
+    """Note generators that a loader seeded, or whose state after it was set again."""
+    _seeded.update(names)
+
+
+def seeded() -> set[str]:
+    """The random generators whose numbers are the same in every start."""
+    found = set(_seeded)
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy.random")
+    if hasattr(torch, "default_generator") and torch.default_generator.initial_seed() < _CHOSEN_BELOW:
+        found.add("torch")
+    own = getattr(getattr(getattr(numpy, "mtrand", None), "_rand", None), "_bit_generator", None)
+    if own is not None and getattr(own, "_seed_seq", own) is None:  # as `numpy.random.seed` leaves it
+        found.add("numpy")
+    return found
+
+
+def generator_digests(names: Iterable[str]) -> dict[str, str]:
+    """Digests of the states of random generators."""
+    return {name: hashed(state) for name, state in generators(set(names)).items()}
+
+
 def generators(seeded: set[str]) -> dict[str, str]:
-    """States of the random generators that a loader seeded."""
+    """States of random generators."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     states: dict[str, Any] = {}
     if "python" in seeded:
         states["python"] = random.getstate()
     if "torch" in seeded and torch is not None:
-        states["torch"] = bytes(torch.get_rng_state().tolist())
+        states["torch"] = torch.get_rng_state().numpy().tobytes() if numpy else bytes(torch.get_rng_state().tolist())
     if "numpy" in seeded and numpy is not None:
         states["numpy"] = numpy.random.get_state()
     return {name: base64.b64encode(pickle.dumps(state)).decode() for name, state in states.items()}
@@ -153,6 +200,7 @@ def restore(changed: dict[str, Any], environment: dict[str, str | None], states:
     for name, value in changed.items():
         if name in known and known[name].read() != value:
             known[name].write(value)
+    note_seeded(states)
     for name, state in states.items():
         _set_generator(name, pickle.loads(base64.b64decode(state)))
     return True

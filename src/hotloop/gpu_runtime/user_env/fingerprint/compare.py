@@ -66,6 +66,7 @@ class Present:
             _sources(record, project),
             _models(record, dependencies),
             _settings(record, self),
+            _generators(record),
             _environment(record),
             _files(record, self),
             _packages(record),
@@ -204,6 +205,14 @@ def _settings(record: Record, present: Present) -> Iterator[str]:
     for name, value in record.settings.items():
         if name in now and now[name] != value:
             yield f"{name} changed ({value} -> {now[name]})"
+
+
+def _generators(record: Record) -> Iterator[str]:
+    if record.generators:
+        now = ambient.generator_digests(ambient.seeded())
+        for name, state in record.generators.items():
+            if now.get(name) != state:
+                yield f"it would draw other random numbers: {name}'s generator is seeded, or was drawn from, otherwise"
 
 
 def _environment(record: Record) -> Iterator[str]:

@@ -83,24 +83,36 @@ class Effects:
             if known is None:
                 is_same = module in fresh or not self.of(module)["digest"]
             elif all(project.digest_of(name) == digest for name, digest in known["sources"].items()):
-                is_same = not known["uses"] or self._meaning(known["uses"]) == known["meanings"]
+                is_same = not known["digest"] or self._is_same_around(known)
             else:
                 now = self.of(module)
-                is_same = (now["digest"], now["meanings"]) == (known["digest"], known["meanings"])
+                is_same = now["digest"] == known["digest"] and self._is_same_around(known)
             if not is_same:
                 return module
         earlier = [name for name, each in before.items() if each["digest"] and name not in fresh]
         now_in_order = [name for name in modules if name in earlier]
         return next((name for name in earlier if name not in now_in_order), "") or _first_moved(earlier, now_in_order)
 
+    def _is_same_around(self, known: dict[str, Any]) -> bool:
+        is_same = self._present(known["optional"]) == known["optional"]
+        return is_same and self._meaning(known["uses"]) == known["meanings"]
+
+    def _present(self, names: Iterable[str]) -> dict[str, bool]:
+        return {name: self._project.code_of(name) is not None and name in sys.modules for name in names}
+
     def _look(self, module: str) -> dict[str, Any]:
         project = self._project
         code = project.code_of(module)
         found = list(statements(code, sys.modules[module].__dict__, project)) if code else []
         if code is None or not found:
-            return {"digest": "", "sources": {module: project.digest_of(module)}, "uses": {}, "meanings": {}}
+            return {
+                "digest": "",
+                "sources": {module: project.digest_of(module)},
+                "uses": {},
+                "optional": {},
+                "meanings": {},
+            }
         found += _leading_to(found, code)
-        found += [("import", name) for name in _optional_imports(code) if name in project.modules()]
         reached = Reached(project)
         reached.start(module, found)
         uses = {name: used.to_json() for name, used in reached.uses.items()}
@@ -108,6 +120,7 @@ class Effects:
             "digest": hashed(found, _order(code, project), sorted(code_digest(each) for each in reached.codes)),
             "sources": {name: project.digest_of(name) for name in {module, *reached.modules}},
             "uses": uses,
+            "optional": self._present(_optional_imports(code)),
             "meanings": self._meaning(uses),
         }
 

@@ -66,6 +66,8 @@ class Record:
         packages: Versions of what was used.
         python: The interpreter's version.
         dependencies: The names of the loads of the models it was made from.
+        generators: Digests of the states in which the loader found the random generators that it drew from, of those that
+            had been seeded.
         left: Ambient settings, environment and random states that the loader left.
     """
 
@@ -86,6 +88,7 @@ class Record:
     packages: dict[str, str]
     python: str
     dependencies: dict[str, str]
+    generators: dict[str, str] = field(default_factory=dict[str, str])
     left: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @cached_property
@@ -135,6 +138,7 @@ class _Before:
     state: dict[str, str]
     arguments: dict[str, str]
     patches: set[str]
+    generators: dict[str, str]
 
 
 def record(
@@ -183,6 +187,7 @@ def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Befor
         state_of(project.modules(), project, places),
         _argument_state(arguments, project, places),
         _patches(project),
+        ambient.generator_digests(ambient.seeded()),
     )
 
 
@@ -220,6 +225,7 @@ def _record(
         packages=packages.used(trace.installed, {*meanings.installed, *_argument_modules(trace)}),
         python=sys.version,
         dependencies=dict(dependencies),
+        generators={name: before.generators[name] for name in _drawn_from(before)},
         left=_left(trace, before),
     )
 
@@ -325,11 +331,17 @@ def variable_digest(value: str | None) -> str | None:
     return None if value is None else hashed(value)
 
 
+def _drawn_from(before: _Before) -> list[str]:
+    now = ambient.generator_digests(before.generators)
+    return [name for name, state in before.generators.items() if now[name] != state]
+
+
 def _left(trace: Trace, before: _Before) -> dict[str, Any]:
+    ambient.note_seeded(trace.seeded)
     return {
         "settings": ambient.changes(before.settings, ambient.snapshot()),
         "environment": ambient.environment_changes(before.environment, dict(os.environ)),
-        "generators": ambient.generators(trace.seeded),
+        "generators": ambient.generators({*trace.seeded, *_drawn_from(before)}),
     }
 
 
