@@ -229,6 +229,10 @@ class Models:
                 self._attach(entry)
             except CannotAttach as error:
                 return str(error)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001  the project's own __setstate__ and the like run
+                return f"what was kept does not fit its class now ({type(error).__name__}: {error})"
         return ""
 
     def _attach(self, entry: Resident) -> None:

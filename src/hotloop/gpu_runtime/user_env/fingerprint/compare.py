@@ -16,6 +16,7 @@ from hotloop.gpu_runtime.user_env.fingerprint.record import (
     Ran,
     Record,
     identity,
+    is_module,
     names_digest,
     sources,
     variable_digest,
@@ -63,6 +64,7 @@ class Present:
             _loader(record, loader, self.places),
             _meanings(record, self),
             _effects(record, self),
+            _absent(record, project),
             _sources(record, project),
             _models(record, dependencies),
             _settings(record, self),
@@ -186,12 +188,18 @@ def _effects(record: Record, present: Present) -> Iterator[str]:
         yield f"{_file_of(module, present.project)}: a statement that runs on import changed"
 
 
+def _absent(record: Record, project: Project) -> Iterator[str]:
+    for path in record.absent:
+        if is_module(path):
+            yield f"{project.relative(path)} can be imported now"
+
+
 def _sources(record: Record, project: Project) -> Iterator[str]:
     if record.sources:
         now = sources(project)
         for module in sorted({*record.sources, *now}):
             if record.sources.get(module) != now.get(module):
-                yield f"{_file_of(module, project)} changed, and the loader looks at source text"
+                yield f"{_file_of(module, project)} changed, and the loader looks at source text, or starts a process"
 
 
 def _models(record: Record, dependencies: dict[str, str]) -> Iterator[str]:

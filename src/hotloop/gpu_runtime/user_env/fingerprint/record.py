@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import secrets
@@ -57,6 +58,7 @@ class Record:
         meanings: Digests of what the names meant.
         shown: Their values, where short.
         fresh: The project's modules that the loader imported first.
+        absent: Where modules would be that the code may import, and that the project has not.
         effects: What importing the other modules of the project does to packages.
         sources: Digests of all source texts, if it looks at source.
         files: What files held.
@@ -79,6 +81,7 @@ class Record:
     meanings: dict[str, str]
     shown: dict[str, str]
     fresh: tuple[str, ...]
+    absent: tuple[str, ...]
     effects: dict[str, Any]
     sources: dict[str, str]
     files: dict[str, Any]
@@ -104,7 +107,7 @@ class Record:
     def from_json(cls, data: dict[str, Any]) -> Record:
         """Undo `to_json`."""
         ran = tuple(Ran(**each) for each in data["ran"])
-        return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"])})
+        return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"]), "absent": tuple(data["absent"])})
 
     def restore_ambient(self) -> bool:
         """Set again what the loader left set, as if it had run here; returns whether it left anything."""
@@ -169,14 +172,13 @@ def record(
 
 
 def _forget_cached_results(project: Project) -> None:
-    # What another loader had computed before would not be seen to run.
-    for module in project.modules():
-        for value in list(vars(sys.modules[module]).values()):
-            owner = value if isinstance(value, type) and project.owns_module(value.__module__) else None
-            for each in (value, *(vars(owner).values() if owner else ())):
-                wrapped = getattr(each, "__func__", each)
-                if type(wrapped).__name__ == "_lru_cache_wrapper":
-                    wrapped.cache_clear()
+    # What another loader, or an import, had computed before would not be seen to run. Those of libraries are older than
+    # the fork, and frozen: the collector does not list them.
+    for each in gc.get_objects():
+        if type(each) is functools._lru_cache_wrapper:  # noqa: SLF001
+            wrapped = getattr(each.__wrapped__, "__func__", each.__wrapped__)
+            if is_of_project(wrapped, project):
+                each.cache_clear()
 
 
 def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Before:
@@ -205,7 +207,8 @@ def _record(
     for each in ran:
         meanings.note_class_of(each.module, each.name)
     meanings.collect({}, is_wide=False)
-    reads_source = any(used.reads_source for used in uses.values())
+    # What another process of this program runs is not seen: any of the project's code may.
+    reads_source = bool(trace.processes) or any(used.reads_source for used in uses.values())
     paths, folders = _paths(trace, meanings, {name for used in uses.values() for name in used.attributes | used.names})
     return Record(
         load=secrets.token_hex(8),
@@ -216,6 +219,7 @@ def _record(
         meanings=meanings.digests,
         shown=meanings.shown,
         fresh=tuple(trace.fresh),
+        absent=absent_modules(uses, project),
         effects=Effects(project, places).of_all([name for name in project.modules() if name not in trace.fresh]),
         sources=sources(project) if reads_source else {},
         files=paths,
@@ -254,6 +258,25 @@ def _code(trace: Trace, places: Places) -> tuple[list[Ran], dict[str, Uses], boo
         if where is not None and id(code) not in inside:
             ran.append(Ran(module, *where, code_digest(code)))
     return ran, uses, is_wide or any(used.is_dynamic for used in uses.values())
+
+
+def absent_modules(uses: dict[str, Uses], project: Project) -> tuple[str, ...]:
+    """Paths, without their ending, at which an imported name would be a module of the project's."""
+    names = {name for used in uses.values() for name in used.may_import}
+    found: set[str] = set()
+    for name in names:
+        parent, _, last = name.rpartition(".")
+        folders = getattr(sys.modules.get(parent), "__path__", ()) if parent else sys.path
+        own = [each or "." for each in folders if project.owns_file(os.path.join(os.path.abspath(each), "x"))]  # noqa: PTH100, PTH118
+        for path in (os.path.join(os.path.abspath(each), last) for each in own):  # noqa: PTH100, PTH118
+            if not is_module(path):
+                found.add(path)
+    return tuple(sorted(found))
+
+
+def is_module(path: str) -> bool:
+    """Whether a module, or a package, is at a path without its ending."""
+    return os.path.exists(path + ".py") or os.path.isdir(path)  # noqa: PTH110, PTH112
 
 
 def sources(project: Project) -> dict[str, str]:

@@ -30,6 +30,7 @@ _SOURCE = frozenset({
     "f_lineno", "co_firstlineno", "__annotations__", "get_type_hints", "signature", "extract_stack", "getsourcefile",
     "get_annotations",
 })  # fmt: skip
+_SEARCHES = frozenset({"find_spec", "find_loader", "import_module", "__import__", "resolve_name"})
 _MAX_SHOWN = 40
 
 
@@ -80,6 +81,12 @@ class Uses:
         parents = name.split(".")
         self.imports.update(".".join(parents[: length + 1]) for length in range(len(parents)))
         self.imports.update(f"{each}.{used}" for each in tuple(self.imports) for used in code.co_names)
+
+    @property
+    def may_import(self) -> set[str]:
+        """Names of modules that may be imported, or looked for, when the code runs."""
+        by_text = self.attributes if self.attributes & _SEARCHES or self.names & _SEARCHES else set[str]()
+        return self.imports | by_text
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
