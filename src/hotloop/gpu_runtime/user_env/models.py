@@ -185,11 +185,20 @@ class Models:
             why += extra
         if isinstance(entry, Resident):
             size = entry.size_bytes
-            if entry.value is _NOT_ATTACHED:
-                with _naming(spec.name):
-                    self._attach(entry)
-            self.values[spec.name] = entry.value
-        elif isinstance(entry, Hosted):
+            try:
+                if entry.value is _NOT_ATTACHED:
+                    with _naming(spec.name):
+                        self._attach(entry)
+                self.values[spec.name] = entry.value
+            except MemoryError:
+                raise
+            except Exception as error:
+                if not why or spec.hosted is False:
+                    raise
+                runtime.tell({"kind": "forget", "model": spec.name})
+                reason = f"it can't be rebuilt from what it is stored as ({type(error).__name__}: {error})"
+                entry, why, size = runtime.host(spec.name, why), f"{why}; hosted: {reason}", 0
+        if isinstance(entry, Hosted):
             home = "hosted"
             self.values[spec.name] = entry.proxy
         if entry is not None:

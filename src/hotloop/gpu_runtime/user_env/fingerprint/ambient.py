@@ -7,11 +7,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import importlib
 import locale
 import os
 import pickle
 import random
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -87,16 +89,35 @@ def _settings(torch: Any, numpy: Any) -> dict[str, Setting]:
     found = {
         "the working directory": Setting(os.getcwd, os.chdir),
         "sys.path": Setting(lambda: list(sys.path), _set_path, is_input=False),
+        "the umask": Setting(_umask, os.umask, is_input=False),
         "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
         "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
     }
     if torch is not None:
         found |= _torch_settings(torch)
+    if numpy is not None and hasattr(numpy, "get_printoptions"):
+        found["numpy's print options"] = Setting(
+            lambda: {k: v for k, v in numpy.get_printoptions().items() if isinstance(v, PLAIN)},
+            lambda value: numpy.set_printoptions(**value),
+            is_input=False,
+        )
+    if torch is not None and hasattr(torch, "_tensor_str"):
+        found["torch's print options"] = Setting(
+            lambda: {k: v for k, v in vars(torch._tensor_str.PRINT_OPTS).items() if isinstance(v, PLAIN)},  # noqa: SLF001
+            lambda value: vars(torch._tensor_str.PRINT_OPTS).update(value),  # noqa: SLF001
+            is_input=False,
+        )
     if numpy is not None:
         found["numpy's error handling"] = Setting(
             lambda: dict(numpy.geterr()), lambda value: _set_numpy(numpy, value), is_input=False
         )
     return found
+
+
+def _umask() -> int:
+    value = os.umask(0o77)
+    os.umask(value)
+    return value
 
 
 def _set_locale(value: str) -> None:
@@ -204,6 +225,21 @@ def restore(changed: dict[str, Any], environment: dict[str, str | None], states:
     for name, state in states.items():
         _set_generator(name, pickle.loads(base64.b64decode(state)))
     return True
+
+
+PLAIN = (bool, int, float, str, types.NoneType)
+
+
+def restore_attributes(attributes: list[list[Any]]) -> bool:
+    """Set again what a loader set in installed modules; returns whether it set any."""
+    for module, path, value in attributes:
+        *folders, name = path.split(".")
+        owner: Any = importlib.import_module(module)
+        for each in folders:
+            owner = getattr(owner, each, None)
+        if owner is not None and getattr(owner, name, None) != value:
+            setattr(owner, name, value)
+    return bool(attributes)
 
 
 def _set_generator(name: str, state: Any) -> None:

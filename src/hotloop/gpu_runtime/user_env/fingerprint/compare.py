@@ -23,7 +23,7 @@ from hotloop.gpu_runtime.user_env.fingerprint.record import (
 )
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings
 from hotloop.gpu_runtime.user_env.fingerprint.values import Places
-from hotloop.gpu_runtime.user_env.vault.code import code_digest
+from hotloop.gpu_runtime.user_env.vault.code import run_digest
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -112,7 +112,7 @@ def _code(record: Record, present: Present) -> Iterator[str]:
         same = present.places.within(ran.module, lambda name=ran.module: _top_level(name, project)).get(ran.name, [])
         if ran.nth >= len(same):
             yield f"{ran.module.replace('.', '/')}.py: {_spoken(ran)} is gone"
-        elif code_digest(same[ran.nth]) != ran.digest:
+        elif run_digest(same[ran.nth]) != ran.digest:
             where = f"{project.relative(same[ran.nth].co_filename)}:{same[ran.nth].co_firstlineno}"
             yield f"{where} {_spoken(ran)} changed"
 

@@ -139,9 +139,7 @@ class Reached:
     """The project's code that some statements run, as far as names tell.
 
     Attributes:
-        codes: Functions that are called, and what these name, and so on.
         uses: What the statements and that code refer to, by module.
-        modules: Where it stands.
     """
 
     def __init__(self, project: Project) -> None:
@@ -153,10 +151,12 @@ class Reached:
 
     @property
     def codes(self) -> list[types.CodeType]:
+        """Functions that are called, and what these name, and so on."""
         return [each.__code__ for each in self._functions.values()]
 
     @property
     def modules(self) -> set[str]:
+        """The modules of the project in which it stands."""
         return {each.__globals__.get("__name__", "") for each in self._functions.values()} | {
             each.__module__ for each in self._owners.values()
         }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import os
 import secrets
 import sys
@@ -16,11 +17,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
+from hotloop.gpu_runtime.user_env.fingerprint.attributes import attributes_set
 from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
 from hotloop.gpu_runtime.user_env.fingerprint.trace import Trace, watching
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses, is_of_project
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, state_of
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within, hashed
+from hotloop.gpu_runtime.user_env.vault.code import codes_within, hashed, run_digest
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
@@ -111,7 +113,9 @@ class Record:
 
     def restore_ambient(self) -> bool:
         """Set again what the loader left set, as if it had run here; returns whether it left anything."""
-        return ambient.restore(self.left["settings"], self.left["environment"], self.left["generators"])
+        left = self.left
+        has_attributes = ambient.restore_attributes(left["attributes"])
+        return ambient.restore(left["settings"], left["environment"], left["generators"]) or has_attributes
 
 
 @dataclass(frozen=True)
@@ -246,7 +250,7 @@ def _argument_modules(trace: Trace) -> set[str]:
 
 
 def _code(trace: Trace, places: Places) -> tuple[list[Ran], dict[str, Uses], bool]:
-    inside = {id(inner) for code in trace.codes for inner in codes_within(code)}
+    inside = {id(inner) for code in trace.codes if code.co_flags & inspect.CO_OPTIMIZED for inner in codes_within(code)}
     ran: list[Ran] = []
     uses: dict[str, Uses] = {}
     is_wide = False
@@ -255,8 +259,10 @@ def _code(trace: Trace, places: Places) -> tuple[list[Ran], dict[str, Uses], boo
         package = getattr(sys.modules.get(module), "__package__", "") or ""
         uses.setdefault(module, Uses()).add(code, package)
         is_wide = is_wide or where is None
-        if where is not None and id(code) not in inside:
-            ran.append(Ran(module, *where, code_digest(code)))
+        if where is None and id(code) not in inside:  # run as a script, say: its file counts as data
+            trace.files.setdefault(code.co_filename, files.glance(code.co_filename))
+        elif where is not None and id(code) not in inside:
+            ran.append(Ran(module, *where, run_digest(code)))
     return ran, uses, is_wide or any(used.is_dynamic for used in uses.values())
 
 
@@ -365,6 +371,7 @@ def _left(trace: Trace, before: _Before) -> dict[str, Any]:
         "settings": ambient.changes(before.settings, ambient.snapshot()),
         "environment": ambient.environment_changes(before.environment, dict(os.environ)),
         "generators": ambient.generators({*trace.seeded, *_drawn_from(before)}),
+        "attributes": [list(each) for each in attributes_set(trace.codes) if type(each[2]) in ambient.PLAIN],
     }
 
 
@@ -392,6 +399,9 @@ def _cannot_stay(trace: Trace, before: _Before, arguments: dict[str, Any], place
     for name, digest in _argument_state(arguments, project, places).items():
         if before.arguments[name] != digest:
             return f"its loader changed the model {name!r} that it was given"
+    for module, name, value in attributes_set(trace.codes):
+        if type(value) not in ambient.PLAIN and not isinstance(value, types.ModuleType):
+            return f"its loader sets {module}.{name}, where a kept model would miss it; set it when your module is imported"
     patched = sorted(_patches(project) - before.patches)
     if patched:
         return f"its loader put the project's code into {patched[0]}, where a kept model would miss it"
