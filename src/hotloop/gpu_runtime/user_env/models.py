@@ -185,19 +185,8 @@ class Models:
             why += extra
         if isinstance(entry, Resident):
             size = entry.size_bytes
-            try:
-                if entry.value is _NOT_ATTACHED:
-                    with _naming(spec.name):
-                        self._attach(entry)
-                self.values[spec.name] = entry.value
-            except MemoryError:
-                raise
-            except Exception as error:
-                if not why or spec.hosted is False:
-                    raise
-                runtime.tell({"kind": "forget", "model": spec.name})
-                reason = f"it can't be rebuilt from what it is stored as ({type(error).__name__}: {error})"
-                entry, why, size = runtime.host(spec.name, why), f"{why}; hosted: {reason}", 0
+            entry, extra = self._attached(spec, entry, why, runtime)
+            why += extra
         if isinstance(entry, Hosted):
             home = "hosted"
             self.values[spec.name] = entry.proxy
@@ -213,6 +202,24 @@ class Models:
             "name": spec.name, "action": action, "home": home, "why": why or "fingerprint equal",
             "took_s": time.monotonic() - began_s, "size_bytes": size,
         })  # fmt: skip
+
+    def _attached(self, spec: ModelSpec, entry: Resident, why: str, runtime: Runtime) -> tuple[Resident | Hosted, str]:
+        """Attach a model; one just loaded that can't be is hosted. Returns its entry, and what to add to the reason."""
+        try:
+            if entry.value is _NOT_ATTACHED:
+                with _naming(spec.name):
+                    self._attach(entry)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if not why or spec.hosted is False:
+                raise
+            entry.forget()
+            runtime.tell({"kind": "forget", "model": spec.name})
+            reason = f"it can't be rebuilt from what it is stored as ({type(error).__name__}: {error})"
+            return runtime.host(spec.name, why), f"; hosted: {reason}"
+        self.values[spec.name] = entry.value
+        return entry, ""
 
     def _why_load(self, spec: ModelSpec, entry: Resident | Hosted | None, forced: set[str]) -> str:
         if entry is None:

@@ -183,8 +183,8 @@ class Project:
 
     def _hook(self, directory: str) -> importlib.machinery.FileFinder:
         real = self.root if directory == self.root else os.path.realpath(directory or ".")
-        if real != self.root and not self.owns_file(real):
-            msg = "not of the project"
+        if real != self.root and not (self.owns_file(real) and os.path.isdir(real)):  # noqa: PTH112  hot
+            msg = "not a folder of the project"
             raise ImportError(msg, path=directory)
         project = self
 

@@ -191,35 +191,31 @@ class Reached:
                 waiting = self._methods()
 
     def _take(self, each: Any) -> list[Any]:
-        project = self._project
-        if isinstance(each, functools.partial):
-            return [each.func, *each.args]
-        if isinstance(each, types.MethodType):
-            return [each.__func__, each.__self__]
-        if isinstance(each, staticmethod | classmethod):
-            return [each.__func__]
-        if isinstance(each, property):
-            return [each.fget, each.fset]
+        """What a value leads to."""
+        if isinstance(each, types.FunctionType):
+            return self._function(each)
         if isinstance(each, types.ModuleType):
-            return [each.__dict__.get(name) for name in self._names] if project.owns_module(each.__name__) else []
-        if not isinstance(each, types.FunctionType):
-            owner = each if isinstance(each, type) else type(each)
-            wrapped = getattr(each, "__wrapped__", None) if type(each).__name__ == "_lru_cache_wrapper" else None
-            for base in owner.__mro__:
-                if id(base) not in self._owners and project.owns_module(base.__module__):
-                    self._owners[id(base)] = base
-            return [wrapped] if wrapped is not None else []
-        if id(each) in self._functions or not is_of_project(each.__code__, project):
+            is_own = self._project.owns_module(each.__name__)
+            return [each.__dict__.get(name) for name in self._names] if is_own else []
+        parts = next((parts for kind, parts in _PARTS if isinstance(each, kind)), None)
+        if parts is not None:
+            return parts(each)
+        for base in (each if isinstance(each, type) else type(each)).__mro__:
+            if id(base) not in self._owners and self._project.owns_module(base.__module__):
+                self._owners[id(base)] = base
+        return [each.__wrapped__] if type(each) is functools._lru_cache_wrapper else []  # noqa: SLF001
+
+    def _function(self, each: types.FunctionType) -> list[Any]:
+        if id(each) in self._functions or not is_of_project(each.__code__, self._project):
             return []
         self._functions[id(each)] = each
-        module = each.__globals__.get("__name__", "")
-        used = self.uses.setdefault(module, Uses())
+        used = self.uses.setdefault(each.__globals__.get("__name__", ""), Uses())
         inner = [each.__code__, *codes_within(each.__code__)]
         for code in inner:
             used.add(code, each.__globals__.get("__package__") or "")
         self._names |= used.attributes
         named = [each.__globals__.get(name) for code in inner for name in code.co_names]
-        named += [sys.modules[name] for name in used.imports if name in sys.modules and project.owns_module(name)]
+        named += [sys.modules[name] for name in used.imports if name in sys.modules and self._project.owns_module(name)]
         return [*named, *(cell.cell_contents for cell in each.__closure__ or () if cell != types.CellType())]
 
     def _methods(self) -> list[Any]:
@@ -227,6 +223,14 @@ class Reached:
         return [
             each for each in found if id(getattr(each, "__func__", each)) not in self._functions and _is_callable(each)
         ]
+
+
+_PARTS: tuple[tuple[Any, Any], ...] = (
+    (functools.partial, lambda each: [each.func, *each.args]),
+    (types.MethodType, lambda each: [each.__func__, each.__self__]),
+    (staticmethod | classmethod, lambda each: [each.__func__]),
+    (property, lambda each: [each.fget, each.fset]),
+)
 
 
 def _is_callable(value: Any) -> bool:
