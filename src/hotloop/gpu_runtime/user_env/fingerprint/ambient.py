@@ -89,7 +89,7 @@ def _settings(torch: Any, numpy: Any) -> dict[str, Setting]:
     found = {
         "the working directory": Setting(os.getcwd, os.chdir),
         "sys.path": Setting(lambda: list(sys.path), _set_path, is_input=False),
-        "the umask": Setting(_umask, os.umask, is_input=False),
+        "the umask": Setting(_umask, _set_umask, is_input=False),
         "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
         "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
     }
@@ -118,6 +118,10 @@ def _umask() -> int:
     value = os.umask(0o77)
     os.umask(value)
     return value
+
+
+def _set_umask(value: int) -> None:
+    os.umask(value)
 
 
 def _set_locale(value: str) -> None:
@@ -179,7 +183,8 @@ def note_seeded(names: Iterable[str]) -> None:
 def seeded() -> set[str]:
     """The random generators whose numbers are the same in every start."""
     found = set(_seeded)
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy.random")
+    torch: Any = sys.modules.get("torch")
+    numpy = sys.modules.get("numpy.random")
     if hasattr(torch, "default_generator") and torch.default_generator.initial_seed() < _CHOSEN_BELOW:
         found.add("torch")
     own = getattr(getattr(getattr(numpy, "mtrand", None), "_rand", None), "_bit_generator", None)

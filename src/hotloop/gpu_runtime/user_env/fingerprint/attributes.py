@@ -50,7 +50,8 @@ def _targets(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[tuple[
             path.insert(0, steps[at].argval)
             at -= 1
         root = steps[at] if at >= 0 else each
-        owner = local.get(root.argval) if root.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) else None
+        name = root.argval[-1] if isinstance(root.argval, tuple) else root.argval  # one that loads two
+        owner = local.get(name) if root.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) else None
         if root.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
             owner = namespace.get(root.argval)
         if isinstance(owner, types.ModuleType) and _is_installed(owner):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
 from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
+from hotloop.gpu_runtime.user_env.fingerprint.paths import is_module
 from hotloop.gpu_runtime.user_env.fingerprint.record import (
     Ran,
     Record,
     identity,
-    is_module,
     names_digest,
     sources,
     variable_digest,

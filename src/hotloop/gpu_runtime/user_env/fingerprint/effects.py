@@ -10,33 +10,29 @@ such effect, unless they call a function of the project's that has.
 from __future__ import annotations
 
 import dis
-import functools
 import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.fingerprint.reached import ENDS_EFFECT, SILENT, Reached, Statement, is_restless
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings, Uses
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within, constant_text, hashed, is_of_project
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.fingerprint.values import Places
     from hotloop.gpu_runtime.user_env.source import Project
 
 _ENDS_PLAIN = ("STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "RETURN_VALUE", "RETURN_CONST", "IMPORT_NAME")
-_ENDS_EFFECT = ("POP_TOP", "STORE_ATTR", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_SUBSCR")
-_SILENT_NAMES = ("RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG", "COPY", "SWAP")
-_MAX_FUNCTIONS = 200
 _DEFINE_NAMES = ("MAKE_FUNCTION", "LOAD_BUILD_CLASS")
-_CALLED_UNNAMED = ("__init__", "__new__", "__call__", "__post_init__", "__enter__", "__init_subclass__")
 
 
 def _codes(*names: str) -> frozenset[int]:
     return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
 
 
-_PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*_ENDS_EFFECT), _codes(*_SILENT_NAMES)
+_PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*ENDS_EFFECT), _codes(*SILENT)
 _ENDS = _PLAIN | _EFFECT
 _DEFINES = _codes(*_DEFINE_NAMES)
 _CALLS = _codes("CALL", "CALL_FUNCTION_EX", "CALL_KW")
@@ -48,8 +44,6 @@ _FLAG_BITS = {
     for name, bits in {"LOAD_GLOBAL": 1, "LOAD_ATTR": int(sys.version_info >= (3, 12)), "LOAD_SUPER_ATTR": 2}.items()
     if name in dis.opmap
 }
-
-Statement = list[tuple[str, Any]]
 
 
 class Effects:
@@ -135,108 +129,6 @@ def _first_moved(before: list[str], now: list[str]) -> str:
     return next((name for name, other in zip(before, now, strict=True) if name != other), "")
 
 
-class Reached:
-    """The project's code that some statements run, as far as names tell.
-
-    Attributes:
-        uses: What the statements and that code refer to, by module.
-    """
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._functions: dict[int, types.FunctionType] = {}
-        self._owners: dict[int, Any] = {}  # classes, whose methods count once their names are met
-        self._names: set[str] = set(_CALLED_UNNAMED)
-        self.uses: dict[str, Uses] = {}
-
-    @property
-    def codes(self) -> list[types.CodeType]:
-        """Functions that are called, and what these name, and so on."""
-        return [each.__code__ for each in self._functions.values()]
-
-    @property
-    def modules(self) -> set[str]:
-        """The modules of the project in which it stands."""
-        return {each.__globals__.get("__name__", "") for each in self._functions.values()} | {
-            each.__module__ for each in self._owners.values()
-        }
-
-    def with_namespaces(self) -> list[tuple[types.CodeType, dict[str, Any]]]:
-        """The code, each with the globals that it sees."""
-        return [(each.__code__, each.__globals__) for each in self._functions.values()]
-
-    def start(self, module: str, found: Iterable[Statement]) -> None:
-        """Add what statements of a module name."""
-        own = self.uses.setdefault(module, Uses())
-        for statement in found:
-            for operation, name in statement:
-                if operation in {"LOAD_NAME", "LOAD_GLOBAL"}:
-                    own.names.add(name)
-                elif operation in {"LOAD_ATTR", "LOAD_METHOD"}:
-                    own.attributes.add(name)
-        self._names |= own.attributes
-        namespace = sys.modules[module].__dict__
-        self.add([namespace.get(name) for name in own.names])
-
-    def note(self, names: Iterable[str]) -> None:
-        """Add names by which methods may be called."""
-        self._names.update(names)
-
-    def add(self, values: Iterable[Any]) -> None:
-        """Add values, and all that the code in them names."""
-        waiting = list(values)
-        while waiting and len(self._functions) < _MAX_FUNCTIONS:
-            waiting += self._take(waiting.pop())
-            if not waiting:
-                waiting = self._methods()
-
-    def _take(self, each: Any) -> list[Any]:
-        """What a value leads to."""
-        if isinstance(each, types.FunctionType):
-            return self._function(each)
-        if isinstance(each, types.ModuleType):
-            is_own = self._project.owns_module(each.__name__)
-            return [each.__dict__.get(name) for name in self._names] if is_own else []
-        parts = next((parts for kind, parts in _PARTS if isinstance(each, kind)), None)
-        if parts is not None:
-            return parts(each)
-        for base in (each if isinstance(each, type) else type(each)).__mro__:
-            if id(base) not in self._owners and self._project.owns_module(base.__module__):
-                self._owners[id(base)] = base
-        return [each.__wrapped__] if type(each) is functools._lru_cache_wrapper else []  # noqa: SLF001
-
-    def _function(self, each: types.FunctionType) -> list[Any]:
-        if id(each) in self._functions or not is_of_project(each.__code__, self._project):
-            return []
-        self._functions[id(each)] = each
-        used = self.uses.setdefault(each.__globals__.get("__name__", ""), Uses())
-        inner = [each.__code__, *codes_within(each.__code__)]
-        for code in inner:
-            used.add(code, each.__globals__.get("__package__") or "")
-        self._names |= used.attributes
-        named = [each.__globals__.get(name) for code in inner for name in code.co_names]
-        named += [sys.modules[name] for name in used.imports if name in sys.modules and self._project.owns_module(name)]
-        return [*named, *(cell.cell_contents for cell in each.__closure__ or () if cell != types.CellType())]
-
-    def _methods(self) -> list[Any]:
-        found = [vars(owner).get(name) for owner in self._owners.values() for name in self._names & vars(owner).keys()]
-        return [
-            each for each in found if id(getattr(each, "__func__", each)) not in self._functions and _is_callable(each)
-        ]
-
-
-_PARTS: tuple[tuple[Any, Any], ...] = (
-    (functools.partial, lambda each: [each.func, *each.args]),
-    (types.MethodType, lambda each: [each.__func__, each.__self__]),
-    (staticmethod | classmethod, lambda each: [each.__func__]),
-    (property, lambda each: [each.fget, each.fset]),
-)
-
-
-def _is_callable(value: Any) -> bool:
-    return isinstance(value, types.FunctionType | staticmethod | classmethod)
-
-
 def statements(code: types.CodeType, namespace: dict[str, Any], project: Project | None = None) -> Iterator[Statement]:
     """The statements that do more than define, import or assign; an assignment that calls what does more, too."""
     yield from _statements(code, namespace, project, is_class=False)
@@ -292,7 +184,7 @@ def _does_more(statement: Statement, namespace: dict[str, Any], project: Project
     reached = Reached(project)
     reached.note(name for operation, name in statement if operation in {"LOAD_ATTR", "LOAD_METHOD"})
     reached.add([namespace.get(name) for operation, name in statement if operation == "LOAD_NAME"])
-    return any(_is_restless(code, names) for code, names in reached.with_namespaces())
+    return any(is_restless(code, names) for code, names in reached.with_namespaces())
 
 
 def _leading_to(found: list[Statement], code: types.CodeType) -> list[Statement]:
@@ -322,7 +214,7 @@ def _decides(statement: Statement) -> bool:
 
 def _optional_imports(code: types.CodeType) -> list[str]:
     """The modules that are imported where an error is caught."""
-    bytecode = dis.Bytecode(code)
+    bytecode: Any = dis.Bytecode(code)
     guarded = [(each.start, each.end) for each in bytecode.exception_entries]
     return [
         each.argval
@@ -395,55 +287,3 @@ def _is_of_hotloop(code: types.CodeType, units: bytes, begin: int, end: int, nam
         if operation not in _SILENT:
             break
     return False
-
-
-# --- what a function does beside returning ---------------------------------------------------------------------------
-
-_HARMLESS = ("logging", "warnings")
-
-
-def _is_restless(code: types.CodeType, namespace: dict[str, Any]) -> bool:
-    """Whether a function changes something that it did not make itself: then calling it is more than its result."""
-    return any(_changes_others(each, namespace) for each in (code, *codes_within(code)))
-
-
-def _changes_others(code: types.CodeType, namespace: dict[str, Any]) -> bool:
-    own = {code.co_varnames[0]} if code.co_argcount and code.co_varnames[0] in {"self", "cls"} else set[str]()
-    steps: list[dis.Instruction] = []
-    for each in dis.get_instructions(code):
-        name = each.opname
-        if name in {"STORE_GLOBAL", "DELETE_GLOBAL"}:
-            return True
-        if name in {"STORE_FAST", "STORE_DEREF"}:
-            if steps and steps[-1].opname.startswith(("BUILD_", "LIST_", "DICT_", "SET_", "MAP_")):
-                own.add(each.argval)
-            elif steps and steps[-1].opname.startswith("LOAD"):
-                own.discard(each.argval)
-            steps = []
-        elif name in _ENDS_EFFECT:
-            if any(step.opname.startswith("LOAD") for step in steps) and not _is_to_own(name, steps, own, namespace):
-                return True
-            steps = []
-        elif name not in _SILENT_NAMES:
-            steps.append(each)
-    return False
-
-
-def _is_to_own(name: str, steps: list[dis.Instruction], own: set[str], namespace: dict[str, Any]) -> bool:
-    if name == "POP_TOP" and not any(step.opname.startswith("CALL") for step in steps):
-        return True
-    roots = [step for step in steps if step.opname.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME"))]
-    if not roots:
-        return True
-    if name == "POP_TOP":
-        return roots[0].argval in own or _is_harmless(namespace.get(roots[0].argval, roots[0].argval))
-    # obj.name = value: what is stored into was loaded last, a key after it.
-    return roots[-1].argval in own or (name.endswith("SUBSCR") and any(each.argval in own for each in roots[-2:]))
-
-
-def _is_harmless(value: Any) -> bool:
-    return (
-        value == "print"
-        or getattr(type(value), "__module__", "").startswith(_HARMLESS)
-        or (isinstance(value, types.ModuleType) and value.__name__.startswith(_HARMLESS))
-    )

@@ -263,10 +263,11 @@ def _noting_open(trace: Trace) -> Any:
 
 def _watch_environment(trace: Trace, undo: contextlib.ExitStack) -> None:
     kind = type(os.environ)
-    original_get, original_iter = kind.__getitem__, kind.__iter__
+    original_get: Any = kind.__getitem__
+    original_iter = kind.__iter__
 
     def get(self: Any, key: Any) -> Any:
-        name = os.fsdecode(key) if isinstance(key, bytes) else key
+        name: Any = os.fsdecode(key) if isinstance(key, bytes) else key
         if isinstance(name, str) and name not in trace.variables and trace.project.is_behind(sys._getframe(1)):  # noqa: SLF001
             trace.variables.add(name)
         return original_get(self, key)
