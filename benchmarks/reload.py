@@ -307,7 +307,8 @@ def main() -> int:
         bench.run()
     result = {**about, "load_average_end": stats.load_average(), **bench.finished()}
     table.write(result, sys.stderr)
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
         print(json.dumps(result))
     return 1 if result["failures"] else 0
@@ -324,9 +325,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--user-python", default="", help="interpreter that has torch, transformers and the weights")
     parser.add_argument("--only", type=_names(PARTS), default=PARTS, help=f"of {','.join(PARTS)} (all)")
     parser.add_argument(
-        "--output", type=Path, default=RESULT, help="file for the JSON (benchmarks/results/reload.json)"
+        "--output", type=Path, help="file for the JSON (of a whole run benchmarks/results/reload.json, of a part none)"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.output and set(options.only) == set(PARTS) and set(options.peers) == set(PEERS):
+        options.output = RESULT
+    return options
 
 
 def _names(known: Any) -> Any:

@@ -185,7 +185,8 @@ def main() -> int:
         bench.run()
     result = {**about, "versions": bench.versions(), "load_average_end": stats.load_average(), **bench.finished()}
     serving_table.write(result, sys.stderr)
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
         print(json.dumps(result))
     return 1 if result["failures"] else 0

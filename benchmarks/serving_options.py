@@ -28,9 +28,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--overload-seconds", type=_seconds, default=60.0, help="how long the overload lasts (60)")
     parser.add_argument("--user-python", default="", help="interpreter that has torch, transformers and the weights")
     parser.add_argument(
-        "--output", type=Path, default=RESULT, help="file for the JSON (benchmarks/results/serving.json)"
+        "--output", type=Path, help="file for the JSON (of a whole run benchmarks/results/serving.json, of a part none)"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not options.output and set(options.only) == set(PARTS) and set(options.peers) == set(PEERS):
+        options.output = RESULT
+    return options
 
 
 def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:

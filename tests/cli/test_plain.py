@@ -100,6 +100,12 @@ def test_a_start_says_where_and_what(shown):
     )
 
 
+def test_an_app_that_was_left_running_is_resumed(shown):
+    resumed = iteration(number=0, feedback_s=0.2, why_code="resumed")
+
+    assert shown(events.IterationFinished(0, resumed)).startswith("✓ resumed 200 ms")
+
+
 def test_the_address_of_grpc_is_printed_where_there_is_one(shown):
     started = events.RuntimeStarted(0, "http://127.0.0.1:8000", 1, "/p/.venv/bin/python", "127.0.0.1:9000")
 

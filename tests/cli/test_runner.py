@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,8 +16,20 @@ from tests.remote_runner.test_agent import agents_of
 import hotloop
 from hotloop.devloop import control
 
-COMMAND = [sys.executable, "-m", "hotloop.cli.main", "runner"]
+COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
+OTHERS = ("serve", "status", "exec")
 TIMEOUT_S = 50
+
+
+@contextlib.contextmanager
+def ended_agent(home):
+    """End whatever agent a test had started in a home."""
+    try:
+        yield
+    finally:
+        for file in home.rglob("agent/pid"):
+            with contextlib.suppress(ProcessLookupError, ValueError):
+                os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -25,9 +40,10 @@ def runner(tmp_path):
     (project / "app.py").write_text("import hotloop\n\napp = hotloop.App('search')\n")
     environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
 
-    def run(*words):
+    def run(*words, is_session=False):
+        group = [] if is_session or words[0] in OTHERS else ["runner"]
         done = subprocess.run(
-            [*COMMAND, *words],
+            [*COMMAND, *group, *words],
             cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
@@ -93,3 +109,30 @@ def test_doctor_of_a_machine_that_lets_nobody_in_says_what_to_do_and_fails(runne
     assert "host key" in text
     assert "does not accept" in text
     assert "ssh-copy-id" in text
+
+
+def test_over_ssh_commands_go_where_a_project_was_served_and_an_upgrade_ends_its_session(runner, tmp_path):
+    server = Sshd(tmp_path / "server")
+    project, target = runner.project, server.target
+    try:
+        (runner.home / ".ssh/config").write_text(server.config.read_text())
+        with ended_agent(server.home):
+            here = runner("status")[1]
+            served = runner("serve", "--on", target, "--detach", "--python", sys.executable, "--port", "0")
+            there, elsewhere = runner("status")[1], runner("status", "--on", "local")[1]
+            printed = runner("exec", "--", "pwd")
+            stopped = runner("stop", str(project), is_session=True)
+            runner("serve", "--detach", "--python", sys.executable, "--port", "0", "--on", target)
+            upgraded = runner("upgrade", target)
+            after = json.loads(runner("status", "--json")[1])
+    finally:
+        server.close()
+
+    assert here == elsewhere == "local: no session is open\n"
+    assert served[0] == 0
+    assert there.startswith(f"{target}: hotloop {hotloop.__version__}, agent ")
+    assert f"\n{project}\n  generation 1 at http://" in there
+    assert (printed[0], printed[1].startswith(str(server.home))) == (0, True)
+    assert stopped[::2] == (0, f"stopped {project} on {target}\n")
+    assert upgraded[::2] == (0, f"{target} runs hotloop {hotloop.__version__} (pid {after['pid']})\n")
+    assert (after["runner"], after["sessions"]) == (target, [])

@@ -200,3 +200,19 @@ def test_slow_imports_are_kept(tmp_path):
 
     (trip,) = kept.trips()
     assert (trip.imports, trip.import_bytes) == ((Import("torch", 1.5, is_project=False),), 7)
+
+
+def test_the_last_runner_is_that_of_the_newest_session_that_is_open_or_had_something_to_show(tmp_path):
+    kept = history.History(tmp_path / "history.db")
+    seen = [kept.last_runner()]
+    kept.begin(metrics.Session("a", 1000.0, "gpu1"))
+    seen.append(kept.last_runner())  # it may run
+    kept.add("a", iteration())
+    kept.end("a", 1100.0, "quit")
+    kept.begin(metrics.Session("b", 1200.0, "gpu11"))
+    kept.end("b", 1201.0, "failed")  # a name that was typed wrong
+    seen.append(kept.last_runner())
+    kept.begin(metrics.Session("c", 1300.0, "local"))
+    seen.append(kept.last_runner())
+
+    assert seen == ["", "gpu1", "gpu1", "local"]

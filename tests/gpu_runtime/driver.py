@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from hotloop import events
-from hotloop.changes import content_digest, tree_digest
+from hotloop.changes import content_digest
 from hotloop.gpu_runtime.user_env import wire
 
 E = TypeVar("E")
@@ -141,7 +141,7 @@ class RuntimeDriver:
         self._number += 1
         digests = {path: content_digest(text.encode()) for path, text in self._files.items()}
         self._send({
-            "kind": "revision", "number": self._number, "digest": tree_digest(digests), "full": full,
+            "kind": "revision", "number": self._number, "full": full,
             "changed": digests if full else changed or {}, "applied_at_s": time.monotonic(),
         })  # fmt: skip
         return self._number

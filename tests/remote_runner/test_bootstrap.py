@@ -143,7 +143,7 @@ def test_dial_beside_a_connection_that_seems_alive_makes_a_fresh_one(machine):
         num_hosts = len(machine.hosts)
         for each in sockets:
             each.close()
-        folder = way._folder
+        folder = way._folder.path
         await way.close()
         return num_hosts, folder
 

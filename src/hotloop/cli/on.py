@@ -27,10 +27,10 @@ On = Annotated[
 
 
 def runner_for(project: Path, on: str | None) -> Runner:
-    """Choose the runner: what was typed, else what the project says, else this machine.
+    """Choose where to serve: what was typed, else what the project says, else this machine.
 
     Raises:
-        UsageError: There is none such.
+        UsageError: There is no such runner.
     """
     from hotloop import config
     from hotloop.remote_runner import runners
@@ -38,6 +38,29 @@ def runner_for(project: Path, on: str | None) -> Runner:
     settings = config.load(project)
     of_project = runners.from_tables(settings.runners or {}, "pyproject.toml: tool.hotloop.runners")
     return runners.find(on or settings.runner or runners.LOCAL, of_project)
+
+
+def runner_beside(project: Path, on: str | None) -> Runner:
+    """Choose where a project is served: as `runner_for`, but where it was served last before this machine.
+
+    Raises:
+        UsageError: There is no such runner.
+    """
+    from hotloop import config
+    from hotloop.errors import HotloopError
+
+    last = ""
+    if not on and not config.load(project).runner:
+        with contextlib.suppress(HotloopError):  # a history that can't be read is no reason not to look here
+            last = _last_runner(project)
+    return runner_for(project, on or last or None)
+
+
+def _last_runner(project: Path) -> str:
+    from hotloop.devloop import history
+
+    with history.reading(project) as found:
+        return found.last_runner() if found is not None else ""
 
 
 def way_to(
@@ -69,13 +92,13 @@ def way_to(
 
 
 def way_to_onlook(project: Path, on: str | None) -> Way:
-    """Choose a runner to look at; no agent is started for that. Raises as `runner_for`."""
-    return way_to(runner_for(project, on), project, is_starting=False)
+    """Choose a runner to look at; no agent is started for that. Raises as `runner_beside`."""
+    return way_to(runner_beside(project, on), project, is_starting=False)
 
 
 @contextlib.asynccontextmanager
 async def onlooking(project: Path, on: str | None) -> AsyncGenerator[Way]:
-    """Give the way of `way_to_onlook`, and close it behind the block. Raises as `runner_for`."""
+    """Give the way of `way_to_onlook`, and close it behind the block. Raises as `runner_beside`."""
     way = way_to_onlook(project, on)
     try:
         yield way
@@ -85,7 +108,7 @@ async def onlooking(project: Path, on: str | None) -> AsyncGenerator[Way]:
 
 def way_beside(project: Path, on: str | None) -> Way:
     """Choose a runner for a command beside the app, whose session may run: what is there is taken as it is."""
-    return way_to(runner_for(project, on), project, is_renewing=False)
+    return way_to(runner_beside(project, on), project, is_renewing=False)
 
 
 async def reach(way: Way) -> None:

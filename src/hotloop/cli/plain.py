@@ -256,7 +256,9 @@ def iteration_line(iteration: events.Iteration) -> Text:
 
 
 def _name_of(iteration: events.Iteration) -> str:
-    return f"#{iteration.number}" if iteration.number else "started"
+    if iteration.number:
+        return f"#{iteration.number}"
+    return "resumed" if iteration.why_code == "resumed" else "started"
 
 
 def probe_lines(report: events.ProbeReport, project: Path) -> list[Text]:

@@ -21,16 +21,18 @@ def stop(
     import asyncio
 
     from hotloop import config
+    from hotloop.remote_runner.runners import LOCAL
 
     project = config.find_project(path)
-    asyncio.run(_stop(project, on))
-    typer.echo(f"stopped {project}", err=True)
+    runner = asyncio.run(_stop(project, on))
+    typer.echo(f"stopped {project}{'' if runner == LOCAL else f' on {runner}'}", err=True)
 
 
-async def _stop(project: Path, on: str | None) -> None:
+async def _stop(project: Path, on: str | None) -> str:
     from hotloop.cli.following import found
     from hotloop.remote_runner import onlooker
     from hotloop.remote_runner.who import who_am_i
 
     async with found(project, on) as (way, session):
         await onlooker.ask(way, "end", project_id=session["project_id"], who=who_am_i())
+        return way.name

@@ -207,6 +207,19 @@ class History:
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
+    def last_runner(self) -> str:
+        """Name where the project was served last, or is served now; empty if it never was.
+
+        A session that ended without anything to show does not count: its runner may not even be one.
+        """
+        query = """
+            SELECT runner FROM session
+            WHERE ended_at_s IS NULL OR EXISTS (SELECT 1 FROM iteration WHERE iteration.session = session.id)
+            ORDER BY began_at_s DESC LIMIT 1
+        """
+        found = self.connection.execute(query).fetchone()
+        return found[0] if found else ""
+
     def close(self) -> None:
         """Let go of the file."""
         with contextlib.suppress(sqlite3.Error):

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotloop.errors import RunnerError
 from hotloop.remote_runner.bootstrap.install import Bridge, reach_agent
 from hotloop.remote_runner.bootstrap.progress import Phase, Progress, Report, nobody
 from hotloop.remote_runner.bootstrap.request import Options, wanted_name
+from hotloop.remote_runner.private_folder import PrivateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from hotloop.remote_runner.host import Host
 
@@ -56,7 +55,7 @@ class HostWay:
         self._connect = connect
         self._options = options or Options()
         self._report = report
-        self._folder: Path | None = None
+        self._folder: PrivateFolder | None = None
         self._lines: set[_Line] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._num_dials = 0
@@ -105,14 +104,14 @@ class HostWay:
             await line.close()
         await asyncio.gather(*self._closing)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
             self._folder = None
 
     def _line(self, host: Host, bridge: Bridge) -> _Line:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="hotloop-way-"))  # 0700
+            self._folder = PrivateFolder()
         self._num_dials += 1
-        path = self._folder / str(self._num_dials)
+        path = self._folder.path / str(self._num_dials)
         return _Line(path, host, bridge, self._options, self._let_go)
 
     def _let_go(self, line: _Line) -> None:

@@ -213,7 +213,6 @@ class RuntimeSupervisor:
         return {
             "kind": "revision",
             "number": self._workspace.revision,
-            "digest": self._workspace.digest(),
             "full": full,
             "changed": changed,
             "applied_at_s": applied_at_s,
