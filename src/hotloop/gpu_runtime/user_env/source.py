@@ -135,6 +135,9 @@ class Project:
 
     def precompile(self, should_stop: Callable[[], bool]) -> None:
         """Compile the revision's files ahead of their import, one after the other, until told to stop."""
+        from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots  # they need what is here
+        from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
+
         for relative_path, digest in list(self.manifest.items()):
             if should_stop():
                 return
@@ -145,8 +148,11 @@ class Project:
             if sha256(content).hexdigest() == digest:
                 self.compile_ahead(relative_path, content)
                 known = self._ahead.get(self._prefix + relative_path)
+                package = relative_path.rpartition("/")[0].replace("/", ".")
                 for code in codes_within(known.code) if known is not None else ():
-                    code_digest(code)  # which it remembers
+                    code_digest(code)  # which it remembers, as the others do
+                    changed_roots(code)
+                    uses_of(code, package)
 
     def compile_ahead(self, relative_path: str, content: bytes) -> None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.

@@ -51,7 +51,7 @@ def _targets(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[tuple[
             at -= 1
         root = steps[at] if at >= 0 else each
         name = root.argval[-1] if isinstance(root.argval, tuple) else root.argval  # one that loads two
-        owner = local.get(name) if root.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) else None
+        owner = local.get(str(name)) if root.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) else None
         if root.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
             owner = namespace.get(root.argval)
         if isinstance(owner, types.ModuleType) and _is_installed(owner):

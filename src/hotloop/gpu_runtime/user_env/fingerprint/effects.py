@@ -214,6 +214,8 @@ def _decides(statement: Statement) -> bool:
 
 def _optional_imports(code: types.CodeType) -> list[str]:
     """The modules that are imported where an error is caught."""
+    if not code.co_exceptiontable:
+        return []
     bytecode: Any = dis.Bytecode(code)
     guarded = [(each.start, each.end) for each in bytecode.exception_entries]
     return [

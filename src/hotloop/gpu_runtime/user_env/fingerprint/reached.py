@@ -8,7 +8,7 @@ import dis
 import functools
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Uses
@@ -132,41 +132,51 @@ _HARMLESS = ("logging", "warnings")
 
 def is_restless(code: types.CodeType, namespace: dict[str, Any]) -> bool:
     """Whether a function changes something that it did not make itself: then calling it is more than its result."""
-    return any(_changes_others(each, namespace) for each in (code, *codes_within(code)))
+    return any(not _is_harmless(namespace.get(root, root)) for root in changed_roots(code))
 
 
-def _changes_others(code: types.CodeType, namespace: dict[str, Any]) -> bool:
+@functools.lru_cache(maxsize=4096)
+def changed_roots(code: types.CodeType) -> frozenset[str]:
+    """The names through which a function, and those in it, change what they did not make; empty ones are not known."""
+    return frozenset(root for each in (code, *codes_within(code)) for root in _changed(each))
+
+
+def _changed(code: types.CodeType) -> Iterator[str]:
     own = {code.co_varnames[0]} if code.co_argcount and code.co_varnames[0] in {"self", "cls"} else set[str]()
     steps: list[dis.Instruction] = []
     for each in dis.get_instructions(code):
         name = each.opname
         if name in {"STORE_GLOBAL", "DELETE_GLOBAL"}:
-            return True
+            yield ""
         if name in {"STORE_FAST", "STORE_DEREF"}:
             if steps and steps[-1].opname.startswith(("BUILD_", "LIST_", "DICT_", "SET_", "MAP_")):
                 own.add(each.argval)
-            elif steps and steps[-1].opname.startswith("LOAD"):
+            else:
                 own.discard(each.argval)
             steps = []
         elif name in ENDS_EFFECT:
-            if any(step.opname.startswith("LOAD") for step in steps) and not _is_to_own(name, steps, own, namespace):
-                return True
+            if any(step.opname.startswith("LOAD") for step in steps):
+                yield from _foreign(name, steps, own)
             steps = []
         elif name not in SILENT:
             steps.append(each)
-    return False
 
 
-def _is_to_own(name: str, steps: list[dis.Instruction], own: set[str], namespace: dict[str, Any]) -> bool:
+def _foreign(name: str, steps: list[dis.Instruction], own: set[str]) -> Iterator[str]:
+    """The name through which a statement changes what the function did not make, if it does."""
     if name == "POP_TOP" and not any(step.opname.startswith("CALL") for step in steps):
-        return True
+        return
     roots = [step for step in steps if step.opname.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME"))]
     if not roots:
-        return True
+        return
     if name == "POP_TOP":
-        return roots[0].argval in own or _is_harmless(namespace.get(roots[0].argval, roots[0].argval))
+        if roots[0].argval not in own:
+            yield roots[0].argval if roots[0].opname == "LOAD_GLOBAL" else ""
     # obj.name = value: what is stored into was loaded last, a key after it.
-    return roots[-1].argval in own or (name.endswith("SUBSCR") and any(each.argval in own for each in roots[-2:]))
+    elif roots[-1].argval not in own and not (
+        name.endswith("SUBSCR") and any(each.argval in own for each in roots[-2:])
+    ):
+        yield ""
 
 
 def _is_harmless(value: Any) -> bool:

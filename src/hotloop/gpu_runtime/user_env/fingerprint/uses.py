@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import functools
 import importlib.util
 import sys
 import types
@@ -54,6 +55,15 @@ class Uses:
 
     def add(self, code: types.CodeType, package: str) -> None:
         """Add what one code object itself refers to."""
+        more = uses_of(code, package)
+        self.names |= more.names
+        self.attributes |= more.attributes
+        self.imports |= more.imports
+        self.is_dynamic = self.is_dynamic or more.is_dynamic
+        self.reads_source = self.reads_source or more.reads_source
+
+    def take(self, code: types.CodeType, package: str) -> None:
+        """Take what one code object itself refers to; nothing else was added before."""
         for instruction in dis.get_instructions(code):
             name = instruction.argval
             if instruction.opname == "IMPORT_NAME":
@@ -98,6 +108,14 @@ class Uses:
     def from_json(cls, data: dict[str, Any]) -> Uses:
         """Undo `to_json`."""
         return cls(set(data["names"]), set(data["attributes"]), set(data["imports"]))
+
+
+@functools.lru_cache(maxsize=4096)
+def uses_of(code: types.CodeType, package: str) -> Uses:
+    """What one code object itself refers to; not to be changed."""
+    found = Uses()
+    found.take(code, package)
+    return found
 
 
 def _computes_a_name(code: types.CodeType) -> bool:
