@@ -40,7 +40,7 @@ def attributes_set(codes: Mapping[types.CodeType, str]) -> list[tuple[str, str, 
 
 def _targets(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[tuple[types.ModuleType, list[str]]]:
     steps = [each for each in dis.get_instructions(code) if each.opname not in _SILENT]
-    local = dict(_imported(steps))
+    local: dict[Any, Any] = dict(_imported(steps))
     for number, each in enumerate(steps):
         if each.opname != "STORE_ATTR":
             continue
@@ -49,9 +49,9 @@ def _targets(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[tuple[
         while at >= 0 and steps[at].opname == "LOAD_ATTR":
             path.insert(0, steps[at].argval)
             at -= 1
-        root = steps[at] if at >= 0 else each
+        root: Any = steps[at] if at >= 0 else each
         name = root.argval[-1] if isinstance(root.argval, tuple) else root.argval  # one that loads two
-        owner = local.get(str(name)) if root.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) else None
+        owner = local.get(name) if root.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) else None
         if root.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
             owner = namespace.get(root.argval)
         if isinstance(owner, types.ModuleType) and _is_installed(owner):
