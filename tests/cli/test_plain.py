@@ -100,6 +100,10 @@ def test_a_start_says_where_and_what(shown):
     )
 
 
+def test_a_session_seen_through_its_agent_says_what_is_known(shown):
+    assert shown(events.SessionStarted(0, "", "/p", "gpu1", "3.11.7", 0)) == "/p on gpu1, Python 3.11.7\n"
+
+
 def test_an_app_that_was_left_running_is_resumed(shown):
     resumed = iteration(number=0, feedback_s=0.2, why_code="resumed")
 

@@ -12,6 +12,7 @@ class Zygote:
     """Says that what it forked failed, and ended: the process is no more than its socket."""
 
     learned = None
+    pages = ()
 
     def fork(self, number, boot, theirs, out_write, err_write):
         theirs.sendall(wire.pack({"kind": "failed"}))

@@ -363,7 +363,8 @@ def _labelled(label: str, text: Text, style: str = "dim") -> Text:
 
 
 def _session(event: events.SessionStarted) -> Text:
-    return Text.assemble((event.app, "bold"), (f"  {wording.session(event)}", "dim"))
+    app = f"{event.app}  " if event.app else ""  # seen through the agent, which does not know
+    return Text.assemble((app, "bold"), (wording.session(event), "dim"))
 
 
 def _model(model: events.ModelOutcome) -> Text:

@@ -39,8 +39,9 @@ _PHASES = {
 
 
 def session(event: events.SessionStarted) -> str:
-    """Where the app runs."""
-    return f"{event.project} on {event.runner}, Python {event.python}, {words.count(event.num_files, 'file')}"
+    """Where the app runs; of how many files only whoever sends them knows."""
+    files = f", {words.count(event.num_files, 'file')}" if event.num_files else ""
+    return f"{event.project} on {event.runner}, Python {event.python}{files}"
 
 
 def began(event: events.IterationStarted) -> str:

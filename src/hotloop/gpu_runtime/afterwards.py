@@ -56,6 +56,7 @@ class Afterwards:
         """They have their results, or their time is up."""
         self._grow_in(QUIET_S, generation)
         self._timers.later("learn", RELEARN_AFTER_S, self._ask_what_was_imported)
+        self._ask_for_pages()
         self._await_quiet(generation, time.monotonic() + STANDBY_WAIT_S)
 
     def learned(self, modules: list[str]) -> None:
@@ -87,6 +88,13 @@ class Afterwards:
             self._timers.later("grow", GROW_WITHIN_S, lambda: self._feed(on.Grow(generation)))
         else:
             self._feed(on.Grow(generation))
+
+    def _ask_for_pages(self) -> None:
+        """Have the first worker of a zygote that was a standby say what it wrote to, for the standbys after it."""
+        if serving := self._state().serving:
+            worker = self._fleet[serving[0].number]
+            if not worker.zygote.pages:
+                worker.link.send({"kind": "pages"})
 
     def _ask_what_was_imported(self) -> None:
         if serving := self._state().serving:

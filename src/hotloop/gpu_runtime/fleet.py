@@ -13,7 +13,6 @@ from typing import Any
 
 from hotloop.gpu_runtime import oom
 from hotloop.gpu_runtime.controller_actions import Start
-from hotloop.gpu_runtime.learning import Learned
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.logs import LineReader
 from hotloop.gpu_runtime.settings import RuntimeConfig
@@ -32,7 +31,7 @@ class WorkerProcess:
 
     Attributes:
         generation: Marks its log lines; the number that it has, or would have, as active.
-        learned: What its zygote had ahead.
+        zygote: What it was forked from.
         unsent: Changes of the manifest since it was forked or told last.
         start: What it was when it was told to go.
         ready: What it said when it became ready.
@@ -45,7 +44,7 @@ class WorkerProcess:
 
     number: int
     link: AsyncLink
-    learned: Learned
+    zygote: Zygote
     on_gone: Callable[[WorkerProcess], None]
     generation: int = 0
     pid: int = 0
@@ -106,7 +105,7 @@ class Fleet:
         boot: dict[str, object] = {
             "role": "worker", "root": config.root, "entry": config.entry, "app_name": config.app_name,
             "packages": list(config.packages), "manifest": self._manifest, "replicas": config.replicas,
-            "keeps_locals": config.keeps_locals, **role,
+            "keeps_locals": config.keeps_locals, "pages": zygote.pages, **role,
         }  # fmt: skip
         self._kills.look()
         zygote.fork(number, boot, theirs, out_write, err_write)
@@ -118,7 +117,7 @@ class Fleet:
             on_message(worker, message)
 
         link = AsyncLink(ours, heard, lambda: self._ended(worker), Lender())
-        worker = WorkerProcess(number, link, zygote.learned, on_gone)
+        worker = WorkerProcess(number, link, zygote, on_gone)
         worker.readers = (
             LineReader(out_read, lambda text: self._on_log(worker.generation, "stdout", text)),
             LineReader(err_read, lambda text: self._on_log(worker.generation, "stderr", text)),

@@ -385,6 +385,8 @@ class Runtime:
                 self._probing.functions_done(worker)
             case "operations":
                 self._note_operations(message)
+            case "pages":
+                worker.zygote.pages = message.header["written"]
             case "learned":
                 self._afterwards.learned(message.header["modules"])
             case _:
@@ -417,7 +419,7 @@ class Runtime:
         if state is not None and state.role == "joining":
             self._ready_to_join(worker)
             return
-        conflicts = self._learner.conflicts(worker.learned, header["environment"])
+        conflicts = self._learner.conflicts(worker.zygote.learned, header["environment"])
         if not conflicts:
             self._feed(on.BecameReady(worker.number, self.config.replicas or header["replicas"]))
             return

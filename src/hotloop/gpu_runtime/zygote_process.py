@@ -52,13 +52,18 @@ class Reports:
 
 @dataclass
 class Zygote:
-    """One zygote process, and the link to it."""
+    """One zygote process, and the link to it.
+
+    Attributes:
+        pages: Ranges of memory that a child of it wrote to while it became ready: others have their own ahead.
+    """
 
     learned: Learned
     process: subprocess.Popen[bytes]
     link: AsyncLink
     readers: tuple[LineReader, ...]
     last_words: list[str] = field(default_factory=list[str])
+    pages: list[list[int]] = field(default_factory=list[list[int]])
 
     def fork(self, number: int, boot: dict[str, object], link: socket.socket, stdout: int, stderr: int) -> None:
         """Ask for a child that owns the given ends; the caller closes its copies."""

@@ -57,6 +57,8 @@ class Declared:
     Attributes:
         lines: Where each of them is written, counted from 1.
         computed_line: Where a list of packages is made by code, so that it can't be read; 0 if nowhere.
+        head: The file's text up to the end of the last statement that makes an app. A text that begins so, and names no
+            packages behind it, declares the same.
         is_whole: Whether the file could be read at all.
     """
 
@@ -64,6 +66,7 @@ class Declared:
     data_packages: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
     computed_line: int = field(default=0, compare=False)
+    head: bytes = field(default=b"", compare=False, repr=False)
     is_whole: bool = field(default=True, compare=False)
 
 
@@ -121,6 +124,7 @@ def declared_in(source: bytes) -> Declared:
         data_packages=tuple(data_packages),
         lines={**data_packages, **packages},
         computed_line=next((value.lineno for value in _lists_of(apps) if not _is_literal(value)), 0),
+        head=_head_of(source, tree, {id(app) for app in apps}),
     )
 
 
@@ -224,6 +228,15 @@ def _name_of(function: ast.expr) -> str:
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else ""
+
+
+def _head_of(source: bytes, tree: ast.Module, apps: set[int]) -> bytes:
+    ends = [
+        statement.end_lineno or 0
+        for statement in tree.body
+        if not apps.isdisjoint(id(node) for node in ast.walk(statement))
+    ]
+    return b"".join(source.splitlines(keepends=True)[: max(ends, default=0)])
 
 
 def _strings_of(calls: list[ast.Call], keyword: str) -> dict[str, int]:

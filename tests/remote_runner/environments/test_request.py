@@ -1,6 +1,10 @@
 """What an app asks for, read from its files: which of them counts, what is in it, what its name is."""
 
+import contextlib
+
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from hotloop.errors import UsageError
 from hotloop.remote_runner.environments.request import RESOLVED_FROM, UnreadableError, read_request
@@ -146,3 +150,68 @@ def test_an_app_without_packages_asks_for_an_empty_environment():
     request = read(app_py='import hotloop\napp = hotloop.App("a")\n')
 
     assert request.files == {RESOLVED_FROM: b""}
+
+
+BUSY = (
+    'import hotloop\n\nNAME = "a"\nif True:\n    app = hotloop.App(\n        NAME,\n        packages=["torch"],\n    )  # so\n'
+    'PROMPT = "hello"\n\n\n@app.endpoint\ndef chat(text: str) -> str:\n    return PROMPT + text\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_seen_at_once"),
+    [
+        ("hello", "hello, what are you?", True),
+        ("    return PROMPT", "    '''say'''\n    return PROMPT", True),
+        ("    return PROMPT", "    return (PROMPT", True),  # it can't be parsed, and asks for nothing new
+        ('NAME = "a"', 'NAME = "b"', False),
+        ('["torch"]', '["torch", "numpy"]', False),
+        ("hello", "packages", False),
+        ("PROMPT =", 'app = hotloop.App("b", packages=["numpy"])\nPROMPT =', False),
+        ("import hotloop", "", False),
+    ],
+)
+def test_most_edits_of_an_app_are_seen_at_once_to_ask_for_the_same(old, new, is_seen_at_once):
+    assert read(app_py=BUSY).is_still_asked(BUSY.replace(old, new).encode()) == is_seen_at_once
+
+
+_PIECES = [
+    "\n",
+    '"""',
+    "'",
+    "#",
+    "(",
+    ")",
+    "\\\n",
+    "    ",
+    "app",
+    "=",
+    'App("b", packages=["numpy"])',
+    "packages",
+    ";",
+    "else:",
+]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(BUSY)), st.integers(0, 12), st.lists(st.sampled_from(_PIECES), max_size=4)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_what_is_seen_at_once_to_ask_for_the_same_does(edits):
+    text = BUSY
+    for at, num_removed, pieces in edits:
+        text = text[:at] + "".join(pieces) + text[at + num_removed :]
+    before = read(app_py=BUSY)
+    assume(before.is_still_asked(text.encode()))
+    with contextlib.suppress(UnreadableError):
+        assert read(app_py=text).digest == before.digest
+
+
+def test_an_app_that_declares_nothing_is_still_the_same_without_packages():
+    before = read(app_py="import hotloop\n", requirements_txt="torch\n")
+
+    assert before.is_still_asked(b"import hotloop\nx = 1\n")
+    assert not before.is_still_asked(b'import hotloop\napp = hotloop.App("a", data_packages=["x"])\n')

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hotloop.gpu_runtime.user_env import gauges, operations, problem, resolve, start, wire
+from hotloop.gpu_runtime.user_env import gauges, operations, pages, problem, resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.lending import Lender, Payload
@@ -66,6 +66,7 @@ class Worker:
         self._caller: Caller | None = None
         self._probes: ProbeRunner | None = None
         self._plan: resolve.Plan | None = None
+        self._pages: pages.Pages | None = None  # as they were before it was told to go; None if nobody asks
 
     def tell(self, header: dict[str, Any], payload: Payload = b"", fds: tuple[int, ...] = ()) -> None:
         """Send a frame to the runtime, from any thread."""
@@ -88,6 +89,8 @@ class Worker:
                     steps.pop(0)()
                     continue
                 if not is_told:
+                    if self._rehearsed is not None:
+                        self._prepare_pages()
                     self.tell({"kind": "warm"})
                     is_told = True
             message = self._link.receive()
@@ -225,7 +228,20 @@ class Worker:
             self.tell(*openapi.answer(self._plan, message.header))
         elif message.kind == "learn":
             self.tell({"kind": "learned", "modules": self._third_party_modules()})
+        elif message.kind == "pages":
+            self.tell({"kind": "pages", "written": self._written_pages()})
         return message.kind != "exit"
+
+    def _prepare_pages(self) -> None:
+        """Copy the pages that an earlier worker of this zygote wrote to, or see what there is, to tell them afterwards."""
+        if self._boot["pages"]:
+            pages.make_own(self._boot["pages"])
+        else:
+            self._pages = pages.look()
+
+    def _written_pages(self) -> pages.Ranges:
+        before, self._pages = self._pages, None
+        return before.written_since() if before is not None else []
 
     def _third_party_modules(self) -> list[str]:
         """What was imported since the fork and lies in the folders of installed packages, in order."""

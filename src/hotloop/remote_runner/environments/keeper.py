@@ -70,7 +70,7 @@ class Keeper:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._store = store
-        self._root = root
+        self._root = root.resolve()
         self._emit = emit
         self._switch = switch
         self._environ = variables_for_uv(environ)
@@ -143,6 +143,7 @@ class Keeper:
         except HotloopError as error:
             return self._take_unreadable(error, revision)
         if self._request is not None and self._current is not None and request.digest == self._request.digest:
+            self._request = request  # its head is that of the app's file now
             self._abandon()
             self._failed = ""
             return False
@@ -189,9 +190,15 @@ class Keeper:
             return True  # nothing serves yet: any save may be the one that helps
         if paths & {*WATCHED, *self._request.files}:
             return True
-        # The app's file is saved all the time: it is parsed only if it says, or said, something about packages.
+        if spec.entry not in paths:
+            return False
+        # The app's file is saved all the time, and parsing it takes 3 ms and more while a reload waits: it is parsed only if
+        # it says, or said, something else about packages.
+        source = self._file(spec.entry) or b""
+        if self._build is None and not self._failed and self._request.is_still_asked(source):
+            return False
         is_of_app = self._request.source.startswith("packages=") or bool(self._request.data_packages)
-        return spec.entry in paths and (is_of_app or b"packages" in (self._file(spec.entry) or b""))
+        return is_of_app or b"packages" in source
 
     def _read(self, spec: Spec) -> Request:
         default = ".".join(map(str, sys.version_info[:2]))
@@ -200,7 +207,7 @@ class Keeper:
     def _file(self, path: str) -> bytes | None:
         file = self._root / path
         try:
-            if not file.resolve().is_relative_to(self._root.resolve()):
+            if not file.resolve().is_relative_to(self._root):
                 return None
             return file.read_bytes()
         except OSError:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from hotloop.errors import UsageError
@@ -66,6 +66,7 @@ class Request:
         overruled: What is not read because of `source`; empty if nothing is.
         not_locked: Dependencies of the project that its ``uv.lock`` does not know: it is older than they are.
         has_sources: Some of it comes from places of its own (``[tool.uv.sources]``), which a list of versions can't say.
+        head: See `Declared.head`.
     """
 
     source: str
@@ -79,6 +80,11 @@ class Request:
     overruled: str = ""
     not_locked: tuple[str, ...] = ()
     has_sources: bool = False
+    head: bytes = field(default=b"", repr=False)
+
+    def is_still_asked(self, source: bytes) -> bool:
+        """Whether an app's file, as it is now, surely asks for the same, if it can be parsed. Costs next to nothing."""
+        return source.startswith(self.head) and source.find(b"packages", len(self.head)) < 0
 
     @property
     def digest(self) -> str:
@@ -135,6 +141,7 @@ def read_request(
         overruled=f"packages=[...] of {entry}" if is_overruled else "",
         not_locked=_not_locked(files, pyproject, requirements) if kind == "uv.lock" else (),
         has_sources="pyproject.toml" in inputs and bool(_table(_tool(pyproject, "uv"), "sources")),
+        head=declared.head,
     )
 
 
