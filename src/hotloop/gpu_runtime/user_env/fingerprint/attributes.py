@@ -49,8 +49,9 @@ def _targets(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[tuple[
         while at >= 0 and steps[at].opname == "LOAD_ATTR":
             path.insert(0, steps[at].argval)
             at -= 1
-        root: Any = steps[at] if at >= 0 else each
-        name = root.argval[-1] if isinstance(root.argval, tuple) else root.argval  # one that loads two
+        root = steps[at] if at >= 0 else each
+        argument: Any = root.argval
+        name: Any = argument[-1] if type(argument) is tuple else argument  # one that loads two
         owner = local.get(name) if root.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) else None
         if root.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
             owner = namespace.get(root.argval)
