@@ -185,11 +185,9 @@ class Models:
             why += extra
         if isinstance(entry, Resident):
             size = entry.size_bytes
-            if entry.value is _NOT_ATTACHED:
-                with _naming(spec.name):
-                    self._attach(entry)
-            self.values[spec.name] = entry.value
-        elif isinstance(entry, Hosted):
+            entry, extra = self._attached(spec, entry, why, runtime)
+            why += extra
+        if isinstance(entry, Hosted):
             home = "hosted"
             self.values[spec.name] = entry.proxy
         if entry is not None:
@@ -204,6 +202,24 @@ class Models:
             "name": spec.name, "action": action, "home": home, "why": why or "fingerprint equal",
             "took_s": time.monotonic() - began_s, "size_bytes": size,
         })  # fmt: skip
+
+    def _attached(self, spec: ModelSpec, entry: Resident, why: str, runtime: Runtime) -> tuple[Resident | Hosted, str]:
+        """Attach a model; one just loaded that can't be is hosted. Returns its entry, and what to add to the reason."""
+        try:
+            if entry.value is _NOT_ATTACHED:
+                with _naming(spec.name):
+                    self._attach(entry)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if not why or spec.hosted is False:
+                raise
+            entry.forget()
+            runtime.tell({"kind": "forget", "model": spec.name})
+            reason = f"it can't be rebuilt from what it is stored as ({type(error).__name__}: {error})"
+            return runtime.host(spec.name, why), f"; hosted: {reason}"
+        self.values[spec.name] = entry.value
+        return entry, ""
 
     def _why_load(self, spec: ModelSpec, entry: Resident | Hosted | None, forced: set[str]) -> str:
         if entry is None:
@@ -229,6 +245,10 @@ class Models:
                 self._attach(entry)
             except CannotAttach as error:
                 return str(error)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001  the project's own __setstate__ and the like run
+                return f"what was kept does not fit its class now ({type(error).__name__}: {error})"
         return ""
 
     def _attach(self, entry: Resident) -> None:

@@ -98,7 +98,7 @@ class Project:
         """
         while frame is not None:
             file = frame.f_code.co_filename
-            if file.startswith("<frozen importlib"):
+            if file.startswith("<frozen importlib") and frame.f_code.co_name != "get_data":  # pkgutil.get_data's
                 return False
             if self.owns_file(file):
                 return True
@@ -135,6 +135,9 @@ class Project:
 
     def precompile(self, should_stop: Callable[[], bool]) -> None:
         """Compile the revision's files ahead of their import, one after the other, until told to stop."""
+        from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots  # they need what is here
+        from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
+
         for relative_path, digest in list(self.manifest.items()):
             if should_stop():
                 return
@@ -145,8 +148,11 @@ class Project:
             if sha256(content).hexdigest() == digest:
                 self.compile_ahead(relative_path, content)
                 known = self._ahead.get(self._prefix + relative_path)
+                package = relative_path.rpartition("/")[0].replace("/", ".")
                 for code in codes_within(known.code) if known is not None else ():
-                    code_digest(code)  # which it remembers
+                    code_digest(code)  # which it remembers, as the others do
+                    changed_roots(code)
+                    uses_of(code, package)
 
     def compile_ahead(self, relative_path: str, content: bytes) -> None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.
@@ -183,8 +189,8 @@ class Project:
 
     def _hook(self, directory: str) -> importlib.machinery.FileFinder:
         real = self.root if directory == self.root else os.path.realpath(directory or ".")
-        if real != self.root and not self.owns_file(real):
-            msg = "not of the project"
+        if real != self.root and not (self.owns_file(real) and os.path.isdir(real)):  # noqa: PTH112  hot
+            msg = "not a folder of the project"
             raise ImportError(msg, path=directory)
         project = self
 

@@ -11,6 +11,7 @@ from typing import Any
 from hotloop.gpu_runtime.user_env import resolve
 from hotloop.gpu_runtime.user_env.app import App
 from hotloop.gpu_runtime.user_env.environment_writes import EnvironmentWrites
+from hotloop.gpu_runtime.user_env.fingerprint import ambient
 from hotloop.gpu_runtime.user_env.import_times import ImportTimes
 from hotloop.gpu_runtime.user_env.source import Project, module_of
 
@@ -51,7 +52,7 @@ def import_app(project: Project, boot: dict[str, Any]) -> Imported:
     """
     folder, module_name = module_of(project.root, boot["entry"])
     sys.path[0] = folder  # another one than before if an __init__.py came or went
-    with EnvironmentWrites(project) as writes, ImportTimes(project) as times:
+    with EnvironmentWrites(project) as writes, ImportTimes(project) as times, ambient.noting_seeds():
         module = importlib.import_module(module_name)
     app = resolve.find_app(module, boot["app_name"])
     return Imported(app, resolve.check(app), writes.found, times)

@@ -220,4 +220,5 @@ def _reseed() -> None:
         torch.default_generator.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None and hasattr(numpy_random, "seed"):
-        numpy_random.seed()
+        fresh = numpy_random.MT19937(numpy_random.SeedSequence())
+        numpy_random.set_state(fresh.state)  # `seed` would leave what a project's own seed leaves

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hotloop.gpu_runtime.user_env.fingerprint import packages
+from hotloop.gpu_runtime.user_env.fingerprint import ambient, packages
 from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.fingerprint.record import record as recorded
@@ -96,7 +96,8 @@ def _import(root: Path) -> tuple[Any, Project]:
     sys.path.insert(0, str(root))
     os.chdir(root)
     project.install()
-    import app  # type: ignore[import-not-found]
+    with ambient.noting_seeds():
+        import app  # type: ignore[import-not-found]
 
     return app, project
 

@@ -5,15 +5,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
+import importlib
 import locale
 import os
 import pickle
 import random
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from hotloop.gpu_runtime.user_env.vault.code import hashed
 
 
 @dataclass(frozen=True)
@@ -84,16 +89,39 @@ def _settings(torch: Any, numpy: Any) -> dict[str, Setting]:
     found = {
         "the working directory": Setting(os.getcwd, os.chdir),
         "sys.path": Setting(lambda: list(sys.path), _set_path, is_input=False),
+        "the umask": Setting(_umask, _set_umask, is_input=False),
         "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
         "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
     }
     if torch is not None:
         found |= _torch_settings(torch)
+    if numpy is not None and hasattr(numpy, "get_printoptions"):
+        found["numpy's print options"] = Setting(
+            lambda: {k: v for k, v in numpy.get_printoptions().items() if isinstance(v, PLAIN)},
+            lambda value: numpy.set_printoptions(**value),
+            is_input=False,
+        )
+    if torch is not None and hasattr(torch, "_tensor_str"):
+        found["torch's print options"] = Setting(
+            lambda: {k: v for k, v in vars(torch._tensor_str.PRINT_OPTS).items() if isinstance(v, PLAIN)},  # noqa: SLF001
+            lambda value: vars(torch._tensor_str.PRINT_OPTS).update(value),  # noqa: SLF001
+            is_input=False,
+        )
     if numpy is not None:
         found["numpy's error handling"] = Setting(
             lambda: dict(numpy.geterr()), lambda value: _set_numpy(numpy, value), is_input=False
         )
     return found
+
+
+def _umask() -> int:
+    value = os.umask(0o77)
+    os.umask(value)
+    return value
+
+
+def _set_umask(value: int) -> None:
+    os.umask(value)
 
 
 def _set_locale(value: str) -> None:
@@ -125,14 +153,59 @@ def environment_changes(before: dict[str, str], after: dict[str, str]) -> dict[s
     return changed | {key: None for key in before if key not in after}
 
 
+_seeded: set[str] = set()
+_CHOSEN_BELOW = 1 << 32  # a seed that a person chose; those that torch takes for itself have 53 bits
+
+
+@contextlib.contextmanager
+def noting_seeds() -> Iterator[None]:
+    """Note whether Python's generator is seeded meanwhile; torch's and numpy's can be asked."""
+    original = random.seed
+
+    @functools.wraps(original)
+    def seed(*arguments: Any, **named: Any) -> None:
+        _seeded.add("python")
+        original(*arguments, **named)
+
+    random.seed = seed
+    try:
+        yield
+    finally:
+        if random.seed is seed:
+            random.seed = original
+
+
+def note_seeded(names: Iterable[str]) -> None:
+    """Note generators that a loader seeded, or whose state after it was set again."""
+    _seeded.update(names)
+
+
+def seeded() -> set[str]:
+    """The random generators whose numbers are the same in every start."""
+    found = set(_seeded)
+    torch: Any = sys.modules.get("torch")
+    numpy = sys.modules.get("numpy.random")
+    if hasattr(torch, "default_generator") and torch.default_generator.initial_seed() < _CHOSEN_BELOW:
+        found.add("torch")
+    own = getattr(getattr(getattr(numpy, "mtrand", None), "_rand", None), "_bit_generator", None)
+    if own is not None and getattr(own, "_seed_seq", own) is None:  # as `numpy.random.seed` leaves it
+        found.add("numpy")
+    return found
+
+
+def generator_digests(names: Iterable[str]) -> dict[str, str]:
+    """Digests of the states of random generators."""
+    return {name: hashed(state) for name, state in generators(set(names)).items()}
+
+
 def generators(seeded: set[str]) -> dict[str, str]:
-    """States of the random generators that a loader seeded."""
+    """States of random generators."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     states: dict[str, Any] = {}
     if "python" in seeded:
         states["python"] = random.getstate()
     if "torch" in seeded and torch is not None:
-        states["torch"] = bytes(torch.get_rng_state().tolist())
+        states["torch"] = torch.get_rng_state().numpy().tobytes() if numpy else bytes(torch.get_rng_state().tolist())
     if "numpy" in seeded and numpy is not None:
         states["numpy"] = numpy.random.get_state()
     return {name: base64.b64encode(pickle.dumps(state)).decode() for name, state in states.items()}
@@ -153,9 +226,25 @@ def restore(changed: dict[str, Any], environment: dict[str, str | None], states:
     for name, value in changed.items():
         if name in known and known[name].read() != value:
             known[name].write(value)
+    note_seeded(states)
     for name, state in states.items():
         _set_generator(name, pickle.loads(base64.b64decode(state)))
     return True
+
+
+PLAIN = (bool, int, float, str, types.NoneType)
+
+
+def restore_attributes(attributes: list[list[Any]]) -> bool:
+    """Set again what a loader set in installed modules; returns whether it set any."""
+    for module, path, value in attributes:
+        *folders, name = path.split(".")
+        owner: Any = importlib.import_module(module)
+        for each in folders:
+            owner = getattr(owner, each, None)
+        if owner is not None and getattr(owner, name, None) != value:
+            setattr(owner, name, value)
+    return bool(attributes)
 
 
 def _set_generator(name: str, state: Any) -> None:

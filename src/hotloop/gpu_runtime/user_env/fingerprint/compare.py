@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
 from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
-from hotloop.gpu_runtime.user_env.fingerprint.record import Ran, Record, identity, sources, variable_digest
+from hotloop.gpu_runtime.user_env.fingerprint.paths import is_module
+from hotloop.gpu_runtime.user_env.fingerprint.record import (
+    Ran,
+    Record,
+    identity,
+    names_digest,
+    sources,
+    variable_digest,
+)
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings
 from hotloop.gpu_runtime.user_env.fingerprint.values import Places
-from hotloop.gpu_runtime.user_env.vault.code import code_digest
+from hotloop.gpu_runtime.user_env.vault.code import run_digest
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -32,7 +40,6 @@ class Present:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.places = Places(project)
-        self.effects = Effects(project)
         self.meanings: dict[str, Meaning] = {}
         self._glances: dict[str, files.Look] = {}
         self._listings: dict[str, list[Any]] = {}
@@ -57,9 +64,11 @@ class Present:
             _loader(record, loader, self.places),
             _meanings(record, self),
             _effects(record, self),
+            _absent(record, project),
             _sources(record, project),
             _models(record, dependencies),
             _settings(record, self),
+            _generators(record),
             _environment(record),
             _files(record, self),
             _packages(record),
@@ -103,7 +112,7 @@ def _code(record: Record, present: Present) -> Iterator[str]:
         same = present.places.within(ran.module, lambda name=ran.module: _top_level(name, project)).get(ran.name, [])
         if ran.nth >= len(same):
             yield f"{ran.module.replace('.', '/')}.py: {_spoken(ran)} is gone"
-        elif code_digest(same[ran.nth]) != ran.digest:
+        elif run_digest(same[ran.nth]) != ran.digest:
             where = f"{project.relative(same[ran.nth].co_filename)}:{same[ran.nth].co_firstlineno}"
             yield f"{where} {_spoken(ran)} changed"
 
@@ -173,9 +182,16 @@ def _file_of(module: str, project: Project) -> str:
 
 
 def _effects(record: Record, present: Present) -> Iterator[str]:
-    module = present.effects.changed(record.effects, record.fresh)
+    effects = Effects(present.project, present.places, present.meanings)
+    module = effects.changed(record.effects, record.fresh)
     if module:
         yield f"{_file_of(module, present.project)}: a statement that runs on import changed"
+
+
+def _absent(record: Record, project: Project) -> Iterator[str]:
+    for path in record.absent:
+        if is_module(path):
+            yield f"{project.relative(path)} can be imported now"
 
 
 def _sources(record: Record, project: Project) -> Iterator[str]:
@@ -183,7 +199,7 @@ def _sources(record: Record, project: Project) -> Iterator[str]:
         now = sources(project)
         for module in sorted({*record.sources, *now}):
             if record.sources.get(module) != now.get(module):
-                yield f"{_file_of(module, project)} changed, and the loader looks at source text"
+                yield f"{_file_of(module, project)} changed, and the loader looks at source text, or starts a process"
 
 
 def _models(record: Record, dependencies: dict[str, str]) -> Iterator[str]:
@@ -199,9 +215,20 @@ def _settings(record: Record, present: Present) -> Iterator[str]:
             yield f"{name} changed ({value} -> {now[name]})"
 
 
+def _generators(record: Record) -> Iterator[str]:
+    if record.generators:
+        now = ambient.generator_digests(ambient.seeded())
+        for name, state in record.generators.items():
+            if now.get(name) != state:
+                yield f"it would draw other random numbers: {name}'s generator is seeded, or was drawn from, otherwise"
+
+
 def _environment(record: Record) -> Iterator[str]:
     for name, digest in record.environment.items():
-        if variable_digest(os.environ.get(name)) != digest:
+        if not name:
+            if names_digest(os.environ, record.left["environment"]) != digest:
+                yield "there are other environment variables, and the loader looks at all"
+        elif variable_digest(os.environ.get(name)) != digest:
             yield f"environment variable {name} changed"
 
 

@@ -3,35 +3,39 @@
 """What the project's modules do to others when they are imported: statements that patch, register, configure.
 
 Nothing of a loader need name what such a statement changed deep inside a package, so the statements themselves count,
-with the project's functions that they call. Definitions, imports and plain assignments have no such effect.
+with what their names mean and the project's functions that they call. Definitions, imports and plain assignments have no
+such effect, unless they call a function of the project's that has.
 """
 
 from __future__ import annotations
 
 import dis
+import inspect
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed, is_of_project
+from hotloop.gpu_runtime.user_env.fingerprint.reached import ENDS_EFFECT, SILENT, Reached, Statement, is_restless
+from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings, Uses
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed
 
 if TYPE_CHECKING:
+    from hotloop.gpu_runtime.user_env.fingerprint.values import Places
     from hotloop.gpu_runtime.user_env.source import Project
 
 _ENDS_PLAIN = ("STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "RETURN_VALUE", "RETURN_CONST", "IMPORT_NAME")
-_ENDS_EFFECT = ("POP_TOP", "STORE_ATTR", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_SUBSCR")
-_SILENT_NAMES = ("RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG", "COPY", "SWAP")
-_MAX_FUNCTIONS = 200
+_DEFINE_NAMES = ("MAKE_FUNCTION", "LOAD_BUILD_CLASS")
 
 
 def _codes(*names: str) -> frozenset[int]:
     return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
 
 
-_PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*_ENDS_EFFECT), _codes(*_SILENT_NAMES)
+_PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*ENDS_EFFECT), _codes(*SILENT)
 _ENDS = _PLAIN | _EFFECT
-_DEFINES = _codes("MAKE_FUNCTION", "LOAD_BUILD_CLASS")
+_DEFINES = _codes(*_DEFINE_NAMES)
+_CALLS = _codes("CALL", "CALL_FUNCTION_EX", "CALL_KW")
 _STORE, _LOAD = dis.opmap["STORE_NAME"], dis.opmap["LOAD_NAME"]
 _CONSTANT, _NAME, _JUMP = frozenset(dis.hasconst), frozenset(dis.hasname), frozenset([*dis.hasjrel, *dis.hasjabs])
 # The lowest bits of these arguments are no part of the name's number (the comments of `dis` in CPython's source say so).
@@ -41,71 +45,206 @@ _FLAG_BITS = {
     if name in dis.opmap
 }
 
-Statement = list[tuple[str, Any]]
-
 
 class Effects:
     """The effects of importing the project's modules, each looked at once."""
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    def __init__(self, project: Project, places: Places, known: dict[str, Meaning] | None = None) -> None:
+        self._project, self._places, self._meanings = project, places, known
         self._known: dict[str, dict[str, Any]] = {}
 
     def of(self, module: str) -> dict[str, Any]:
-        """The effects of one module: a digest (empty: none), and the digests of the sources that it was taken from."""
+        """The effects of one module.
+
+        Returns:
+            A digest (empty: none), the digests of the sources that it was taken from, the names that the statements and
+            what they call refer to, and what these mean.
+        """
         if module not in self._known:
-            self._known[module] = _effects(module, self._project)
+            self._known[module] = self._look(module)
         return self._known[module]
 
     def of_all(self, modules: list[str]) -> dict[str, Any]:
-        """The effects of importing each of these modules, by module."""
+        """The effects of importing each of these modules, by module, in the order of their import."""
         return {module: self.of(module) for module in modules if self._project.code_of(module) is not None}
 
     def changed(self, before: dict[str, Any], fresh: tuple[str, ...]) -> str:
-        """Name a module whose effects are others now; those of unchanged sources are not looked at."""
+        """Name a module whose effects are others now; the statements of unchanged sources are not looked at."""
         project = self._project
         modules = project.modules()
         for module in modules:
             known = before.get(module)
             if known is None:
                 is_same = module in fresh or not self.of(module)["digest"]
+            elif all(project.digest_of(name) == digest for name, digest in known["sources"].items()):
+                is_same = not known["digest"] or self._is_same_around(known)
             else:
-                is_same = all(project.digest_of(name) == digest for name, digest in known["sources"].items())
-                is_same = is_same or self.of(module)["digest"] == known["digest"]
+                now = self.of(module)
+                is_same = now["digest"] == known["digest"] and self._is_same_around(known)
             if not is_same:
                 return module
-        gone = (name for name, each in before.items() if each["digest"] and name not in modules and name not in fresh)
-        return next(gone, "")
+        earlier = [name for name, each in before.items() if each["digest"] and name not in fresh]
+        now_in_order = [name for name in modules if name in earlier]
+        return next((name for name in earlier if name not in now_in_order), "") or _first_moved(earlier, now_in_order)
+
+    def _is_same_around(self, known: dict[str, Any]) -> bool:
+        is_same = self._present(known["optional"]) == known["optional"]
+        return is_same and self._meaning(known["uses"]) == known["meanings"]
+
+    def _present(self, names: Iterable[str]) -> dict[str, bool]:
+        return {name: self._project.code_of(name) is not None and name in sys.modules for name in names}
+
+    def _look(self, module: str) -> dict[str, Any]:
+        project = self._project
+        code = project.code_of(module)
+        found = list(statements(code, sys.modules[module].__dict__, project)) if code else []
+        if code is None or not found:
+            return {
+                "digest": "",
+                "sources": {module: project.digest_of(module)},
+                "uses": {},
+                "optional": {},
+                "meanings": {},
+            }
+        found += _leading_to(found, code)
+        reached = Reached(project)
+        reached.start(module, found)
+        uses = {name: used.to_json() for name, used in reached.uses.items()}
+        return {
+            "digest": hashed(found, _order(code, project), sorted(code_digest(each) for each in reached.codes)),
+            "sources": {name: project.digest_of(name) for name in {module, *reached.modules}},
+            "uses": uses,
+            "optional": self._present(_optional_imports(code)),
+            "meanings": self._meaning(uses),
+        }
+
+    def _meaning(self, uses: dict[str, Any]) -> dict[str, str]:
+        meanings = Meanings(self._project, self._places, self._meanings)
+        meanings.collect({name: Uses.from_json(each) for name, each in uses.items()}, is_wide=False)
+        # A class counts by what of it may run here: its methods are among the bodies.
+        return {key: each for key, each in meanings.digests.items() if not key.startswith("class ")}
 
 
-def _effects(module: str, project: Project) -> dict[str, Any]:
-    code = project.code_of(module)
-    namespace = sys.modules[module].__dict__
-    found = list(statements(code, namespace)) if code else []
-    names = {name for each in found for operation, name in each if operation == "LOAD_NAME"}
-    functions = _reached([namespace.get(name) for name in names], project)
-    sources = {
-        name: project.digest_of(name) for name in {module, *(each.__globals__["__name__"] for each in functions)}
-    }
-    bodies = sorted(code_digest(each.__code__) for each in functions)
-    return {"digest": hashed(found, bodies) if found else "", "sources": sources}
+def _first_moved(before: list[str], now: list[str]) -> str:
+    return next((name for name, other in zip(before, now, strict=True) if name != other), "")
 
 
-def statements(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[Statement]:
-    """The statements that do more than define, import or assign."""
+def statements(code: types.CodeType, namespace: dict[str, Any], project: Project | None = None) -> Iterator[Statement]:
+    """The statements that do more than define, import or assign; an assignment that calls what does more, too."""
+    yield from _statements(code, namespace, project, is_class=False)
+    for each in _class_bodies(code):
+        yield from _statements(each, namespace, project, is_class=True)
+
+
+def _statements(
+    code: types.CodeType, namespace: dict[str, Any], project: Project | None, *, is_class: bool
+) -> Iterator[Statement]:
     units = code.co_code
     operations = units[0::2]
+    for begin, at in _segments(operations):
+        operation = operations[at]
+        within = operations[begin:at]
+        if operation in _EFFECT:
+            is_candidate = True
+        elif operation != _STORE or is_class:
+            is_candidate = False
+        elif _DEFINES.isdisjoint(within):
+            is_candidate = project is not None and not _CALLS.isdisjoint(within)
+        else:
+            is_candidate = True
+        if not is_candidate or _is_of_hotloop(code, units, begin, at, namespace):
+            continue
+        statement = _decoded(code, units, begin, at + 1)
+        if operation in _EFFECT:
+            is_effect = _is_effect(statement)
+        elif _DEFINES.isdisjoint(within):
+            is_effect = project is not None and _does_more(statement, namespace, project)
+        else:
+            is_effect = _is_decorated(statement)
+        if is_effect:
+            yield statement
+
+
+def _segments(operations: bytes) -> Iterator[tuple[int, int]]:
     begin = 0
     for at, operation in enumerate(operations):
-        if operation not in _ENDS:
-            continue
-        within = operations[begin:at]
-        is_candidate = operation in _EFFECT or (operation == _STORE and not _DEFINES.isdisjoint(within))
-        if is_candidate and not _is_of_hotloop(code, units, begin, at, namespace):
-            statement = _decoded(code, units, begin, at + 1)
-            if _is_effect(statement) if operation in _EFFECT else _is_decorated(statement):
-                yield statement
-        begin = at + 1
+        if operation in _ENDS:
+            yield begin, at
+            begin = at + 1
+
+
+def _class_bodies(code: types.CodeType) -> Iterator[types.CodeType]:
+    for each in code.co_consts:
+        if isinstance(each, types.CodeType) and not each.co_flags & inspect.CO_OPTIMIZED:
+            yield each
+            yield from _class_bodies(each)
+
+
+def _does_more(statement: Statement, namespace: dict[str, Any], project: Project) -> bool:
+    reached = Reached(project)
+    reached.note(name for operation, name in statement if operation in {"LOAD_ATTR", "LOAD_METHOD"})
+    reached.add([namespace.get(name) for operation, name in statement if operation == "LOAD_NAME"])
+    return any(is_restless(code, names) for code, names in reached.with_namespaces())
+
+
+def _leading_to(found: list[Statement], code: types.CodeType) -> list[Statement]:
+    """The assignments of names that the statements use, and what decides whether a statement runs."""
+    units = code.co_code
+    rest = [_decoded(code, units, begin, at + 1) for begin, at in _segments(units[0::2])]
+    rest = [each for each in rest if each not in found]
+    names = {name for statement in found for operation, name in statement if operation == "LOAD_NAME"}
+    chosen: list[Statement] = []
+    is_more = True
+    while is_more:
+        more = [each for each in rest if each not in chosen and (_decides(each) or _assigns(each, names))]
+        chosen += more
+        new = {name for statement in more for operation, name in statement if operation == "LOAD_NAME"}
+        is_more, names = bool(new - names), names | new
+    return [each for each in rest if each in chosen]
+
+
+def _assigns(statement: Statement, names: set[str]) -> bool:
+    operation, name = statement[-1] if statement else ("", "")
+    return operation == "STORE_NAME" and name in names and not any(each[0] in _DEFINE_NAMES for each in statement)
+
+
+def _decides(statement: Statement) -> bool:
+    return any(operation.startswith("POP_JUMP") for operation, _ in statement)
+
+
+def _optional_imports(code: types.CodeType) -> list[str]:
+    """The modules that are imported where an error is caught."""
+    if not code.co_exceptiontable:
+        return []
+    bytecode: Any = dis.Bytecode(code)
+    guarded = [(each.start, each.end) for each in bytecode.exception_entries]
+    return [
+        each.argval
+        for each in bytecode
+        if each.opname == "IMPORT_NAME" and any(start <= each.offset < end for start, end in guarded)
+    ]
+
+
+def _order(code: types.CodeType, project: Project) -> list[Any]:
+    """Where, among the statements with effects, modules are imported that have some."""
+    found: list[Any] = []
+    units = code.co_code
+    for begin, at in _segments(units[0::2]):
+        operation = units[2 * at]
+        if operation in _EFFECT:
+            found.append("statement")
+        elif dis.opname[operation] == "IMPORT_NAME":
+            name = _decoded(code, units, begin, at + 1)[-1][1]
+            known = project.code_of(name)
+            if (
+                known is not None
+                and name in sys.modules
+                and next(statements(known, sys.modules[name].__dict__, project), None)
+            ):
+                found.append(name)
+    return [
+        each for number, each in enumerate(found) if each != "statement" or found[number - 1 : number] != ["statement"]
+    ]
 
 
 def _decoded(code: types.CodeType, units: bytes, begin: int, end: int) -> Statement:
@@ -150,19 +289,3 @@ def _is_of_hotloop(code: types.CodeType, units: bytes, begin: int, end: int, nam
         if operation not in _SILENT:
             break
     return False
-
-
-def _reached(values: list[Any], project: Project) -> list[types.FunctionType]:
-    """The project's functions among some values, and those that they name, and so on."""
-    found: dict[int, types.FunctionType] = {}
-    waiting = values
-    while waiting and len(found) < _MAX_FUNCTIONS:
-        each = waiting.pop()
-        if not isinstance(each, types.FunctionType) or id(each) in found or not is_of_project(each.__code__, project):
-            continue
-        found[id(each)] = each
-        waiting += [each.__globals__.get(name) for name in each.__code__.co_names]
-        waiting += [cell.cell_contents for cell in each.__closure__ or () if cell != types.CellType()]
-        module_values = [v for v in waiting if isinstance(v, types.ModuleType) and project.owns_module(v.__name__)]
-        waiting += [getattr(module, name, None) for module in module_values for name in each.__code__.co_names]
-    return list(found.values())

@@ -4,22 +4,26 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 import os
 import secrets
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
+from hotloop.gpu_runtime.user_env.fingerprint.attributes import attributes_set
 from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
+from hotloop.gpu_runtime.user_env.fingerprint.paths import absent_modules, paths_of
 from hotloop.gpu_runtime.user_env.fingerprint.trace import Trace, watching
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses, is_of_project
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, state_of
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within, hashed
+from hotloop.gpu_runtime.user_env.vault.code import codes_within, hashed, run_digest
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
@@ -29,7 +33,6 @@ _NOT_INPUTS = frozenset({
     "PYTEST_CURRENT_TEST",
 })  # fmt: skip
 _ALWAYS_INPUTS = ("CUDA_VISIBLE_DEVICES",)
-_MAX_SIBLINGS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Record:
         meanings: Digests of what the names meant.
         shown: Their values, where short.
         fresh: The project's modules that the loader imported first.
+        absent: Where modules would be that the code may import, and that the project has not.
         effects: What importing the other modules of the project does to packages.
         sources: Digests of all source texts, if it looks at source.
         files: What files held.
@@ -64,6 +68,8 @@ class Record:
         packages: Versions of what was used.
         python: The interpreter's version.
         dependencies: The names of the loads of the models it was made from.
+        generators: Digests of the states in which the loader found the random generators that it drew from, of those that
+            had been seeded.
         left: Ambient settings, environment and random states that the loader left.
     """
 
@@ -75,6 +81,7 @@ class Record:
     meanings: dict[str, str]
     shown: dict[str, str]
     fresh: tuple[str, ...]
+    absent: tuple[str, ...]
     effects: dict[str, Any]
     sources: dict[str, str]
     files: dict[str, Any]
@@ -84,6 +91,7 @@ class Record:
     packages: dict[str, str]
     python: str
     dependencies: dict[str, str]
+    generators: dict[str, str] = field(default_factory=dict[str, str])
     left: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @cached_property
@@ -99,11 +107,13 @@ class Record:
     def from_json(cls, data: dict[str, Any]) -> Record:
         """Undo `to_json`."""
         ran = tuple(Ran(**each) for each in data["ran"])
-        return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"])})
+        return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"]), "absent": tuple(data["absent"])})
 
     def restore_ambient(self) -> bool:
         """Set again what the loader left set, as if it had run here; returns whether it left anything."""
-        return ambient.restore(self.left["settings"], self.left["environment"], self.left["generators"])
+        left = self.left
+        has_attributes = ambient.restore_attributes(left["attributes"])
+        return ambient.restore(left["settings"], left["environment"], left["generators"]) or has_attributes
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,7 @@ class _Before:
     state: dict[str, str]
     arguments: dict[str, str]
     patches: set[str]
+    generators: dict[str, str]
 
 
 def record(
@@ -163,14 +174,13 @@ def record(
 
 
 def _forget_cached_results(project: Project) -> None:
-    # What another loader had computed before would not be seen to run.
-    for module in project.modules():
-        for value in list(vars(sys.modules[module]).values()):
-            owner = value if isinstance(value, type) and project.owns_module(value.__module__) else None
-            for each in (value, *(vars(owner).values() if owner else ())):
-                wrapped = getattr(each, "__func__", each)
-                if type(wrapped).__name__ == "_lru_cache_wrapper":
-                    wrapped.cache_clear()
+    # What another loader, or an import, had computed before would not be seen to run. Those of libraries are older than
+    # the fork, and frozen: the collector does not list them.
+    for each in gc.get_objects():
+        if type(each) is functools._lru_cache_wrapper:  # noqa: SLF001
+            wrapped = getattr(each.__wrapped__, "__func__", each.__wrapped__)
+            if is_of_project(wrapped, project):
+                each.cache_clear()
 
 
 def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Before:
@@ -181,6 +191,7 @@ def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Befor
         state_of(project.modules(), project, places),
         _argument_state(arguments, project, places),
         _patches(project),
+        ambient.generator_digests(ambient.seeded()),
     )
 
 
@@ -198,8 +209,11 @@ def _record(
     for each in ran:
         meanings.note_class_of(each.module, each.name)
     meanings.collect({}, is_wide=False)
-    reads_source = any(used.reads_source for used in uses.values())
-    paths, folders = _paths(trace, meanings)
+    # What another process of this program runs is not seen: any of the project's code may.
+    reads_source = bool(trace.processes) or any(used.reads_source for used in uses.values())
+    paths, folders = paths_of(
+        trace, meanings, {name for used in uses.values() for name in used.attributes | used.names}
+    )
     return Record(
         load=secrets.token_hex(8),
         loader=identity(loader, places),
@@ -209,7 +223,8 @@ def _record(
         meanings=meanings.digests,
         shown=meanings.shown,
         fresh=tuple(trace.fresh),
-        effects=Effects(project).of_all([name for name in project.modules() if name not in trace.fresh]),
+        absent=absent_modules(uses, project),
+        effects=Effects(project, places).of_all([name for name in project.modules() if name not in trace.fresh]),
         sources=sources(project) if reads_source else {},
         files=paths,
         folders={path: files.listing(path) for path in folders},
@@ -218,6 +233,7 @@ def _record(
         packages=packages.used(trace.installed, {*meanings.installed, *_argument_modules(trace)}),
         python=sys.version,
         dependencies=dict(dependencies),
+        generators={name: before.generators[name] for name in _drawn_from(before)},
         left=_left(trace, before),
     )
 
@@ -234,7 +250,7 @@ def _argument_modules(trace: Trace) -> set[str]:
 
 
 def _code(trace: Trace, places: Places) -> tuple[list[Ran], dict[str, Uses], bool]:
-    inside = {id(inner) for code in trace.codes for inner in codes_within(code)}
+    inside = {id(inner) for code in trace.codes if code.co_flags & inspect.CO_OPTIMIZED for inner in codes_within(code)}
     ran: list[Ran] = []
     uses: dict[str, Uses] = {}
     is_wide = False
@@ -243,8 +259,10 @@ def _code(trace: Trace, places: Places) -> tuple[list[Ran], dict[str, Uses], boo
         package = getattr(sys.modules.get(module), "__package__", "") or ""
         uses.setdefault(module, Uses()).add(code, package)
         is_wide = is_wide or where is None
-        if where is not None and id(code) not in inside:
-            ran.append(Ran(module, *where, code_digest(code)))
+        if where is None and id(code) not in inside:  # run as a script, say: its file counts as data
+            trace.files.setdefault(code.co_filename, files.glance(code.co_filename))
+        elif where is not None and id(code) not in inside:
+            ran.append(Ran(module, *where, run_digest(code)))
     return ran, uses, is_wide or any(used.is_dynamic for used in uses.values())
 
 
@@ -254,49 +272,18 @@ def sources(project: Project) -> dict[str, str]:
     return {name: hashed(project.source_of(path) or b"") for name, path in found.items()}
 
 
-def _paths(trace: Trace, meanings: Meanings) -> tuple[dict[str, Any], set[str]]:
-    """Looks at all that was read, may have been read beside it, or is named by a string in sight."""
-    looks = {**trace.looked_at, **trace.files}
-    beside: set[str] = set()
-    for path in trace.files:
-        if not packages.is_installed(path):
-            near = files.siblings(path)
-            beside.update(near if len(near) <= _MAX_SIBLINGS else ())
-    named = _named_paths(trace, meanings)
-    found: dict[str, Any] = {}
-    for path in {*looks, *beside, *named, *trace.written}:
-        if path.endswith(".pyc"):
-            continue
-        seen = files.look(path, is_installed=packages.is_installed(path))
-        first = looks.get(path)
-        if first is not None and path not in trace.written and _moved(first, seen):
-            seen = {"kind": "unstable"}
-        found[path] = seen
-    for path in trace.installed:
-        if not packages.is_installed(path) and os.path.isabs(path):  # noqa: PTH117
-            found[path] = files.look(path, is_installed=False)
-    return found, {path for path in trace.folders if not packages.is_installed(path + os.sep)}
-
-
-def _moved(first: files.Look, now: files.Look) -> bool:
-    times = now.get("times")
-    return first["kind"] != now["kind"] or bool(times and first.get("times") != times)
-
-
-def _named_paths(trace: Trace, meanings: Meanings) -> set[str]:
-    # A reader written in C gets its path from a string that the code has or reads from a global.
-    strings = {each for code in trace.codes for each in code.co_consts if isinstance(each, str)}
-    strings |= {each[1:-1] for each in meanings.shown.values() if each[:1] in {"'", '"'}}
-    likely = {each for each in strings if ("." in each or "/" in each) and "\n" not in each and len(each) < 300}
-    paths = {os.path.abspath(each) for each in likely}  # noqa: PTH100
-    return {path for path in paths if os.path.isfile(path) and not path.endswith(".py")}  # noqa: PTH113
-
-
 def _environment(trace: Trace, before: dict[str, str]) -> dict[str, str | None]:
     names = {*trace.variables, *_ALWAYS_INPUTS}
-    if "" in names:
+    is_all = "" in names
+    if is_all:
         names |= before.keys()
-    return {name: variable_digest(before.get(name)) for name in sorted(names - _NOT_INPUTS - {""})}
+    found = {name: variable_digest(before.get(name)) for name in sorted(names - _NOT_INPUTS - {""})}
+    return found | ({"": names_digest(before, ambient.environment_changes(before, dict(os.environ)))} if is_all else {})
+
+
+def names_digest(environment: Iterable[str], left: Iterable[str]) -> str:
+    """Digest of which environment variables there are, without those that the loader itself sets."""
+    return hashed(sorted({*environment} - _NOT_INPUTS - {*left}))
 
 
 def variable_digest(value: str | None) -> str | None:
@@ -304,11 +291,18 @@ def variable_digest(value: str | None) -> str | None:
     return None if value is None else hashed(value)
 
 
+def _drawn_from(before: _Before) -> list[str]:
+    now = ambient.generator_digests(before.generators)
+    return [name for name, state in before.generators.items() if now[name] != state]
+
+
 def _left(trace: Trace, before: _Before) -> dict[str, Any]:
+    ambient.note_seeded(trace.seeded)
     return {
         "settings": ambient.changes(before.settings, ambient.snapshot()),
         "environment": ambient.environment_changes(before.environment, dict(os.environ)),
-        "generators": ambient.generators(trace.seeded),
+        "generators": ambient.generators({*trace.seeded, *_drawn_from(before)}),
+        "attributes": [list(each) for each in attributes_set(trace.codes) if type(each[2]) in ambient.PLAIN],
     }
 
 
@@ -336,6 +330,9 @@ def _cannot_stay(trace: Trace, before: _Before, arguments: dict[str, Any], place
     for name, digest in _argument_state(arguments, project, places).items():
         if before.arguments[name] != digest:
             return f"its loader changed the model {name!r} that it was given"
+    for module, name, value in attributes_set(trace.codes):
+        if type(value) not in ambient.PLAIN and not isinstance(value, types.ModuleType):
+            return f"its loader sets {module}.{name}, where a kept model would miss it; set it when your module is imported"
     patched = sorted(_patches(project) - before.patches)
     if patched:
         return f"its loader put the project's code into {patched[0]}, where a kept model would miss it"

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from hotloop.gpu_runtime.user_env.fingerprint.files import Look, glance
 from hotloop.gpu_runtime.user_env.source import installed_folders
@@ -50,6 +51,7 @@ class Trace:
         looked_at: Paths whose existence or status was asked for.
         folders: Folders that were listed.
         written: Paths that were written or removed.
+        permissions: Paths whose permissions were asked for.
         variables: Environment variables that were read; all of them if ``""`` is among them.
         hosts: Addresses that were connected to.
         processes: Programs that were started.
@@ -64,6 +66,7 @@ class Trace:
         self.files: dict[str, Look] = {}
         self.looked_at: dict[str, Look] = {}
         self.folders: set[str] = set()
+        self.permissions: set[str] = set()
         self.written: set[str] = set()
         self.variables: set[str] = set()
         self.hosts: list[str] = []
@@ -111,7 +114,7 @@ class Trace:
     def asked(self, path: Any) -> None:
         """Note a path whose status is asked for."""
         name = _absolute(path)
-        if name is None or name in self.looked_at or name.endswith((".py", ".pyc")):
+        if name is None or name in self.looked_at or (name.endswith((".py", ".pyc")) and _is_import()):
             return
         thread = threading.get_ident()
         if thread in self._asking or name.startswith(self._installed_folders):
@@ -123,15 +126,29 @@ class Trace:
         finally:
             self._asking.discard(thread)
 
+    def asked_for_access(self, path: Any) -> None:
+        """Note a path of which it is asked what may be done with it."""
+        name = _absolute(path)
+        if name is not None:
+            self.permissions.add(name)
+        self.asked(path)
 
-def _absolute(path: Any) -> str | None:
-    if isinstance(path, int) or path is None:
+
+def _absolute(path: Any, folder: int | None = None) -> str | None:
+    if path is None or isinstance(path, int):
         return None
     try:
-        name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100
-    except (TypeError, ValueError):
+        name = os.fsdecode(path)
+        if folder is not None:
+            name = os.path.join(_path_of(folder), name)  # noqa: PTH118
+        name = os.path.abspath(name)  # noqa: PTH100
+    except (TypeError, ValueError, OSError):
         return None
     return None if name.startswith(_NOT_DATA) else name
+
+
+def _path_of(fd: int) -> str:
+    return posix.readlink(f"/proc/self/fd/{fd}")
 
 
 def _is_import() -> bool:
@@ -157,15 +174,26 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         trace.opened(arguments[0], arguments[2])
     elif event in {"os.listdir", "os.scandir"}:
-        name = _absolute(arguments[0] if arguments[0] is not None else ".")
+        given = arguments[0] if arguments[0] is not None else "."
+        name = _absolute("", given) if isinstance(given, int) else _absolute(given)
         if name is not None and not _is_import():
             trace.folders.add(name)
+    elif event == "sqlite3.connect":  # its files are opened in C
+        trace.opened(_database(arguments[0]), 0)
     elif event == "socket.connect":
         trace.hosts.append(str(arguments[1]))
     elif event in _STARTS_PROCESS:
         trace.processes.append(str(arguments[0] if arguments else event)[:80])
     elif event in _MAKES and (name := _absolute(arguments[_MAKES[event]])) is not None:
         trace.written.add(name)
+
+
+def _database(name: Any) -> Any:
+    """The path in what SQLite is given: a path, or a URI."""
+    text = os.fsdecode(name) if isinstance(name, bytes | os.PathLike) else name
+    if isinstance(text, str) and text.startswith("file:"):
+        return unquote(text.removeprefix("file:").partition("?")[0]).removeprefix("//") or None
+    return None if text in {"", ":memory:"} else text
 
 
 @functools.cache
@@ -199,8 +227,9 @@ def _replace(owner: Any, name: str, value: Any, undo: contextlib.ExitStack) -> N
 
 
 def _watch_status(trace: Trace, undo: contextlib.ExitStack) -> None:
+    _replace(os, "open", _noting_open(trace), undo)
     for name in _STAT_FUNCTIONS:
-        wrapped = _noting(getattr(posix, name), trace.asked)
+        wrapped = _noting(getattr(posix, name), trace.asked_for_access if name == "access" else trace.asked)
         _replace(os, name, wrapped, undo)
         # Python asks these sets what a function can do, and a wrapper can do the same.
         for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_effective_ids):
@@ -212,23 +241,39 @@ def _watch_status(trace: Trace, undo: contextlib.ExitStack) -> None:
 def _noting(function: Any, note: Callable[[Any], None]) -> Any:
     @functools.wraps(function)
     def noted(path: Any = None, *arguments: Any, **named: Any) -> Any:
-        note(path)
+        folder = named.get("dir_fd")
+        note(path if folder is None else _absolute(path, folder))
         return function(path, *arguments, **named)
+
+    return noted
+
+
+def _noting_open(trace: Trace) -> Any:
+    """``os.open``: the audit hook is not told relative to which folder."""
+    original = posix.open
+
+    @functools.wraps(original)
+    def noted(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if dir_fd is not None and (name := _absolute(path, dir_fd)) is not None:
+            trace.opened(name, flags)
+        return original(path, flags, mode, dir_fd=dir_fd)
 
     return noted
 
 
 def _watch_environment(trace: Trace, undo: contextlib.ExitStack) -> None:
     kind = type(os.environ)
-    original_get, original_iter = kind.__getitem__, kind.__iter__
+    original_get: Any = kind.__getitem__
+    original_iter = kind.__iter__
 
     def get(self: Any, key: Any) -> Any:
-        if isinstance(key, str) and key not in trace.variables and trace.project.is_behind(sys._getframe(1)):  # noqa: SLF001
-            trace.variables.add(key)
+        name: Any = os.fsdecode(key) if isinstance(key, bytes) else key
+        if isinstance(name, str) and name not in trace.variables and trace.project.is_behind(sys._getframe(1)):  # noqa: SLF001
+            trace.variables.add(name)
         return original_get(self, key)
 
     def iterate(self: Any) -> Any:
-        if is_of_project(sys._getframe(1).f_code, trace.project):  # noqa: SLF001
+        if trace.project.is_behind(sys._getframe(1)):  # noqa: SLF001
             trace.variables.add("")
         return original_iter(self)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import functools
 import importlib.util
 import sys
 import types
@@ -30,6 +31,7 @@ _SOURCE = frozenset({
     "f_lineno", "co_firstlineno", "__annotations__", "get_type_hints", "signature", "extract_stack", "getsourcefile",
     "get_annotations",
 })  # fmt: skip
+_SEARCHES = frozenset({"find_spec", "find_loader", "import_module", "__import__", "resolve_name"})
 _MAX_SHOWN = 40
 
 
@@ -53,6 +55,15 @@ class Uses:
 
     def add(self, code: types.CodeType, package: str) -> None:
         """Add what one code object itself refers to."""
+        more = uses_of(code, package)
+        self.names |= more.names
+        self.attributes |= more.attributes
+        self.imports |= more.imports
+        self.is_dynamic = self.is_dynamic or more.is_dynamic
+        self.reads_source = self.reads_source or more.reads_source
+
+    def take(self, code: types.CodeType, package: str) -> None:
+        """Take what one code object itself refers to; nothing else was added before."""
         for instruction in dis.get_instructions(code):
             name = instruction.argval
             if instruction.opname == "IMPORT_NAME":
@@ -81,6 +92,12 @@ class Uses:
         self.imports.update(".".join(parents[: length + 1]) for length in range(len(parents)))
         self.imports.update(f"{each}.{used}" for each in tuple(self.imports) for used in code.co_names)
 
+    @property
+    def may_import(self) -> set[str]:
+        """Names of modules that may be imported, or looked for, when the code runs."""
+        by_text = self.attributes if self.attributes & _SEARCHES or self.names & _SEARCHES else set[str]()
+        return self.imports | by_text
+
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
         return {
@@ -91,6 +108,14 @@ class Uses:
     def from_json(cls, data: dict[str, Any]) -> Uses:
         """Undo `to_json`."""
         return cls(set(data["names"]), set(data["attributes"]), set(data["imports"]))
+
+
+@functools.lru_cache(maxsize=4096)
+def uses_of(code: types.CodeType, package: str) -> Uses:
+    """What one code object itself refers to; not to be changed."""
+    found = Uses()
+    found.take(code, package)
+    return found
 
 
 def _computes_a_name(code: types.CodeType) -> bool:

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import enum
 import functools
+import io
+import mmap
+import os
+import stat
 import sys
 import types
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.fingerprint import files
 from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name, hashed, is_of_project
 from hotloop.gpu_runtime.user_env.vault.packing import deep_recursion
 
@@ -34,6 +39,11 @@ _SHAPELESS = frozenset({
 _MODULE_OWN = frozenset({
     "__builtins__", "__doc__", "__loader__", "__spec__", "__cached__", "__file__", "__warningregistry__", "__path__",
 })  # fmt: skip
+
+
+_WITHOUT_ORDER = (types.FunctionType, staticmethod, classmethod, property)
+_STORED_BY = ("__reduce__", "__reduce_ex__", "__getstate__")
+_MAX_MAPPED_BYTES = 64 << 20
 
 
 class Places:
@@ -128,6 +138,7 @@ class Canon:
             self._class(type(value)),
             [self._class(base) for base in value.__mro__[1:]],
             sorted((name, repr(self.describe(each))) for name, each in items),
+            [name for name, each in items if not isinstance(each, _WITHOUT_ORDER)],
         )
 
     def _body(self, value: Any, kind: type) -> Any:
@@ -139,6 +150,8 @@ class Canon:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
             return self._tensor(value)
+        if kind.__module__ == "sqlite3" and kind.__name__ == "Connection":
+            return self._database(value)
         if kind.__name__ == "_lru_cache_wrapper":
             return self.describe(value.__wrapped__)
         return self._reduced(value)
@@ -216,10 +229,36 @@ class Canon:
             parts.append([self.describe(each) for each in reduced[3]])
         if len(reduced) > 4 and reduced[4] is not None:
             parts.append([(self.describe(key), self.describe(each)) for key, each in reduced[4]])
+        if self._project is not None and self._project.owns_module(type(value).__module__) and _hides(type(value)):
+            parts.append(self.describe(dict(getattr(value, "__dict__", {}))))
         return parts
+
+    def _file(self, value: Any) -> Any:
+        """An open file: what it reads, if it was opened for that."""
+        try:
+            name, fd = str(value.name), value.fileno()
+            seen = os.fstat(fd)
+        except (OSError, ValueError, AttributeError):
+            return "closed"
+        if not stat.S_ISREG(seen.st_mode) or value.writable():
+            return name
+        return name, value.tell() if value.seekable() else 0, _content_of(fd, seen.st_size), seen.st_size
+
+    def _database(self, value: Any) -> Any:
+        """A connection to a SQLite database: the files behind it."""
+        try:
+            paths = [row[2] for row in value.execute("PRAGMA database_list")]
+        except Exception:  # noqa: BLE001 (closed, of another thread)
+            self.opaque.add(type(value).__qualname__)
+            return "opaque"
+        return [(path, files.look(path, is_installed=False).get("digest")) for path in paths if path]
 
 
 _BODIES: dict[type, Any] = {
+    io.TextIOWrapper: Canon._file,  # noqa: SLF001
+    io.BufferedReader: Canon._file,  # noqa: SLF001
+    io.FileIO: Canon._file,  # noqa: SLF001
+    mmap.mmap: lambda _, value: (len(value), hashed(value[:]) if len(value) <= _MAX_MAPPED_BYTES else ""),
     list: Canon._sequence,  # noqa: SLF001
     tuple: Canon._sequence,  # noqa: SLF001
     set: Canon._set,  # noqa: SLF001
@@ -244,6 +283,14 @@ for _stateless in ("_thread.lock", "_thread.RLock"):
     _BODIES[getattr(sys.modules["_thread"], {"_thread.lock": "LockType", "_thread.RLock": "RLock"}[_stateless])] = (
         lambda _canon, _value: "lock"
     )
+
+
+def _hides(kind: Any) -> bool:
+    return any(getattr(kind, name, None) is not getattr(object, name, None) for name in _STORED_BY)
+
+
+def _content_of(fd: int, size_bytes: int) -> str:
+    return hashed(os.pread(fd, size_bytes, 0)) if size_bytes <= _MAX_MAPPED_BYTES else ""
 
 
 def digest(value: Any, project: Project | None = None) -> str:

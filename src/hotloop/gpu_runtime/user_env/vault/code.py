@@ -68,6 +68,11 @@ def code_digest(code: CodeType) -> str:
     )
 
 
+def run_digest(code: CodeType) -> str:
+    """Digest of what running a code object does. A module's or a class's own statements only define what is in them."""
+    return code_digest(code) if code.co_flags & _OPTIMIZED else shallow_digest(code)
+
+
 def shallow_digest(code: CodeType) -> str:
     """Digest of a code object's own instructions: bodies of what it defines do not count, their names do."""
     arguments, constants = _numbered_by_use(code)

@@ -1,0 +1,80 @@
+"""What a loader leaves behind is there in each generation that keeps its model, as after a cold start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hotloop import events
+from tests.gpu_runtime.driver import RuntimeDriver
+
+APP = """
+import random
+import hotloop
+app = hotloop.App("left")
+random.seed(1)
+LAST = []
+
+class Strict:
+    def __init__(self):
+        self.value = 1
+    def get(self):
+        return self.value
+
+@app.model
+def drawn():
+    import json.encoder
+    json.encoder.INFINITY = 5
+    return [random.random()]
+
+@app.model
+def second():
+    return [random.random()]
+
+@app.model
+def strict():
+    return Strict()
+
+@app.endpoint
+def seen(drawn, second, strict) -> list:
+    import json.encoder
+    LAST[:] = LAST or [random.random()]
+    return [json.encoder.INFINITY, drawn, second, LAST, strict.get()]
+"""
+
+
+def actions(ready: Any) -> dict[str, str]:
+    assert isinstance(ready, events.Ready), ready
+    return {model.name: model.action for model in ready.models}
+
+
+def test_random_states_and_attributes_of_libraries_are_as_the_loader_left_them(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": APP}) as driver:
+        driver.wait_reload(1)
+        cold = driver.call("seen").json
+        kept = driver.wait_reload(driver.save({"app.py": APP + "# edited\n"}))
+        warm = driver.call("seen").json
+        one_more = APP.replace("5\n    return [", "5\n    random.random()\n    return [")
+        moved = driver.wait_reload(driver.save({"app.py": one_more}))
+        after = driver.call("seen").json
+
+    assert cold == warm
+    assert set(actions(kept).values()) == {"kept"}
+    assert actions(moved) == {"drawn": "loaded", "second": "loaded", "strict": "kept"}
+    assert after[1] == cold[2]
+
+
+def test_a_class_that_can_not_take_its_stored_state_has_its_model_hosted(tmp_path: Path):
+    broken = APP.replace(
+        "    def get", "    def __setstate__(self, state):\n        self.value = state['gone']\n    def get"
+    )
+    with RuntimeDriver(tmp_path, {"app.py": APP}) as driver:
+        driver.wait_reload(1)
+        ready = driver.wait_reload(driver.save({"app.py": broken}))
+        answer = driver.call("seen").json
+
+    assert isinstance(ready, events.Ready), ready
+    strict = next(model for model in ready.models if model.name == "strict")
+    assert (strict.action, strict.home) == ("loaded", "hosted")
+    assert "KeyError: 'gone'" in strict.why
+    assert answer[4] == 1

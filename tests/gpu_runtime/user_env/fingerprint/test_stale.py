@@ -1,0 +1,238 @@
+"""Edits after which a model once was kept though a fresh load gives another: each is loaded again now."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.gpu_runtime.user_env.fingerprint.observe import Seen, observe, observe_each, replacing, write
+
+Change = tuple[str, str, str] | Callable[[Path], None]
+
+LIB = "import json.encoder\ndef get():\n    return json.encoder.INFINITY\n"  # the project's, or deep in a package
+LOAD_LIB = "\ndef load():\n    import lib\n    return [lib.get()]\n"
+LOAD_RANDOM = "\ndef load():\n    return [random.random()]\n"
+SET = "import json.encoder\n"
+
+
+def _database(value: int) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        (root / "data").mkdir(exist_ok=True)
+        with sqlite3.connect(root / "data" / "c.db") as database:
+            database.executescript(f"drop table if exists t; create table t(k); insert into t values({value})")
+        database.close()
+
+    return make
+
+
+def _link(target: str) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        (root / "latest").unlink(missing_ok=True)
+        (root / "latest").symlink_to(target)
+
+    return make
+
+
+def _written(name: str, text: str) -> Callable[[Path], None]:
+    return lambda root: write(root, {name: text})
+
+
+def _aged(root: Path) -> None:
+    os.utime(root / "ck/a.txt", (1e9, 1e9))
+    os.utime(root / "ck/b.txt", (2e9, 2e9))
+
+
+RUNS = {"runs/run-1/w.txt": "1", "runs/run-2/w.txt": "2"}
+CHECKPOINTS = {"ck/a.txt": "1", "ck/b.txt": "2"}
+# Each is a project: files, what is made beside them, and the edit.
+STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] = {
+    # --- what happens on import ---------------------------------------------------------------------------------------
+    "a constant that a patch names": (
+        {"app.py": f"{SET}K = 3\njson.encoder.INFINITY = K{LOAD_LIB}", "lib.py": LIB}, None, ("app.py", "K = 3", "K = 4"),
+    ),
+    "a constant that is the seed": (
+        {"app.py": f"import random\nSEED = 1\nrandom.seed(SEED){LOAD_RANDOM}"}, None, ("app.py", "SEED = 1", "SEED = 2"),
+    ),
+    "a seed in another module": (
+        {"app.py": f"import random, conf\nrandom.seed(conf.SEED){LOAD_RANDOM}", "conf.py": "SEED = 1\n"}, None, ("conf.py", "1", "2"),
+    ),
+    "a seed that a function takes from a dict": (
+        {"app.py": f"import random\nfrom util import seed_all, CFG\nrng = seed_all(CFG){LOAD_RANDOM}",
+         "util.py": "import random\nCFG = {'seed': 1}\ndef seed_all(c):\n    random.seed(c['seed'])\n"},
+        None, ("util.py", "'seed': 1", "'seed': 2"),
+    ),
+    "a draw on import": (
+        {"app.py": f"import random\nrandom.seed(1)\n{LOAD_RANDOM}"}, None, ("app.py", "seed(1)\n", "seed(1)\nX = random.random()\n"),
+    ),
+    "a patch whose result is assigned": (
+        {"app.py": f"from patches import patch\ndone = patch(){LOAD_LIB}", "lib.py": LIB,
+         "patches.py": f"{SET}def patch():\n    json.encoder.INFINITY = 3\n"},
+        None, ("patches.py", "= 3", "= 4"),
+    ),
+    "a method that patches": (
+        {"app.py": f"from patches import P\nP.install(){LOAD_LIB}", "lib.py": LIB,
+         "patches.py": f"{SET}class Patch:\n    def __init__(self, k): self.k = k\n    def install(self): json.encoder.INFINITY = self.k\nP = Patch(3)\n"},
+        None, ("patches.py", "self.k\nP", "self.k + 1\nP"),
+    ),
+    "what a patching object holds": (
+        {"app.py": f"from patches import P\nP.install(){LOAD_LIB}", "lib.py": LIB,
+         "patches.py": f"{SET}class Patch:\n    def __init__(self, k): self.k = k\n    def install(self): json.encoder.INFINITY = self.k\nP = Patch(3)\n"},
+        None, ("patches.py", "Patch(3)", "Patch(4)"),
+    ),
+    "a patch in a class's body": (
+        {"app.py": f"import patches{LOAD_LIB}", "lib.py": LIB, "patches.py": f"{SET}class Setup:\n    json.encoder.INFINITY = 3\n"},
+        None, ("patches.py", "= 3", "= 4"),
+    ),
+    "what a loop goes over": (
+        {"app.py": f"{SET}for k in (1, 3):\n    json.encoder.INFINITY = k + 1{LOAD_LIB}", "lib.py": LIB}, None, ("app.py", "(1, 3)", "(1, 5)"),
+    ),
+    "the flag before a patch": (
+        {"app.py": f"{SET}FLAG = True\nif FLAG:\n    json.encoder.INFINITY = 3{LOAD_LIB}", "lib.py": LIB}, None, ("app.py", "= True", "= False"),
+    ),
+    "the order of two patches": (
+        {"app.py": f"import p1, p2{LOAD_LIB}", "p1.py": f"{SET}json.encoder.INFINITY = 1\n", "p2.py": f"{SET}json.encoder.INFINITY = 2\n", "lib.py": LIB},
+        None, ("app.py", "p1, p2", "p2, p1"),
+    ),
+    "a module that may be imported on import": (
+        {"app.py": f"{SET}try:\n    import quick\n    json.encoder.INFINITY = 1\nexcept ImportError:\n    json.encoder.INFINITY = 2{LOAD_LIB}", "lib.py": LIB},
+        None, _written("quick.py", "K = 1\n"),
+    ),
+    # --- files --------------------------------------------------------------------------------------------------------
+    "a SQLite database": (
+        {"app.py": "import sqlite3\nfrom pathlib import Path\ndef load():\n    c = sqlite3.connect(Path(__file__).parent / 'data' / 'c.db')\n    return [c.execute('select k from t').fetchone()[0]]\n"},
+        _database(1), _database(2),
+    ),
+    "a SQLite database opened on import": (
+        {"app.py": "import sqlite3\nC = sqlite3.connect('data/c.db')\ndef load():\n    return [C.execute('select k from t').fetchone()[0]]\n"},
+        _database(1), _database(2),
+    ),
+    "a file mapped on import": (
+        {"app.py": "import mmap\nF = open('d.txt', 'rb')\nM = mmap.mmap(F.fileno(), 0, access=mmap.ACCESS_READ)\ndef load():\n    return [M[:1].decode()]\n", "d.txt": "1"},
+        None, ("d.txt", "1", "2"),
+    ),
+    "a file relative to a folder's descriptor": (
+        {"app.py": "import os\ndef load():\n    d = os.open('data', os.O_RDONLY)\n    return [os.read(os.open('x.txt', os.O_RDONLY, dir_fd=d), 9).decode()]\n", "data/x.txt": "1"},
+        None, ("data/x.txt", "1", "2"),
+    ),
+    "a folder listed by its descriptor": (
+        {"app.py": "import os\ndef load():\n    return sorted(os.listdir(os.open('data', os.O_RDONLY)))\n", "data/x.txt": "1"},
+        None, _written("data/y.txt", "1"),
+    ),
+    "data of a package": (
+        {"app.py": "import pkgutil\ndef load():\n    return [pkgutil.get_data('pkg', 'w.txt').decode()]\n", "pkg/__init__.py": "", "pkg/w.txt": "1"},
+        None, ("pkg/w.txt", "1", "2"),
+    ),
+    "a link to a folder, resolved": (
+        {"app.py": "from pathlib import Path\ndef load():\n    return [(Path('latest').resolve() / 'w.txt').read_text()]\n", **RUNS},
+        _link("runs/run-1"), _link("runs/run-2"),
+    ),
+    "the newest of some files": (
+        {"app.py": "from pathlib import Path\ndef load():\n    return [max(Path('ck').iterdir(), key=lambda p: p.stat().st_mtime).name]\n", **CHECKPOINTS},
+        _aged, lambda root: os.utime(root / "ck/a.txt", (3e9, 3e9)),
+    ),
+    "the newest entry of a folder": (
+        {"app.py": "import os\ndef load():\n    return [max(os.scandir('ck'), key=lambda e: e.stat().st_mtime).name]\n", **CHECKPOINTS},
+        _aged, lambda root: os.utime(root / "ck/a.txt", (3e9, 3e9)),
+    ),
+    "a file's permissions": (
+        {"app.py": "import shutil\ndef load():\n    return [shutil.which('./run.sh') is not None]\n", "run.sh": ""},
+        lambda root: (root / "run.sh").chmod(0o644), lambda root: (root / "run.sh").chmod(0o755),
+    ),
+    "a variable more": (
+        {"app.py": "import os\nfor k in open('env').read().split():\n    os.environ[k] = '1'\ndef load():\n    return [k for k, v in os.environ.items() if k.startswith('ZQ_')]\n", "env": "ZQ_A"},
+        None, ("env", "ZQ_A", "ZQ_A ZQ_B"),
+    ),
+    # --- imports ------------------------------------------------------------------------------------------------------
+    "a module in place of its fallback": (
+        {"app.py": "def load():\n    try:\n        import quick as impl\n    except ImportError:\n        import slow as impl\n    return [impl.K]\n", "slow.py": "K = 1\n"},
+        None, _written("quick.py", "K = 2\n"),
+    ),
+    "a submodule that was not there": (
+        {"app.py": "def load():\n    try:\n        from pkg import quick\n    except ImportError:\n        return [0]\n    return [quick.K]\n", "pkg/__init__.py": ""},
+        None, _written("pkg/quick.py", "K = 2\n"),
+    ),
+    "a module that is looked for": (
+        {"app.py": "import importlib.util\ndef load():\n    return [importlib.util.find_spec('plug') is None]\n"}, None, _written("plug.py", ""),
+    ),
+    "a file that looks like a module": (
+        {"app.py": "import os\ndef load():\n    return [os.path.exists('plug.py')]\n"}, None, _written("plug.py", ""),
+    ),
+    "a module from a path": (
+        {"app.py": "import importlib.util as u\ndef load():\n    s = u.spec_from_file_location('dyn', 'dyn/code.py')\n    m = u.module_from_spec(s)\n    s.loader.exec_module(m)\n    return [m.K()]\n", "dyn/code.py": "def K(): return 1\n"},
+        None, ("dyn/code.py", "return 1", "return 2"),
+    ),
+    "a script that is run": (
+        {"app.py": "import runpy\ndef load():\n    return [runpy.run_path('script.py')['K']]\n", "script.py": "K = 1\n"}, None, ("script.py", "1", "2"),
+    ),
+    # --- objects ------------------------------------------------------------------------------------------------------
+    "a cached function in a table": (
+        {"app.py": "import functools\n@functools.lru_cache\ndef f(): return 1\nT = {'f': f}\ndel f\nT['f']()\ndef load():\n    return [T['f']()]\n"},
+        None, ("app.py", "return 1", "return 2"),
+    ),
+    "a cached method of an object": (
+        {"app.py": "import functools\nclass C:\n    def __init__(self): self.f = functools.lru_cache(self._f)\n    def _f(self): return 1\nX = C()\nX.f()\ndef load():\n    return [X.f()]\n"},
+        None, ("app.py", "return 1", "return 2"),
+    ),
+    "state that is not stored": (
+        {"app.py": "class H:\n    def __init__(self, k): self.k = k\n    def __getstate__(self): return {}\nX = H(1)\ndef load():\n    return [X.k]\n"},
+        None, ("app.py", "X = H(1)", "X = H(2)"),
+    ),
+    "state that is not reduced": (
+        {"app.py": "class H:\n    def __init__(self, k): self.k = k\n    def __reduce__(self): return H, (0,)\nX = H(1)\ndef load():\n    return [X.k]\n"},
+        None, ("app.py", "X = H(1)", "X = H(2)"),
+    ),
+    "the order of a class's attributes": (
+        {"app.py": "class C:\n    a = 1\n    b = 2\ndef load():\n    return [k for k in vars(C) if k in 'ab']\n"},
+        None, ("app.py", "a = 1\n    b = 2", "b = 2\n    a = 1"),
+    ),
+    "what a forked process runs": (
+        {"app.py": "import os\ndef f(): return 1\ndef load():\n    r, w = os.pipe()\n    if os.fork() == 0:\n        os.write(w, bytes([f()]))\n        os._exit(0)\n    os.wait()\n    return [os.read(r, 1)[0]]\n"},
+        None, ("app.py", "return 1", "return 2"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STALE, ids=lambda name: name.replace(" ", "-"))
+def test_model_is_kept_until_it_would_be_another_through(name: str, tmp_path: Path) -> None:
+    files, make, change = STALE[name]
+    write(tmp_path, files)
+    if make is not None:
+        make(tmp_path)
+
+    before, after = observe_each(tmp_path, lambda _: None, replacing(*change) if isinstance(change, tuple) else change)
+
+    assert before == Seen("", is_same=True)
+    assert after.difference
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("app.py", "VALUE = 1", "VALUE = 2"),
+        ("net.py", "return self.w + 1", "return self.w + 2"),
+        ("table.py", "out[k] = k", "out[k] = k + 1"),
+        ("app.py", "import random\n", "import random, logging\nlog = logging.getLogger('x')\n"),
+    ],
+)
+def test_what_an_import_does_beside_a_patch_is_edited_freely(file: str, old: str, new: str, tmp_path: Path) -> None:
+    files = {
+        "app.py": "import random\nfrom table import TABLE\nrandom.seed(1)\nVALUE = 1\ndef load():\n    from net import Net\n    return Net(2)\ndef handler(m):\n    return [m.f(), TABLE, VALUE]\n",
+        "net.py": "class Net:\n    def __init__(self, w):\n        self.w = w\n    def f(self):\n        return self.w + 1\n",
+        "table.py": "def build():\n    out = {}\n    for k in range(3):\n        out[k] = k\n    return out\nTABLE = build()\n",
+    }  # fmt: skip
+    write(tmp_path, files)
+
+    assert observe(tmp_path, replacing(file, old, new)) == Seen("", is_same=True)
+
+
+def test_loader_that_puts_an_object_into_a_library_can_not_stay(tmp_path: Path) -> None:
+    write(
+        tmp_path, {"app.py": "def load():\n    import json.encoder\n    json.encoder.INFINITY = [5]\n    return [1]\n"}
+    )
+
+    seen = observe(tmp_path, lambda _: None)
+
+    assert "json.encoder.INFINITY" in seen.cannot_stay
