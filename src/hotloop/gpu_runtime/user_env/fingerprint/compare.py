@@ -41,6 +41,7 @@ class Present:
         self.project = project
         self.places = Places(project)
         self.meanings: dict[str, Meaning] = {}
+        self.effects = Effects(project, self.places, self.meanings)
         self._glances: dict[str, files.Look] = {}
         self._listings: dict[str, list[Any]] = {}
         self._settings: dict[str, Any] = {}
@@ -84,6 +85,7 @@ class Present:
     def forget_variables(self) -> None:
         """Look again at what may show environment variables or random states: some were set."""
         self.meanings = {key: each for key, each in self.meanings.items() if each.is_plain}
+        self.effects.meanings = self.meanings
 
     def glance(self, path: str) -> files.Look:
         """What a path is now, or was when it was looked at first."""
@@ -182,8 +184,7 @@ def _file_of(module: str, project: Project) -> str:
 
 
 def _effects(record: Record, present: Present) -> Iterator[str]:
-    effects = Effects(present.project, present.places, present.meanings)
-    module = effects.changed(record.effects, record.fresh)
+    module = present.effects.changed(record.effects, record.fresh)
     if module:
         yield f"{_file_of(module, present.project)}: a statement that runs on import changed"
 

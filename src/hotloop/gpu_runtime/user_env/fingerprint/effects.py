@@ -47,26 +47,32 @@ _FLAG_BITS = {
 
 
 class Effects:
-    """The effects of importing the project's modules, each looked at once."""
+    """The effects of importing the project's modules, each looked at once.
 
-    def __init__(self, project: Project, places: Places, known: dict[str, Meaning] | None = None) -> None:
-        self._project, self._places, self._meanings = project, places, known
+    Attributes:
+        meanings: What names mean, as far as that was found, by key; what is found from now on is added.
+    """
+
+    def __init__(self, project: Project, places: Places, meanings: dict[str, Meaning]) -> None:
+        self.meanings = meanings
+        self._project, self._places = project, places
         self._known: dict[str, dict[str, Any]] = {}
 
     def of(self, module: str) -> dict[str, Any]:
         """The effects of one module.
 
         Returns:
-            A digest (empty: none), the digests of the sources that it was taken from, the names that the statements and
-            what they call refer to, and what these mean.
+            A digest (empty: none), the digests of the sources that it was taken from, and the names that the statements and
+            what they call refer to.
         """
         if module not in self._known:
             self._known[module] = self._look(module)
         return self._known[module]
 
     def of_all(self, modules: list[str]) -> dict[str, Any]:
-        """The effects of importing each of these modules, by module, in the order of their import."""
-        return {module: self.of(module) for module in modules if self._project.code_of(module) is not None}
+        """The effects of importing each of these modules, and what their names mean, by module, in the order of import."""
+        found = {module: self.of(module) for module in modules if self._project.code_of(module) is not None}
+        return {module: {**each, "meanings": self._meaning(each["uses"])} for module, each in found.items()}
 
     def changed(self, before: dict[str, Any], fresh: tuple[str, ...]) -> str:
         """Name a module whose effects are others now; the statements of unchanged sources are not looked at."""
@@ -104,7 +110,6 @@ class Effects:
                 "sources": {module: project.digest_of(module)},
                 "uses": {},
                 "optional": {},
-                "meanings": {},
             }
         found += _leading_to(found, code)
         reached = Reached(project)
@@ -115,11 +120,10 @@ class Effects:
             "sources": {name: project.digest_of(name) for name in {module, *reached.modules}},
             "uses": uses,
             "optional": self._present(_optional_imports(code)),
-            "meanings": self._meaning(uses),
         }
 
     def _meaning(self, uses: dict[str, Any]) -> dict[str, str]:
-        meanings = Meanings(self._project, self._places, self._meanings)
+        meanings = Meanings(self._project, self._places, self.meanings)
         meanings.collect({name: Uses.from_json(each) for name, each in uses.items()}, is_wide=False)
         # A class counts by what of it may run here: its methods are among the bodies.
         return {key: each for key, each in meanings.digests.items() if not key.startswith("class ")}

@@ -224,7 +224,7 @@ def _record(
         shown=meanings.shown,
         fresh=tuple(trace.fresh),
         absent=absent_modules(uses, project),
-        effects=Effects(project, places).of_all([name for name in project.modules() if name not in trace.fresh]),
+        effects=Effects(project, places, {}).of_all([name for name in project.modules() if name not in trace.fresh]),
         sources=sources(project) if reads_source else {},
         files=paths,
         folders={path: files.listing(path) for path in folders},
