@@ -105,9 +105,10 @@ def test_a_session_seen_through_its_agent_says_what_is_known(shown):
 
 
 def test_an_app_that_was_left_running_is_resumed(shown):
-    resumed = iteration(number=0, feedback_s=0.2, why_code="resumed")
+    resumed = events.SessionResumed(0, 3, 3, (), {})
+    text = shown(resumed, events.IterationFinished(0, iteration(number=0, feedback_s=0.2)))
 
-    assert shown(events.IterationFinished(0, resumed)).startswith("✓ resumed 200 ms")
+    assert "\n✓ resumed 200 ms" in text
 
 
 def test_the_address_of_grpc_is_printed_where_there_is_one(shown):

@@ -302,7 +302,7 @@ def test_what_a_killed_client_left_running_serves_on_and_is_resumed(terminal, pr
     again = terminal("serve", "--port", "0")
 
     at = again.until(r"resumed   generation 1 serves, no model was loaded again; meanwhile 1 request")
-    at = again.until(r"✓ started", again.until(r"kept     words 4.2 kB  in memory", at))
+    at = again.until(r"✓ resumed", again.until(r"kept     words 4.2 kB  in memory", at))
     (project / "app.py").write_text(APP.replace("hello", "goodbye"))
     again.until(r"✓ #1 ", again.until(r"\+ goodbye Ada!", at))
     assert (served, address(again)) == ('"hello Bo!"', url)
@@ -360,7 +360,7 @@ def test_no_request_fails_while_clients_are_killed_amid_saves_and_others_go_on(t
             loop.process.kill()
             loop.process.wait(10)
             loop = terminal("serve", "--port", "0")
-            at = loop.until(r"✓ started", loop.until("resumed"))
+            at = loop.until(r"✓ resumed", loop.until("resumed"))
         assert wait_until(lambda: answers[-1] == "hello 3 Bo!")
     finally:
         is_over.set()
@@ -380,7 +380,7 @@ def test_a_save_made_while_no_client_was_there_is_served_by_the_next_one(termina
     again = terminal("serve", "--port", "0")
 
     # Told as of when it is printed: the save may have gone live before.
-    again.until(r"✓ started", again.until(r"goodbye Ada!", again.until(r"resumed   generation [12] serves")))
+    again.until(r"✓ resumed", again.until(r"goodbye Ada!", again.until(r"resumed   generation [12] serves")))
 
 
 def test_another_configuration_starts_anew(terminal):
@@ -403,7 +403,7 @@ def test_d_leaves_the_app_running_and_another_client_goes_on_with_it(terminal, o
     served = post(address(first) + "/greet", name="Bo")
 
     second = terminal("serve", "--port", "0")
-    second.until(r"✓ started", second.until("resumed"))
+    second.until(r"✓ resumed", second.until("resumed"))
     second.type("\x03")
 
     assert (code, served, second.end()) == (0, '"hello Bo!"', 130)
@@ -416,7 +416,7 @@ def test_take_ends_the_client_that_has_the_session(terminal, project):
     first.until(r"✓ started")
 
     second = terminal("serve", "--port", "0", "--take")
-    at = second.until(r"✓ started", second.until("resumed"))
+    at = second.until(r"✓ resumed", second.until("resumed"))
 
     assert first.end() == 1
     assert re.search(

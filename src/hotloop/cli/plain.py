@@ -74,6 +74,7 @@ class Plain:
         self._generation: int | None = None
         self._newest = 0
         self._phase = ""
+        self._start = "started"  # what the first iteration is called
         self._tests: list[events.Log] = []
         self._spending = Spending()
         self._updating = UpdatingLine(console.file, is_terminal=console.is_terminal)
@@ -160,6 +161,7 @@ class Plain:
             case events.EditUndone():
                 return [_undone(event)]
             case events.SessionResumed():
+                self._start = "resumed"
                 return [_resumed(event)]
             case events.SessionTimedOut():
                 return [_timed_out(event)]
@@ -206,12 +208,18 @@ class Plain:
         self._is_waiting = False
         if iteration.outcome == "superseded" and iteration.number >= self._newest:
             return [
-                Text(f"· {_name_of(iteration)} {words.duration(iteration.feedback_s)}  ended before its outcome", "dim")
+                Text(
+                    f"· {self._name_of(iteration)} {words.duration(iteration.feedback_s)}  ended before its outcome",
+                    "dim",
+                )
             ]
-        lines = [iteration_line(iteration)]
+        lines = [_iteration_line(iteration, self._name_of(iteration))]
         if iteration.number == 0:
             lines += [Text(tip, style="dim") for tip in self._tips]
         return lines
+
+    def _name_of(self, iteration: events.Iteration) -> str:
+        return f"#{iteration.number}" if iteration.number else self._start
 
     def _hold_tests(self, event: events.TestsStarted | events.Log) -> list[Text]:
         """Keep what tests write until it is known whether they fail: of those that pass one line is enough."""
@@ -240,10 +248,9 @@ class Plain:
         return lines + ([hint_line(event.hint)] if event.hint else [])
 
 
-def iteration_line(iteration: events.Iteration) -> Text:
+def _iteration_line(iteration: events.Iteration, name: str) -> Text:
     """One line an iteration: its outcome, time to feedback, and where that went."""
     took = words.duration(iteration.feedback_s)
-    name = _name_of(iteration)
     phases = (f"  {words.phases(iteration.phases_s)}", "dim")
     if iteration.outcome == "superseded":
         return Text(f"· {name} {took}  superseded by a newer save", style="dim")
@@ -253,12 +260,6 @@ def iteration_line(iteration: events.Iteration) -> Text:
         "bold green" if iteration.feedback_s < 1 else "bold yellow" if iteration.feedback_s < 10 else "bold red"
     )
     return Text.assemble(("✓ ", "bold green"), (name, "bold"), " ", (took, took_style), phases)
-
-
-def _name_of(iteration: events.Iteration) -> str:
-    if iteration.number:
-        return f"#{iteration.number}"
-    return "resumed" if iteration.why_code == "resumed" else "started"
 
 
 def probe_lines(report: events.ProbeReport, project: Path) -> list[Text]:

@@ -146,22 +146,23 @@ class Project:
             except OSError:
                 continue
             if sha256(content).hexdigest() == digest:
-                self.compile_ahead(relative_path, content)
-                known = self._ahead.get(self._prefix + relative_path)
+                compiled = self.compile_ahead(relative_path, content)
                 package = relative_path.rpartition("/")[0].replace("/", ".")
-                for code in codes_within(known.code) if known is not None else ():
+                for code in codes_within(compiled) if compiled is not None else ():
                     code_digest(code)  # which it remembers, as the others do
                     changed_roots(code)
                     uses_of(code, package)
 
-    def compile_ahead(self, relative_path: str, content: bytes) -> None:
+    def compile_ahead(self, relative_path: str, content: bytes) -> CodeType | None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.
 
-        What can't be compiled is left for the import to complain about.
+        What can't be compiled is left for the import to complain about: None.
         """
         with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             path = self._prefix + relative_path
             self._ahead[path] = _compiled(content, path)
+            return self._ahead[path].code
+        return None
 
     def load_code(self, module: str, path: str) -> CodeType:
         """Read, check and compile one file.

@@ -24,6 +24,7 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env import gauges, operations, pages, problem, resolve, start, wire
 from hotloop.gpu_runtime.user_env.call import Caller, serve
+from hotloop.gpu_runtime.user_env.fingerprint.effects import look_ahead
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.lending import Lender, Payload
 from hotloop.gpu_runtime.user_env.models import Hosted, HostFailed, Models, Runtime, hosted_from
@@ -122,7 +123,9 @@ class Worker:
             if self._is_asked():
                 return
             end = start + file["size"]
-            self._project.compile_ahead(file["path"], message.payload[start:end])
+            code = self._project.compile_ahead(file["path"], message.payload[start:end])
+            if code is not None:
+                look_ahead(code)
             start = end
 
     def _attach(self, name: str, modules: list[str]) -> None:

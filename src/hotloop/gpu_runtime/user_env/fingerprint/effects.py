@@ -10,10 +10,12 @@ such effect, unless they call a function of the project's that has.
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.fingerprint.reached import ENDS_EFFECT, SILENT, Reached, Statement, is_restless
@@ -36,7 +38,7 @@ _PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*ENDS_EFFECT), _codes(*S
 _ENDS = _PLAIN | _EFFECT
 _DEFINES = _codes(*_DEFINE_NAMES)
 _CALLS = _codes("CALL", "CALL_FUNCTION_EX", "CALL_KW")
-_STORE, _LOAD = dis.opmap["STORE_NAME"], dis.opmap["LOAD_NAME"]
+_STORE, _IMPORT = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
 _CONSTANT, _NAME, _JUMP = frozenset(dis.hasconst), frozenset(dis.hasname), frozenset([*dis.hasjrel, *dis.hasjabs])
 # The lowest bits of these arguments are no part of the name's number (the comments of `dis` in CPython's source say so).
 _FLAG_BITS = {
@@ -143,38 +145,67 @@ def statements(code: types.CodeType, namespace: dict[str, Any], project: Project
 def _statements(
     code: types.CodeType, namespace: dict[str, Any], project: Project | None, *, is_class: bool
 ) -> Iterator[Statement]:
+    for part in _parts(code):
+        if part.is_effect:
+            is_effect = _is_effect(part.statement)
+        elif not part.is_stored or is_class:
+            continue
+        elif part.is_definition:
+            is_effect = _is_decorated(part.statement)
+        else:
+            is_effect = part.has_call and project is not None and _does_more(part.statement, namespace, project)
+        if is_effect and not _is_of_hotloop(part.statement, namespace):
+            yield part.statement
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of a code object, up to where nothing is left on the stack: mostly one statement.
+
+    Attributes:
+        is_effect: It ends as an expression, or stores into something, that may change it.
+        is_stored: It ends by assigning a name.
+        is_definition: It makes a function or a class.
+        imports: The module that it imports; empty for none.
+    """
+
+    statement: Statement
+    is_effect: bool
+    is_stored: bool
+    is_definition: bool
+    has_call: bool
+    imports: str
+
+
+@functools.lru_cache(maxsize=1024)
+def _parts(code: types.CodeType) -> tuple[_Part, ...]:
     units = code.co_code
     operations = units[0::2]
-    for begin, at in _segments(operations):
-        operation = operations[at]
-        within = operations[begin:at]
-        if operation in _EFFECT:
-            is_candidate = True
-        elif operation != _STORE or is_class:
-            is_candidate = False
-        elif _DEFINES.isdisjoint(within):
-            is_candidate = project is not None and not _CALLS.isdisjoint(within)
-        else:
-            is_candidate = True
-        if not is_candidate or _is_of_hotloop(code, units, begin, at, namespace):
-            continue
-        statement = _decoded(code, units, begin, at + 1)
-        if operation in _EFFECT:
-            is_effect = _is_effect(statement)
-        elif _DEFINES.isdisjoint(within):
-            is_effect = project is not None and _does_more(statement, namespace, project)
-        else:
-            is_effect = _is_decorated(statement)
-        if is_effect:
-            yield statement
-
-
-def _segments(operations: bytes) -> Iterator[tuple[int, int]]:
+    found: list[_Part] = []
     begin = 0
     for at, operation in enumerate(operations):
-        if operation in _ENDS:
-            yield begin, at
-            begin = at + 1
+        if operation not in _ENDS:
+            continue
+        within = operations[begin:at]
+        statement = _decoded(code, units, begin, at + 1)
+        found.append(
+            _Part(
+                statement,
+                operation in _EFFECT,
+                operation == _STORE,
+                not _DEFINES.isdisjoint(within),
+                not _CALLS.isdisjoint(within),
+                statement[-1][1] if operation == _IMPORT else "",
+            )
+        )
+        begin = at + 1
+    return tuple(found)
+
+
+def look_ahead(code: types.CodeType) -> None:
+    """Take a module's code apart before it is imported: what `Effects` finds then does not wait for it."""
+    for each in (code, *_class_bodies(code)):
+        _parts(each)
 
 
 def _class_bodies(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -193,9 +224,7 @@ def _does_more(statement: Statement, namespace: dict[str, Any], project: Project
 
 def _leading_to(found: list[Statement], code: types.CodeType) -> list[Statement]:
     """The assignments of names that the statements use, and what decides whether a statement runs."""
-    units = code.co_code
-    rest = [_decoded(code, units, begin, at + 1) for begin, at in _segments(units[0::2])]
-    rest = [each for each in rest if each not in found]
+    rest = [part.statement for part in _parts(code) if part.statement not in found]
     names = {name for statement in found for operation, name in statement if operation == "LOAD_NAME"}
     chosen: list[Statement] = []
     is_more = True
@@ -232,23 +261,20 @@ def _optional_imports(code: types.CodeType) -> list[str]:
 def _order(code: types.CodeType, project: Project) -> list[Any]:
     """Where, among the statements with effects, modules are imported that have some."""
     found: list[Any] = []
-    units = code.co_code
-    for begin, at in _segments(units[0::2]):
-        operation = units[2 * at]
-        if operation in _EFFECT:
-            found.append("statement")
-        elif dis.opname[operation] == "IMPORT_NAME":
-            name = _decoded(code, units, begin, at + 1)[-1][1]
-            known = project.code_of(name)
-            if (
-                known is not None
-                and name in sys.modules
-                and next(statements(known, sys.modules[name].__dict__, project), None)
-            ):
-                found.append(name)
-    return [
-        each for number, each in enumerate(found) if each != "statement" or found[number - 1 : number] != ["statement"]
-    ]
+    for part in _parts(code):
+        if part.is_effect:
+            if found[-1:] != ["statement"]:
+                found.append("statement")
+        elif part.imports and _has_effects(part.imports, project):
+            found.append(part.imports)
+    return found
+
+
+def _has_effects(module: str, project: Project) -> bool:
+    code = project.code_of(module)
+    if code is None or module not in sys.modules:
+        return False
+    return next(statements(code, sys.modules[module].__dict__, project), None) is not None
 
 
 def _decoded(code: types.CodeType, units: bytes, begin: int, end: int) -> Statement:
@@ -282,14 +308,7 @@ def _is_decorated(statement: Statement) -> bool:
     return statement[0][0] == "LOAD_NAME" and statement[-2][0] not in {"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"}
 
 
-def _is_of_hotloop(code: types.CodeType, units: bytes, begin: int, end: int, namespace: dict[str, Any]) -> bool:
+def _is_of_hotloop(statement: Statement, namespace: dict[str, Any]) -> bool:
     # @app.endpoint and the like: what the app defines is compared by itself.
-    extended = 0
-    for at in range(begin, end):
-        operation, argument = units[2 * at], units[2 * at + 1] | extended
-        extended = argument << 8 if operation == dis.EXTENDED_ARG else 0
-        if operation == _LOAD:
-            return type(namespace.get(code.co_names[argument])).__module__.partition(".")[0] == "hotloop"
-        if operation not in _SILENT:
-            break
-    return False
+    operation, name = statement[0]
+    return operation == "LOAD_NAME" and type(namespace.get(name)).__module__.partition(".")[0] == "hotloop"
