@@ -9,7 +9,7 @@ import functools
 import sys
 import types
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Uses
 from hotloop.gpu_runtime.user_env.vault.code import codes_within, is_of_project
@@ -143,8 +143,8 @@ def changed_roots(code: types.CodeType) -> frozenset[str]:
 
 def _changed(code: types.CodeType) -> Iterator[str]:
     own = {code.co_varnames[0]} if code.co_argcount and code.co_varnames[0] in {"self", "cls"} else set[str]()
-    steps: list[dis.Instruction] = []
-    for each in dis.get_instructions(code):
+    steps: list[_Step] = []
+    for each in _steps(code):
         name = each.opname
         if name in {"STORE_GLOBAL", "DELETE_GLOBAL"}:
             yield ""
@@ -162,7 +162,23 @@ def _changed(code: types.CodeType) -> Iterator[str]:
             steps.append(each)
 
 
-def _foreign(name: str, steps: list[dis.Instruction], own: set[str]) -> Iterator[str]:
+class _Step(NamedTuple):
+    opname: str
+    argval: Any
+
+
+def _steps(code: types.CodeType) -> Iterator[_Step]:
+    """The instructions; those that Python 3.13 and newer join (``STORE_FAST_LOAD_FAST``) one by one."""
+    for each in dis.get_instructions(code):
+        if isinstance(each.argval, tuple) and "_FAST" in each.opname:
+            first, second = each.argval
+            yield _Step("STORE_FAST" if each.opname.startswith("STORE") else "LOAD_FAST", first)
+            yield _Step("STORE_FAST" if each.opname.endswith("STORE_FAST") else "LOAD_FAST", second)
+        else:
+            yield _Step(each.opname, each.argval)
+
+
+def _foreign(name: str, steps: list[_Step], own: set[str]) -> Iterator[str]:
     """The name through which a statement changes what the function did not make, if it does."""
     if name == "POP_TOP" and not any(step.opname.startswith("CALL") for step in steps):
         return
