@@ -25,6 +25,7 @@ from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within
 
 _NEVER_PROJECT = frozenset({"site-packages", "dist-packages"})
 _READ_BYTES = 1 << 16
+_MAX_TAKEN_APART = 200  # files ahead of their import: it takes a millisecond each, and of thousands few are imported
 
 
 class RevisionMoved(BaseException):
@@ -138,7 +139,7 @@ class Project:
         from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots  # they need what is here
         from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
 
-        for relative_path, digest in list(self.manifest.items()):
+        for number, (relative_path, digest) in enumerate(list(self.manifest.items())):
             if should_stop():
                 return
             try:
@@ -150,8 +151,9 @@ class Project:
                 package = relative_path.rpartition("/")[0].replace("/", ".")
                 for code in codes_within(compiled) if compiled is not None else ():
                     code_digest(code)  # which it remembers, as the others do
-                    changed_roots(code)
-                    uses_of(code, package)
+                    if number < _MAX_TAKEN_APART:
+                        changed_roots(code)
+                        uses_of(code, package)
 
     def compile_ahead(self, relative_path: str, content: bytes) -> CodeType | None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.
