@@ -541,7 +541,10 @@ def test_who_owes_a_request_makes_room_for_who_comes(piece: bytes):
             idle = [await Client.connect(server.port) for _ in range(50)]
             for client in idle:
                 client.send(piece)
+            # Not only connected, but heard: whose first byte arrives after a newcomer has owed its request less long.
+            num_begun = 50 if piece else 0
             await until(lambda: server.num_connections == 50)
+            await until(lambda: sum(known._reader.is_within_message for known in server._connections) == num_begun)
             newcomers, found = [], []
             for _ in range(60):
                 newcomers.append(await Client.connect(server.port))
