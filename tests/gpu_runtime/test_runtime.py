@@ -430,3 +430,37 @@ def test_who_runs_out_of_memory_in_an_endpoint_is_told_which_models_hold_it(tmp_
     assert probed.problem is not None
     assert probed.problem.type == "MemoryError"
     assert probed.problem.hint.startswith("largest in memory: model table ")
+
+
+def test_what_python_warns_of_is_said_once_a_generation_and_only_of_what_it_imports(tmp_path: Path):
+    odd = "ODD = 1 is 1\n"  # warned of when it is compiled, which a standby does ahead
+    app = "import hotloop, used\napp = hotloop.App('odd')\n@app.endpoint\ndef odd() -> bool:\n    return used.ODD\n"
+    with RuntimeDriver(tmp_path, {"app.py": app, "used.py": odd, "unused.py": odd}) as driver:
+        driver.wait_for(events.StandbyReady)
+        driver.wait_reload(driver.save({"app.py": app + "# edited\n"}))
+        driver.wait_for(events.StandbyReady)
+
+    logs = [each for each in driver.events if isinstance(each, events.Log) and "SyntaxWarning" in each.text]
+    assert [(each.generation, each.text.split(":")[0]) for each in logs] == [
+        (n, "/home/me/project/used.py") for n in (1, 2)
+    ]
+
+
+def test_a_standby_compiles_ahead_what_was_imported_last_and_nothing_else(tmp_path: Path):
+    app = """
+import gc
+import hotloop
+import used
+from hotloop.gpu_runtime.user_env.source import Project
+app = hotloop.App("ahead")
+@app.endpoint
+def ahead() -> list[str]:
+    gc.unfreeze()
+    projects = [each for each in gc.get_objects() if isinstance(each, Project)]
+    return [project.relative(path) for project in projects for path in project._ahead]
+"""
+    with RuntimeDriver(tmp_path, {"app.py": app, "used.py": "", "unused.py": ""}) as driver:
+        driver.wait_for(events.StandbyReady)
+        driver.wait_reload(driver.save({"app.py": app.replace("import used\n", "")}))
+
+        assert sorted(driver.call("ahead").json) == ["app.py", "used.py"]

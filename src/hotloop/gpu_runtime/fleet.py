@@ -76,6 +76,7 @@ class Fleet:
         self._processes: dict[int, WorkerProcess] = {}
         self._kills = oom.Kills()
         self._manifest: dict[str, str] = {}  # the workspace's Python files, by path: digests
+        self._sources: list[str] = []
 
     def __getitem__(self, number: int) -> WorkerProcess:
         return self._processes[number]
@@ -105,7 +106,7 @@ class Fleet:
         boot: dict[str, object] = {
             "role": "worker", "root": config.root, "entry": config.entry, "app_name": config.app_name,
             "packages": list(config.packages), "manifest": self._manifest, "replicas": config.replicas,
-            "keeps_locals": config.keeps_locals, "pages": zygote.pages, **role,
+            "keeps_locals": config.keeps_locals, "pages": zygote.pages, "sources": self._sources, **role,
         }  # fmt: skip
         self._kills.look()
         zygote.fork(number, boot, theirs, out_write, err_write)
@@ -142,6 +143,10 @@ class Fleet:
                 self._manifest[path] = digest
         for worker in self._processes.values():
             worker.unsent.update(changed)
+
+    def imported(self, paths: list[str]) -> None:
+        """Note which of the workspace's Python files a worker imported: the next compiles these ahead, and no others."""
+        self._sources = paths
 
     def forked(self, number: int, pid: int) -> None:
         """Take note of a process's pid, and watch it."""

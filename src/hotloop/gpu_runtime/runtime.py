@@ -389,6 +389,8 @@ class Runtime:
                 worker.zygote.pages = message.header["written"]
             case "learned":
                 self._afterwards.learned(message.header["modules"])
+            case "sources":
+                self._fleet.imported(message.header["paths"])
             case _:
                 return
 

@@ -14,6 +14,7 @@ import os
 import site
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within
 
 _NEVER_PROJECT = frozenset({"site-packages", "dist-packages"})
 _READ_BYTES = 1 << 16
-_MAX_TAKEN_APART = 200  # files ahead of their import: it takes a millisecond each, and of thousands few are imported
 
 
 class RevisionMoved(BaseException):
@@ -134,36 +134,50 @@ class Project:
         sys.path_hooks.insert(0, self._hook)
         sys.path_importer_cache.clear()
 
-    def precompile(self, should_stop: Callable[[], bool]) -> None:
-        """Compile the revision's files ahead of their import, one after the other, until told to stop."""
+    def imported_files(self) -> list[str]:
+        """Files of the project that were imported, by path relative to `root`, in the order of their import."""
+        return [self.relative(path) for path in self._sources]
+
+    def precompile(self, paths: list[str], should_stop: Callable[[], bool]) -> None:
+        """Compile files of the revision ahead of their import, one after the other, until told to stop.
+
+        Args:
+            paths: Which, relative to `root`; those that the revision does not have are passed over.
+            should_stop: Asked before each.
+        """
         from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots  # they need what is here
         from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
 
-        for number, (relative_path, digest) in enumerate(list(self.manifest.items())):
+        for relative_path in paths:
             if should_stop():
                 return
             try:
                 content = Path(self._prefix + relative_path).read_bytes()
             except OSError:
                 continue
-            if sha256(content).hexdigest() == digest:
+            if sha256(content).hexdigest() == self.manifest.get(relative_path):
                 compiled = self.compile_ahead(relative_path, content)
                 package = relative_path.rpartition("/")[0].replace("/", ".")
                 for code in codes_within(compiled) if compiled is not None else ():
                     code_digest(code)  # which it remembers, as the others do
-                    if number < _MAX_TAKEN_APART:
-                        changed_roots(code)
-                        uses_of(code, package)
+                    changed_roots(code)
+                    uses_of(code, package)
 
     def compile_ahead(self, relative_path: str, content: bytes) -> CodeType | None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.
 
-        What can't be compiled is left for the import to complain about: None.
+        What can't be compiled, or not without a warning, is left for the import to complain about: None.
         """
-        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            path = self._prefix + relative_path
-            self._ahead[path] = _compiled(content, path)
-            return self._ahead[path].code
+        path = self._prefix + relative_path
+        with (
+            suppress(SyntaxError, ValueError, RecursionError, MemoryError),
+            warnings.catch_warnings(record=True) as caught,
+        ):
+            warnings.simplefilter("always")
+            compiled = _compiled(content, path)
+            if not caught:
+                self._ahead[path] = compiled
+                return compiled.code
         return None
 
     def load_code(self, module: str, path: str) -> CodeType:

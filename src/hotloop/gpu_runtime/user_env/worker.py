@@ -80,7 +80,7 @@ class Worker:
         Returns:
             The "go", or None if the worker is not needed any more.
         """
-        steps: list[Callable[[], object]] = [lambda: self._project.precompile(self._is_asked)]
+        steps: list[Callable[[], object]] = [lambda: self._project.precompile(self._boot["sources"], self._is_asked)]
         if self._rehearsed is not None:
             steps.append(lambda: rehearse(self._rehearsed))
         is_told = False
@@ -191,6 +191,7 @@ class Worker:
             "imports": imported.times.slowest(), "import_bytes": imported.times.read_bytes,
         })  # fmt: skip
         # What comes from here on is done while the first request is on its way.
+        self._tell_sources()
         self._link.lender = Lender()
         self._plan = plan
         known = frozenset[str]() if self._models.has_loaded else self._rehearsed_endpoints
@@ -231,9 +232,16 @@ class Worker:
             self.tell(*openapi.answer(self._plan, message.header))
         elif message.kind == "learn":
             self.tell({"kind": "learned", "modules": self._third_party_modules()})
+            self._tell_sources()
         elif message.kind == "pages":
             self.tell({"kind": "pages", "written": self._written_pages()})
         return message.kind != "exit"
+
+    def _tell_sources(self) -> None:
+        """Say which files were imported, for the next standby to compile them ahead, unless it is known."""
+        sources = self._project.imported_files()
+        if not set(sources).issubset(self._boot["sources"]):
+            self.tell({"kind": "sources", "paths": sources})
 
     def _prepare_pages(self) -> None:
         """Copy the pages that an earlier worker of this zygote wrote to, or see what there is, to tell them afterwards."""
