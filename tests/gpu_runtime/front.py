@@ -92,6 +92,12 @@ class Client:
             response.body = await self.reader.readexactly(int(response.headers["content-length"]))
         return response
 
+    async def answer(self) -> Response:
+        """The next response that answers: a slow server asks who has stopped sending whether it is there, by a 100."""
+        while (response := await self.response()).status == 100:
+            pass
+        return response
+
     async def get(self, method: str, target: str, body: bytes = b"", *headers: str) -> Response:
         self.ask(method, target, body, *headers)
         return await self.response(is_head=method == "HEAD")
