@@ -136,7 +136,8 @@ class Project:
 
     def precompile(self, should_stop: Callable[[], bool]) -> None:
         """Compile the revision's files ahead of their import, one after the other, until told to stop."""
-        from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots  # they need what is here
+        from hotloop.gpu_runtime.user_env.fingerprint.effects import look_ahead  # they need what is here
+        from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots
         from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
 
         for number, (relative_path, digest) in enumerate(list(self.manifest.items())):
@@ -149,6 +150,8 @@ class Project:
             if sha256(content).hexdigest() == digest:
                 compiled = self.compile_ahead(relative_path, content)
                 package = relative_path.rpartition("/")[0].replace("/", ".")
+                if compiled is not None and number < _MAX_TAKEN_APART:
+                    look_ahead(compiled)
                 for code in codes_within(compiled) if compiled is not None else ():
                     code_digest(code)  # which it remembers, as the others do
                     if number < _MAX_TAKEN_APART:
