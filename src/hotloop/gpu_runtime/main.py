@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -38,12 +39,12 @@ def main() -> None:
 
 
 async def _run(control: socket.socket) -> int:
-    incoming: asyncio.Queue[Message | None] = asyncio.Queue()
-    link = AsyncLink(control, incoming.put_nowait, lambda: incoming.put_nowait(None))
+    agent = _Agent()
+    link = AsyncLink(control, agent.said, lambda: agent.said(None))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, incoming.put_nowait, None)
-    first = await incoming.get()
+        loop.add_signal_handler(number, agent.said, None)
+    first = await agent.first
     if first is None:
         return 0
     config = RuntimeConfig.from_json(first.header["config"])
@@ -68,12 +69,15 @@ async def _run(control: socket.socket) -> int:
     runtime.on_documented = description.documented
     emit(events.RuntimeStarted(time.monotonic(), address, os.getpid(), config.python, fronts.grpc_address))
     runtime.start()
-    while not ended.is_set():
-        message = await incoming.get()
+
+    def heard(message: Message | None) -> None:
         if message is None:
             runtime.stop()
         else:
             runtime.receive(message)
+
+    agent.hear(heard)
+    await ended.wait()
     await fronts.close()
     await runtime.sampler.close()
     if tracing is not None:
@@ -81,6 +85,32 @@ async def _run(control: socket.socket) -> int:
     emit(events.RuntimeStopped(time.monotonic()))
     await asyncio.sleep(0)
     return 0
+
+
+class _Agent:
+    """What the agent says: the first frame is waited for, the others are taken in as they come.
+
+    Each save's frames would otherwise wait for a turn of the loop and for a task.
+    """
+
+    def __init__(self) -> None:
+        self.first: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
+        self._waiting: list[Message | None] = []
+        self._hear: Callable[[Message | None], None] = self._waiting.append
+
+    def said(self, message: Message | None) -> None:
+        """It said this; None: to stop, or it is gone."""
+        if not self.first.done():
+            self.first.set_result(message)
+        else:
+            self._hear(message)
+
+    def hear(self, hear: Callable[[Message | None], None]) -> None:
+        """Have this called with all that it said since the first frame, and says from now on."""
+        self._hear = hear
+        for message in self._waiting:
+            hear(message)
+        self._waiting.clear()
 
 
 def _report_own_error(emit: Any, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

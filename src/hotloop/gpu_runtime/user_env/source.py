@@ -145,7 +145,8 @@ class Project:
             paths: Which, relative to `root`; those that the revision does not have are passed over.
             should_stop: Asked before each.
         """
-        from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots  # they need what is here
+        from hotloop.gpu_runtime.user_env.fingerprint.effects import look_ahead  # they need what is here
+        from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots
         from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
 
         for relative_path in paths:
@@ -158,6 +159,8 @@ class Project:
             if sha256(content).hexdigest() == self.manifest.get(relative_path):
                 compiled = self.compile_ahead(relative_path, content)
                 package = relative_path.rpartition("/")[0].replace("/", ".")
+                if compiled is not None:
+                    look_ahead(compiled)
                 for code in codes_within(compiled) if compiled is not None else ():
                     code_digest(code)  # which it remembers, as the others do
                     changed_roots(code)

@@ -29,3 +29,14 @@ def test_what_may_show_variables_is_looked_at_again_when_some_were_set(
     assert {name for name in before if before[name] != after[name]} == {"shop.ENVIRONMENT", "shop.NAMES"}
     assert present.meanings["shop.LIMIT"] is known["shop.LIMIT"]
     assert present.meanings["shop.os"] is known["shop.os"]
+
+
+def test_so_is_what_statements_that_run_on_import_name(user: UserProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    user.load("import os, sys\nNAMES, LIMIT = [os.environ], 3\nsys.modules.setdefault('a', NAMES)\n")
+    present = Present(user.project)
+    before = {"shop": present.effects.of_all(["shop"])["shop"]}
+    assert not present.effects.changed(before, ())
+    monkeypatch.setenv("LEFT_BY_A_LOADER", "1")
+    present.forget_variables()
+
+    assert present.effects.changed(before, ()) == "shop"

@@ -85,7 +85,7 @@ class Present:
     def forget_variables(self) -> None:
         """Look again at what may show environment variables or random states: some were set."""
         self.meanings = {key: each for key, each in self.meanings.items() if each.is_plain}
-        self.effects.meanings = self.meanings
+        self.effects.keep(self.meanings)
 
     def glance(self, path: str) -> files.Look:
         """What a path is now, or was when it was looked at first."""

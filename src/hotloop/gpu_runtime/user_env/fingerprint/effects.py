@@ -59,6 +59,13 @@ class Effects:
         self.meanings = meanings
         self._project, self._places = project, places
         self._known: dict[str, dict[str, Any]] = {}
+        self._looked_up: list[tuple[dict[str, Any], dict[str, str]]] = []  # uses, and what they mean now
+
+    def keep(self, meanings: dict[str, Meaning]) -> None:
+        """Look again at what names mean, save these; the statements are what they were."""
+        gone = self.meanings.keys() - meanings.keys()
+        self._looked_up = [each for each in self._looked_up if gone.isdisjoint(each[1])]
+        self.meanings = meanings
 
     def of(self, module: str) -> dict[str, Any]:
         """The effects of one module.
@@ -97,7 +104,15 @@ class Effects:
 
     def _is_same_around(self, known: dict[str, Any]) -> bool:
         is_same = self._present(known["optional"]) == known["optional"]
-        return is_same and self._meaning(known["uses"]) == known["meanings"]
+        return is_same and self._meaning_now(known["uses"]) == known["meanings"]
+
+    def _meaning_now(self, uses: dict[str, Any]) -> dict[str, str]:
+        """As `_meaning`, looked up once for all models: those of one app are loaded among the same modules."""
+        for looked_up, meaning in self._looked_up:
+            if looked_up == uses:
+                return meaning
+        self._looked_up.append((uses, self._meaning(uses)))
+        return self._looked_up[-1][1]
 
     def _present(self, names: Iterable[str]) -> dict[str, bool]:
         return {name: self._project.code_of(name) is not None and name in sys.modules for name in names}

@@ -183,10 +183,12 @@ class Meanings:
     def _module(self, module: str, used: Uses) -> None:
         for name in used.names:
             self._global(module, name, used.attributes)
-        for name in used.imports:
+        for name in used.imports:  # hundreds, for any name may be a module's: most are none
+            if name not in sys.modules:
+                continue
             if self._project.owns_module(name):
                 self._attributes(sys.modules[name], used.attributes)
-            elif name in sys.modules:
+            else:
                 self.installed.add(name)
         for part in self._enclosing(module, used):
             self._note_class(part)
