@@ -138,6 +138,7 @@ class FakeWorker:
         self.dropped: list[int] = []
         self._kept: dict[int, bytes] = {}
         self.is_echoing = False
+        self.compute_s = 0.25
         deliver = front.dispatcher.deliver
         self.link = AsyncLink(ours, lambda message: deliver(generation, message), self._gone)
         self._far = AsyncLink(theirs, self._received, lambda: None)
@@ -183,7 +184,9 @@ class FakeWorker:
         bodies = [prefix + body for body in self.bodies(call)]
         ids = [item["id"] for item in call.header["items"]]
         answered = columns(ids, list(map(len, bodies)), {"status": 200, "type": "text/plain"})
-        self._far.send({"kind": "result", "id": call.header["id"], "compute_s": 0.25, **answered}, b"".join(bodies))
+        self._far.send(
+            {"kind": "result", "id": call.header["id"], "compute_s": self.compute_s, **answered}, b"".join(bodies)
+        )
 
     def stream(self, *parts: tuple[dict[str, Any], bytes]) -> None:
         """Send one frame with parts of streams; each part's size is added."""

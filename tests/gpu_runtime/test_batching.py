@@ -10,7 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from hotloop.gpu_runtime.batching import Queues
 from hotloop.gpu_runtime.endpoints import BatchSpec, EndpointSpec
+from hotloop.gpu_runtime.scheduler import lane
 from hotloop.gpu_runtime.scheduler.lane import Batch
+from hotloop.gpu_runtime.scheduler.waiting import Priority, Wants
 
 
 def sync(name: str, max_size: int = 1, max_wait_ms: float = 0) -> EndpointSpec:
@@ -185,6 +187,98 @@ def test_what_is_put_back_stands_where_its_age_puts_it_even_in_a_full_queue():
     assert taken(queues, 10) == ("a", [2, 3, 5, 7, 9])
 
 
+# --- quick calls ------------------------------------------------------------------------------------------------
+
+
+def quick(took_s: float = 1e-5, *more: EndpointSpec, num_waiting: int = 30) -> Queues:
+    """Queues whose endpoint ``one`` is known to take so long, with requests 1, 2, ... in its line."""
+    queues = Queues([sync("one"), *more])
+    for _ in range(lane.NUM_TO_TRUST):
+        queues.lanes["one"].cost.saw(1, took_s)
+    for number in range(1, num_waiting + 1):
+        queues.offer("one", number, number)
+    return queues
+
+
+def leave(queues: Queues) -> list[Batch]:
+    """Take all that may leave."""
+    left: list[Batch] = []
+    while not queues.is_stuck and (batch := queues.take(60)) is not None:
+        left.append(batch)
+    return left
+
+
+@pytest.mark.parametrize(("took_s", "count"), [(1e-7, 16), (0.0001, 10), (0.00019, 5), (0.00021, 1), (0.1, 1)])
+def test_quick_calls_are_sent_behind_one_another_each_for_itself(took_s, count):
+    queues = quick(took_s)
+
+    left = leave(queues)
+
+    assert [batch.requests for batch in left] == [[number] for number in range(1, count + 1)]
+    queues.done(left[0])
+    assert [batch.requests for batch in leave(queues)] == [[count + 1]]
+
+
+def test_calls_are_sent_one_by_one_until_their_times_are_known():
+    queues = Queues([sync("one")])
+    for number in range(5):
+        queues.offer("one", number, 0)
+
+    assert len(leave(queues)) == 1
+
+
+def test_nothing_is_sent_behind_a_call_that_is_not_quick():
+    queues = quick(1e-5, sync("slow"))
+    queues.offer("slow", 0, 0)
+    slow = queues.take(60)
+
+    assert slow is not None
+    assert leave(queues) == []
+    assert queues.holds_up(queues.lanes["one"].spec)
+    queues.done(slow, 1.0)
+    assert len(leave(queues)) == 16
+
+
+def test_a_call_that_is_not_quick_has_its_turn_by_its_age():
+    queues = quick(1e-5, sync("slow"))
+    queues.offer("slow", 100, 3.5)
+
+    left = leave(queues)
+
+    assert [batch.requests for batch in left] == [[1], [2], [3]]
+    for batch in left:
+        queues.done(batch)
+    assert [batch.requests for batch in leave(queues)] == [[100]]
+
+
+def test_of_several_workers_each_has_one_call_for_any_of_them_may_be_free_first():
+    queues = quick()
+    queues.staff(2)
+
+    assert len(leave(queues)) == 2
+
+
+def test_requests_that_want_more_than_their_turn_are_sent_one_by_one():
+    queues = quick()
+    queues.offer("one", 100, 60, Wants(Priority.INTERACTIVE))
+
+    assert len(leave(queues)) == 1
+
+
+def test_a_request_for_which_nobody_need_wait_leaves_without_having_been_in_line():
+    queues = Queues([sync("one"), sync("gather", 4, 10), coroutine("async", 1)])
+    one, gather, each = (queues.lanes[name].spec for name in ("one", "gather", "async"))
+
+    assert queues.take_alone(gather, 1) is None
+    batch = queues.take_alone(one, 2)
+    assert batch == Batch(one, [2], 1.0)
+    assert queues.take_alone(one, 3) is None
+    assert queues.take_alone(each, 4) == Batch(each, [4], 1.0)
+    assert queues.take_alone(each, 5) is None
+    queues.done(batch)
+    assert queues.take_alone(one, 6) == Batch(one, [6], 1.0)
+
+
 class Laws(RuleBasedStateMachine):
     """Any order of arrivals, completions, cancellations and put-backs, on a clock that only moves on."""
 
@@ -198,7 +292,7 @@ class Laws(RuleBasedStateMachine):
         self.next_id = 1
         self.arrived: dict[int, float] = {}
         self.waiting: dict[str, list[int]] = {name: [] for name in self.specs}
-        self.calls: list[tuple[str, list[int]]] = []
+        self.calls: list[tuple[str, list[int], Batch]] = []
         self.gone: set[int] = set()
 
     names = st.sampled_from(["one", "many", "gather", "async"])
@@ -229,7 +323,9 @@ class Laws(RuleBasedStateMachine):
         self.waiting[name] = self.waiting[name][len(requests) :]
         self.calls.append((name, requests, batch))
         in_flight = [call for call, *_ in self.calls]
-        assert sum(call != "async" for call in in_flight) <= 1
+        assert sum(call != "async" for call in in_flight) <= 1 or all(
+            b.is_quick for n, _, b in self.calls if n != "async"
+        )
         assert in_flight.count("async") <= 2
         if name != "async":
             others = [

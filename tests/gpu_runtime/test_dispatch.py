@@ -609,6 +609,33 @@ def test_an_idempotent_request_is_tried_again_first_and_only_once():
     run(main())
 
 
+def test_of_quick_calls_that_a_dead_worker_had_only_the_first_may_have_run():
+    async def main():
+        async with fronting() as front:
+            worker = front.worker(1, ECHO, is_echoing=True)
+            worker.compute_s = 1e-5
+            clients = await front.clients(4)
+            for number in range(400):  # of many that are alike some are learned from
+                clients[0].ask("POST", "/echo", b"%d" % number)
+                await clients[0].response()
+            worker.is_echoing, worker.calls = False, []
+            for number, client in enumerate(clients):
+                client.ask("POST", "/echo", b"%d" % number)
+                await worker.call(number)
+            worker.answer(worker.calls[0])
+            assert (await clients[0].response()).body == b"0"
+            worker.die()
+            lost = await clients[1].response()
+            assert (lost.status, lost.json["error"]["type"]) == (502, "WorkerLost")
+            await until(lambda: worker.num_lost == 1)
+            front.worker(2, ECHO, is_echoing=True)
+
+            again = [await client.response() for client in clients[2:]]
+            assert [(response.generation, response.body) for response in again] == [(2, b"2"), (2, b"3")]
+
+    run(main())
+
+
 def test_a_draining_worker_that_dies_hands_idempotent_requests_to_the_active_one():
     async def main():
         async with fronting() as front:

@@ -1,7 +1,9 @@
 """What leaves for the workers next: one line an endpoint, batches, and the workers' slots. No I/O, no clock.
 
 Rules:
-1. Sync endpoints share one slot a worker: it is one thread. Async endpoints have `concurrency` calls each, a worker.
+1. Sync endpoints share one slot a worker: it is one thread. Only quick calls without a batch are sent a few at a time, to a
+   worker that is the only one, so that it need not wait for the front between them. Async endpoints have `concurrency`
+   calls each, a worker.
 2. A batch leaves as soon as there is a slot, with what is there. If its endpoint may gather, it waits for others, unless
    other work wants the slot or another worker has one too, as long as `scheduler.gather` says that it pays.
 3. Which requests go together, and in which order, is `scheduler.lane`'s to say; across sync endpoints the one with
@@ -45,6 +47,7 @@ class Queues:
         self._max_queued = max_queued
         self._num_workers = 1
         self._num_sync = 0
+        self._num_quick_sync = 0
         self._num_quick = 0
         self._has_deadlines = False
         self._can_gather = any(lane.may_gather for lane in self._lanes.values())
@@ -67,11 +70,15 @@ class Queues:
     def is_stuck(self) -> bool:
         """Whether nothing of what waits leaves, or is given up, before a call is done."""
         is_full = self._num_sync >= self._num_workers and not self._has_deadlines
+        if is_full and self._may_send_behind:
+            is_full = not any([len(lane) and self._has_room(lane) for lane in self._sync])  # noqa: C419  a list is quicker
         return is_full and not any([len(lane) for lane in self._async])  # noqa: C419  a list is quicker
 
     def holds_up(self, spec: EndpointSpec) -> bool:
         """Whether a request of an endpoint that comes now changes nothing before a call is done."""
-        return self._num_sync >= self._num_workers and spec.kind == "sync" and not self._has_deadlines
+        if self._num_sync < self._num_workers or spec.kind != "sync" or self._has_deadlines:
+            return False
+        return not (self._may_send_behind and self._has_room(self._lanes[spec.name]))
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -117,14 +124,31 @@ class Queues:
         for lane in self._async:
             if len(lane) and lane.has_slot and (batch := self._leave(lane, now_s, may_wait=True)):
                 return batch
-        while self._num_sync < self._num_workers and (lane := self._next_sync(now_s)) is not None:
+        while (lane := self._next_sync(now_s)) is not None and self._has_room(lane):
             may_wait = lane.may_gather and self._is_last_for(lane)
             if batch := self._leave(lane, now_s, may_wait=may_wait):
                 self._num_sync += 1
+                self._num_quick_sync += batch.is_quick
                 return batch
             if len(lane):
                 return None  # it gathers
         return None
+
+    def take_alone(self, spec: EndpointSpec, request_id: int) -> Batch | None:
+        """Have a request leave that was not offered, for nothing waits; None if it has to be.
+
+        So most of the work that a request is at low load, standing in line for nobody, is left out.
+        """
+        lane = self._lanes[spec.name]
+        is_sync = spec.kind == "sync"
+        if not (lane.is_plain and (self._has_room(lane) if is_sync else lane.has_slot)):
+            return None
+        batch = lane.alone(request_id)
+        lane.in_flight += 1
+        if is_sync:
+            self._num_sync += 1
+            self._num_quick_sync += batch.is_quick
+        return batch
 
     def done(self, batch: Batch, took_s: float | None = None, units: float | None = None) -> None:
         """Give back the slot of a call.
@@ -138,6 +162,7 @@ class Queues:
         lane.in_flight -= 1
         if batch.endpoint.kind == "sync":
             self._num_sync -= 1
+            self._num_quick_sync -= batch.is_quick
         if took_s is not None and (took_s > QUICK_S or lane.cost.num_seen < NUM_TO_KNOW or self._is_next_example()):
             lane.saw(batch, took_s, batch.units if units is None else units)
 
@@ -177,6 +202,15 @@ class Queues:
         lane = self._lanes[endpoint]
         lanes = self._sync if lane.spec.kind == "sync" else [lane]
         return sum(lane.backlog_s for lane in lanes) / (1 if lane.spec.kind == "sync" else lane.spec.concurrency)
+
+    @property
+    def _may_send_behind(self) -> bool:
+        """Whether a quick call may be sent though none is done: the one worker there is has nothing but quick ones."""
+        return self._num_workers == 1 and self._num_quick_sync == self._num_sync
+
+    def _has_room(self, lane: Lane) -> bool:
+        """Whether there is a slot for a sync endpoint."""
+        return self._num_sync < self._num_workers or (self._may_send_behind and self._num_sync < lane.num_ahead)
 
     def _is_last_for(self, lane: Lane) -> bool:
         """Whether one worker is free and nothing else wants it."""

@@ -4,8 +4,8 @@ Rules:
 1. A request goes to the generation that is active when it leaves, never to an older one; what was sent stays there. Of
    its workers the one with the least to do gets it.
 2. While no generation is active, requests are held, `hold_timeout_s` at most.
-3. A worker that dies, or a hosted model's process, may have run what it was sent. Only requests of idempotent endpoints
-   are tried again, and once.
+3. A worker that dies, or a hosted model's process, may have run what it was sent, save the sync calls behind the first one
+   that it had. Only requests of idempotent endpoints are tried again, and once.
 4. A request whose deadline passes before it is sent is answered 504, wherever it waits.
 
 The file is long because it is the one place that knows where every request is.
@@ -188,6 +188,14 @@ class Dispatcher:
         if endpoint is None:
             return
         line = self._line
+        if self._comes_alone and not line.waiting and not self._num_pauses and pending.wants.is_ordinary:
+            batch = line.queues.take_alone(endpoint, pending.id)
+            if batch is not None:
+                pending.endpoint = endpoint
+                if not pending.is_probe:
+                    self._last = pending
+                self._send(batch, {pending.id: pending}, active, pending.arrived_at_s)
+                return
         if not line.admit(pending, endpoint):
             self._replies.reject(pending, "full")
             body = builtin.full_body(endpoint.path, self._max_queued)
@@ -320,19 +328,22 @@ class Dispatcher:
         calls = known.take_calls(worker)
         again: list[Pending] = []
         num_failed = 0
+        begun = _first_sync(calls)
         for call in calls:
             self._tell_end(call, None)
             for pending in call.items.values():
                 if pending.is_settled:
                     continue
-                if self._can_retry(pending, call):
+                if call.endpoint.kind == "sync" and call.id not in begun:
+                    again.append(pending)
+                elif self._can_retry(pending, call):
+                    pending.num_retries += 1
                     again.append(pending)
                 else:
                     num_failed += 1
                     self._replies.fail_lost(pending, call, cause)
         self._give_back(known, calls)
         for pending in sorted(again, key=lambda pending: pending.id, reverse=True):
-            pending.num_retries += 1
             self._put_back(pending)
         self._pump()
         return num_failed
@@ -426,10 +437,9 @@ class Dispatcher:
                     self._miss(pending, now_s)
                 self._queue_alarm.set(queues.wake_at_s())
                 return
-            self._send(batch, self._active, now_s)
+            self._send(batch, line.take(batch), self._active, now_s)
 
-    def _send(self, batch: Batch, active: Generation, now_s: float) -> None:
-        items = self._line.take(batch)
+    def _send(self, batch: Batch, items: dict[int, Pending], active: Generation, now_s: float) -> None:
         worker = least_loaded(active.workers, batch.endpoint)
         worker.begin(batch.endpoint)
         call = Call(self._next_call, batch, worker, items)
@@ -637,3 +647,12 @@ class Dispatcher:
         is_over = pending.wants.deadline_at_s <= now_s
         body = answers.deadline_body(now_s - pending.arrived_at_s, is_over=is_over)
         self._replies.respond(pending, 504, answers.json_fields(), body)
+
+
+def _first_sync(calls: Iterable[Call]) -> set[int]:
+    """Say which of the sync calls that workers were sent may have begun: the first of each, for they run in order."""
+    first: dict[int, int] = {}
+    for call in calls:
+        if call.endpoint.kind == "sync":
+            first.setdefault(call.worker.number, call.id)
+    return set(first.values())

@@ -112,6 +112,11 @@ class Line:
         pendings = call.items.values()
         if self._ahead.is_used:
             return {"items": [self._item(pending, call, bodies) for pending in pendings]}
+        if len(pendings) == 1:
+            (pending,) = pendings
+            body = pending.exchange.body
+            bodies.append(body)
+            return columns(call.batch.requests, (len(body),), pending.like)
         bodies += [pending.exchange.body for pending in pendings]
         like = next(iter(pendings)).like
         if all([pending.like is like for pending in pendings]):  # noqa: C419  a list is quicker

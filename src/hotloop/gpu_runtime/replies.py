@@ -18,6 +18,7 @@ from hotloop.gpu_runtime.user_env.wire import Message
 
 MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 GONE_STATUS = 499  # as nginx logs it: the client left before the answer
+_ONE = (b"x-hotloop-batch-size", b"1")
 _BINARY = "application/octet-stream"
 
 
@@ -98,6 +99,9 @@ class Replies:
         """Answer the requests of a call; one that has no result fails alone."""
         header = message.header
         compute_s: float = header.get("compute_s", 0.0)
+        if len(call.items) == 1 and header.get("ids") == list(call.items):
+            self._answer_one(generation, call, header, compute_s, message.payload)
+            return
         start, alike = 0, runs(header)
         size = (b"x-hotloop-batch-size", b"%d" % sum(len(run.ids) for run in alike))
         own = (_compute_field(compute_s), size)
@@ -110,6 +114,26 @@ class Replies:
             if not pending.is_settled:
                 body = answers.error_body("NoResult", "The worker gave no result for this request.")
                 self.respond(pending, 502, answers.json_fields(*generation.headers), body)
+
+    def _answer_one(
+        self, generation: Generation, call: Call, header: dict[str, Any], compute_s: float, body: bytes | memoryview
+    ) -> None:
+        """Answer the one request of a call, as `_answer_alike` would: at low load that is every call."""
+        (pending,) = call.items.values()
+        if pending.is_settled:
+            return
+        like = header["like"]
+        own = (_compute_field(compute_s), _ONE)
+        likeness = Likeness(like["status"], (_type_field(like["type"]), *generation.headers), own)
+        exchange = pending.exchange
+        pending.is_settled = True  # as `settle` does
+        pending.call = exchange.on_disconnect = None
+        pending.compute_s = compute_s
+        exchange.respond_like(
+            likeness, _queue_field(pending), doubles.as_json(body) if like.get("is_doubles") else body
+        )
+        if not pending.is_probe:
+            self._tell_all((pending,), likeness.status)
 
     def _answer_alike(
         self,

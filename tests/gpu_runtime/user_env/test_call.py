@@ -493,6 +493,19 @@ def test_a_call_cancelled_before_it_began_never_runs(user, endpoint, capfd):
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize("more", ["", ENDLESS], ids=["plain", "loop"])
+def test_a_call_behind_one_that_took_long_never_runs_once_its_client_is_gone(user, capfd, more):
+    source = "import time\n@app.endpoint\ndef nap(s: float): time.sleep(s); print(s, flush=True); return s\n"
+    with worker(user, more + source) as runtime:
+        for call_id in (1, 2, 3):
+            runtime.call("nap", {"s": 0.2 if call_id == 1 else 0.0}, call_id=call_id)
+        runtime.cancel(2)
+
+        assert [runtime.result() for _ in range(3)] == [[(200, 0.2)], [(499, b"")], [(200, 0.0)]]
+
+    assert capfd.readouterr().out == "0.2\n0.0\n"
+
+
 def test_a_cancellation_that_comes_too_late_changes_nothing(user):
     with worker(user, PLAIN, {"encoder": len}) as runtime:
         assert runtime.ask("embed", {"text": "a"}) == [(200, [1, 1])]

@@ -17,6 +17,10 @@ from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Priority, Waiting, W
 
 _UNBATCHED = BatchSpec(max_size=1)
 _RATIO_WEIGHT = 0.05
+QUICK_S = 0.0002
+AHEAD_S = 0.001  # of quick calls that a worker has at a time; so long may one wait behind those that came before it
+MAX_AHEAD = 16
+NUM_TO_TRUST = 16  # calls
 MAX_WINDOW = 256  # requests; choosing among them takes time that grows with it
 
 
@@ -27,12 +31,14 @@ class Batch:
     Attributes:
         units: Its requests times the largest of their sizes.
         padding: How many of the units are nobody's.
+        is_quick: Whether it is so short that others may be sent behind it before it is done.
     """
 
     endpoint: EndpointSpec
     requests: list[int]
     units: float = 0.0
     padding: float = 0.0
+    is_quick: bool = False
 
 
 class Lane:
@@ -59,6 +65,7 @@ class Lane:
         self.wake_at_s = math.inf
         self._batch = spec.batch or _UNBATCHED
         self._is_sync = spec.kind == "sync"
+        self._is_single = self._is_sync and spec.batch is None and not spec.is_stream
         self._weights = weights
         self._size = self._batch.key if isinstance(self._batch.key, int | float) else 1.0
         self._units = 0.0
@@ -74,6 +81,23 @@ class Lane:
     def has_slot(self) -> bool:
         """Whether another call may begin, as far as this endpoint alone is concerned."""
         return self.in_flight < self.num_workers * (1 if self._is_sync else self.spec.concurrency)
+
+    @property
+    def num_ahead(self) -> int:
+        """How many of its calls one worker may have at a time, which runs them one after another: 1 unless they are quick."""
+        if not self._is_single or self._order is not None or self.cost.num_seen < NUM_TO_TRUST:
+            return 1
+        call_s = self.cost.predict_s(self._size)
+        return 1 if call_s > QUICK_S else min(MAX_AHEAD, int(AHEAD_S / max(call_s, 1e-6)))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a request that finds nothing waiting and a slot leaves as it is: there is nothing to weigh."""
+        return self._order is None and not self._gather.may_wait
+
+    def alone(self, request_id: int) -> Batch:
+        """Make the call of a request that was never in line."""
+        return Batch(self.spec, [request_id], self._size, is_quick=self._is_single and self.num_ahead > 1)
 
     @property
     def may_gather(self) -> bool:
@@ -200,7 +224,7 @@ class Lane:
         if count > 1 and count * self._size > (max_cost := self._budget().max_cost):
             count = max(1, int(max_cost / self._size))
         requests = self._fifo.take(count)
-        return Batch(self.spec, requests, len(requests) * self._size)
+        return Batch(self.spec, requests, len(requests) * self._size, is_quick=self._is_single and self.num_ahead > 1)
 
     def _take_ordered(self, order: Order, now_s: float) -> Batch | None:
         order.grow_older(now_s)

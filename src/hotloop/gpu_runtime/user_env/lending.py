@@ -85,7 +85,7 @@ class Lender:
     def lend(self, payload: Payload) -> Loan | None:
         """Fill a buffer; None if the payload has to travel by itself."""
         pieces = pieces_of(payload)
-        size = sum(map(len, pieces))
+        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         if size < self.from_bytes or not self.can_lend:
             return None
         buffer = self._find(size) or self._make(size)

@@ -9,6 +9,7 @@ link; sync endpoints then run inside it, one at a time, as they would in the pla
 from __future__ import annotations
 
 import select
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from hotloop.gpu_runtime.user_env.call import Caller
+
+LONG_S = 0.001  # a call after which it is looked who has gone, before one that was sent with it begins
 
 OnControl = Callable[[Message], bool]
 
@@ -82,6 +85,7 @@ class _Inbox:
         self.link = link
         self._waiting: deque[Message] = deque()
         self._running = 0
+        self._has_run_long = False
         self._cancelled: set[int] = set()
         self.left: set[int] = set()
         self._poll = select.poll()  # select() refuses descriptors above 1023
@@ -103,19 +107,22 @@ class _Inbox:
         """Read once what has come; waits only if nothing has."""
         self._sort(self.link.receive_some())
 
-    def run(self, caller: Caller, message: Message) -> None:
-        """Run a call of a sync endpoint, unless its client is gone already."""
-        call_id = message.header["id"]
-        if call_id in self._cancelled:
-            caller.refuse(message)
-            self.forget(message)
-            return
-        self._running = call_id
+    def run(self, caller: Caller, message: Message) -> bool:
+        """Run a call of a sync endpoint, unless its client is gone already; whether it took long."""
+        self._running = call_id = message.header["id"]
+        if self._has_run_long:
+            self.is_cancelled(call_id)
+        began_s = time.perf_counter()
         try:
-            caller.handle(message, self)
+            if call_id in self._cancelled:
+                caller.refuse(message)
+            else:
+                caller.handle(message, self)
         finally:
             self._running = 0
             self.forget(message)
+        self._has_run_long = time.perf_counter() - began_s > LONG_S
+        return self._has_run_long
 
     def forget(self, message: Message) -> None:
         """Take note that a call is done."""
@@ -200,14 +207,19 @@ class _Loop:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _read(self, done: asyncio.Future[Any]) -> None:
+        self._go_on(done, self._inbox.read)
+
+    def _go_on(self, done: asyncio.Future[Any], read: Callable[[], object] = lambda: None) -> None:
         try:
-            self._inbox.read()
+            read()
             self._dispatch(done)
         except BaseException as error:  # noqa: BLE001 - carried to `run`, which raises it
             if not done.done():
                 done.set_exception(error)
 
     def _dispatch(self, done: asyncio.Future[Any]) -> None:
+        import asyncio
+
         while not self._inbox.is_empty and not done.done():
             message = self._inbox.take()
             if message.kind in KINDS:
@@ -216,8 +228,11 @@ class _Loop:
                 if not self._on_control(message):
                     done.set_result(None)
             elif not self._caller.is_async(message):
-                self._inbox.run(self._caller, message)
+                is_long = self._inbox.run(self._caller, message)
                 self._end_if_broken(done)
+                if is_long and not self._inbox.is_empty:  # the tasks have a turn before a call that was sent with it
+                    asyncio.get_running_loop().call_soon(self._go_on, done)
+                    return
             else:
                 self._start(message, done)
 

@@ -54,7 +54,8 @@ def pack(header: dict[str, Any], payload: Payload = b"") -> bytes:
     """Make the bytes of one frame (its descriptors travel beside them)."""
     head = _encode(header).encode("utf-8", "surrogateescape")
     pieces = pieces_of(payload)
-    return b"".join((_LENGTHS.pack(4 + len(head) + sum(map(len, pieces)), len(head)), head, *pieces))
+    size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
+    return b"".join((_LENGTHS.pack(4 + len(head) + size, len(head)), head, *pieces))
 
 
 def prepare(
