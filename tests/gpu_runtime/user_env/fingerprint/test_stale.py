@@ -167,6 +167,15 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
     "a script that is run": (
         {"app.py": "import runpy\ndef load():\n    return [runpy.run_path('script.py')['K']]\n", "script.py": "K = 1\n"}, None, ("script.py", "1", "2"),
     ),
+    "an object in a module's place": (
+        {"app.py": "import lazy\ndef load():\n    import lazy\n    return [lazy.K]\n",
+         "lazy.py": "import sys\nclass Lazy:\n    K = 1\nsys.modules[__name__] = Lazy()\n"},
+        None, ("lazy.py", "K = 1", "K = 2"),
+    ),
+    "a module's __getattr__ that answers any name": (
+        {"app.py": "def load():\n    from conf import K\n    return [K]\n", "conf.py": "def __getattr__(name):\n    return 1\n"},
+        None, ("conf.py", "return 1", "return 2"),
+    ),
     # --- objects ------------------------------------------------------------------------------------------------------
     "a cached function in a table": (
         {"app.py": "import functools\n@functools.lru_cache\ndef f(): return 1\nT = {'f': f}\ndel f\nT['f']()\ndef load():\n    return [T['f']()]\n"},
@@ -236,3 +245,26 @@ def test_loader_that_puts_an_object_into_a_library_can_not_stay(tmp_path: Path) 
     seen = observe(tmp_path, lambda _: None)
 
     assert "json.encoder.INFINITY" in seen.cannot_stay
+
+
+@pytest.mark.parametrize(
+    ("made", "set_", "said"),
+    [("threading.local()", "X.k = 1", "app.X"), ("contextvars.ContextVar('x')", "X.set(1)", "app.X")],
+)
+def test_loader_that_sets_what_only_its_thread_or_context_sees_can_not_stay(
+    made: str, set_: str, said: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"app.py": f"import threading, contextvars\nX = {made}\ndef load():\n    {set_}\n    return [1]\n"})
+
+    seen = observe(tmp_path, lambda _: None)
+
+    assert said in seen.cannot_stay
+
+
+def test_program_that_tells_of_the_machine_runs_no_code_of_the_project(tmp_path: Path) -> None:
+    files = {
+        "app.py": "import subprocess\ndef load():\n    subprocess.run(['uname'])\n    return [1]\ndef handler(m):\n    return 1\n"
+    }
+    write(tmp_path, files)
+
+    assert observe(tmp_path, replacing("app.py", "return 1", "return 2")) == Seen("", is_same=True)

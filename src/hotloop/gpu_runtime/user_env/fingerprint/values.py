@@ -8,6 +8,8 @@ only is referred to is taken anew from the edited module. A class counts by its 
 
 from __future__ import annotations
 
+import contextvars
+import ctypes
 import enum
 import functools
 import io
@@ -15,6 +17,7 @@ import mmap
 import os
 import stat
 import sys
+import threading
 import types
 import weakref
 from collections.abc import Callable
@@ -41,6 +44,8 @@ _MODULE_OWN = frozenset({
 })  # fmt: skip
 
 
+# What torch.compile writes into the globals of what it compiles.
+_OF_COMPILER = ("__builtins_dict__", "__compiled_fn_", "__import_", "__resume_at_")
 _WITHOUT_ORDER = (types.FunctionType, staticmethod, classmethod, property)
 _STORED_BY = ("__reduce__", "__reduce_ex__", "__getstate__")
 _MAX_MAPPED_BYTES = 64 << 20
@@ -152,6 +157,8 @@ class Canon:
             return self._tensor(value)
         if kind.__module__ == "sqlite3" and kind.__name__ == "Connection":
             return self._database(value)
+        if isinstance(value, threading.local):
+            return self.describe(dict(value.__dict__))  # this thread's
         if kind.__name__ == "_lru_cache_wrapper":
             return self.describe(value.__wrapped__)
         return self._reduced(value)
@@ -169,6 +176,9 @@ class Canon:
         """What a function is: where its code stands (or does), and what it is bound to."""
         if hasattr(value, "_clear_cache") and hasattr(value, "registry"):  # of singledispatch: its cache is no state
             return "dispatch", self.describe(dict(value.registry)), value.__qualname__
+        compiled = value.__dict__.get("_torchdynamo_orig_callable")
+        if compiled is not None:  # what torch.compile knows of earlier calls is no state
+            return "compiled", self.describe(compiled)
         code = value.__code__
         module = value.__globals__.get("__name__", "")
         place: Any = value.__module__, value.__qualname__
@@ -204,13 +214,14 @@ class Canon:
         return *described, aliasing, self._content(value), grad, self.describe(dict(getattr(value, "__dict__", {})))
 
     def _content(self, value: Any) -> Any:
-        if value.device.type == "meta":
+        if value.untyped_storage().device.type == "meta":  # the tensor itself may say otherwise: torch.compile's do
             return "meta"
         if self._is_quick:
             return value.data_ptr(), None if value.is_inference() else value._version  # noqa: SLF001
         torch = sys.modules["torch"]
         data = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return hashed(bytes(data.untyped_storage()) if data.numel() else b"")
+        # Not bytes(storage), which takes a call for each byte: 49 s for a million numbers. And numpy may be absent.
+        return hashed(ctypes.string_at(data.data_ptr(), data.numel()) if data.numel() else b"")
 
     def _reduced(self, value: Any) -> Any:
         try:
@@ -244,6 +255,9 @@ class Canon:
             return name
         return name, value.tell() if value.seekable() else 0, _content_of(fd, seen.st_size), seen.st_size
 
+    def _context_variable(self, value: contextvars.ContextVar[Any]) -> Any:
+        return value.name, self.describe(value.get(None))
+
     def _database(self, value: Any) -> Any:
         """A connection to a SQLite database: the files behind it."""
         try:
@@ -259,6 +273,7 @@ _BODIES: dict[type, Any] = {
     io.BufferedReader: Canon._file,  # noqa: SLF001
     io.FileIO: Canon._file,  # noqa: SLF001
     mmap.mmap: lambda _, value: (len(value), hashed(value[:]) if len(value) <= _MAX_MAPPED_BYTES else ""),
+    contextvars.ContextVar: Canon._context_variable,  # noqa: SLF001
     list: Canon._sequence,  # noqa: SLF001
     tuple: Canon._sequence,  # noqa: SLF001
     set: Canon._set,  # noqa: SLF001
@@ -301,7 +316,8 @@ def digest(value: Any, project: Project | None = None) -> str:
 def namespace_of(module: str) -> dict[str, Any]:
     """What a module of the project defines and imports, by name."""
     namespace = getattr(sys.modules.get(module), "__dict__", {})
-    return {name: value for name, value in list(namespace.items()) if name not in _MODULE_OWN}
+    own = [name for name in list(namespace) if name not in _MODULE_OWN and not name.startswith(_OF_COMPILER)]
+    return {name: namespace[name] for name in own}
 
 
 def state_of(modules: list[str], project: Project, places: Places) -> dict[str, str]:
