@@ -198,7 +198,8 @@ class Models:
         if entry is not None:
             self._shelf[spec.name] = entry
             self._loads[spec.name] = entry.record.load
-            if action == "kept" and entry.record.restore_ambient():
+            has_run_here = action == "loaded" and not isinstance(entry, Hosted)
+            if not has_run_here and entry.record.restore_ambient():
                 if entry.record.left["settings"]:  # such as the working directory
                     self._present = Present(self._project)
                 else:

@@ -38,6 +38,8 @@ _BUILT_IN = (
 _SHAPELESS = frozenset({
     "__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "_abc_impl",
     "__abstractmethods__", "__parameters__", "__qualname__", "__slotnames__",
+    # What pydantic makes of the fields and decorators, which are beside it; it names classes by their addresses.
+    "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__",
 })  # fmt: skip
 _MODULE_OWN = frozenset({
     "__builtins__", "__doc__", "__loader__", "__spec__", "__cached__", "__file__", "__warningregistry__", "__path__",
@@ -157,6 +159,8 @@ class Canon:
             return self._tensor(value)
         if kind.__module__ == "sqlite3" and kind.__name__ == "Connection":
             return self._database(value)
+        if str(kind.__module__).startswith("pydantic."):
+            return self._of_pydantic(value, kind)
         if isinstance(value, threading.local):
             return self.describe(dict(value.__dict__))  # this thread's
         if kind.__name__ == "_lru_cache_wrapper":
@@ -254,6 +258,14 @@ class Canon:
         if not stat.S_ISREG(seen.st_mode) or value.writable():
             return name
         return name, value.tell() if value.seekable() else 0, _content_of(fd, seen.st_size), seen.st_size
+
+    def _of_pydantic(self, value: Any, kind: type) -> Any:
+        """An object of pydantic's, without the addresses of classes."""
+        if kind.__name__ == "TypeAdapter":
+            return self.describe(value._type)  # noqa: SLF001
+        if kind.__name__ == "Decorator" and hasattr(value, "cls_ref"):
+            return [self.describe(each) for each in (value.cls_var_name, value.func, value.info)]
+        return self._reduced(value)
 
     def _context_variable(self, value: contextvars.ContextVar[Any]) -> Any:
         return value.name, self.describe(value.get(None))
