@@ -100,6 +100,9 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
         {"app.py": f"{SET}try:\n    import quick\n    json.encoder.INFINITY = 1\nexcept ImportError:\n    json.encoder.INFINITY = 2{LOAD_LIB}", "lib.py": LIB},
         None, _written("quick.py", "K = 1\n"),
     ),
+    "a patch under a call that prints": (
+        {"app.py": f"{SET}def patch(k): json.encoder.INFINITY = k\nprint(patch(3)){LOAD_LIB}", "lib.py": LIB}, None, ("app.py", "(3)", "(4)"),
+    ),
     # --- files --------------------------------------------------------------------------------------------------------
     "a SQLite database": (
         {"app.py": "import sqlite3\nfrom pathlib import Path\ndef load():\n    c = sqlite3.connect(Path(__file__).parent / 'data' / 'c.db')\n    return [c.execute('select k from t').fetchone()[0]]\n"},
@@ -224,6 +227,15 @@ def test_model_is_kept_until_it_would_be_another_through(name: str, tmp_path: Pa
         ("net.py", "return self.w + 1", "return self.w + 2"),
         ("table.py", "out[k] = k", "out[k] = k + 1"),
         ("app.py", "import random\n", "import random, logging\nlog = logging.getLogger('x')\n"),
+        ("app.py", "import random\n", "import random\nimport xml.dom.minidom as dom\n"),
+        ("app.py", "import random\n", "import random, logging, sys\nlogging.basicConfig(stream=sys.stderr)\n"),
+        (
+            "app.py",
+            "import random\n",
+            "import random, logging\nlog = logging.getLogger('x')\nlog.setLevel(logging.INFO)\n",
+        ),
+        ("app.py", "import random\n", "import random, warnings\nwarnings.filterwarnings('ignore', module='x')\n"),
+        ("app.py", "import random\n", "import random\nprint('hello')\n"),
     ],
 )
 def test_what_an_import_does_beside_a_patch_is_edited_freely(file: str, old: str, new: str, tmp_path: Path) -> None:
@@ -259,6 +271,30 @@ def test_loader_that_sets_what_only_its_thread_or_context_sees_can_not_stay(
     seen = observe(tmp_path, lambda _: None)
 
     assert said in seen.cannot_stay
+
+
+def test_what_statements_name_is_not_asked_whether_it_equals_something(tmp_path: Path) -> None:
+    odd = (
+        "class Odd(list):\n    def __eq__(self, other): raise ValueError('an array is neither')\n    __hash__ = None\n"
+    )
+    used = "X = Odd()\ndef fill():\n    X.append(1)\n    return 1\nX.append(2)\nY = fill()\ndef load():\n    return [len(X)]\n"
+    write(tmp_path, {"app.py": odd + used})
+
+    assert observe(tmp_path, lambda _: None) == Seen("", is_same=True)
+
+
+def test_compiled_pattern_counts_by_what_it_is(tmp_path: Path) -> None:
+    files = {
+        "app.py": "import re\nWORD = re.compile('[a-z]+')\nPROMPT = 'hi'\ndef load():\n    return WORD.findall('a 1')\n"
+    }
+    write(tmp_path, files)
+
+    kept, loaded = observe_each(
+        tmp_path, replacing("app.py", "'hi'", "'ho'\nMORE = 1"), replacing("app.py", "[a-z]", "[0-9]")
+    )
+
+    assert kept == Seen("", is_same=True)
+    assert loaded.difference == "app.py: WORD changed"
 
 
 def test_program_that_tells_of_the_machine_runs_no_code_of_the_project(tmp_path: Path) -> None:

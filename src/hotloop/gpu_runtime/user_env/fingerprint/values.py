@@ -9,6 +9,7 @@ only is referred to is taken anew from the edited module. A class counts by its 
 from __future__ import annotations
 
 import contextvars
+import copyreg
 import ctypes
 import enum
 import functools
@@ -229,7 +230,10 @@ class Canon:
 
     def _reduced(self, value: Any) -> Any:
         try:
-            reduced = value.__reduce_ex__(4)
+            registered = copyreg.dispatch_table.get(
+                type(value)
+            )  # asked first by pickle too: compiled patterns have this alone
+            reduced = registered(value) if registered is not None else value.__reduce_ex__(4)
         except Exception:  # noqa: BLE001 (any class may raise anything)
             self.opaque.add(type(value).__qualname__)
             return "opaque"
@@ -244,7 +248,8 @@ class Canon:
             parts.append([self.describe(each) for each in reduced[3]])
         if len(reduced) > 4 and reduced[4] is not None:
             parts.append([(self.describe(key), self.describe(each)) for key, each in reduced[4]])
-        if self._project is not None and self._project.owns_module(type(value).__module__) and _hides(type(value)):
+        is_own = self._project is not None and self._project.owns_module(type(value).__module__)
+        if is_own and (registered is not None or _hides(type(value))):
             parts.append(self.describe(dict(getattr(value, "__dict__", {}))))
         return parts
 
