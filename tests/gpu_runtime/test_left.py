@@ -78,3 +78,37 @@ def test_a_class_that_can_not_take_its_stored_state_has_its_model_hosted(tmp_pat
     assert (strict.action, strict.home) == ("loaded", "hosted")
     assert "KeyError: 'gone'" in strict.why
     assert answer[4] == 1
+
+
+HOSTED = """
+import os
+import hotloop
+app = hotloop.App("left")
+
+@app.model(hosted=True)
+def first():
+    import json.encoder
+    json.encoder.INFINITY = 5
+    os.environ["LEFT_BY_FIRST"] = "1"
+    return [1]
+
+@app.model
+def second():
+    return os.environ["LEFT_BY_FIRST"]
+
+@app.endpoint
+def seen(first, second) -> list:
+    import json.encoder
+    return [json.encoder.INFINITY, second, os.environ["LEFT_BY_FIRST"]]
+"""
+
+
+def test_what_a_hosted_models_loader_leaves_is_there_from_its_first_load_on(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": HOSTED}) as driver:
+        driver.wait_reload(1)
+        first = driver.call("seen").json
+        kept = driver.wait_reload(driver.save({"app.py": HOSTED + "# edited\n"}))
+        again = driver.call("seen").json
+
+    assert first == again == [5, "1", "1"]
+    assert actions(kept) == {"first": "kept", "second": "kept"}

@@ -27,6 +27,7 @@ from hotloop.gpu_runtime.user_env.vault.attaching import Opened, open_memory, re
 from hotloop.gpu_runtime.user_env.vault.code import code_digest
 from hotloop.gpu_runtime.user_env.vault.packing import CannotPack, Packed, pack
 from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach
+from hotloop.gpu_runtime.user_env.vault.sharing import Shared
 from hotloop.gpu_runtime.user_env.wire import Message
 
 _NOT_ATTACHED = object()
@@ -134,9 +135,13 @@ class Models:
         try:
             entry.opened = open_memory(entry.header, entry.fds, is_ahead=True)
             if not entry.needs_project:
-                entry.value = rebuild(entry.opened, self._project)
+                entry.value = rebuild(entry.opened, self._project, self._attached_ahead())
         except Exception:  # noqa: BLE001
             entry.value = _NOT_ATTACHED
+
+    def _attached_ahead(self) -> dict[str, Any]:
+        kept = {name: entry.value for name, entry in self._shelf.items() if isinstance(entry, Resident)}
+        return {name: value for name, value in kept.items() if value is not _NOT_ATTACHED}
 
     @property
     def has_loaded(self) -> bool:
@@ -193,7 +198,8 @@ class Models:
         if entry is not None:
             self._shelf[spec.name] = entry
             self._loads[spec.name] = entry.record.load
-            if action == "kept" and entry.record.restore_ambient():
+            has_run_here = action == "loaded" and not isinstance(entry, Hosted)
+            if not has_run_here and entry.record.restore_ambient():
                 if entry.record.left["settings"]:  # such as the working directory
                     self._present = Present(self._project)
                 else:
@@ -253,7 +259,7 @@ class Models:
 
     def _attach(self, entry: Resident) -> None:
         self._present = Present(self._project)  # the project's own __setstate__ and the like may run
-        entry.value = rebuild(entry.opened or open_memory(entry.header, entry.fds), self._project)
+        entry.value = rebuild(entry.opened or open_memory(entry.header, entry.fds), self._project, self.values)
 
     def dependencies(self, spec: ModelSpec) -> dict[str, str]:
         """The names of the loads of the models that a loader takes, by parameter name."""
@@ -262,6 +268,16 @@ class Models:
     def arguments(self, spec: ModelSpec) -> dict[str, Any]:
         """The models that a loader takes, by parameter name."""
         return {name: self.values[name] for name in spec.parameters if name in self.values}
+
+    def _shareable(self, spec: ModelSpec) -> dict[str, Any]:
+        """The models that a loader took, as far as its result may refer to them instead of holding copies."""
+        entries = {name: self._shelf.get(name) for name in self.arguments(spec)}
+        return {
+            name: self.values[name]
+            for name, entry in entries.items()
+            # On a GPU one may be written to only where both may.
+            if not isinstance(entry, Hosted) and (not spec.mutable or (entry is not None and entry.is_mutable))
+        }
 
     def _load(
         self, spec: ModelSpec, entry: Resident | Hosted | None, why: str, runtime: Runtime
@@ -279,7 +295,8 @@ class Models:
             return self._stay_here(spec, recording, recording.cannot_stay, runtime)
         try:
             with _naming(spec.name):
-                packed = pack(recording.value, self._project, is_mutable=spec.mutable)
+                shared = Shared(self._shareable(spec), self._project)
+                packed = pack(recording.value, self._project, shared, is_mutable=spec.mutable)
         except CannotPack as error:
             if spec.hosted is False:
                 return self._stay_here(spec, recording, str(error), runtime)

@@ -90,7 +90,8 @@ class Project:
 
     def owns_module(self, name: str) -> bool:
         """Whether an imported module is the project's own."""
-        return self.owns_file(getattr(sys.modules.get(name), "__file__", None))
+        # What a module puts in its own place, in sys.modules, may have no file, or any attribute.
+        return name in self._imported or self.owns_file(getattr(sys.modules.get(name), "__file__", None))
 
     def is_behind(self, frame: FrameType | None) -> bool:
         """Whether the project's code made a call, itself or through a library that it called.

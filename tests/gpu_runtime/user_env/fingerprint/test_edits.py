@@ -387,6 +387,48 @@ def test_model_is_kept_until_something_changes_through(name: str, tmp_path: Path
     assert after.difference or after.is_same
 
 
+PYDANTIC = {"app.py": """
+import pydantic
+class Inner(pydantic.BaseModel):
+    k: int = pydantic.Field(1, ge=0)
+    @pydantic.field_validator("k", mode="after")
+    @classmethod
+    def more(cls, value):
+        return value + 1
+    def shown(self):
+        return 1
+class Settings(pydantic.BaseModel):
+    model_config = {"validate_default": True}
+    inner: Inner = Inner(k=3)
+    other: list[Inner] = []
+MANY = pydantic.TypeAdapter(list[Inner])
+def load():
+    return [Settings(), MANY.validate_python([{"k": 2}])]
+"""}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_kept"),
+    [
+        ("import pydantic\n", "import pydantic\nADDED = 1\n", True),
+        ("return 1", "return 2", True),
+        ("return value + 1", "return value + 2", False),
+        ('mode="after"', 'mode="before"', False),
+        ("ge=0", "ge=1", False),
+        ("k=3", "k=4", False),
+        ("list[Inner])", "tuple[Inner])", False),
+    ],
+)
+def test_pydantic_models_count_by_their_fields_and_validators(
+    old: str, new: str, is_kept: bool, tmp_path: Path
+) -> None:
+    write(tmp_path, PYDANTIC)
+
+    seen = observe(tmp_path, replacing("app.py", old, new))
+
+    assert (not seen.difference, seen.is_same) == (is_kept, is_kept)
+
+
 HIDDEN = {"app.py": """
 def post(x, k=1):
     return x + k

@@ -100,6 +100,9 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
         {"app.py": f"{SET}try:\n    import quick\n    json.encoder.INFINITY = 1\nexcept ImportError:\n    json.encoder.INFINITY = 2{LOAD_LIB}", "lib.py": LIB},
         None, _written("quick.py", "K = 1\n"),
     ),
+    "a patch under a call that prints": (
+        {"app.py": f"{SET}def patch(k): json.encoder.INFINITY = k\nprint(patch(3)){LOAD_LIB}", "lib.py": LIB}, None, ("app.py", "(3)", "(4)"),
+    ),
     # --- files --------------------------------------------------------------------------------------------------------
     "a SQLite database": (
         {"app.py": "import sqlite3\nfrom pathlib import Path\ndef load():\n    c = sqlite3.connect(Path(__file__).parent / 'data' / 'c.db')\n    return [c.execute('select k from t').fetchone()[0]]\n"},
@@ -167,6 +170,15 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
     "a script that is run": (
         {"app.py": "import runpy\ndef load():\n    return [runpy.run_path('script.py')['K']]\n", "script.py": "K = 1\n"}, None, ("script.py", "1", "2"),
     ),
+    "an object in a module's place": (
+        {"app.py": "import lazy\ndef load():\n    import lazy\n    return [lazy.K]\n",
+         "lazy.py": "import sys\nclass Lazy:\n    K = 1\nsys.modules[__name__] = Lazy()\n"},
+        None, ("lazy.py", "K = 1", "K = 2"),
+    ),
+    "a module's __getattr__ that answers any name": (
+        {"app.py": "def load():\n    from conf import K\n    return [K]\n", "conf.py": "def __getattr__(name):\n    return 1\n"},
+        None, ("conf.py", "return 1", "return 2"),
+    ),
     # --- objects ------------------------------------------------------------------------------------------------------
     "a cached function in a table": (
         {"app.py": "import functools\n@functools.lru_cache\ndef f(): return 1\nT = {'f': f}\ndel f\nT['f']()\ndef load():\n    return [T['f']()]\n"},
@@ -215,6 +227,15 @@ def test_model_is_kept_until_it_would_be_another_through(name: str, tmp_path: Pa
         ("net.py", "return self.w + 1", "return self.w + 2"),
         ("table.py", "out[k] = k", "out[k] = k + 1"),
         ("app.py", "import random\n", "import random, logging\nlog = logging.getLogger('x')\n"),
+        ("app.py", "import random\n", "import random\nimport xml.dom.minidom as dom\n"),
+        ("app.py", "import random\n", "import random, logging, sys\nlogging.basicConfig(stream=sys.stderr)\n"),
+        (
+            "app.py",
+            "import random\n",
+            "import random, logging\nlog = logging.getLogger('x')\nlog.setLevel(logging.INFO)\n",
+        ),
+        ("app.py", "import random\n", "import random, warnings\nwarnings.filterwarnings('ignore', module='x')\n"),
+        ("app.py", "import random\n", "import random\nprint('hello')\n"),
     ],
 )
 def test_what_an_import_does_beside_a_patch_is_edited_freely(file: str, old: str, new: str, tmp_path: Path) -> None:
@@ -236,3 +257,50 @@ def test_loader_that_puts_an_object_into_a_library_can_not_stay(tmp_path: Path) 
     seen = observe(tmp_path, lambda _: None)
 
     assert "json.encoder.INFINITY" in seen.cannot_stay
+
+
+@pytest.mark.parametrize(
+    ("made", "set_", "said"),
+    [("threading.local()", "X.k = 1", "app.X"), ("contextvars.ContextVar('x')", "X.set(1)", "app.X")],
+)
+def test_loader_that_sets_what_only_its_thread_or_context_sees_can_not_stay(
+    made: str, set_: str, said: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"app.py": f"import threading, contextvars\nX = {made}\ndef load():\n    {set_}\n    return [1]\n"})
+
+    seen = observe(tmp_path, lambda _: None)
+
+    assert said in seen.cannot_stay
+
+
+def test_what_statements_name_is_not_asked_whether_it_equals_something(tmp_path: Path) -> None:
+    odd = (
+        "class Odd(list):\n    def __eq__(self, other): raise ValueError('an array is neither')\n    __hash__ = None\n"
+    )
+    used = "X = Odd()\ndef fill():\n    X.append(1)\n    return 1\nX.append(2)\nY = fill()\ndef load():\n    return [len(X)]\n"
+    write(tmp_path, {"app.py": odd + used})
+
+    assert observe(tmp_path, lambda _: None) == Seen("", is_same=True)
+
+
+def test_compiled_pattern_counts_by_what_it_is(tmp_path: Path) -> None:
+    files = {
+        "app.py": "import re\nWORD = re.compile('[a-z]+')\nPROMPT = 'hi'\ndef load():\n    return WORD.findall('a 1')\n"
+    }
+    write(tmp_path, files)
+
+    kept, loaded = observe_each(
+        tmp_path, replacing("app.py", "'hi'", "'ho'\nMORE = 1"), replacing("app.py", "[a-z]", "[0-9]")
+    )
+
+    assert kept == Seen("", is_same=True)
+    assert loaded.difference == "app.py: WORD changed"
+
+
+def test_program_that_tells_of_the_machine_runs_no_code_of_the_project(tmp_path: Path) -> None:
+    files = {
+        "app.py": "import subprocess\ndef load():\n    subprocess.run(['uname'])\n    return [1]\ndef handler(m):\n    return 1\n"
+    }
+    write(tmp_path, files)
+
+    assert observe(tmp_path, replacing("app.py", "return 1", "return 2")) == Seen("", is_same=True)

@@ -18,7 +18,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env.fingerprint.reached import ENDS_EFFECT, SILENT, Reached, Statement, is_restless
+from hotloop.gpu_runtime.user_env.fingerprint.reached import (
+    ENDS_EFFECT,
+    SILENT,
+    Reached,
+    Statement,
+    is_harmless,
+    is_restless,
+)
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings, Uses
 from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed
 
@@ -37,7 +44,9 @@ def _codes(*names: str) -> frozenset[int]:
 _PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*ENDS_EFFECT), _codes(*SILENT)
 _ENDS = _PLAIN | _EFFECT
 _DEFINES = _codes(*_DEFINE_NAMES)
-_CALLS = _codes("CALL", "CALL_FUNCTION_EX", "CALL_KW")
+_CALL_NAMES = ("CALL", "CALL_FUNCTION_EX", "CALL_KW")
+_CALLS = _codes(*_CALL_NAMES)
+_OF_IMPORT = ("IMPORT_FROM", "POP_TOP")
 _STORE, _IMPORT = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
 _CONSTANT, _NAME, _JUMP = frozenset(dis.hasconst), frozenset(dis.hasname), frozenset([*dis.hasjrel, *dis.hasjabs])
 # The lowest bits of these arguments are no part of the name's number (the comments of `dis` in CPython's source say so).
@@ -162,7 +171,7 @@ def _statements(
 ) -> Iterator[Statement]:
     for part in _parts(code):
         if part.is_effect:
-            is_effect = _is_effect(part.statement)
+            is_effect = _is_effect(part.statement) and not _only_tells(part.statement, namespace)
         elif not part.is_stored or is_class:
             continue
         elif part.is_definition:
@@ -314,8 +323,23 @@ def _shown(code: types.CodeType, operation: int, argument: int) -> Any:
 
 
 def _is_effect(statement: Statement) -> bool:
+    if all(operation in _OF_IMPORT for operation, _ in statement):  # import a.b.c as d
+        return False
     is_annotation = statement[-1][0] == "STORE_SUBSCR" and ("LOAD_NAME", "__annotations__") in statement
     return len(statement) > 1 and not is_annotation
+
+
+def _only_tells(statement: Statement, namespace: dict[str, Any]) -> bool:
+    """Whether a statement prints, logs, sets logging up, or has warnings ignored: no model is another by it."""
+    if statement[-1][0] != "POP_TOP":
+        return False
+    values = [namespace.get(name, name) for operation, name in statement if operation == "LOAD_NAME"]
+    if not values or not is_harmless(values[0]):
+        return False
+    if values[0] is sys.modules.get("warnings"):  # as errors they would end a loader
+        return ("LOAD_CONST", ("str", "'ignore'")) in statement and len(values) == 1
+    num_calls = sum(operation in _CALL_NAMES for operation, _ in statement)
+    return num_calls == 1 or all(is_harmless(value) or type(value) in {str, int, float, bool} for value in values)
 
 
 def _is_decorated(statement: Statement) -> bool:

@@ -76,7 +76,8 @@ def absent_modules(uses: dict[str, Uses], project: Project) -> tuple[str, ...]:
     found: set[str] = set()
     for name in names:
         parent, _, last = name.rpartition(".")
-        folders = getattr(sys.modules.get(parent), "__path__", ()) if parent else sys.path
+        # By its dict: the module's own __getattr__ may have an answer to any name.
+        folders = getattr(sys.modules.get(parent), "__dict__", {}).get("__path__", ()) if parent else sys.path
         own = [each or "." for each in folders if project.owns_file(os.path.join(os.path.abspath(each), "x"))]  # noqa: PTH100, PTH118
         for path in (os.path.join(os.path.abspath(each), last) for each in own):  # noqa: PTH100, PTH118
             if not is_module(path):

@@ -132,7 +132,7 @@ _HARMLESS = ("logging", "warnings")
 
 def is_restless(code: types.CodeType, namespace: dict[str, Any]) -> bool:
     """Whether a function changes something that it did not make itself: then calling it is more than its result."""
-    return any(not _is_harmless(namespace.get(root, root)) for root in changed_roots(code))
+    return any(not is_harmless(namespace.get(root, root)) for root in changed_roots(code))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -195,9 +195,10 @@ def _foreign(name: str, steps: list[_Step], own: set[str]) -> Iterator[str]:
         yield ""
 
 
-def _is_harmless(value: Any) -> bool:
+def is_harmless(value: Any) -> bool:
+    """Whether a value is for telling something: `print`, or of `logging` or `warnings`."""
     return (
-        value == "print"
+        (type(value) is str and value == "print")  # an array compares with anything, and is then neither true nor false
         or getattr(type(value), "__module__", "").startswith(_HARMLESS)
         or (isinstance(value, types.ModuleType) and value.__name__.startswith(_HARMLESS))
     )

@@ -32,6 +32,10 @@ _NOT_INPUTS = frozenset({
     "COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "PWD", "OLDPWD", "SHLVL", "_", "PYTHONBREAKPOINT",
     "PYTEST_CURRENT_TEST",
 })  # fmt: skip
+# Libraries ask these about the machine, or find libraries with them; none runs code of the project.
+_NEVER_PROJECT = frozenset({
+    "ldconfig", "ld", "gcc", "cc", "g++", "c++", "objdump", "uname", "lscpu", "file", "nvidia-smi", "rocm-smi", "nvcc",
+})  # fmt: skip
 _ALWAYS_INPUTS = ("CUDA_VISIBLE_DEVICES",)
 
 
@@ -210,7 +214,8 @@ def _record(
         meanings.note_class_of(each.module, each.name)
     meanings.collect({}, is_wide=False)
     # What another process of this program runs is not seen: any of the project's code may.
-    reads_source = bool(trace.processes) or any(used.reads_source for used in uses.values())
+    has_unseen = any(os.path.basename(program) not in _NEVER_PROJECT for program in trace.processes)  # noqa: PTH119
+    reads_source = has_unseen or any(used.reads_source for used in uses.values())
     paths, folders = paths_of(
         trace, meanings, {name for used in uses.values() for name in used.attributes | used.names}
     )

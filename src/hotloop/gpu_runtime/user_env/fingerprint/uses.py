@@ -187,7 +187,7 @@ class Meanings:
             if name not in sys.modules:
                 continue
             if self._project.owns_module(name):
-                self._attributes(sys.modules[name], used.attributes)
+                self._imported(name, used.attributes)
             else:
                 self.installed.add(name)
         for part in self._enclosing(module, used):
@@ -220,6 +220,13 @@ class Meanings:
             self._value(key, value, module)
         if isinstance(value, types.ModuleType):
             self._attributes(value, attributes)
+
+    def _imported(self, name: str, attributes: set[str]) -> None:
+        found: Any = sys.modules.get(name)
+        if isinstance(found, types.ModuleType):
+            self._attributes(found, attributes)
+        elif found is not None:  # what the module put in its own place
+            self._value(f"module {name}", found, "")
 
     def _attributes(self, module: types.ModuleType, attributes: set[str]) -> None:
         if not self._project.owns_module(module.__name__):

@@ -8,6 +8,9 @@ only is referred to is taken anew from the edited module. A class counts by its 
 
 from __future__ import annotations
 
+import contextvars
+import copyreg
+import ctypes
 import enum
 import functools
 import io
@@ -15,6 +18,7 @@ import mmap
 import os
 import stat
 import sys
+import threading
 import types
 import weakref
 from collections.abc import Callable
@@ -35,12 +39,16 @@ _BUILT_IN = (
 _SHAPELESS = frozenset({
     "__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "_abc_impl",
     "__abstractmethods__", "__parameters__", "__qualname__", "__slotnames__",
+    # What pydantic makes of the fields and decorators, which are beside it; it names classes by their addresses.
+    "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__",
 })  # fmt: skip
 _MODULE_OWN = frozenset({
     "__builtins__", "__doc__", "__loader__", "__spec__", "__cached__", "__file__", "__warningregistry__", "__path__",
 })  # fmt: skip
 
 
+# What torch.compile writes into the globals of what it compiles.
+_OF_COMPILER = ("__builtins_dict__", "__compiled_fn_", "__import_", "__resume_at_")
 _WITHOUT_ORDER = (types.FunctionType, staticmethod, classmethod, property)
 _STORED_BY = ("__reduce__", "__reduce_ex__", "__getstate__")
 _MAX_MAPPED_BYTES = 64 << 20
@@ -152,6 +160,10 @@ class Canon:
             return self._tensor(value)
         if kind.__module__ == "sqlite3" and kind.__name__ == "Connection":
             return self._database(value)
+        if str(kind.__module__).startswith("pydantic."):
+            return self._of_pydantic(value, kind)
+        if isinstance(value, threading.local):
+            return self.describe(dict(value.__dict__))  # this thread's
         if kind.__name__ == "_lru_cache_wrapper":
             return self.describe(value.__wrapped__)
         return self._reduced(value)
@@ -169,6 +181,9 @@ class Canon:
         """What a function is: where its code stands (or does), and what it is bound to."""
         if hasattr(value, "_clear_cache") and hasattr(value, "registry"):  # of singledispatch: its cache is no state
             return "dispatch", self.describe(dict(value.registry)), value.__qualname__
+        compiled = value.__dict__.get("_torchdynamo_orig_callable")
+        if compiled is not None:  # what torch.compile knows of earlier calls is no state
+            return "compiled", self.describe(compiled)
         code = value.__code__
         module = value.__globals__.get("__name__", "")
         place: Any = value.__module__, value.__qualname__
@@ -204,17 +219,21 @@ class Canon:
         return *described, aliasing, self._content(value), grad, self.describe(dict(getattr(value, "__dict__", {})))
 
     def _content(self, value: Any) -> Any:
-        if value.device.type == "meta":
+        if value.untyped_storage().device.type == "meta":  # the tensor itself may say otherwise: torch.compile's do
             return "meta"
         if self._is_quick:
             return value.data_ptr(), None if value.is_inference() else value._version  # noqa: SLF001
         torch = sys.modules["torch"]
         data = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return hashed(bytes(data.untyped_storage()) if data.numel() else b"")
+        # Not bytes(storage), which takes a call for each byte: 49 s for a million numbers. And numpy may be absent.
+        return hashed(ctypes.string_at(data.data_ptr(), data.numel()) if data.numel() else b"")
 
     def _reduced(self, value: Any) -> Any:
         try:
-            reduced = value.__reduce_ex__(4)
+            registered = copyreg.dispatch_table.get(
+                type(value)
+            )  # asked first by pickle too: compiled patterns have this alone
+            reduced = registered(value) if registered is not None else value.__reduce_ex__(4)
         except Exception:  # noqa: BLE001 (any class may raise anything)
             self.opaque.add(type(value).__qualname__)
             return "opaque"
@@ -229,7 +248,8 @@ class Canon:
             parts.append([self.describe(each) for each in reduced[3]])
         if len(reduced) > 4 and reduced[4] is not None:
             parts.append([(self.describe(key), self.describe(each)) for key, each in reduced[4]])
-        if self._project is not None and self._project.owns_module(type(value).__module__) and _hides(type(value)):
+        is_own = self._project is not None and self._project.owns_module(type(value).__module__)
+        if is_own and (registered is not None or _hides(type(value))):
             parts.append(self.describe(dict(getattr(value, "__dict__", {}))))
         return parts
 
@@ -243,6 +263,17 @@ class Canon:
         if not stat.S_ISREG(seen.st_mode) or value.writable():
             return name
         return name, value.tell() if value.seekable() else 0, _content_of(fd, seen.st_size), seen.st_size
+
+    def _of_pydantic(self, value: Any, kind: type) -> Any:
+        """An object of pydantic's, without the addresses of classes."""
+        if kind.__name__ == "TypeAdapter":
+            return self.describe(value._type)  # noqa: SLF001
+        if kind.__name__ == "Decorator" and hasattr(value, "cls_ref"):
+            return [self.describe(each) for each in (value.cls_var_name, value.func, value.info)]
+        return self._reduced(value)
+
+    def _context_variable(self, value: contextvars.ContextVar[Any]) -> Any:
+        return value.name, self.describe(value.get(None))
 
     def _database(self, value: Any) -> Any:
         """A connection to a SQLite database: the files behind it."""
@@ -259,6 +290,7 @@ _BODIES: dict[type, Any] = {
     io.BufferedReader: Canon._file,  # noqa: SLF001
     io.FileIO: Canon._file,  # noqa: SLF001
     mmap.mmap: lambda _, value: (len(value), hashed(value[:]) if len(value) <= _MAX_MAPPED_BYTES else ""),
+    contextvars.ContextVar: Canon._context_variable,  # noqa: SLF001
     list: Canon._sequence,  # noqa: SLF001
     tuple: Canon._sequence,  # noqa: SLF001
     set: Canon._set,  # noqa: SLF001
@@ -301,7 +333,8 @@ def digest(value: Any, project: Project | None = None) -> str:
 def namespace_of(module: str) -> dict[str, Any]:
     """What a module of the project defines and imports, by name."""
     namespace = getattr(sys.modules.get(module), "__dict__", {})
-    return {name: value for name, value in list(namespace.items()) if name not in _MODULE_OWN}
+    own = [name for name in list(namespace) if name not in _MODULE_OWN and not name.startswith(_OF_COMPILER)]
+    return {name: namespace[name] for name in own}
 
 
 def state_of(modules: list[str], project: Project, places: Places) -> dict[str, str]:

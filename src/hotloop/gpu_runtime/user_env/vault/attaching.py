@@ -8,12 +8,13 @@ import gc
 import io
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hotloop.gpu_runtime.user_env.vault import arena, cuda
 from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach, attaching
+from hotloop.gpu_runtime.user_env.vault.sharing import Way, follow
 
 if TYPE_CHECKING:
     import mmap
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
 
 
 class _Unpacker(pickle.Unpickler):
-    def __init__(self, payload: bytes, buffers: Sequence[memoryview], memory: _Memory) -> None:
+    def __init__(
+        self, payload: bytes, buffers: Sequence[memoryview], memory: _Memory, models: Mapping[str, Any]
+    ) -> None:
         super().__init__(io.BytesIO(payload), buffers=buffers)
-        self._memory = memory
+        self._memory, self._models = memory, models
 
     def persistent_load(self, pid: Any) -> Any:
-        storage = self._memory.storage(pid[1])
+        if pid[0] == "shared":
+            return follow(pid[1], self._models)
+        is_shared = isinstance(pid[1], Way)
+        storage = follow(pid[1], self._models).untyped_storage() if is_shared else self._memory.storage(pid[1])
         if pid[0] == "untyped":
             return storage
         import torch
@@ -93,12 +99,13 @@ def attach(header: bytes, fds: Sequence[int], project: Project) -> Any:
     return rebuild(open_memory(header, fds), project)
 
 
-def rebuild(opened: Opened, project: Project) -> Any:
+def rebuild(opened: Opened, project: Project, models: Mapping[str, Any] | None = None) -> Any:
     """Rebuild a model around its memory.
 
     Args:
         opened: Its memory.
         project: The project as it is now; its modules are imported if the model needs them.
+        models: Those that are attached already, by name: it may share something with them.
 
     Raises:
         CannotAttach: It does not fit the code that is there now. Load the model again.
@@ -109,7 +116,7 @@ def rebuild(opened: Opened, project: Project) -> Any:
     gc.disable()  # thousands of new objects, none of them garbage
     attaching.project = project
     try:
-        value = _Unpacker(opened.payload, buffers, _Memory(opened)).load()
+        value = _Unpacker(opened.payload, buffers, _Memory(opened), models or {}).load()
     except (AttributeError, ImportError) as error:
         raise CannotAttach(str(error)) from error
     finally:

@@ -25,6 +25,7 @@ from hotloop.gpu_runtime.user_env.vault.reducers import Refused, rebuild_functio
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
     from hotloop.gpu_runtime.user_env.vault.arena import Slot
+    from hotloop.gpu_runtime.user_env.vault.sharing import Shared, Way
 
 _OUT_OF_BAND_FROM_BYTES = 16384
 _OURS = __name__.rpartition(".")[0]
@@ -87,10 +88,11 @@ class CannotPack(Exception):
 class Packer(pickle.Pickler):
     """A pickler that keeps memory out of the pickle and notes which modules it refers to."""
 
-    def __init__(self, file: io.BytesIO, project: Project) -> None:
+    def __init__(self, file: io.BytesIO, project: Project, shared: Shared | None = None) -> None:
         super().__init__(file, protocol=5, buffer_callback=self._keep_out)
         self.dispatch_table = copyreg.dispatch_table.copy()
         self.project = project
+        self._shared = shared
         self.storages: list[Any] = []
         self.buffers: list[pickle.PickleBuffer] = []
         self.modules: set[str] = set()
@@ -109,14 +111,24 @@ class Packer(pickle.Pickler):
         return False
 
     def persistent_id(self, obj: Any) -> Any:
-        """Name a torch storage by its number; anything else is pickled."""
+        """Name what is shared with others by the way to it, a torch storage by its number; anything else is pickled."""
+        way = self._shared.way_to(obj) if self._shared is not None else None
+        if way is not None:
+            if way.is_global:
+                self.modules.add(way.owner)
+            return "shared", way
         if isinstance(obj, self._typed):
             return "typed", self._number(obj._untyped_storage), obj.dtype  # noqa: SLF001
         if isinstance(obj, self._untyped):
             return "untyped", self._number(obj)
         return None
 
-    def _number(self, storage: Any) -> int | tuple[str, int]:
+    def _number(self, storage: Any) -> int | tuple[str, int] | Way:
+        way = self._shared.way_to_storage(storage) if self._shared is not None else None
+        if way is not None:
+            if way.is_global:
+                self.modules.add(way.owner)
+            return way
         kind = storage.device.type
         if kind == "meta":
             return "meta", storage.nbytes()
@@ -156,19 +168,20 @@ class _Nothing:
     pass
 
 
-def pack(value: Any, project: Project, *, is_mutable: bool = False) -> Packed:
+def pack(value: Any, project: Project, shared: Shared | None = None, *, is_mutable: bool = False) -> Packed:
     """Store a model. The value itself is left as it is.
 
     Args:
         value: The model.
         project: What its classes and functions may belong to.
+        shared: What is stored by the way to it.
         is_mutable: Whoever attaches it gets GPU weights of their own.
 
     Raises:
         CannotPack: Something in it can't be stored.
     """
     file = io.BytesIO()
-    packer = Packer(file, project)
+    packer = Packer(file, project, shared)
     try:
         with deep_recursion():
             packer.dump(value)
