@@ -236,6 +236,12 @@ def test_model_is_kept_until_it_would_be_another_through(name: str, tmp_path: Pa
         ),
         ("app.py", "import random\n", "import random, warnings\nwarnings.filterwarnings('ignore', module='x')\n"),
         ("app.py", "import random\n", "import random\nprint('hello')\n"),
+        (
+            "app.py",
+            "VALUE = 1",
+            "VALUE = 1\nfrom dataclasses import dataclass\n@dataclass(frozen=True)\nclass Out:\n    a: int = 1\n",
+        ),
+        ("app.py", "VALUE = 1", "VALUE = 1\nimport functools\n@functools.lru_cache(maxsize=8)\ndef f(x): return x\n"),
     ],
 )
 def test_what_an_import_does_beside_a_patch_is_edited_freely(file: str, old: str, new: str, tmp_path: Path) -> None:

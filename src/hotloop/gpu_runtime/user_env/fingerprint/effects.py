@@ -46,6 +46,7 @@ _ENDS = _PLAIN | _EFFECT
 _DEFINES = _codes(*_DEFINE_NAMES)
 _CALL_NAMES = ("CALL", "CALL_FUNCTION_EX", "CALL_KW")
 _CALLS = _codes(*_CALL_NAMES)
+_MAKERS = ("dataclasses", "functools", "contextlib")  # what their decorators do to others: nothing
 _OF_IMPORT = ("IMPORT_FROM", "POP_TOP")
 _STORE, _IMPORT = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
 _CONSTANT, _NAME, _JUMP = frozenset(dis.hasconst), frozenset(dis.hasname), frozenset([*dis.hasjrel, *dis.hasjabs])
@@ -175,7 +176,7 @@ def _statements(
         elif not part.is_stored or is_class:
             continue
         elif part.is_definition:
-            is_effect = _is_decorated(part.statement)
+            is_effect = _is_decorated(part.statement) and not _is_made_only(part.statement, namespace)
         else:
             is_effect = part.has_call and project is not None and _does_more(part.statement, namespace, project)
         if is_effect and not _is_of_hotloop(part.statement, namespace):
@@ -345,6 +346,21 @@ def _only_tells(statement: Statement, namespace: dict[str, Any]) -> bool:
 def _is_decorated(statement: Statement) -> bool:
     # What is made by `def` alone is stored as it was made; a default of a parameter may be a name.
     return statement[0][0] == "LOAD_NAME" and statement[-2][0] not in {"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"}
+
+
+def _is_made_only(statement: Statement, namespace: dict[str, Any]) -> bool:
+    """Whether all decorators give something back and do nothing else, as `dataclass` and `lru_cache` do."""
+    names: list[str] = []
+    for operation, name in statement:
+        if operation in _DEFINE_NAMES or operation not in {"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_CONST", "CALL", "KW_NAMES", "CALL_KW"}:  # fmt: skip
+            break
+        if operation == "LOAD_NAME":
+            names.append(name)
+    values = [namespace.get(name) for name in names]
+    homes = [
+        each.__name__ if isinstance(each, types.ModuleType) else getattr(each, "__module__", "") for each in values
+    ]
+    return bool(names) and all(home in _MAKERS for home in homes)
 
 
 def _is_of_hotloop(statement: Statement, namespace: dict[str, Any]) -> bool:
