@@ -64,8 +64,9 @@ soak: export HOTLOOP_DIFFERENTIAL_SEQUENCES := 60
 soak: export HOTLOOP_SLOW_CLIENTS_S := 40
 soak: export HOTLOOP_DESCRIBED_EXAMPLES := 100
 soak: export HOTLOOP_ITERATIONS := 200
+soak: export HOTLOOP_STORMS := 40
 soak: export PYTEST_ARGS += $(addprefix tests/gpu_runtime/,test_differential.py test_slow_clients.py test_described.py)
-soak: export PYTEST_ARGS += tests/cli/test_iterations.py
+soak: export PYTEST_ARGS += tests/cli/test_iterations.py tests/cli/test_save_storms.py
 soak: test
 
 newer: .venv/.ready $(USER_ENVIRONMENT)
