@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parents[5] / "src"
+SRC = Path(__file__).parents[4] / "src"
 ASK = """
 import json
 import sys
