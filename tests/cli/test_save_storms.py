@@ -24,7 +24,7 @@ from tests.gpu_runtime import mutate
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "tests/data/mutable_app"
-STORMS = int(os.environ.get("HOTLOOP_STORMS", "4"))
+STORMS = int(os.environ.get("HOTLOOP_STORMS", "2"))
 FIRST = int(os.environ.get("HOTLOOP_STORMS_FROM", "0"))
 SEEN_S = 0.15  # a save that was made just now has been seen by then, as `dev wait` has it
 REQUESTS = [("numbers", {"x": 1}), ("text", {"x": 2}), ("decorated", {"x": 3}), ("late", {"x": 5})]
