@@ -6,9 +6,11 @@ Two network namespaces on this machine, 40 ms apart there and back. Run it as ro
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from platform import libc_ver, machine
 from typing import Any, Self
 
 from benchmarks import environments, stats, sync_peers
@@ -27,6 +30,9 @@ from benchmarks.projects import Project
 from benchmarks.sync_peers import Arrivals
 from benchmarks.wan import Unavailable, Wan
 from hotloop import events
+from hotloop.remote_runner.bootstrap import packages
+from hotloop.remote_runner.bootstrap.failures import Failure
+from hotloop.remote_runner.bootstrap.source import requirements
 
 PARTS = ("edits", "loss", "bulk", "loopback", "first", "big", "warm")
 RESULT = environments.BENCHMARKS / "results" / "sync.json"
@@ -49,6 +55,16 @@ def hello(name: str) -> str:
 def greet(client):
     return client.hello(name="me")
 """
+
+
+def fetch_packages() -> None:
+    """Have what a runner gets from this machine kept here: there is no package registry at either end of the line."""
+    platform = packages.uv_platform(f"{machine()}-gnu", libc_ver()[1])
+    python = ".".join(map(str, sys.version_info[:2]))
+    try:
+        asyncio.run(packages.fetch(requirements(), platform=platform, python=python))
+    except Failure as failure:
+        sys.exit(f"benchmarks.sync: {failure}")
 
 
 @dataclass
@@ -340,6 +356,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     interrupt_on_terminate()
+    if shutil.which("rsync") is None:
+        sys.exit("benchmarks.sync: rsync is not installed: apt-get install rsync")
+    fetch_packages()
     with tempfile.TemporaryDirectory(prefix="hotloop-sync-") as folder:
         bench = Bench(options, Path(folder))
         bench.run()
