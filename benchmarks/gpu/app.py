@@ -6,7 +6,7 @@ GPU_APP_LAYERS says how many layers of 0.4 GB it has, GPU_APP_DEVICE where it li
 import os
 
 import torch
-from head import Head
+from head import Head, Steered
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import hotloop
@@ -37,6 +37,11 @@ def llm():
         return Head(LlamaForCausalLM(config).to(torch.bfloat16).eval())
 
 
+@app.model
+def steered(llm):
+    return Steered(llm)
+
+
 @app.endpoint(idempotent=True)
 def generate(prompt: list[int], llm) -> list[int]:
     with torch.inference_mode():
@@ -46,6 +51,11 @@ def generate(prompt: list[int], llm) -> list[int]:
 @app.endpoint
 def first_steps(llm) -> list[int]:
     return llm.first_steps_ms
+
+
+@app.endpoint
+def is_shared(llm, steered) -> bool:
+    return steered.is_over(llm)
 
 
 @app.endpoint

@@ -21,3 +21,16 @@ class Head(torch.nn.Module):
             if len(self.first_steps_ms) < count:
                 self.first_steps_ms.append(round(1000 * (time.monotonic() - began)))
         return tokens
+
+
+class Steered(torch.nn.Module):
+    """A model over another's weights, with a few of its own: after every save both are the same objects still."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+        self.bias = torch.nn.Parameter(torch.ones(8, device=base.model.device))
+
+    def is_over(self, base):
+        mine, theirs = next(self.base.parameters()), next(base.parameters())
+        return self.base is base and mine.data_ptr() == theirs.data_ptr() and float(self.bias.sum()) == 8.0

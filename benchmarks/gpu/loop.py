@@ -68,8 +68,10 @@ def run(python: Path, folder: Path, num_edits: int) -> None:
     before = gpu_mib()
     with Loop(project, python, folder / "loop") as loop:
         say("dev serve, start to ready, s", f"{loop.first_ready_s:.1f}")
-        (model,) = loop.first.models
-        say("the model", f"{model.action}, {model.home}, {model.size_bytes / 1e9:.2f} GB, {model.why}")
+        for model in loop.first.models:
+            say(
+                f"the model {model.name}", f"{model.action}, {model.home}, {model.size_bytes / 1e9:.2f} GB, {model.why}"
+            )
         say("GPU memory: the session, then with a warm standby, MiB", f"{gpu_mib() - before}")
         compare("first answer equals a fresh process's", generate(loop, [1, 20, 300, 4000]), expected)
         traffic = Traffic(loop)
@@ -83,9 +85,11 @@ def run(python: Path, folder: Path, num_edits: int) -> None:
         edits = [loop.measure(edit_class(project, number)) for number in range(1, num_edits // 2 + 1)]
         report("edit of the model's class", edits)
         cold_again(python, bridge, project, loop, prompts[-1], "after those edits")
+        compare("  the model over its weights has the same ones", ask(loop, "is_shared", {}), expected=True)
         edit = loop.measure(lambda: project.edit("app.py", r"^SEED = 7", "SEED = 8"))
         report("edit of what the loader reads", [edit])
         cold_again(python, bridge, project, loop, prompts[-1], "after it")
+        compare("  the model over its weights has the same ones", ask(loop, "is_shared", {}), expected=True)
         say("GPU memory after all edits, MiB", f"{gpu_mib() - before}")
         killed(loop)
         spoiled(python, bridge, project, loop, prompts[-1])
@@ -133,7 +137,10 @@ def killed(loop: Loop) -> None:
     generate(loop, [1, 2, 3])
     took = time.monotonic() - began
     ready = loop.wait_for(events.Ready, after=mark)
-    say("active worker killed: next answer, ms; the model", f"{took * 1e3:.0f}; {ready.event.models[0].action}")
+    say(
+        "active worker killed: next answer, ms; the model",
+        f"{took * 1e3:.0f}; {', '.join(model.action for model in ready.event.models)}",
+    )
 
 
 def spoiled(python: Path, bridge: Path, project: Project, loop: Loop, prompt: list[int]) -> None:
@@ -208,7 +215,7 @@ def cold_again(python: Path, bridge: Path, project: Project, loop: Loop, prompt:
     compare(f"  {when} the answer equals a fresh process's", generate(loop, prompt), cold(python, bridge, project)[1])
 
 
-def compare(what: str, got: list[int], expected: list[int]) -> None:
+def compare(what: str, got: object, expected: object) -> None:
     say(what, "yes" if got == expected else f"NO: {got}, not {expected}")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hotloop import events
 from tests.gpu_runtime.driver import RuntimeDriver
 
@@ -112,3 +114,44 @@ def test_what_a_hosted_models_loader_leaves_is_there_from_its_first_load_on(tmp_
 
     assert first == again == [5, "1", "1"]
     assert actions(kept) == {"first": "kept", "second": "kept"}
+
+
+# What torch does when a process first uses a GPU; the GPU's generator is a stand-in.
+SEEDED = """
+import hotloop
+import torch
+app = hotloop.App("seeded")
+
+class Generator:
+    def manual_seed(self, seed):
+        self.seed = seed
+
+def first_use():
+    torch.cuda.default_generators = (Generator(),)
+    torch.cuda.random.device_count = lambda: 1
+    for call in torch.cuda._lazy_seed_tracker.get_calls():
+        if call:
+            call[0]()
+    return torch.cuda.default_generators[0].seed
+
+@app.model
+def seeded():
+    torch.manual_seed(7)
+    return [1]
+
+@app.endpoint
+def found(seeded) -> int:
+    return first_use()
+"""
+
+
+@pytest.mark.models
+def test_a_gpu_that_is_first_used_after_the_reload_has_the_loaders_seed(tmp_path: Path, user_python: Path):
+    with RuntimeDriver(tmp_path, {"app.py": SEEDED}, python=str(user_python)) as driver:
+        driver.wait_reload(1)
+        cold = driver.call("found").json
+        kept = driver.wait_reload(driver.save({"app.py": SEEDED + "# edited\n"}))
+        warm = driver.call("found").json
+
+    assert set(actions(kept).values()) == {"kept"}
+    assert (cold, warm) == (7, 7)

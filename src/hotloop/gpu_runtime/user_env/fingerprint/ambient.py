@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hotloop.gpu_runtime.user_env.fingerprint import gpu_generators
 from hotloop.gpu_runtime.user_env.vault.code import hashed
 
 
@@ -187,6 +188,8 @@ def seeded() -> set[str]:
     numpy = sys.modules.get("numpy.random")
     if hasattr(torch, "default_generator") and torch.default_generator.initial_seed() < _CHOSEN_BELOW:
         found.add("torch")
+    if hasattr(torch, "cuda") and any(seed < _CHOSEN_BELOW for seed, _ in gpu_generators.read(torch)):
+        found.add("the GPU")
     own = getattr(getattr(getattr(numpy, "mtrand", None), "_rand", None), "_bit_generator", None)
     if own is not None and getattr(own, "_seed_seq", own) is None:  # as `numpy.random.seed` leaves it
         found.add("numpy")
@@ -206,6 +209,8 @@ def generators(seeded: set[str]) -> dict[str, str]:
         states["python"] = random.getstate()
     if "torch" in seeded and torch is not None:
         states["torch"] = torch.get_rng_state().numpy().tobytes() if numpy else bytes(torch.get_rng_state().tolist())
+    if "the GPU" in seeded and torch is not None and (on_gpu := gpu_generators.read(torch)):
+        states["the GPU"] = on_gpu
     if "numpy" in seeded and numpy is not None:
         states["numpy"] = numpy.random.get_state()
     return {name: base64.b64encode(pickle.dumps(state)).decode() for name, state in states.items()}
@@ -254,6 +259,10 @@ def _set_generator(name: str, state: Any) -> None:
         import torch
 
         torch.set_rng_state(torch.tensor(list(state), dtype=torch.uint8))
+    elif name == "the GPU":
+        import torch
+
+        gpu_generators.write(torch, state)
     elif name == "numpy":
         import numpy as np
 

@@ -298,7 +298,7 @@ def variable_digest(value: str | None) -> str | None:
 
 def _drawn_from(before: _Before) -> list[str]:
     now = ambient.generator_digests(before.generators)
-    return [name for name, state in before.generators.items() if now[name] != state]
+    return [name for name, state in before.generators.items() if now.get(name) != state]
 
 
 def _left(trace: Trace, before: _Before) -> dict[str, Any]:

@@ -302,19 +302,21 @@ def _noting_class(reader: type, trace: Trace) -> Any:
 
 def _watch_seeds(trace: Trace, undo: contextlib.ExitStack) -> None:
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    found = [(random, "seed", "python")]
+    found: list[tuple[Any, str, tuple[str, ...]]] = [(random, "seed", ("python",))]
     if torch is not None and hasattr(torch, "manual_seed"):
-        found += [(torch, "manual_seed", "torch"), (torch.random, "manual_seed", "torch")]
+        found += [(owner, "manual_seed", ("torch", "the GPU")) for owner in (torch, torch.random)]
+        owners = (torch.cuda, torch.cuda.random)
+        found += [(owner, name, ("the GPU",)) for owner in owners for name in ("manual_seed", "manual_seed_all")]
     if numpy is not None and hasattr(numpy, "random"):
-        found.append((numpy.random, "seed", "numpy"))
-    for owner, name, generator in found:
-        _replace(owner, name, _noting_seed(getattr(owner, name), generator, trace), undo)
+        found.append((numpy.random, "seed", ("numpy",)))
+    for owner, name, generators in found:
+        _replace(owner, name, _noting_seed(getattr(owner, name), generators, trace), undo)
 
 
-def _noting_seed(function: Any, generator: str, trace: Trace) -> Any:
+def _noting_seed(function: Any, generators: tuple[str, ...], trace: Trace) -> Any:
     @functools.wraps(function)
     def seed(*arguments: Any, **named: Any) -> Any:
-        trace.seeded.add(generator)
+        trace.seeded.update(generators)
         return function(*arguments, **named)
 
     return seed
