@@ -116,6 +116,81 @@ def test_what_a_hosted_models_loader_leaves_is_there_from_its_first_load_on(tmp_
     assert actions(kept) == {"first": "kept", "second": "kept"}
 
 
+# What a loader does, and an expression that shows it.
+SET_UP = {
+    "import mimetypes; mimetypes.add_type('x/y', type_of_one('.zz'))": "mimetypes.guess_type('a.zz')[0]",
+    "import calendar; calendar.setfirstweekday(firstweekday=6)": "calendar.firstweekday()",
+    "import xml.etree.ElementTree as tree; tree.register_namespace('qq', 'urn:q')": "tree._namespace_map.get('urn:q')",
+    "import shutil; shutil.register_archive_format('x', print, [('one', 1)], 'of mine')": "dict(shutil.get_archive_formats()).get('x')",
+    "import warnings; warnings.filterwarnings('error', category=UserWarning, module='zz')": "warnings.filters[0][2].__name__",
+    "import socket; socket.setdefaulttimeout(7)": "socket.getdefaulttimeout()",
+    "import csv; csv.field_size_limit(999999)": "csv.field_size_limit()",
+    "import sys; sys.set_int_max_str_digits(0)": "sys.get_int_max_str_digits()",
+    "import sys; sys.setswitchinterval(0.001)": "sys.getswitchinterval()",
+    "import gc; gc.set_threshold(701, 11, 12)": "list(gc.get_threshold())",
+    "import os, time; os.environ['TZ'] = 'Asia/Tokyo'; time.tzset()": "list(time.tzname)",
+    "import multiprocessing; multiprocessing.set_start_method('spawn', force=True)": "multiprocessing.get_start_method()",
+}
+SET_UP_IN_TORCH = {
+    "torch.backends.cudnn.allow_tf32 = False": "torch.backends.cudnn.allow_tf32",
+    "torch.backends.cuda.enable_flash_sdp(False)": "torch.backends.cuda.flash_sdp_enabled()",
+    "torch.set_default_dtype(torch.float64)": "str(torch.get_default_dtype())",
+    "torch.autograd.set_detect_anomaly(True)": "torch.is_anomaly_enabled()",
+    "torch.backends.quantized.engine = 'onednn'": "torch.backends.quantized.engine",
+}
+
+
+def app_that_sets_up(what: dict[str, str], imports: str) -> str:
+    done, seen = "\n    ".join(what), ",\n        ".join(what.values())
+    return f"""
+import hotloop
+{imports}
+app = hotloop.App("sets_up")
+
+def type_of_one(suffix):
+    return suffix
+
+@app.model
+def one():
+    {done}
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BytesWarning)
+    return [1]
+
+@app.endpoint
+def seen(one) -> list:
+    import warnings
+    return [
+        any(each[2] is BytesWarning and each[0] == "ignore" for each in warnings.filters),
+        {seen},
+    ]
+"""
+
+
+@pytest.mark.parametrize("is_torch", [False, pytest.param(True, marks=pytest.mark.models)])
+def test_libraries_are_set_up_as_the_loader_set_them_up(tmp_path: Path, user_python: Path, *, is_torch: bool):
+    names = "calendar, csv, gc, mimetypes, multiprocessing, os, shutil, socket, sys, time, warnings"
+    imports = "import torch" if is_torch else f"import {names}\nimport xml.etree.ElementTree as tree"
+    source = app_that_sets_up(SET_UP_IN_TORCH if is_torch else SET_UP, imports)
+    with RuntimeDriver(tmp_path, {"app.py": source}, **({"python": str(user_python)} if is_torch else {})) as driver:
+        driver.wait_reload(1)
+        cold = driver.call("seen").json
+        kept = driver.wait_reload(driver.save({"app.py": source + "# edited\n"}))
+        warm = driver.call("seen").json
+
+    assert set(actions(kept).values()) == {"kept"}
+    assert warm == cold
+    assert cold == (
+        [False, False, False, "torch.float64", True, "onednn"]
+        if is_torch
+        else [
+            *(False, "x/y", 6, "qq", "of mine", "UserWarning", 7.0, 999999, 0, 0.001),
+            *([701, 11, 12], ["JST", "JST"], "spawn"),
+        ]
+    )
+
+
 # What torch does when a process first uses a GPU; the GPU's generator is a stand-in.
 SEEDED = """
 import hotloop

@@ -199,6 +199,8 @@ class Models:
             self._shelf[spec.name] = entry
             self._loads[spec.name] = entry.record.load
             has_run_here = action == "loaded" and not isinstance(entry, Hosted)
+            for failure in entry.record.set_up_again() if not has_run_here else ():
+                runtime.tell({"kind": "notice", "key": f"{spec.name}: {failure}", "text": f"{spec.name}: {failure}"})
             if not has_run_here and entry.record.restore_ambient():
                 if entry.record.left["settings"]:  # such as the working directory
                     self._present = Present(self._project)

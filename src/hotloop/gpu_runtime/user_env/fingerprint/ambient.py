@@ -7,13 +7,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import gc
 import importlib
 import locale
 import os
 import pickle
 import random
 import sys
+import time
 import types
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +64,10 @@ def _torch_settings(torch: Any) -> dict[str, Setting]:
         "torch's deterministic mode": Setting(
             torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, False
         ),
+        "torch's anomaly detection": Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
+        "torch's current GPU": Setting(
+            lambda: torch.cuda.current_device() if torch.cuda.is_initialized() else 0, torch.cuda.set_device, 0
+        ),
         "torch's thread count": Setting(torch.get_num_threads, torch.set_num_threads, None, is_input=False),
     }
     cudnn = torch.backends.cudnn
@@ -69,10 +76,24 @@ def _torch_settings(torch: Any) -> dict[str, Setting]:
     return settings
 
 
+# Of Python's own libraries: the module that has the setting, how it is read and set, and what it is at first.
+_OF_PYTHON: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any, Any], Any], Any]] = {
+    "the sockets' timeout": (
+        "socket", lambda m: m.getdefaulttimeout(), lambda m, value: m.setdefaulttimeout(value), None,
+    ),
+    "csv's largest field": (
+        "csv", lambda m: m.field_size_limit(), lambda m, value: m.field_size_limit(value), 128 * 1024,
+    ),
+    "how processes are started": (
+        "multiprocessing", lambda m: m.get_start_method(allow_none=True),
+        lambda m, value: m.set_start_method(value, force=True), None,
+    ),
+}  # fmt: skip
 _TORCH_DEFAULTS = {
     "torch's default dtype": "float32", "torch's default device": "cpu", "torch's matmul precision": "highest",
     "torch's gradient mode": True, "torch's deterministic mode": False, "torch.backends.cudnn.benchmark": False,
     "torch.backends.cudnn.deterministic": False, "torch.backends.cudnn.enabled": True,
+    "torch's anomaly detection": False, "torch's current GPU": 0,
 }  # fmt: skip
 
 
@@ -82,18 +103,30 @@ def settings() -> dict[str, Setting]:
     return _settings(
         torch if hasattr(torch, "backends") else None,  # else it is being imported
         numpy if hasattr(numpy, "geterr") else None,
+        tuple(name for name, (module, *_) in _OF_PYTHON.items() if module in sys.modules),
     )
 
 
 @functools.cache
-def _settings(torch: Any, numpy: Any) -> dict[str, Setting]:
+def _settings(torch: Any, numpy: Any, of_python: tuple[str, ...]) -> dict[str, Setting]:
     found = {
         "the working directory": Setting(os.getcwd, os.chdir),
         "sys.path": Setting(lambda: list(sys.path), _set_path, is_input=False),
         "the umask": Setting(_umask, _set_umask, is_input=False),
         "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
         "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
+        "the longest number in text": Setting(sys.get_int_max_str_digits, sys.set_int_max_str_digits, is_input=False),
+        "the switch interval": Setting(sys.getswitchinterval, sys.setswitchinterval, is_input=False),
+        "when garbage is collected": Setting(
+            lambda: list(gc.get_threshold()), lambda value: gc.set_threshold(*value), is_input=False
+        ),
     }
+    for name in of_python:
+        module, read, write, default = _OF_PYTHON[name]
+        library = sys.modules[module]
+        found[name] = Setting(
+            functools.partial(read, library), functools.partial(write, library), default, is_input=False
+        )
     if torch is not None:
         found |= _torch_settings(torch)
     if numpy is not None and hasattr(numpy, "get_printoptions"):
@@ -145,13 +178,28 @@ def inputs() -> dict[str, Any]:
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What a loader left different, by name, as it left it."""
-    return {k: v for k, v in after.items() if v != {**_TORCH_DEFAULTS, **before}.get(k, v)}
+    at_first = {**_TORCH_DEFAULTS, **{name: each[-1] for name, each in _OF_PYTHON.items()}, **before}
+    return {k: v for k, v in after.items() if v != at_first.get(k, v)}
 
 
 def environment_changes(before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
     """Environment variables that a loader set, or took away (None)."""
     changed: dict[str, str | None] = {k: v for k, v in after.items() if before.get(k) != v}
     return changed | {key: None for key in before if key not in after}
+
+
+def filters_added(before: list[Any]) -> str:
+    """The filters of warnings that a loader added, pickled; what it took away is not told."""
+    return base64.b64encode(pickle.dumps([each for each in warnings.filters if each not in before])).decode()
+
+
+def add_filters(added: str) -> None:
+    """Put filters before all others, as `warnings.filterwarnings` does."""
+    found, filters = pickle.loads(base64.b64decode(added)), list(warnings.filters)
+    if found:
+        warnings.filters[:] = [*found, *(each for each in filters if each not in found)]  # type: ignore[index]
+        with warnings.catch_warnings():  # which has Python look at them anew
+            pass
 
 
 _seeded: set[str] = set()
@@ -225,8 +273,12 @@ def restore(changed: dict[str, Any], environment: dict[str, str | None], states:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+    if "TZ" in environment:
+        time.tzset()
     if any(name.startswith("torch") for name in changed):
         import torch  # noqa: F401
+    for name in changed.keys() & _OF_PYTHON.keys():
+        importlib.import_module(_OF_PYTHON[name][0])
     known = settings()
     for name, value in changed.items():
         if name in known and known[name].read() != value:

@@ -11,12 +11,13 @@ import os
 import secrets
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages
+from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages, setters
 from hotloop.gpu_runtime.user_env.fingerprint.attributes import attributes_set
 from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
 from hotloop.gpu_runtime.user_env.fingerprint.paths import absent_modules, paths_of
@@ -74,7 +75,7 @@ class Record:
         dependencies: The names of the loads of the models it was made from.
         generators: Digests of the states in which the loader found the random generators that it drew from, of those that
             had been seeded.
-        left: Ambient settings, environment and random states that the loader left.
+        left: Ambient settings, environment and random states that the loader left, and calls by which it set packages up.
     """
 
     load: str
@@ -113,6 +114,11 @@ class Record:
         ran = tuple(Ran(**each) for each in data["ran"])
         return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"]), "absent": tuple(data["absent"])})
 
+    def set_up_again(self) -> list[str]:
+        """Set packages up as the loader did, by the same calls; returns a sentence about each that fails."""
+        ambient.add_filters(self.left["filters"])
+        return setters.call_again(self.left["calls"])
+
     def restore_ambient(self) -> bool:
         """Set again what the loader left set, as if it had run here; returns whether it left anything."""
         left = self.left
@@ -148,6 +154,7 @@ class _Before:
     arguments: dict[str, str]
     patches: set[str]
     generators: dict[str, str]
+    filters: list[Any]
 
 
 def record(
@@ -196,6 +203,7 @@ def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Befor
         _argument_state(arguments, project, places),
         _patches(project),
         ambient.generator_digests(ambient.seeded()),
+        list(warnings.filters),
     )
 
 
@@ -307,6 +315,8 @@ def _left(trace: Trace, before: _Before) -> dict[str, Any]:
         "settings": ambient.changes(before.settings, ambient.snapshot()),
         "environment": ambient.environment_changes(before.environment, dict(os.environ)),
         "generators": ambient.generators({*trace.seeded, *_drawn_from(before)}),
+        "filters": ambient.filters_added(before.filters),
+        "calls": setters.as_text(trace.set_up),
         "attributes": [list(each) for each in attributes_set(trace.codes) if type(each[2]) in ambient.PLAIN],
     }
 

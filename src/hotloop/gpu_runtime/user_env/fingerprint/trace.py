@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from hotloop.gpu_runtime.user_env.fingerprint import setters
 from hotloop.gpu_runtime.user_env.fingerprint.files import Look, glance
 from hotloop.gpu_runtime.user_env.source import installed_folders
 from hotloop.gpu_runtime.user_env.vault.code import is_of_project
@@ -56,6 +57,7 @@ class Trace:
         hosts: Addresses that were connected to.
         processes: Programs that were started.
         seeded: Which random generators were seeded.
+        set_up: The calls of the project's that set packages up, in order, as `setters` has them.
         fresh: Names of modules of the project whose import began and ended here.
     """
 
@@ -72,10 +74,12 @@ class Trace:
         self.hosts: list[str] = []
         self.processes: list[str] = []
         self.seeded: set[str] = set()
+        self.set_up: list[bytes] = []
         self.fresh: list[str] = []
         self.on_imported = on_imported
         self.was_lost = False
         self._owned: dict[str, bool] = {}
+        self._calls: dict[int, bytes] = {}  # that set up, by their frames, until they return
         self._asking: set[int] = set()
         self._installed_folders = installed_folders()  # asked for now: later, its own questions would be watched
 
@@ -83,14 +87,28 @@ class Trace:
         """Note code that begins to run."""
         if code in self.codes:
             return
+        if self._is_own(code):
+            self.codes[code] = (frame.f_globals.get("__name__") or "") if frame else ""
+
+    def _is_own(self, code: CodeType) -> bool:
         path = code.co_filename
         owned = self._owned.get(path)
         if owned is None:
             owned = self._owned[path] = is_of_project(code, self.project)
             if not owned and not path.startswith(_OURS):
                 self.installed.add(path)
-        if owned:
-            self.codes[code] = (frame.f_globals.get("__name__") or "") if frame else ""
+        return owned
+
+    def sets_up(self, frame: FrameType) -> None:
+        """Note a call of a function that `setters.may_set_up`."""
+        if not self._is_own(frame.f_code) and (call := setters.call_of(frame, self.project, self._is_own)):
+            self._calls[id(frame)] = call
+
+    def has_set_up(self, frame: FrameType, value: Any) -> None:
+        """Note that such a call returned."""
+        call = self._calls.pop(id(frame), b"")
+        if call and value is None:
+            self.set_up.append(call)
 
     def ended(self, code: CodeType, frame: FrameType | None) -> None:
         """Note that a module of the project was imported."""
@@ -332,17 +350,25 @@ def _watch_code(trace: Trace) -> contextlib.AbstractContextManager[None]:
 @contextlib.contextmanager
 def _profiling(trace: Trace) -> Iterator[None]:
     seen: set[int] = set()  # by identity: hashing a code object goes through all its constants, at every call
+    setting: set[int] = set()
     alive: list[CodeType] = []
 
-    def profile(frame: FrameType, event: str, _: Any) -> None:
+    def profile(frame: FrameType, event: str, value: Any) -> None:
         if event == "call":
             code = frame.f_code
             if id(code) not in seen:
                 seen.add(id(code))
                 alive.append(code)
                 trace.ran(code, frame)
-        elif event == "return" and frame.f_code.co_name == "<module>":
-            trace.ended(frame.f_code, frame)
+                if setters.may_set_up(code):
+                    setting.add(id(code))
+            if id(code) in setting:
+                trace.sets_up(frame)
+        elif event == "return":
+            if id(frame.f_code) in setting:
+                trace.has_set_up(frame, value)
+            elif frame.f_code.co_name == "<module>":
+                trace.ended(frame.f_code, frame)
 
     before = sys.getprofile()
     threading.setprofile(profile)
@@ -367,9 +393,15 @@ def _monitoring(trace: Trace) -> Iterator[None]:
 
     def started(code: CodeType, _: int) -> Any:
         trace.ran(code, sys._getframe(1))  # noqa: SLF001
-        return monitoring.DISABLE
+        if not setters.may_set_up(code):
+            return monitoring.DISABLE
+        trace.sets_up(sys._getframe(1))  # noqa: SLF001
+        return None
 
-    def returned(code: CodeType, _: int, __: Any) -> Any:
+    def returned(code: CodeType, _: int, value: Any) -> Any:
+        if setters.may_set_up(code):
+            trace.has_set_up(sys._getframe(1), value)  # noqa: SLF001
+            return None
         trace.ended(code, sys._getframe(1))  # noqa: SLF001
         return monitoring.DISABLE
 

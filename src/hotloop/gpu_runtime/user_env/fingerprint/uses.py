@@ -82,15 +82,16 @@ class Uses:
 
     def _import(self, code: types.CodeType, name: str, package: str) -> None:
         # The level is a constant loaded before; trying the absolute and the relative meaning covers both.
-        self.imports.add(name)
+        found = {name}
         for level in (1, 2, 3):
             try:
-                self.imports.add(importlib.util.resolve_name("." * level + name, package) if package else name)
+                found.add(importlib.util.resolve_name("." * level + name, package) if package else name)
             except ImportError:
                 break
         parents = name.split(".")
-        self.imports.update(".".join(parents[: length + 1]) for length in range(len(parents)))
-        self.imports.update(f"{each}.{used}" for each in tuple(self.imports) for used in code.co_names)
+        found.update(".".join(parents[: length + 1]) for length in range(len(parents)))
+        self.imports |= found  # of this import alone: each name of the code may be one of its parts
+        self.imports.update(f"{each}.{used}" for each in found for used in code.co_names)
 
     @property
     def may_import(self) -> set[str]:
