@@ -15,7 +15,6 @@ import site
 import sys
 import sysconfig
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -139,33 +138,27 @@ class Project:
         """Files of the project that were imported, by path relative to `root`, in the order of their import."""
         return [self.relative(path) for path in self._sources]
 
-    def precompile(self, paths: list[str], should_stop: Callable[[], bool]) -> None:
-        """Compile files of the revision ahead of their import, one after the other, until told to stop.
-
-        Args:
-            paths: Which, relative to `root`; those that the revision does not have are passed over.
-            should_stop: Asked before each.
-        """
+    def precompile(self, relative_path: str) -> None:
+        """Compile a file of the revision ahead of its import, and take its code apart; one that is not there is passed over."""
         from hotloop.gpu_runtime.user_env.fingerprint.effects import look_ahead  # they need what is here
         from hotloop.gpu_runtime.user_env.fingerprint.reached import changed_roots
         from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
 
-        for relative_path in paths:
-            if should_stop():
-                return
-            try:
-                content = Path(self._prefix + relative_path).read_bytes()
-            except OSError:
-                continue
-            if sha256(content).hexdigest() == self.manifest.get(relative_path):
-                compiled = self.compile_ahead(relative_path, content)
-                package = relative_path.rpartition("/")[0].replace("/", ".")
-                if compiled is not None:
-                    look_ahead(compiled)
-                for code in codes_within(compiled) if compiled is not None else ():
-                    code_digest(code)  # which it remembers, as the others do
-                    changed_roots(code)
-                    uses_of(code, package)
+        try:
+            content = Path(self._prefix + relative_path).read_bytes()
+        except OSError:
+            return
+        if sha256(content).hexdigest() != self.manifest.get(relative_path):
+            return
+        compiled = self.compile_ahead(relative_path, content)
+        if compiled is None:
+            return
+        package = relative_path.rpartition("/")[0].replace("/", ".")
+        look_ahead(compiled)
+        for code in codes_within(compiled):
+            code_digest(code)  # which it remembers, as the others do
+            changed_roots(code)
+            uses_of(code, package)
 
     def compile_ahead(self, relative_path: str, content: bytes) -> CodeType | None:
         """Compile what a file holds, or will hold; nothing of it runs, and nothing is believed of the file.

@@ -80,7 +80,7 @@ class Worker:
         Returns:
             The "go", or None if the worker is not needed any more.
         """
-        steps: list[Callable[[], object]] = [lambda: self._project.precompile(self._boot["sources"], self._is_asked)]
+        steps: list[Callable[[], object]] = [partial(self._project.precompile, path) for path in self._boot["sources"]]
         if self._rehearsed is not None:
             steps.append(lambda: rehearse(self._rehearsed))
         is_told = False

@@ -207,6 +207,69 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
 }  # fmt: skip
 
 
+# Modules that only the loader imports: what a save that keeps the model has not imported.
+LATE = {
+    "app.py": "import lib\nimport lib.consts\nimport lib.starred\ndef load():\n    from lib import late\n    return [late.make()]\n",
+    "lib/__init__.py": "SHARED = 1\n",
+    "lib/consts.py": "K = 1\nUNUSED = 1\n",
+    "lib/starred.py": "S = 1\n",
+    "lib/near.py": '"""What it says of itself."""\nN = 1\n',
+    "lib/late.py": '''"""What it says of itself, too."""
+import dataclasses
+import lib
+from lib.consts import K
+from lib.near import N
+from lib.starred import *
+@dataclasses.dataclass
+class Part:
+    """A part."""
+    weight: int = 1
+LEVEL: int = 1
+def make():
+    return [Part().weight, LEVEL, K, N, S, lib.SHARED]
+''',
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("app.py", "import lib\n", "import lib\nOTHER = 2\n"),
+        ("lib/consts.py", "UNUSED = 1", "UNUSED = 2"),
+    ],
+)
+def test_model_is_kept_whose_loader_imports_modules_late_after_an_edit_elsewhere(
+    file: str, old: str, new: str, tmp_path: Path
+) -> None:
+    write(tmp_path, LATE)
+
+    seen = observe(tmp_path, replacing(file, old, new))
+
+    assert (seen.cannot_stay, seen.difference, seen.is_same) == ("", "", True)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("lib/__init__.py", "SHARED = 1", "SHARED = 2"),
+        ("lib/consts.py", "K = 1", "K = 2"),
+        ("lib/starred.py", "S = 1", "S = 2"),
+        ("lib/near.py", "N = 1", "N = 2"),
+        ("lib/late.py", "weight: int = 1", "weight: int = 2"),
+        ("lib/late.py", "LEVEL: int = 1", "LEVEL: int = 2"),
+        ("lib/late.py", "return [", "return [0, "),
+    ],
+)
+def test_model_is_loaded_again_after_an_edit_of_what_its_late_modules_use(
+    file: str, old: str, new: str, tmp_path: Path
+) -> None:
+    write(tmp_path, LATE)
+
+    seen = observe(tmp_path, replacing(file, old, new))
+
+    assert seen.difference
+
+
 @pytest.mark.parametrize("name", STALE, ids=lambda name: name.replace(" ", "-"))
 def test_model_is_kept_until_it_would_be_another_through(name: str, tmp_path: Path) -> None:
     files, make, change = STALE[name]

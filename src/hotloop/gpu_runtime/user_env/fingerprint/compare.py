@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from hotloop.gpu_runtime.user_env.fingerprint.values import Places
 from hotloop.gpu_runtime.user_env.vault.code import run_digest
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
     from types import CodeType
 
     from hotloop.gpu_runtime.user_env.source import Project
@@ -124,16 +124,26 @@ def _top_level(module: str, project: Project) -> CodeType | None:
     if code is not None and module in sys.modules:
         return code
     # The loader imported it; importing it here is for the loader to do.
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
+    found = _spec_of(module)
     if found is None or not found.origin or not project.owns_file(found.origin):
         return None
     try:
         return project.load_code(module, found.origin)
     except (SyntaxError, ValueError):
         return None
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    """Where a module would be imported from. `importlib.util.find_spec` would import the packages that it is in."""
+    parent = module.rpartition(".")[0]
+    folders: Any = None
+    if parent:
+        package = sys.modules.get(parent)
+        folders = getattr(package or _spec_of(parent), "__path__" if package else "submodule_search_locations", None)
+        if folders is None:
+            return None
+    finders: list[Any] = list(sys.meta_path)
+    return next((spec for each in finders if (spec := each.find_spec(module, folders)) is not None), None)
 
 
 def _spoken(ran: Ran) -> str:

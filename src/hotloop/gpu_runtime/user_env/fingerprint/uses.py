@@ -45,6 +45,7 @@ class Uses:
         imports: Modules that functions import when they run, by absolute name.
         is_dynamic: Some name is computed while running: any name of any module may be meant.
         reads_source: It looks at source text, docstrings, lines or signatures.
+        has_star: It imports all that a module has: any name may be that module's.
     """
 
     names: set[str] = field(default_factory=set[str])
@@ -52,6 +53,7 @@ class Uses:
     imports: set[str] = field(default_factory=set[str])
     is_dynamic: bool = False
     reads_source: bool = False
+    has_star: bool = False
 
     def add(self, code: types.CodeType, package: str) -> None:
         """Add what one code object itself refers to."""
@@ -61,10 +63,14 @@ class Uses:
         self.imports |= more.imports
         self.is_dynamic = self.is_dynamic or more.is_dynamic
         self.reads_source = self.reads_source or more.reads_source
+        self.has_star = self.has_star or more.has_star
+        if self.has_star:
+            self.attributes |= self.names
 
     def take(self, code: types.CodeType, package: str) -> None:
         """Take what one code object itself refers to; nothing else was added before."""
-        for instruction in dis.get_instructions(code):
+        instructions = list(dis.get_instructions(code))
+        for instruction in instructions:
             name = instruction.argval
             if instruction.opname == "IMPORT_NAME":
                 self._import(code, name, package)
@@ -78,7 +84,8 @@ class Uses:
         # As an attribute each of the builtins is another thing: `model.eval()` computes no name.
         is_dynamic = bool(self.names & _ANY_NAME_BUILTIN or met & _ANY_NAME) or _computes_a_name(code)
         self.is_dynamic = self.is_dynamic or is_dynamic
-        self.reads_source = self.reads_source or bool(met & _SOURCE)
+        self.reads_source = self.reads_source or _reads_source(instructions)
+        self.has_star = self.has_star or ("*",) in code.co_consts  # as IMPORT_NAME takes it
 
     def _import(self, code: types.CodeType, name: str, package: str) -> None:
         # The level is a constant loaded before; trying the absolute and the relative meaning covers both.
@@ -117,6 +124,21 @@ def uses_of(code: types.CodeType, package: str) -> Uses:
     found = Uses()
     found.take(code, package)
     return found
+
+
+def _reads_source(instructions: list[dis.Instruction]) -> bool:
+    # Docstrings and annotations are stored where they are written: that reads nothing.
+    return any(
+        each.argval in _SOURCE
+        and each.opcode in dis.hasname
+        and not each.opname.startswith("STORE_")
+        and not (each.argval == "__annotations__" and _is_stored_into(instructions[number + 1 : number + 3]))
+        for number, each in enumerate(instructions)
+    )
+
+
+def _is_stored_into(following: list[dis.Instruction]) -> bool:
+    return [each.opname for each in following] == ["LOAD_CONST", "STORE_SUBSCR"]
 
 
 def _computes_a_name(code: types.CodeType) -> bool:
@@ -174,16 +196,21 @@ class Meanings:
         """Look up all names that were used, by module; all names of all modules if any could have been."""
         for module, used in uses.items():
             if module in sys.modules:
-                self._module(module, used)
+                self._names_of(module, used)
+            self._imports(used)  # those of one that only the loader imports, too
         if is_wide:
             for module in self._project.modules():
                 for name in namespace_of(module):
                     self._global(module, name, set())
         self._shapes()
 
-    def _module(self, module: str, used: Uses) -> None:
+    def _names_of(self, module: str, used: Uses) -> None:
         for name in used.names:
             self._global(module, name, used.attributes)
+        for part in self._enclosing(module, used):
+            self._note_class(part)
+
+    def _imports(self, used: Uses) -> None:
         for name in used.imports:  # hundreds, for any name may be a module's: most are none
             if name not in sys.modules:
                 continue
@@ -191,11 +218,10 @@ class Meanings:
                 self._imported(name, used.attributes)
             else:
                 self.installed.add(name)
-        for part in self._enclosing(module, used):
-            self._note_class(part)
 
     def _enclosing(self, module: str, used: Uses) -> list[type]:
-        found = [getattr(sys.modules[module], name, None) for name in used.names]
+        namespace = sys.modules[module].__dict__  # not getattr: asked for its __annotations__, a module makes some
+        found = [namespace.get(name) for name in used.names]
         return [each for each in found if isinstance(each, type)]
 
     def note_class_of(self, module: str, qualified_name: str) -> None:
