@@ -80,14 +80,16 @@ class Worker:
         Returns:
             The "go", or None if the worker is not needed any more.
         """
-        steps: list[Callable[[], object]] = [partial(self._project.precompile, path) for path in self._boot["sources"]]
+        # Models first: attaching one may set a GPU up, which takes longest if it is left for the reload.
+        soon: list[Callable[[], object]] = []
+        later: list[Callable[[], object]] = [partial(self._project.precompile, path) for path in self._boot["sources"]]
         if self._rehearsed is not None:
-            steps.append(lambda: rehearse(self._rehearsed))
+            later.append(lambda: rehearse(self._rehearsed))
         is_told = False
         while True:
             if not self._is_asked():
-                if steps:
-                    steps.pop(0)()
+                if soon or later:
+                    (soon or later).pop(0)()
                     continue
                 if not is_told:
                     if self._rehearsed is not None:
@@ -99,7 +101,7 @@ class Worker:
                 return message
             if message.kind == "exit":
                 return None
-            steps += self._steps_for(message)
+            (later if message.kind == "operations" else soon).extend(self._steps_for(message))
 
     def _steps_for(self, message: wire.Message) -> list[Callable[[], object]]:
         """Take in what came; gives what is to be done ahead because of it."""

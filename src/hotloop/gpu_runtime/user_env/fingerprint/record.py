@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NOT_INPUTS = frozenset({
     "COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "PWD", "OLDPWD", "SHLVL", "_", "PYTHONBREAKPOINT",
-    "PYTEST_CURRENT_TEST",
+    "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",  # the last two: torch sets them itself
 })  # fmt: skip
 # Libraries ask these about the machine, or find libraries with them; none runs code of the project.
 _NEVER_PROJECT = frozenset({
