@@ -9,6 +9,7 @@ it was given must be plain, or a package's: the project's own objects are for `r
 from __future__ import annotations
 
 import base64
+import dis
 import enum
 import importlib
 import inspect
@@ -49,6 +50,11 @@ def call_of(frame: FrameType, project: Project, is_of_project: Callable[[CodeTyp
     if not _can_be_passed_again([positional, named], project):
         return b""
     return pickle.dumps((frame.f_globals["__name__"], code.co_name, positional, named))
+
+
+def has_returned(frame: FrameType) -> bool:
+    """Whether a frame that ends does so by returning: a profile function is told the same of one that raises."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] in {"RETURN_VALUE", "RETURN_CONST"}
 
 
 def _arguments(frame: FrameType, function: FunctionType) -> tuple[list[Any], dict[str, Any]]:

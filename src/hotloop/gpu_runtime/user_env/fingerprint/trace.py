@@ -366,7 +366,7 @@ def _profiling(trace: Trace) -> Iterator[None]:
                 trace.sets_up(frame)
         elif event == "return":
             if id(frame.f_code) in setting:
-                trace.has_set_up(frame, value)
+                trace.has_set_up(frame, value if setters.has_returned(frame) else NotImplemented)
             elif frame.f_code.co_name == "<module>":
                 trace.ended(frame.f_code, frame)
 
