@@ -151,6 +151,27 @@ def add_module(files: Files, random: Random) -> str:
     return f"new module {name} used by {user}"
 
 
+def import_late(files: Files, random: Random) -> str:
+    """Move an import from a module's top into one of its functions, or one from a function to the top."""
+    path = _python(files, random)
+    lines = files[path].splitlines(keepends=True)
+    imports = [
+        n for n, line in enumerate(lines) if line.lstrip().startswith(("import ", "from ")) and "hotloop" not in line
+    ]
+    functions = [n for n, line in enumerate(lines) if line.startswith("def ") and line.endswith(":\n")]
+    if not imports or not functions:
+        return comment(files, random)
+    at = random.choice(imports)
+    line = lines.pop(at)
+    if line.startswith(" "):
+        lines.insert(0, line.lstrip())
+    else:
+        functions = [n - (n > at) for n in functions]
+        lines.insert(random.choice(functions) + 1, "    " + line)
+    files[path] = "".join(lines)
+    return f"move {line.strip()!r} in {path}"
+
+
 def move_function(files: Files, random: Random) -> str:
     """Move config.threshold to a module of its own, or shadow a builtin."""
     if random.random() < 0.5:
@@ -197,5 +218,5 @@ def change_data(files: Files, random: Random) -> str:
 EDITS: tuple[Edit, ...] = (
     change_number, change_number, change_number, change_operator, change_operator, change_text, delete_line,
     double_line, swap_lines, comment, rename, rename_carelessly, add_decorator, remove_decorator, change_signature,
-    change_base, add_method, add_module, move_function, delete_module, break_syntax, change_data, change_data,
+    change_base, add_method, add_module, import_late, import_late, move_function, delete_module, break_syntax, change_data, change_data,
 )  # fmt: skip

@@ -24,6 +24,7 @@ REQUESTS = [
     ("decorated", {"x": 3}),
     ("numbers", {"x": 4}),
     ("text", {"x": 1}),
+    ("late", {"x": 5}),
 ]
 SEQUENCES = int(os.environ.get("HOTLOOP_DIFFERENTIAL_SEQUENCES", "5"))
 EDITS_EACH = 26

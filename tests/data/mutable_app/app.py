@@ -65,6 +65,28 @@ def pipeline(net):
     return Pipeline(make_steps(2, 7), seed=build.SEED, start=net.side)
 
 
+@app.model
+def rows(table):
+    import json
+    import random
+    import string
+    from collections import OrderedDict
+
+    from late import names, tables
+
+    made = tables.make(4)
+    found = OrderedDict((row.key, row.scaled()) for row in made)
+    random.seed(tables.total(made))
+    return {"found": json.dumps(found), "drawn": random.randrange(100), "last": string.capwords(names.key(9))}
+
+
+@app.endpoint
+def late(x: int, rows) -> dict:
+    import mimetypes
+
+    return {"rows": rows, "kind": mimetypes.guess_type("a.late")[0], "x": x}
+
+
 @app.endpoint
 def numbers(x: int, table, net) -> dict:
     total = sum(table["scaled"]) + x

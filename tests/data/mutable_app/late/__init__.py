@@ -1,0 +1,5 @@
+"""What only a loader imports."""
+
+from config import SCALE
+
+DEPTH: int = 2
