@@ -10,17 +10,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.loop import ask, gpu_mib, report, say
-from benchmarks.loop_client import Loop, LoopFailed, interrupt_on_terminate
+from benchmarks.gpu.loop import ask, ask_lines, fresh, gpu_mib, report, run_in_folder, say
+from benchmarks.loop_client import Loop
 from benchmarks.projects import Project
 
 from benchmarks import environments
@@ -47,16 +43,8 @@ NEAR = 2e-3  # a batch of another size is another product: as far as float32's T
 
 def main() -> None:
     """Run it and print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--user-python", default="")
-    options = parser.parse_args()
-    interrupt_on_terminate()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            run(environments.user_python(options.user_python), Path(folder))
-        except LoopFailed as error:
-            logs = [f"{log}:\n{log.read_text(errors='replace')[-1500:]}" for log in Path(folder).rglob("*.log")]
-            sys.exit("\n".join([str(error), *logs]))
+    parser = argparse.ArgumentParser(description="Ways of using a GPU through saves, a killed worker, two replicas.")
+    run_in_folder(parser, lambda _, python, folder: run(python, folder))
 
 
 def run(python: Path, folder: Path) -> None:
@@ -92,14 +80,11 @@ def run(python: Path, folder: Path) -> None:
 def check(when: str, python: Path, bridge: Path, project: Project, loop: Loop, leave_out: tuple[str, ...] = ()) -> None:
     """Ask each endpoint and say which answers are not a fresh process's."""
     code = COLD.format(bridge=str(bridge), root=str(project.root), cases=CASES)
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, cwd=project.root)
-    if done.returncode:
-        sys.exit(f"the fresh process failed: {done.stderr[-2000:]}")
-    expected = json.loads(done.stdout.splitlines()[-1])
+    expected = json.loads(fresh(python, project, code))
     got = {case: answer(loop, case) for case in CASES}
     with ThreadPoolExecutor(3) as pool:
         got["batched"] = list(pool.map(lambda number: ask(loop, "batched", {"number": number}), (1, 2, 3)))
-    got["streamed"] = streamed(loop, 3)
+    got["streamed"] = ask_lines(loop, "streamed", {"count": 3})
     again = {case: answer(loop, case) for case in CASES if case != "draw"}
     wrong = [
         f"{case}: {got[case]}, then {again.get(case)}, not {expected[case]}"
@@ -112,23 +97,12 @@ def check(when: str, python: Path, bridge: Path, project: Project, loop: Loop, l
         say("  WRONG", line)
 
 
-def answer(loop: Loop, case: str, arguments: dict[str, Any] | None = None) -> Any:
+def answer(loop: Loop, case: str) -> Any:
     """What an endpoint says, or how it fails."""
     try:
-        return ask(loop, case, arguments or {})
+        return ask(loop, case, {})
     except urllib.error.HTTPError as error:
         return f"{error.code}: {error.read().decode(errors='replace')[:300]}"
-
-
-def streamed(loop: Loop, count: int) -> list[str]:
-    """What comes of a generator: a line of JSON an item."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{loop.port}/streamed",
-        json.dumps({"count": count}).encode(),
-        {"content-type": "application/json", "accept": "application/x-ndjson"},
-    )
-    with urllib.request.urlopen(request, timeout=120) as response:
-        return [json.loads(line) for line in response]
 
 
 def is_near(got: Any, expected: Any) -> bool:

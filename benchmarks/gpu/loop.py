@@ -43,14 +43,23 @@ print(time.monotonic() - began, answer)
 
 def main() -> None:
     """Run it and print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--user-python", default="")
+    parser = argparse.ArgumentParser(description="The whole loop on a GPU: a large model, edits, a killed worker.")
     parser.add_argument("--edits", type=int, default=15)
+    run_in_folder(parser, lambda options, python, folder: run(python, folder, options.edits))
+
+
+def run_in_folder(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace, Path, Path], None]) -> None:
+    """Work with the options, the user's interpreter and a folder that is removed; what can't be done is a line."""
+    parser.add_argument("--user-python", default="", help="interpreter that has torch and transformers")
     options = parser.parse_args()
+    if os.environ.get("GPU_APP_DEVICE", "cuda") == "cuda" and not shutil.which("nvidia-smi"):
+        parser.error("no NVIDIA GPU on this machine; GPU_APP_DEVICE=cpu tries it without one")
     interrupt_on_terminate()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            run(environments.user_python(options.user_python), Path(folder), options.edits)
+            work(options, environments.user_python(options.user_python), Path(folder))
+        except environments.Unavailable as error:
+            parser.error(str(error))
         except LoopFailed as error:
             logs = [f"{log}:\n{log.read_text(errors='replace')[-1500:]}" for log in Path(folder).rglob("*.log")]
             sys.exit("\n".join([str(error), *logs]))
@@ -192,23 +201,32 @@ def generate(loop: Loop, prompt: list[int]) -> list[int]:
 
 def ask(loop: Loop, endpoint: str, arguments: dict[str, Any]) -> Any:
     """Call an endpoint."""
+    return ask_lines(loop, endpoint, arguments, accept="application/json")[0]
+
+
+def ask_lines(loop: Loop, endpoint: str, arguments: dict[str, Any], accept: str = "application/x-ndjson") -> list[Any]:
+    """Call an endpoint and read each line of its answer."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{loop.port}/{endpoint}",
         json.dumps(arguments).encode(),
-        {"content-type": "application/json"},
+        {"content-type": "application/json", "accept": accept},
     )
     with urllib.request.urlopen(request, timeout=120) as response:
-        return json.load(response)
+        return [json.loads(line) for line in response]
 
 
 def cold(python: Path, bridge: Path, project: Project) -> tuple[float, list[int]]:
     """Run the files in a fresh process; seconds and the answer."""
-    code = COLD.format(bridge=str(bridge), root=str(project.root))
+    took, _, answer = fresh(python, project, COLD.format(bridge=str(bridge), root=str(project.root))).partition(" ")
+    return float(took), json.loads(answer)
+
+
+def fresh(python: Path, project: Project, code: str) -> str:
+    """Run code in a fresh process in the project's folder; the last line that it prints."""
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, cwd=project.root)
     if done.returncode:
-        sys.exit(f"the cold start failed: {done.stderr[-2000:]}")
-    took, _, answer = done.stdout.strip().splitlines()[-1].partition(" ")
-    return float(took), json.loads(answer)
+        sys.exit(f"the fresh process failed: {done.stderr[-2000:]}")
+    return done.stdout.splitlines()[-1]
 
 
 def cold_again(python: Path, bridge: Path, project: Project, loop: Loop, prompt: list[int], when: str) -> None:

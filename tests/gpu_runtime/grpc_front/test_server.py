@@ -129,15 +129,17 @@ def test_a_port_is_free_again_once_the_server_is_closed():
 # --- its end ----------------------------------------------------------------------------------------------------
 
 
-def test_calls_that_run_when_all_ends_are_answered():
+def test_calls_that_wait_when_all_ends_are_answered():
     async def main():
         async with calling() as (front, client, server):
             worker = front.worker(1, ECHO, TOKENS)
+            unknown = await failure_of(client.ask("nothing-yet"))  # beside the others, it might come after the stop
             running, stream = client.ask("echo"), client.listen("tokens")
             await until(lambda: len(worker.calls) == 2)
             front.dispatcher.stop()
             await asyncio.wait_for(server.close(timeout_s=5), 4)
 
+            assert unknown.code is grpc.StatusCode.NOT_FOUND
             assert (await failure_of(running)).error["type"] == "WorkerLost"
             assert (await failure_of(stream.read())).code is grpc.StatusCode.INTERNAL
 

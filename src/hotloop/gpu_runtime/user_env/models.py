@@ -198,18 +198,21 @@ class Models:
         if entry is not None:
             self._shelf[spec.name] = entry
             self._loads[spec.name] = entry.record.load
-            has_run_here = action == "loaded" and not isinstance(entry, Hosted)
-            for failure in entry.record.set_up_again() if not has_run_here else ():
-                runtime.tell({"kind": "notice", "key": f"{spec.name}: {failure}", "text": f"{spec.name}: {failure}"})
-            if not has_run_here and entry.record.restore_ambient():
-                if entry.record.left["settings"]:  # such as the working directory
-                    self._present = Present(self._project)
-                else:
-                    self._present.forget_variables()
+            if action == "kept" or isinstance(entry, Hosted):  # the loader did not run here
+                self._set_up_as_left(spec.name, entry.record, runtime)
         self.outcomes.append({
             "name": spec.name, "action": action, "home": home, "why": why or "fingerprint equal",
             "took_s": time.monotonic() - began_s, "size_bytes": size,
         })  # fmt: skip
+
+    def _set_up_as_left(self, name: str, record: Record, runtime: Runtime) -> None:
+        for failure in record.set_up_again():
+            _note(runtime, name, failure)
+        if record.restore_ambient():
+            if record.left["settings"]:  # such as the working directory
+                self._present = Present(self._project)
+            else:
+                self._present.forget_variables()
 
     def _attached(self, spec: ModelSpec, entry: Resident, why: str, runtime: Runtime) -> tuple[Resident | Hosted, str]:
         """Attach a model; one just loaded that can't be is hosted. Returns its entry, and what to add to the reason."""
@@ -292,7 +295,7 @@ class Models:
         self._shelf.pop(spec.name, None)
         recording = record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project)
         for note in recording.notes:
-            runtime.tell({"kind": "notice", "key": f"{spec.name}: {note}", "text": f"{spec.name}: {note}"})
+            _note(runtime, spec.name, note)
         if recording.cannot_stay:
             return self._stay_here(spec, recording, recording.cannot_stay, runtime)
         try:
@@ -328,6 +331,10 @@ class Models:
         return Resident(
             made, packed.header, packed.fds, packed.needs_project, packed.modules, packed.size_bytes, spec.mutable
         )
+
+
+def _note(runtime: Runtime, model: str, text: str) -> None:
+    runtime.tell({"kind": "notice", "key": f"{model}: {text}", "text": f"{model}: {text}"})
 
 
 @contextlib.contextmanager

@@ -61,16 +61,14 @@ def _arguments(frame: FrameType, function: FunctionType) -> tuple[list[Any], dic
     """What is passed on by position and by name: not what is the default anyway, which may be no value to pass."""
     code, values = frame.f_code, frame.f_locals
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    defaults = {**dict(zip(reversed(code.co_varnames[: code.co_argcount]), reversed(function.__defaults__ or ()), strict=False)),
-                **(function.__kwdefaults__ or {})}  # fmt: skip
+    parameters = inspect.signature(function, follow_wrapped=False).parameters
     following = iter(code.co_varnames[len(names) :])
     more = list(values[next(following)]) if code.co_flags & inspect.CO_VARARGS else []
     named = dict(values[next(following)]) if code.co_flags & inspect.CO_VARKEYWORDS else {}
     if more:  # then all before it go by position
         first = names[: code.co_argcount]
         return [values[name] for name in first] + more, {n: values[n] for n in names[code.co_argcount :]} | named
-    is_default = {name for name in names if name in defaults and values[name] is defaults[name]}
-    return [], {name: values[name] for name in names if name not in is_default} | named
+    return [], {name: values[name] for name in names if values[name] is not parameters[name].default} | named
 
 
 def _can_be_passed_again(value: Any, project: Project) -> bool:
