@@ -55,6 +55,13 @@ def test_an_unknown_template_names_those_there_are(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_slip_in_a_templates_name_is_told_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        scaffold("embedding", tmp_path / "new")
+
+    assert caught.value.hint == f"dev new {tmp_path / 'new'} -t embeddings"
+
+
 def test_without_a_terminal_the_commands_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new(tmp_path / "chat", template="chat", no_env=True)
 

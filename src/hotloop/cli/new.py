@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import shutil
 import subprocess
@@ -67,7 +68,8 @@ def scaffold(template: str, path: Path) -> None:
     names = template_names()
     if template not in names:
         msg = f"no template is called {template!r}: there are {' and '.join(names)}"
-        raise UsageError(msg, hint=f"dev new {path} -t {names[0]}")
+        (nearest,) = difflib.get_close_matches(template, names, n=1, cutoff=0)
+        raise UsageError(msg, hint=f"dev new {path} -t {nearest}")
     if path.exists() and not path.is_dir():
         msg = f"{path} is a file: expected a new or empty folder"
         raise UsageError(msg, hint="give another path")
