@@ -74,6 +74,17 @@ def test_model_of_installed_classes_alone_does_not_need_the_project(tmp_path: Pa
     assert any(name.startswith("pathlib") for name in packed.modules)
 
 
+def test_blocks_are_stored_whole_though_one_call_writes_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [memoryview(bytes(range(256)) * 300), memoryview(b""), memoryview(b"end")]
+    slots, size_bytes = arena.place_all([block.nbytes for block in blocks], 0)
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:1000], offset))  # Linux writes 2 GiB
+    fd = arena.write(blocks, slots, size_bytes)
+    with os.fdopen(fd), arena.open_private(fd) as memory:
+        assert [memory[slot.offset : slot.offset + slot.size_bytes] for slot in slots] == blocks
+        assert len(memory) == size_bytes
+
+
 @pytest.mark.parametrize(("size", "next_offset"), [(65535, 65536), (65536, 65536), (65537, 69632)])
 def test_large_blocks_start_on_a_page_of_their_own(size: int, next_offset: int) -> None:
     slots, end = arena.place_all([size, 1 << 16], 0)
