@@ -390,6 +390,35 @@ def test_a_deadline_that_can_not_be_met_any_more_is_not_tried(left_s, is_late):
     assert queues.give_up(7.0) == ([50] if is_late else [])
 
 
+KINDS = [EndpointSpec("e", "/e"), endpoint(max_size=4), endpoint(max_size=4, key="bytes")]
+
+
+def hurried(count: int, begin_s: float) -> list[Arrival]:
+    """Ten a second, each with a second."""
+    times_s = [begin_s + number / 10 for number in range(count)]
+    return [Arrival(at_s, wants=Wants(deadline_at_s=at_s + 1)) for at_s in times_s]
+
+
+@pytest.mark.parametrize("spec", KINDS)
+@pytest.mark.parametrize(("num_slow", "until_s"), [(1, 20), (2, 20), (5, 23.5), (40, 124)])
+def test_deadlines_are_not_given_up_for_ever_because_calls_were_slow_for_a_while(spec, num_slow, until_s):
+    costs_s = iter([3.0] * num_slow)
+    slow = [Arrival(3.01 * number) for number in range(num_slow)]
+    begin_s = max(20.0, 3.01 * num_slow)
+    run = simulate(spec, [*slow, *hurried(200, begin_s)], lambda *_: next(costs_s, 0.02))
+
+    given_up = [fate.arrival.at_s for fate in run.fates.values() if fate.was_given_up]
+    assert all(at_s < until_s for at_s in given_up), given_up[-1]
+
+
+@pytest.mark.parametrize("spec", KINDS)
+def test_what_can_not_be_met_takes_half_of_the_time_at_most(spec):
+    run = simulate(spec, [*[Arrival(0)] * 4, *hurried(2000, 20)], lambda *_: 3.0)
+    busy_s = sum(call.took_s for call in run.calls if call.at_s >= 20)
+
+    assert 0 < busy_s <= 0.55 * (run.end_s - 20)
+
+
 # --- one knob ---------------------------------------------------------------------------------------------------
 
 

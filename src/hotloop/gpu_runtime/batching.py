@@ -163,7 +163,10 @@ class Queues:
         if batch.endpoint.kind == "sync":
             self._num_sync -= 1
             self._num_quick_sync -= batch.is_quick
-        if took_s is not None and (took_s > QUICK_S or lane.cost.num_seen < NUM_TO_KNOW or self._is_next_example()):
+        if took_s is None:
+            return
+        is_plain = took_s <= QUICK_S and lane.cost.num_seen >= NUM_TO_KNOW and not lane.is_trying
+        if not is_plain or self._is_next_example():
             lane.saw(batch, took_s, batch.units if units is None else units)
 
     def _is_next_example(self) -> bool:

@@ -21,6 +21,9 @@ QUICK_S = 0.0002
 AHEAD_S = 0.001  # of quick calls that a worker has at a time; so long may one wait behind those that came before it
 MAX_AHEAD = 16
 NUM_TO_TRUST = 16  # calls
+NUM_TO_BELIEVE = (
+    3  # calls, before a request is given up for what they took: the first may be slow for reasons of its own
+)
 MAX_WINDOW = 256  # requests; choosing among them takes time that grows with it
 
 
@@ -54,6 +57,7 @@ class Lane:
         cost: What its calls cost.
         gave_up: Requests taken out because their deadlines passed or can't be met; whoever answers them empties it.
         wake_at_s: When to ask again though nothing happens: a batch waits for others. Infinite: no need.
+        is_trying: Whether the next time that is seen shows if calls take what they took.
     """
 
     def __init__(self, spec: EndpointSpec, weights: Mapping[str, float]) -> None:
@@ -63,12 +67,15 @@ class Lane:
         self.cost = CostModel()
         self.gave_up: list[int] = []
         self.wake_at_s = math.inf
+        self.is_trying = False
         self._batch = spec.batch or _UNBATCHED
         self._is_sync = spec.kind == "sync"
         self._is_single = self._is_sync and spec.batch is None and not spec.is_stream
         self._weights = weights
         self._size = self._batch.key if isinstance(self._batch.key, int | float) else 1.0
         self._units = 0.0
+        self._num_known = 0
+        self._known_at_s = -math.inf
         self._ratio: float | None = None
         self._gather = Gather(self._batch.max_wait_ms / 1000, self._batch.target_ms / 1000)
         self._fifo = Fifo()
@@ -200,7 +207,14 @@ class Lane:
 
     def saw(self, batch: Batch, took_s: float, units: float) -> None:
         """Learn what a call took. Of many calls that are all alike only some are worth the time."""
-        if self._order is not None or self._batch.max_size > 1 or self.cost.num_seen < 8 or not batch.requests[0] & 15:
+        if self.is_trying:
+            self.is_trying = False
+            if 2 * took_s < self.cost.predict_s(units):
+                self.cost = CostModel()
+            self.cost.saw(units, took_s)
+        elif (
+            self._order is not None or self._batch.max_size > 1 or self.cost.num_seen < 8 or not batch.requests[0] & 15
+        ):
             self.cost.saw(units, took_s)
 
     def _waits(self, now_s: float) -> bool:
@@ -242,15 +256,35 @@ class Lane:
         return math.inf if left_s == math.inf else self.cost.units_within(left_s)
 
     def _hopeful(self, order: Order, now_s: float) -> list[Waiting]:
-        """Give those with the best right, without any whose deadline can't be met any more, which are given up."""
+        """Give those with the best right, without any whose deadline can't be met any more, which are given up.
+
+        Where that is all of them, one may be tried all the same: see `_is_to_be_tried`.
+        """
         num_most = min(choice.WINDOW * self._batch.max_size, MAX_WINDOW) if self._batch.max_size > 1 else 1
         while window := order.window(num_most, self.cost.per_call_s / self._batch.max_size, self.cost.per_unit_s):
             late = [e for e in window if now_s + self.cost.predict_s(e.size) > e.wants.deadline_at_s]
             if not late:
                 break
+            if len(late) == len(window) and self._is_to_be_tried(late[0], now_s):
+                return late[:1]
             for entry in late:
                 self._give_up(entry)
         return window
+
+    def _is_to_be_tried(self, entry: Waiting, now_s: float) -> bool:
+        """Whether a request goes though it would be late by what calls took: where that is hardly known, or not news any more.
+
+        Only a call can tell that others are quicker. Else a slow one, such as the first on a GPU, would have every request
+        given up, for ever, that has a shorter deadline. At most half of the time goes into it.
+        """
+        if self._num_known != self.cost.num_seen:
+            self._num_known, self._known_at_s = self.cost.num_seen, now_s
+        is_news = now_s - self._known_at_s < self.cost.predict_s(entry.size)
+        if is_news and self.cost.num_seen >= NUM_TO_BELIEVE:
+            return False
+        self._known_at_s = now_s
+        self.is_trying = True
+        return True
 
     def _give_up(self, entry: Waiting) -> None:
         self.remove(entry.id)
