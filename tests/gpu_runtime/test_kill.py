@@ -220,6 +220,17 @@ def test_killed_host_loads_its_model_again_and_that_one_alone(driver: RuntimeDri
     assert driver.call("pids").json[1] not in {0, None}
 
 
+def test_host_that_dies_while_a_worker_becomes_ready_is_replaced_for_that_one_too(driver: RuntimeDriver):
+    host = driver.call("pids").json[1]
+    driver.save({"app.py": f"{APP}\nprint('SLOW', flush=True)\ntime.sleep(2)\n"})
+    driver.wait_for(events.Log, text="SLOW")
+    kill(host)
+    driver.wait_for(events.ProcessDied, role="hosted")
+    driver.wait_for(events.Ready)
+
+    assert driver.call("hosted", n=1).json == 2
+
+
 def test_a_request_under_which_a_host_died_is_tried_again_if_that_does_no_harm(driver: RuntimeDriver):
     again = [driver.call(name, pid=driver.call("pids").json[1]) for name in ("strike_safely", "stream")]
     failed = driver.call("strike", pid=driver.call("pids").json[1])

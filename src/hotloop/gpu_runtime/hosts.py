@@ -21,16 +21,17 @@ class Host:
     """One hosted model's process.
 
     Attributes:
-        about: What it said of the model once loaded; empty before.
-        is_lost: Whether its model can't be called, so that requests wait for another host.
         waiting: Workers to connect once it is loaded.
+        is_replacement: Whether it loads the model of one that died, for workers that have it, and not for one that asked.
+        about: What it said of the model once loaded; empty before.
         users: Numbers of the workers that are connected.
+        is_lost: Whether a worker could not reach it, so that its end is about to be seen.
     """
 
     model: str
     process: WorkerProcess
     waiting: list[WorkerProcess]
-    then: Callable[[], None]
+    is_replacement: bool
     about: dict[str, Any] = field(default_factory=dict[str, Any])
     users: set[int] = field(default_factory=set[int])
     is_lost: bool = False
@@ -40,7 +41,8 @@ class Hosts:
     """All hosted models of one app.
 
     Args:
-        lost: Called when a model can't be called any more; once, also if its process is still to die.
+        lost: Called when a model can't be called any more, also if its process is still to die: requests wait.
+        found: Called once for each time that `lost` was, when they need wait no longer, come what may.
         died: Called with a model's name and the cause when the process that serves it died.
         notice: Called with the header of a notice.
         failed: Called with the local variables of a load that failed.
@@ -52,6 +54,7 @@ class Hosts:
         fleet: Fleet,
         holdings: Holdings,
         lost: Callable[[], None],
+        found: Callable[[], None],
         died: Callable[[str, str], None],
         notice: Callable[[dict[str, Any]], None],
         failed: Callable[[dict[str, Any]], None],
@@ -60,6 +63,8 @@ class Hosts:
         self._fleet = fleet
         self._holdings = holdings
         self._lost = lost
+        self._found = found
+        self._missing: set[str] = set()  # the models that requests wait for
         self._died = died
         self._notice = notice
         self._keep_failure = failed
@@ -81,20 +86,21 @@ class Hosts:
         waited = (h for h in self._all.values() if any(worker.number == number for worker in h.waiting))
         return [host.process.pid for host in waited if host.process.pid]
 
-    def start(
-        self,
-        model: str,
-        zygote: Zygote,
-        waiting: list[WorkerProcess],
-        then: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Load a model in a new process, connect the workers that wait for it, and call ``then``, come what may."""
+    def start(self, model: str, zygote: Zygote, waiting: list[WorkerProcess], *, is_replacement: bool = False) -> None:
+        """Load a model in a new process, and connect the workers that wait for it: one that asked, or all that lost it."""
+        others = [other for other in self._all.values() if other.model == model]
+        if is_replacement:  # who asked already wants the model as it is now, not as it was
+            asked = [worker for other in others if not other.is_replacement for worker in other.waiting]
+            waiting = [worker for worker in waiting if worker not in asked]
+        else:
+            for other in others:
+                other.waiting = [worker for worker in other.waiting if worker not in waiting]
         self._made += 1
         process = self._fleet.fork(
             _FIRST_NUMBER + self._made, zygote, self._heard, self._gone, role="host", model=model
         )
         self._fleet.prefer(process, oom.LOADS)
-        host = Host(model, process, waiting, then)
+        host = Host(model, process, waiting, is_replacement)
         self._all[process.number] = host
         for holding in self._holdings:
             header, payload, fds = holding.frame("model")
@@ -118,23 +124,50 @@ class Hosts:
             is_current = self._current.get(host.model) is host
             if not is_current and not host.users and not host.waiting and (host.about or was_waiting):
                 self._end(host)
+                if not host.about:
+                    self._replaced(host)
+
+    def activated(self, number: int, hosted: set[str]) -> None:
+        """A worker begins a generation: its requests wait for none but those of its models that it can't call.
+
+        Args:
+            number: The worker's.
+            hosted: The models that it calls in processes of their own.
+        """
+        for model in list(self._missing):
+            current = self._current.get(model)
+            is_there = current is not None and not current.is_lost and number in current.users
+            if model not in hosted or is_there:
+                self._restore(model)
 
     def give_up(self, number: int) -> None:
         """Take a host for dead that a worker can't reach any more: its end is seen a moment later, or brought about."""
         host = self._all.get(number)
         if host is not None and self._current.get(host.model) is host:
-            self._lose(host)
+            host.is_lost = True
+            self._lose(host.model)
             self._fleet.crash(number)
 
-    def _lose(self, host: Host) -> None:
-        if not host.is_lost:
-            host.is_lost = True
+    def _lose(self, model: str) -> None:
+        if model not in self._missing:
+            self._missing.add(model)
             self._lost()
+
+    def _restore(self, model: str) -> None:
+        if model in self._missing:
+            self._missing.remove(model)
+            self._found()
+
+    def _replaced(self, host: Host) -> None:
+        """Take note that a host is loaded, or never will be."""
+        if host.is_replacement:
+            self._restore(host.model)
 
     def _connect(self, host: Host, worker: WorkerProcess) -> None:
         one, other = socket.socketpair()
         host.process.link.send({"kind": "connect"}, fds=(one.fileno(),))
-        worker.link.send({**host.about, "kind": "hosted", "host": host.process.number}, fds=(other.fileno(),))
+        about = {**host.about, "host": host.process.number, "is_replacement": host.is_replacement}
+        worker.link.send({**about, "kind": "hosted"}, fds=(other.fileno(),))
         one.close()
         other.close()
         host.users.add(worker.number)
@@ -164,13 +197,20 @@ class Hosts:
         host.waiting = []
         if old is not None and not old.users:
             self._end(old)
-        host.then()
+        if old is not None and old.is_lost:  # nobody replaces it any more
+            self._restore(host.model)
+        self._replaced(host)
 
     def _failed(self, host: Host, problem: dict[str, Any]) -> None:
-        for worker in host.waiting:
-            worker.link.send({"kind": "host_failed", "problem": problem})
+        if host.is_replacement:
+            text = f"model {host.model!r} could not be loaded again: {problem['type']}: {problem['message']}"
+            hint = problem.get("hint") or "its endpoints fail until a save or a reload loads it"
+            self._notice({"key": f"host {host.process.number}", "text": text, "hint": hint})
+        else:
+            for worker in host.waiting:
+                worker.link.send({"kind": "host_failed", "problem": problem})
         self._end(host)
-        host.then()
+        self._replaced(host)
 
     def _gone(self, process: WorkerProcess) -> None:
         self._gauged(process.number, None)
@@ -183,7 +223,7 @@ class Hosts:
             return
         if self._current.get(host.model) is host:
             del self._current[host.model]
-            self._lose(host)
+            self._lose(host.model)
             self._died(host.model, process.cause)
 
     def _end(self, host: Host) -> None:

@@ -87,6 +87,7 @@ class Runtime:
             self._fleet,
             self._holdings,
             dispatcher.pause,
+            dispatcher.resume,
             self._host_died,
             self._telling.notice,
             self._failures.put,
@@ -304,6 +305,7 @@ class Runtime:
         self._forced.clear()
         revision = self._state.workers[action.worker].revision
         self._dispatcher.activate(action.generation, revision, ready["endpoints"], worker.link.send, worker.number)
+        self._hosts.activated(worker.number, {m["name"] for m in ready["models"] if m["home"] == "hosted"})
         worker.revision, worker.active_at_s = revision, time.monotonic()
         self._telling.ready(worker)
 
@@ -481,10 +483,8 @@ class Runtime:
         if zygote is None:
             self._loop.call_later(ZYGOTE_WAIT_S, self._replace_host, name)
             return
-        users = [
-            self._fleet[w.number] for w in self._state.workers.values() if w.role in {"active", "joining", "standby"}
-        ]
-        self._hosts.start(name, zygote, users, self._dispatcher.resume)
+        users = [self._fleet[w.number] for w in self._state.workers.values() if w.role != "draining"]
+        self._hosts.start(name, zygote, users, is_replacement=True)
 
     def _gauged(self, process: int, header: dict[str, Any] | None) -> None:
         if header is None:

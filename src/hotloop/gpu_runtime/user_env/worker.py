@@ -212,8 +212,20 @@ class Worker:
             message = self._link.receive()
             if message.kind == "host_failed":
                 raise HostFailed(message.header["problem"])
-            if message.kind == "hosted" and message.header["model"] == name:
+            if message.kind != "hosted":
+                continue
+            if message.header["model"] == name and not message.header["is_replacement"]:
                 return hosted_from(message)
+            self._reconnect(message)
+
+    def _reconnect(self, message: wire.Message) -> None:
+        """Call a hosted model in its new process from now on."""
+        connection = socket.socket(fileno=message.fds[0])
+        proxy = self._models.proxies().get(message.header["model"])
+        if proxy is None:
+            connection.close()
+        else:
+            proxy.reconnect(connection, message.header["host"])
 
     def serve(self) -> None:
         """Answer calls until told to exit."""
@@ -225,9 +237,7 @@ class Worker:
         if message.kind == "probe" and self._probes is not None:
             self._probes.start(message.header.get("only", ""))
         elif message.kind == "hosted":
-            proxy = self._models.proxies().get(message.header["model"])
-            if proxy is not None:
-                proxy.reconnect(socket.socket(fileno=message.fds[0]), message.header["host"])
+            self._reconnect(message)
         elif message.kind == "document" and self._plan is not None:
             from hotloop.gpu_runtime.user_env import openapi  # nothing that a reload would have to wait for
 
