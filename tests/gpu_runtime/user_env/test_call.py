@@ -261,6 +261,11 @@ def test_one_unwritable_entry_of_a_batch_fails_alone(user):
         ("'ab'", "returned a str: expected a list with one entry a request"),
         ("{1: 1, 2: 2}", "returned a dict: expected a list with one entry a request"),
         ("(n for n in x)", "returned a generator: expected a list with one entry a request"),
+        (
+            "__import__('collections').UserDict(a=1, b=2)",
+            "returned a UserDict: expected a list with one entry a request",
+        ),
+        ("type('DataFrame', (list,), {})(x)", "returned a DataFrame: expected a list with one entry a request"),
     ],
 )
 def test_a_batch_of_the_wrong_length_names_file_and_line(user, returned, message):
@@ -276,6 +281,25 @@ def test_a_batch_of_the_wrong_length_names_file_and_line(user, returned, message
             "where": "shop.py:5",
             "hint": "return one result for each entry of the list, in the same order",
         }
+
+
+ROWS = """
+class Rows:
+    def __len__(self): return 2
+    def __getitem__(self, place): raise RuntimeError("no row")
+
+@app.endpoint(batch=hotloop.Batch())
+def f(x: list[int]):
+    return Rows() if x[0] else x
+"""
+
+
+def test_a_sequence_that_raises_fails_its_batch_and_the_worker_serves_on(user, capfd):
+    with worker(user, ROWS) as runtime:
+        found = runtime.ask("f", {"x": 1}, {"x": 2})
+
+        assert [(status, body["error"]["message"]) for status, body in found] == [(500, "no row")] * 2
+        assert runtime.ask("f", {"x": 0}, call_id=2) == [(200, 0)]
 
 
 def test_raw_bodies_are_cut_by_their_sizes(user):
@@ -346,6 +370,18 @@ def test_a_stream_that_breaks_ends_with_the_error(user, endpoint):
     assert first == b"data: a"
     assert rest.startswith(b'event: error\ndata: {"error": {"type": "ValueError", "message": "broke"')
     assert stream.error == f"ValueError: broke (shop.py:{line})"
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+def test_a_message_with_half_of_a_surrogate_pair_ends_its_stream_and_the_worker_serves_on(user, kind, capfd):
+    source = f"@app.endpoint\n{kind}def f(x: str):\n    yield 1\n    raise ValueError(x)\n"
+    with worker(user, source) as runtime:
+        for call_id in (1, 2):
+            runtime.call("f", {"x": "\ud800 it"}, call_id=call_id)
+            stream = runtime.stream(call_id)
+
+            assert json.loads(stream.pieces[-1])["error"]["message"] == "\ud800 it"
+            assert stream.error == "ValueError: ? it (shop.py:7)"
 
 
 @pytest.mark.parametrize("endpoint", ["f", "g"])
@@ -516,6 +552,63 @@ def test_a_cancellation_that_comes_too_late_changes_nothing(user):
 # --- the loop ---------------------------------------------------------------------------------------------------
 
 
+CANCELLING = """
+import asyncio
+
+async def given_up():
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+@app.endpoint
+async def f(x: int):
+    await given_up()
+
+@app.endpoint(batch=hotloop.Batch())
+async def many(x: list[int]):
+    await given_up()
+
+@app.endpoint
+async def stream(x: int):
+    yield x
+    await given_up()
+"""
+
+
+def test_a_task_of_the_apps_own_that_was_cancelled_is_an_error_and_no_client_that_went(user, capfd):
+    with worker(user, CANCELLING) as runtime:
+        found = [*runtime.ask("f", {"x": 1}), *runtime.ask("many", {"x": 1}, {"x": 2}, call_id=2)]
+        runtime.call("stream", {"x": 1}, call_id=3)
+        stream = runtime.stream(3)
+
+    assert [(status, body["error"]["type"]) for status, body in found] == [(500, "CancelledError")] * 3
+    assert stream.error.startswith("CancelledError")
+
+
+def test_a_sync_endpoint_may_run_a_loop_of_its_own_beside_async_ones(user):
+    source = """
+import asyncio
+
+@app.endpoint
+async def other():
+    await asyncio.sleep(0)
+    return asyncio.current_task() is not None
+
+@app.endpoint
+def f(x: int):
+    return asyncio.run(asyncio.sleep(0, x))
+
+@app.endpoint
+def stream(x: int):
+    yield asyncio.run(asyncio.sleep(0, x))
+"""
+    with worker(user, source) as runtime:
+        assert runtime.ask("f", {"x": 3}) == [(200, 3)]
+        runtime.call("stream", {"x": 4}, call_id=2)
+        assert runtime.stream(2).body == b"4\n"
+        assert runtime.ask("other", {}, call_id=3) == [(200, True)]
+
+
 def test_async_calls_run_at_the_same_time(user):
     source = """
 import asyncio
@@ -676,6 +769,41 @@ def test_a_batch_of_one_that_raises_is_not_tried_again(user, on_error):
     with worker(user, PICKY.format(on_error=on_error, kind="")) as runtime:
         assert [status for status, _ in runtime.ask("roots", {"x": -1})] == [500]
         assert runtime.ask("seen", {}, call_id=2) == [(200, [[-1]])]
+
+
+WAITING = """
+import threading
+has_begun, may_go, calls = threading.Event(), threading.Event(), []
+
+@app.endpoint(batch=hotloop.Batch(on_error="single"))
+def f(x: list[int]):
+    calls.append(list(x))
+    has_begun.set()
+    may_go.wait(20)
+    raise ValueError("no")
+
+@app.endpoint(batch=hotloop.Batch(on_error="single"))
+def stream(x: list[int]):
+    f(x)
+    yield {}
+"""
+
+
+@pytest.mark.parametrize("endpoint", ["f", "stream"])
+def test_a_batch_whose_clients_all_left_is_not_tried_in_parts(user, endpoint, capfd):
+    with worker(user, WAITING) as runtime:
+        app = sys.modules["shop"]
+        runtime.call(endpoint, {"x": 1}, {"x": 2}, {"x": 3})
+        app.has_begun.wait(WAIT_S)
+        runtime.cancel()
+        app.may_go.set()
+        if endpoint == "f":
+            statuses = [status for status, _ in runtime.result()]
+        else:
+            statuses = [stream.error for stream in runtime.streams(10, 11, 12).values()]
+
+    assert statuses == ([499] * 3 if endpoint == "f" else ["cancelled"] * 3)
+    assert app.calls == [[1, 2, 3]]
 
 
 def test_a_result_says_that_its_time_is_no_example_if_the_function_raised(user):

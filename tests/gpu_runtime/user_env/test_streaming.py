@@ -82,6 +82,23 @@ def test_a_client_that_leaves_ends_its_stream_alone_and_the_generator_is_told(us
     assert [told for told in log() if told] == [frozenset({0}), "closed"]
 
 
+def test_who_leaves_while_nothing_is_yielded_for_anybody_is_told_too(user):
+    with worker(user, source("def", "(__import__('time').sleep(0.001), {})[1]")) as runtime:
+        sys.modules["shop"].range = lambda _: iter(int, 1)  # without an end
+        runtime.call("f", {"n": 0}, {"n": 0})
+        runtime.cancel(1, 10)
+        streams = {10: Stream(), 11: Stream()}
+        while not streams[10].end:
+            runtime.hear(streams)
+        is_open_still = not streams[11].end
+        runtime.cancel()
+        while not streams[11].end:
+            runtime.hear(streams)
+
+    assert is_open_still
+    assert [told for told in log() if told] == [frozenset({0}), "closed"]
+
+
 def test_who_left_while_a_batch_waited_is_told_too(user):
     with worker(user, source("def", AS_LIST)) as runtime:
         runtime.call("f", {"n": 1}, {"n": 2})

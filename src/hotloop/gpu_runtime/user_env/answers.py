@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
 from hotloop.gpu_runtime.user_env.variables import Variables
 
 CANCELLED_STATUS = 499  # nobody reads it: the client is gone
+_NO_ROWS = (str, bytes, bytearray, Mapping, AbstractSet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +119,31 @@ def alike_frame(
     return {"kind": "result", "id": call_id, "compute_s": compute_s, **answered, **more}, bodies
 
 
-def has_length(result: Any, length: int) -> bool:
-    """Whether a batched result has one entry for each request."""
-    if isinstance(result, str | bytes | dict | set) or not hasattr(result, "__getitem__"):
-        return False
+def entries_of(value: Any) -> list[Any] | None:
+    """Give the entries of what a batched endpoint returned or yielded; None if it is no list, tuple, array or the like.
+
+    Raises:
+        Exception: It is of a class of the user's, which raised.
+    """
+    if type(value) is list:
+        return value
+    is_row = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    # A table gives its columns' names.
+    if not is_row or isinstance(value, _NO_ROWS) or type(value).__name__ == "DataFrame":
+        return None
     try:
-        return len(result) == length
+        return list(value)
     except TypeError:  # an array without dimensions
-        return False
+        return None
 
 
-def wrong_length(spec: EndpointSpec, wanted: int, result: Any) -> AppError:
+def wrong_length(spec: EndpointSpec, wanted: int, result: Any, entries: list[Any] | None) -> AppError:
     """Say that a batched endpoint did not return one result a request."""
     where = f"endpoint {spec.name!r} at {at(spec.file, spec.line)}"
-    if isinstance(result, str | bytes | dict | set) or not hasattr(result, "__len__"):
+    if entries is None:
         msg = f"{where} is batched and returned a {type(result).__name__}: expected a list with one entry a request"
     else:
-        msg = f"{where} is batched and returned {len(result)} results for {wanted} requests"
+        msg = f"{where} is batched and returned {len(entries)} results for {wanted} requests"
     return AppError(msg, "return one result for each entry of the list, in the same order", spec.file, spec.line)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import arrays
@@ -21,8 +22,8 @@ from hotloop.gpu_runtime.user_env.answers import (
     CANCELLED,
     Answer,
     alike_frame,
+    entries_of,
     failed,
-    has_length,
     not_encodable,
     result_frame,
     wrong_length,
@@ -113,14 +114,14 @@ class Caller:
 
         Args:
             message: The call frame.
-            gone: Asked, within a stream, whose clients are gone.
+            gone: Asked, within a stream and between the parts of a batch that failed, whose clients are gone.
         """
         call = self._open(message)
         if call.endpoint.spec.is_stream:
             self._streamer.run(call, gone)
             return
         for positions in call.runs():
-            self._run(call, positions)
+            self._run(call, positions, gone)
         self.before_answer()
         self._answer(call)
 
@@ -138,7 +139,7 @@ class Caller:
 
     # --- the function -------------------------------------------------------------------------------------------
 
-    def _run(self, call: Opened, positions: list[int]) -> None:
+    def _run(self, call: Opened, positions: list[int], gone: Gone) -> None:
         """Call the function for some requests; if it raises, once more for fewer, as the batch says."""
         left = [positions]
         while left:
@@ -150,6 +151,9 @@ class Caller:
                 result = _Raised(error)
             call.compute_s += time.perf_counter() - began_s
             left += self._settle(call, part, result)
+            if left and gone.is_cancelled(call.id):
+                call.answers.update(dict.fromkeys(chain.from_iterable(left), CANCELLED))
+                return
 
     async def _run_async(self, call: Opened, positions: list[int]) -> bool:
         """Do as `_run`; False if the call was cancelled."""
@@ -213,13 +217,25 @@ class Caller:
                 return []
         if spec.batch is None:
             call.answers[positions[0]] = self._encoded(spec, call.items[positions[0]], result, may_view=True)
-        elif not has_length(result, len(positions)):
-            call.answers.update(dict.fromkeys(positions, self._failure(wrong_length(spec, len(positions), result))))
-        else:
-            is_last = len(positions) == len(call.arguments)  # else the next run may write into the same array
-            for position, entry in zip(positions, result, strict=True):
-                call.answers[position] = self._encoded(spec, call.items[position], entry, allowance, may_view=is_last)
+            return []
+        entries = self._entries(spec, len(positions), result)
+        if isinstance(entries, Answer):
+            call.answers.update(dict.fromkeys(positions, entries))
+            return []
+        is_last = len(positions) == len(call.arguments)  # else the next run may write into the same array
+        for position, entry in zip(positions, entries, strict=True):
+            call.answers[position] = self._encoded(spec, call.items[position], entry, allowance, may_view=is_last)
         return []
+
+    def _entries(self, spec: EndpointSpec, count: int, result: Any) -> list[Any] | Answer:
+        """Give a batch's results, one a request, or the answer that says why there are none."""
+        try:
+            entries = entries_of(result)
+        except Exception as error:  # noqa: BLE001 - a sequence of the user's raised
+            return self._failure(error)
+        if entries is None or len(entries) != count:
+            return self._failure(wrong_length(spec, count, result, entries))
+        return entries
 
     def _encoded(
         self,

@@ -71,5 +71,10 @@ def parts(spec: EndpointSpec, positions: list[int], error: BaseException) -> lis
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Whether asyncio cancelled what ran."""
-    return type(error).__name__ == "CancelledError" and type(error).__module__.startswith("asyncio")
+    """Whether asyncio cancelled what ran: the call's own task, and not another one that the user's code waited for."""
+    if type(error).__name__ != "CancelledError" or not type(error).__module__.startswith("asyncio"):
+        return False
+    import asyncio
+
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from hotloop.gpu_runtime.user_env.answers import CANCELLED, Answer, has_length, not_encodable
+from hotloop.gpu_runtime.user_env.answers import CANCELLED, Answer, entries_of, not_encodable
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.batch import DONE
 from hotloop.gpu_runtime.user_env.jsonable import NotEncodable
@@ -193,11 +193,11 @@ def _entries(spec: EndpointSpec, count: int, value: Any) -> Iterable[tuple[int, 
             if type(index) is not int or not 0 <= index < count:
                 raise _misdirected(spec, f"a dict with the key {index!r:.40} for {count} requests")
         return value.items()
-    if not has_length(value, count):
-        is_list = not isinstance(value, str | bytes | set) and hasattr(value, "__len__")
-        shown = f"{len(value)} items" if is_list else f"a {type(value).__name__}"
+    entries = entries_of(value)
+    if entries is None or len(entries) != count:
+        shown = f"a {type(value).__name__}" if entries is None else f"{len(entries)} items"
         raise _misdirected(spec, f"{shown} for {count} requests")
-    return enumerate(value)
+    return enumerate(entries)
 
 
 def _misdirected(spec: EndpointSpec, what: str) -> AppError:

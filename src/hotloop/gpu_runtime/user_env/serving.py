@@ -154,11 +154,9 @@ class _Inbox:
         for message in ahead:
             staging.take_in(message)
 
-    def pop_cancelled(self, call_id: int) -> bool:
-        """Whether a call that has not begun was cancelled; forgets it."""
-        was = call_id in self._cancelled
-        self._cancelled.discard(call_id)
-        return was
+    def was_cancelled(self, call_id: int) -> bool:
+        """Whether a call that has not begun was cancelled."""
+        return call_id in self._cancelled
 
     def _sort(self, messages: list[Message]) -> None:
         for message in messages:
@@ -228,7 +226,7 @@ class _Loop:
                 if not self._on_control(message):
                     done.set_result(None)
             elif not self._caller.is_async(message):
-                is_long = self._inbox.run(self._caller, message)
+                is_long = self._run_sync(message)
                 self._end_if_broken(done)
                 if is_long and not self._inbox.is_empty:  # the tasks have a turn before a call that was sent with it
                     asyncio.get_running_loop().call_soon(self._go_on, done)
@@ -236,12 +234,24 @@ class _Loop:
             else:
                 self._start(message, done)
 
+    def _run_sync(self, message: Message) -> bool:
+        """Run a call of a sync endpoint as without a loop: it may run one of its own, with `asyncio.run`."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)  # noqa: SLF001  it has no other way, and this one stands still meanwhile
+        try:
+            return self._inbox.run(self._caller, message)
+        finally:
+            asyncio._set_running_loop(loop)  # noqa: SLF001
+
     def _start(self, message: Message, done: asyncio.Future[Any]) -> None:
         import asyncio
 
         call_id = message.header["id"]
-        if self._inbox.pop_cancelled(call_id):
+        if self._inbox.was_cancelled(call_id):
             self._caller.refuse(message)
+            self._inbox.forget(message)
             return
         task = asyncio.get_running_loop().create_task(self._caller.handle_async(message, self._inbox))
         self._tasks[call_id] = task

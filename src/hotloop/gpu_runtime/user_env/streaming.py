@@ -18,6 +18,9 @@ from hotloop.gpu_runtime.user_env.outbox import Outbox
 from hotloop.gpu_runtime.user_env.readers import Failure, Reader, Readers
 
 TURN_S = 0.0005  # how long an async generator that never waits may shut out the others
+LOOK_S = (
+    0.02  # after which it is looked whether a generator is read still, though nothing it yielded was sent from here
+)
 
 _NOTHING = object()
 _now = time.perf_counter
@@ -67,6 +70,10 @@ class Streamer:
         left = call.runs()
         while left:
             left += self._run(call, left.pop(), gone)
+            if left and gone.is_cancelled(call.id):
+                for positions in left:
+                    self._readers(call, positions).cancel()
+                return
 
     async def run_async(self, call: Opened, gone: Gone) -> None:
         """Run a call of an async generator. Cancel the task when all its clients are gone."""
@@ -136,7 +143,7 @@ def _pump_one(
     call: Opened, iterator: Iterator[Any], context: contextvars.Context, readers: Readers, reader: Reader, gone: Gone
 ) -> bool:
     run, put = context.run, readers.put
-    resumed_s = _now()
+    looked_s = resumed_s = _now()
     while True:
         try:
             value = run(next, iterator, _NOTHING)
@@ -146,7 +153,8 @@ def _pump_one(
             resumed_s = now_s
         if value is _NOTHING:
             return True
-        if put(reader, value, now_s):  # something was sent: time to look whether it is read
+        if put(reader, value, now_s) or now_s - looked_s > LOOK_S:  # time to look whether it is read
+            looked_s = now_s
             if gone.is_cancelled(call.id):
                 return False
             resumed_s = _now()  # to send is not the generator's time
@@ -157,6 +165,7 @@ def _pump_batch(
 ) -> bool:
     is_told = hasattr(iterator, "send")
     given: frozenset[int] | None = None  # what a generator is sent first
+    looked_s = _now()
     while readers.are_open:
         resumed_s = _now()
         try:
@@ -166,7 +175,8 @@ def _pump_batch(
         finally:
             now_s = _now()
             call.compute_s += now_s - resumed_s
-        if readers.take(value, now_s):
+        if readers.take(value, now_s) or now_s - looked_s > LOOK_S:
+            looked_s = now_s
             if gone.is_cancelled(call.id):
                 return False
             if gone.left:

@@ -52,7 +52,11 @@ class Message(NamedTuple):
 
 def pack(header: dict[str, Any], payload: Payload = b"") -> bytes:
     """Make the bytes of one frame (its descriptors travel beside them)."""
-    head = _encode(header).encode("utf-8", "surrogateescape")
+    text = _encode(header)
+    try:
+        head = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, such as from a request's text in an exception's
+        head = text.encode("utf-8", "replace")
     pieces = pieces_of(payload)
     size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
     return b"".join((_LENGTHS.pack(4 + len(head) + size, len(head)), head, *pieces))
