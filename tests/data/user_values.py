@@ -96,6 +96,9 @@ same(refusal(lambda: read(NDArray[np.float32], [1e39])), "422 x: expected number
 same(read(NDArray[np.float32], [3e38]), np.array([3e38], np.float32))
 same(refusal(lambda: read(NDArray[np.uint8], [256]))[:4], "422 ")
 same(read(NDArray[np.uint8], [255, True]), np.array([255, 1], np.uint8))
+same(read(NDArray[np.int32], [1.0, -2.0]), np.array([1, -2], np.int32))
+for unfit in ([1.5], [[1], [0.1]], [1e12], [-1e30]):
+    same(refusal(lambda unfit=unfit: read(NDArray[np.int32], unfit)), "422 x: expected whole numbers that fit int32")
 same(read(np.ndarray, [2**70, 1]), np.array([2.0**70, 1.0]))
 for array in (
     np.arange(6.0).reshape(2, 3),

@@ -9,6 +9,7 @@ import enum
 import json
 import math
 import uuid
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import (
@@ -86,6 +87,8 @@ class Point(NamedTuple):
     y: int = 0
 
 
+Pair = namedtuple("Pair", "left right")  # noqa: PYI024  without types
+SHORT = dt.timedelta(seconds=1.5)
 Name = NewType("Name", str)
 T = TypeVar("T")
 Json = TypeAliasType("Json", lambda: dict[str, Json] | list[Json] | str | None)
@@ -152,6 +155,8 @@ def outcome(action: Callable[[], object]) -> tuple[int, str]:
         (Union[Part, Options], {"top": 1}, {"top": 1}),  # noqa: UP007
         (bytes | str, "AA==", "AA=="),
         (Literal["a", 1], 1, 1),
+        (Literal[Color.RED, "blue"], "red", Color.RED),
+        (Literal[Color.ODD], "ODD", Color.ODD),
         (Json, {"a": ["b", None]}, {"a": ["b", None]}),
         (Nested[float], [[1, 2.5], 3], [[1.0, 2.5], 3.0]),
         (Color, "red", Color.RED),
@@ -168,6 +173,8 @@ def outcome(action: Callable[[], object]) -> tuple[int, str]:
         (Loose, {"top": 1}, {"top": 1}),
         (Point, [1, 2], Point(1, 2)),
         (Point, {"x": 1}, Point(1, 0)),
+        (Pair, {"left": 1, "right": "b"}, Pair(1, "b")),
+        (Pair, [1, "b"], Pair(1, "b")),
         (Name, "a", "a"),
         (Annotated[int, "a note"], 3, 3),
         (dt.datetime, "2025-01-31T12:00:00Z", dt.datetime(2025, 1, 31, 12, tzinfo=dt.UTC)),
@@ -211,6 +218,8 @@ def test_json_becomes_the_annotated_type(hint, value, expected):
         (Part | None, {"name": 1}, "x.name: expected a string, got 1", "x.name"),
         (Literal["a", "b"], "c", 'x: expected one of "a", "b", got "c"', "x"),
         (Literal[1], True, "x: expected 1, got true", "x"),
+        (Literal[Color.RED], "ODD", 'x: expected "red", got "ODD"', "x"),
+        (Pair, [1], "x.right: missing, expected Any", "x.right"),
         (Color, "blue", 'x: expected one of "red", "ODD", got "blue"', "x"),
         (Part, [], "x: expected an object, got an empty list", "x"),
         (Part, {}, "x.name: missing, expected str", "x.name"),
@@ -281,6 +290,8 @@ def test_parameters_with_a_default_may_be_left_out():
         ({"x": list[int]}, "x=1&x=2", {"x": [1, 2]}),
         ({"x": dt.date}, "x=2025-01-31", {"x": dt.date(2025, 1, 31)}),
         ({"x": Part}, "x=%7B%22name%22%3A%22a%22%7D", {"x": Part("a")}),
+        ({"x": dt.timedelta | None, "y": dt.timedelta}, "x=1.5&y=2", {"x": SHORT, "y": dt.timedelta(seconds=2)}),
+        ({"x": Literal[Color.RED, Level.HIGH]}, "x=2", {"x": Level.HIGH}),
     ],
 )
 def test_a_query_string_becomes_the_annotated_types(hints, query, expected):
@@ -390,6 +401,8 @@ def test_a_type_that_no_json_makes_is_refused_when_the_decoder_is_made(hint):
         (decimal.Decimal("1.10"), '"1.10"'),
         (range(3), "[0,1,2]"),
         ({}.values(), "[]"),
+        ({"b": 1, "a": 2}.keys(), '["b","a"]'),
+        ({"b": 1, "a": 2}.items(), '[["b",1],["a",2]]'),
         ("\ud800", '"\\ud800"'),
     ],
 )

@@ -80,11 +80,14 @@ def _from_lists(value: Any, dtype: Any) -> Any:
             raise Mismatch(msg)
         if dtype is None or dtype == found.dtype:
             return found
-        with numpy().errstate(over="ignore"):
+        with numpy().errstate(over="ignore", invalid="ignore"):
             array = numpy().asarray(value, dtype=dtype) if dtype.kind in "iu" else found.astype(dtype)
     except (ValueError, TypeError, OverflowError) as error:
         msg = f"expected nested lists of numbers, all of one shape: {error}"
         raise Mismatch(msg) from None
+    if dtype.kind in "iu" and not (array == found).all():
+        msg = f"expected whole numbers that fit {dtype}"
+        raise Mismatch(msg)
     if dtype.kind == "f" and numpy().isinf(array).sum() > numpy().isinf(found).sum():
         msg = f"expected numbers that fit {dtype}"
         raise Mismatch(msg)

@@ -114,8 +114,8 @@ class _Compiler:
         except Exception as error:  # noqa: BLE001 - the user's annotations are code
             raise UnknownType(cls, f"its annotations can't be evaluated: {error}") from None
         return [
-            Field(name, hints.strip(annotations[name]), is_required, self.compile(annotations[name]))
-            for name, is_required in field_names(cls, annotations)
+            Field(name, hints.strip(hint := annotations.get(name, Any)), is_required, self.compile(hint))
+            for name, is_required in field_names(cls, annotations)  # those of `collections.namedtuple` have no types
         ]
 
     def _container(self, hint: Any, origin: type) -> Decoder:

@@ -131,6 +131,7 @@ def _in_one_order(value: Iterable[Any]) -> list[Any]:
 
 _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
+    ((collections.abc.KeysView, collections.abc.ItemsView), list),  # sets that have an order of their own
     (collections.abc.Set, _in_one_order),
     (collections.abc.Mapping, dict),
     ((collections.abc.Sequence, collections.abc.ValuesView, collections.deque), list),

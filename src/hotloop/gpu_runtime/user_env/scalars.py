@@ -179,9 +179,9 @@ NAMED: dict[tuple[str, str], Callable[[Any], Decoder]] = {
 
 
 def choice(values: tuple[Any, ...]) -> Decoder:
-    """Decode a Literal: the very value, of the very type (True is not 1)."""
-    known = {(type(value), value): value for value in values}
-    shown = _one_of(values)
+    """Decode a Literal: the very value, of the very type (True is not 1); an Enum's member as it is written."""
+    known = {(type(written), written): value for value in values for written in (written_choice(value),)}
+    shown = _one_of(tuple(written for _, written in known))
 
     def decode(value: Any) -> Any:
         try:
@@ -216,6 +216,11 @@ def written_member(member: enum.Enum) -> str | int | float | bool | None:
         if isinstance(value, plain):
             return plain(value)
     return None if value is None else member.name
+
+
+def written_choice(value: Any) -> Any:
+    """Say how a Literal's value is written in JSON."""
+    return written_member(value) if isinstance(value, enum.Enum) else value
 
 
 def _one_of(values: tuple[Any, ...]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from hotloop.gpu_runtime.user_env import arrays, hints, records
-from hotloop.gpu_runtime.user_env.scalars import DECIMAL_PATTERN, written_member
+from hotloop.gpu_runtime.user_env.scalars import DECIMAL_PATTERN, written_choice, written_member
 from hotloop.gpu_runtime.user_env.validators import has_constraints, is_pydantic, pydantic
 
 Schema = dict[str, Any]
@@ -98,7 +98,7 @@ class Schemas:
             return {"anyOf": [self.of(member, mode) for member in typing.get_args(hint)]}
         origin = typing.get_origin(hint) or hint
         if origin is typing.Literal:
-            return {"enum": list(typing.get_args(hint))}
+            return {"enum": [written_choice(value) for value in typing.get_args(hint)]}
         if arrays.is_array_type(origin):
             return self._array(hint)
         return self._class(hint, origin, mode) if isinstance(origin, type) else {}
@@ -128,7 +128,7 @@ class Schemas:
         annotations = typing.get_type_hints(cls, include_extras=True)
         fields = records.field_names(cls, annotations)
         schema = object_of(
-            {name: self.of(annotations[name], mode) for name, _ in fields},
+            {name: self.of(annotations.get(name, Any), mode) for name, _ in fields},
             [name for name, is_required in fields if is_required],
         )
         return schema | ({"description": cls.__doc__.strip()} if _has_own_text(cls) else {})
@@ -211,7 +211,7 @@ def _keys(hint: Any) -> Schema:
     if hint is int:
         return {"propertyNames": {"pattern": "^-?[0-9]+$"}}
     if typing.get_origin(hint) is typing.Literal:
-        return {"propertyNames": {"enum": [str(value) for value in typing.get_args(hint)]}}
+        return {"propertyNames": {"enum": [str(written_choice(value)) for value in typing.get_args(hint)]}}
     return {}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import hints, strict_json
-from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, mismatch, refuse, written_member
+from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, mismatch, refuse, written_choice, written_member
 from hotloop.gpu_runtime.user_env.validators import has_constraints
 
 # What Python reads beyond it, such as "1_0" and "nan", is no number to anyone else.
@@ -42,6 +42,8 @@ def decoder(hint: Any, from_json: Decoder) -> Callable[[str], Any]:
     if hint in (int, float, bool):
         read = {int: _integer, float: _number, bool: _boolean}[hint]
         return (lambda text: from_json(read(text))) if is_checked else read
+    if hints.key_of(hint) == ("datetime", "timedelta"):
+        return lambda text: from_json(_number(text))
     if hints.key_of(hint)[0] in {"datetime", "uuid", "decimal"} or hint is bytes:
         return from_json
     return _json(from_json)
@@ -72,7 +74,7 @@ def _boolean(text: str) -> bool:
 def _choices(hint: Any) -> dict[str, Any] | None:
     """What may be written for a Literal or an Enum, and the JSON value that it stands for."""
     if typing.get_origin(hint) is typing.Literal:
-        values = typing.get_args(hint)
+        values = [written_choice(value) for value in typing.get_args(hint)]
     elif isinstance(hint, type) and issubclass(hint, enum.Enum):
         values = [written_member(member) for member in hint]
     else:
