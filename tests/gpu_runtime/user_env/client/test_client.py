@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import json
 import socket
 import threading
@@ -83,6 +84,31 @@ def test_an_endpoint_that_takes_no_post_gets_its_arguments_in_the_query(kind):
         kind(server.url).calls(("now", {"zone": "a b", "n": 2, "is_short": True, "list": ["x", "y"]}))
 
     assert server.line() == "GET /now?zone=a+b&n=2&is_short=true&list=x&list=y HTTP/1.1"
+
+
+class Mood(str, enum.Enum):  # noqa: UP042  as people write it
+    GOOD = "good"
+
+
+class Level(int, enum.Enum):
+    HIGH = 2
+
+
+def test_an_enum_goes_into_a_query_as_its_value(kind):
+    with Scripted(LISTING, ok(b"1"), ok(b"1")) as server:
+        kind(server.url).calls(
+            ("now", {"mood": Mood.GOOD, "level": [Level.HIGH]}), ("embed", {"image": b"x", "mood": Mood.GOOD})
+        )
+
+    assert server.line(1) == "GET /now?mood=good&level=2 HTTP/1.1"
+    assert server.line(2) == "POST /embed?mood=good HTTP/1.1"
+
+
+def test_a_call_by_path_is_made_as_what_is_known_of_it_says(kind):
+    with Scripted(LISTING, ok(b"1"), ok(b"2")) as server:
+        assert kind(server.url).calls(("now", {}), ("/now", {"n": 2})) == [1, 2]
+
+    assert server.line() == "GET /now?n=2 HTTP/1.1"
 
 
 def test_a_name_that_is_not_known_is_looked_up_again_then_told_with_those_that_are(kind):

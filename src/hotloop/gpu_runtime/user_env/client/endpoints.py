@@ -49,7 +49,9 @@ class Catalog:
     def find(self, name: str) -> Endpoint | None:
         """Give an endpoint by its name, or by its path if that begins with a slash; None if it is not known."""
         found = self._by_name.get(name)
-        return Endpoint(name, name) if found is None and name.startswith("/") else found
+        if found is None and name.startswith("/"):
+            return next((each for each in self._by_name.values() if each.path == name), Endpoint(name, name))
+        return found
 
     def known(self) -> str:
         """List the names as people read them."""

@@ -8,6 +8,7 @@ the body as it is and the others are the query: nothing is copied into text.
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 
 from hotloop.gpu_runtime.user_env import arrays, jsonable
 from hotloop.gpu_runtime.user_env.client.address import Address
+from hotloop.gpu_runtime.user_env.scalars import written_member
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
@@ -130,6 +132,8 @@ def _pairs(arguments: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _word(name: str, value: Any) -> str:
+    if isinstance(value, enum.Enum):  # also one that is a text or a number: `str` of it is the member's name
+        value = written_member(value)
     simple = value if isinstance(value, str | int | float) else _simplified(name, value)
     if isinstance(simple, bool):
         return "true" if simple else "false"
