@@ -71,6 +71,18 @@ def test_a_call_carries_what_the_app_needs_and_its_answer_says_who_gave_it():
     run(main())
 
 
+def test_a_path_with_escapes_is_found_however_a_client_writes_it():
+    async def main():
+        async with fronting() as front:
+            front.worker(1, EndpointSpec("odd", "/caf%C3%A9~%20x")).is_echoing = True
+            client = await front.client()
+            found = [await client.get("POST", path, b"hi") for path in ("/caf%C3%A9~%20x", "/caf%c3%a9%7E%20x")]
+
+            assert [(response.status, response.body) for response in found] == [(200, b"hi")] * 2
+
+    run(main())
+
+
 def test_endpoints_may_be_given_as_a_worker_describes_them():
     described = {
         "name": "many",

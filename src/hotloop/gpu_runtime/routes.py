@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from hotloop.gpu_runtime.answers import error_body
 from hotloop.gpu_runtime.endpoints import EndpointSpec
@@ -19,7 +20,7 @@ class Routes:
         self._by_name: dict[str, EndpointSpec] = {}
         for spec in endpoints:
             self._by_name[spec.name] = spec
-            by_method = self._by_path.setdefault(spec.path, {})
+            by_method = self._by_path.setdefault(unquote(spec.path), {})  # as the path of a request is
             by_method.update(dict.fromkeys(spec.methods, spec))
             if "GET" in spec.methods:
                 by_method.setdefault("HEAD", spec)

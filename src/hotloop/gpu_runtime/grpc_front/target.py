@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from hotloop.gpu_runtime.calls import Generation
 
@@ -35,7 +36,7 @@ class Target:
             return self._endpoint
         active = self._active()
         spec = active.routes.named(self._endpoint) if active is not None else None
-        return f"/{self._endpoint}" if spec is None else spec.path
+        return f"/{self._endpoint}" if spec is None else unquote(spec.path)
 
     @property
     def method(self) -> str:
