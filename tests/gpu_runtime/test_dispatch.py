@@ -126,6 +126,46 @@ def test_a_batch_gathers_what_came_while_the_worker_was_busy():
     run(main())
 
 
+def test_a_worker_that_joins_when_all_others_of_its_generation_are_gone_serves_what_waits():
+    async def main():
+        async with fronting() as front:
+            front.worker(1, ECHO, SLOW)
+            front.dispatcher.leaves(1, 0, [])
+            client = await front.client()
+            client.ask("POST", "/echo", b"hi")
+            await until(lambda: front.dispatcher.num_waiting == 1)
+            front.join(1, 1, is_echoing=True)
+            response = await client.response()
+
+            assert (response.status, response.body, response.generation) == (200, b"hi", 1)
+            front.worker(2, ECHO)
+            front.join(1, 2)
+            assert [worker.number for worker in front.dispatcher.active.workers] == [0]
+
+    run(main())
+
+
+def test_what_a_worker_that_left_still_answers_counts_when_another_one_joins():
+    async def main():
+        async with fronting() as front:
+            left = front.worker(1, ECHO, SLOW)
+            clients = await front.clients(2)
+            clients[0].ask("POST", "/slow", b"old")
+            call = await left.call()
+            front.dispatcher.leaves(1, 0, [call.header["id"]])
+            front.join(1, 1, is_echoing=True)
+            during = {load.name: load.num_calls for load in front.dispatcher.load()}
+            new = await clients[1].get("POST", "/slow", b"new")
+            left.answer(call)
+            old = await clients[0].response()
+            after = {load.name: load.num_calls for load in front.dispatcher.load()}
+
+            assert [(each.status, each.body) for each in (old, new)] == [(200, b"old"), (200, b"new")]
+            assert (during, after) == ({"echo": 0, "slow": 1}, {"echo": 0, "slow": 0})
+
+    run(main())
+
+
 def test_a_gathering_batch_leaves_by_itself_though_nobody_comes_and_nothing_is_answered():
     async def main():
         async with fronting() as front:

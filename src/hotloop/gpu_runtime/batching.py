@@ -150,6 +150,13 @@ class Queues:
             self._num_quick_sync += batch.is_quick
         return batch
 
+    def go_on(self, batch: Batch) -> None:
+        """Take note of a call that is under way and did not leave from here."""
+        self._lanes[batch.endpoint.name].in_flight += 1
+        if batch.endpoint.kind == "sync":
+            self._num_sync += 1
+            self._num_quick_sync += batch.is_quick
+
     def done(self, batch: Batch, took_s: float | None = None, units: float | None = None) -> None:
         """Give back the slot of a call.
 

@@ -86,6 +86,7 @@ class Dispatcher:
         self._last: Pending | None = None
         self._generations: dict[int, Generation] = {}
         self._active: Generation | None = None
+        self._newest: Generation | None = None  # is not active while it has no worker
         self._failure: Problem | None = None
         self._num_pauses = 0
         self._queue_alarm = Alarm(clock, self._pump)
@@ -251,26 +252,33 @@ class Dispatcher:
             worker: That worker's number.
         """
         specs = [e if isinstance(e, EndpointSpec) else EndpointSpec.from_json(e) for e in endpoints]
+        self._serve(Generation(generation, revision, Routes(specs), [Worker(worker, send)]))
+
+    def _serve(self, generation: Generation) -> None:
         old = self._active
-        self._active = Generation(generation, revision, Routes(specs), [Worker(worker, send)])
+        self._active = self._newest = generation
         if old is not None and not old.calls:
             del self._generations[old.number]
-        self._generations[generation] = self._active
+        self._generations[generation.number] = generation
         self._failure = None
         waiting = self._line.clear()
-        self._line.open(specs, self._active.workers)
+        self._line.open(generation.routes.specs, generation.workers, generation.calls.values())
         self._num_pauses += 1  # nothing leaves before all that waited are in line
         for pending in waiting:
-            self._requeue(pending, self._active)
+            self._requeue(pending, generation)
         self.resume()
 
     def join(self, generation: int, worker: int, send: Send) -> None:
-        """Let another worker of the active generation have its share; of one that was replaced nobody is needed."""
-        active = self._active
-        if active is not None and active.number == generation:
-            active.workers.append(Worker(worker, send))
-            self._line.queues.staff(len(active.workers))
+        """Let another worker of the newest generation have its share; of one that was replaced nobody is needed."""
+        newest = self._newest
+        if newest is None or newest.number != generation:
+            return
+        newest.workers.append(Worker(worker, send))
+        if newest is self._active:
+            self._line.queues.staff(len(newest.workers))
             self._pump()
+        else:  # all others died or left while it became ready
+            self._serve(newest)
 
     def is_idle(self, generation: int) -> bool:
         """Whether a generation has answered all that it was sent."""

@@ -40,10 +40,12 @@ class Line:
 
     # --- generations --------------------------------------------------------------------------------------------
 
-    def open(self, specs: Iterable[EndpointSpec], workers: Sequence[Worker]) -> None:
-        """Begin the lines of a generation. Who waits is in none of them before `put_back`."""
+    def open(self, specs: Iterable[EndpointSpec], workers: Sequence[Worker], calls: Iterable[Call] = ()) -> None:
+        """Begin the lines of a generation, some of whose calls may be under way. Who waits is in none before `put_back`."""
         specs = tuple(specs)
         self.queues = Queues(specs, self._max_queued, self._weights)
+        for call in calls:
+            self.queues.go_on(call.batch)
         self._ahead.close()
         self._ahead = Ahead(specs, workers)
 

@@ -37,6 +37,11 @@ class Routes:
         """Give the endpoint of that name, None if there is none."""
         return self._by_name.get(name)
 
+    @property
+    def specs(self) -> tuple[EndpointSpec, ...]:
+        """Every endpoint."""
+        return tuple(self._by_name.values())
+
     def methods(self, path: str) -> tuple[str, ...]:
         """Give the methods of a path, as its endpoints name them; empty if there is no such path."""
         return tuple(self._by_path.get(path, ()))
