@@ -22,7 +22,7 @@ from hotloop.gpu_runtime.controller_state import State
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.draining import Draining
 from hotloop.gpu_runtime.failures import Failures
-from hotloop.gpu_runtime.fleet import Fleet, WorkerProcess
+from hotloop.gpu_runtime.fleet import EXIT_GRACE_S, Fleet, WorkerProcess
 from hotloop.gpu_runtime.holdings import Holdings
 from hotloop.gpu_runtime.hosts import Hosts
 from hotloop.gpu_runtime.learner import Learner
@@ -356,7 +356,7 @@ class Runtime:
             case "documented":
                 self.on_documented(worker.generation, message)
             case "leaving":
-                self._dispatcher.leaves(worker.generation, worker.number, message.header["begun"])
+                self._leaves(worker, message.header["begun"])
             case "warm":
                 self._warmed(worker)
             case "ready":
@@ -395,6 +395,11 @@ class Runtime:
                 self._fleet.imported(message.header["paths"])
             case _:
                 return
+
+    def _leaves(self, worker: WorkerProcess, begun: list[int]) -> None:
+        """Send a worker nothing more that ends by itself, and have it end in time: nothing else replaces it before."""
+        self._dispatcher.leaves(worker.generation, worker.number, begun)
+        self._loop.call_later(EXIT_GRACE_S, self._fleet.crash, worker.number)
 
     def _tell_loading(self, worker: WorkerProcess, header: dict[str, Any]) -> None:
         known = self._state.workers.get(worker.number)

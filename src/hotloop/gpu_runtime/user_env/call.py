@@ -58,6 +58,9 @@ class _Raised:
     error: BaseException
 
 
+def _tell_nobody(*_: Any) -> None: ...
+
+
 class Caller:
     """Calls one generation's endpoints.
 
@@ -92,6 +95,11 @@ class Caller:
     def close(self) -> None:
         """Let go of what only calls need."""
         self._outbox.close()
+
+    def leave(self) -> None:
+        """Answer nothing more: the process ends, and who still waits is answered, or tried again elsewhere, when it has."""
+        self._send = _tell_nobody
+        self._outbox.leave(_tell_nobody)
 
     def is_async(self, message: Message) -> bool:
         """Whether a call is one for `handle_async`."""

@@ -109,6 +109,11 @@ class Outbox:
         with self._lock:
             self._flush()
 
+    def leave(self, send: Send) -> None:
+        """Send by another way from now on."""
+        with self._lock:
+            self._send = send
+
     def close(self) -> None:
         """Let the thread end."""
         self._is_closed = True

@@ -269,6 +269,7 @@ class _Loop:
     def _end_if_broken(self, done: asyncio.Future[Any]) -> None:
         if self._caller.is_broken and not done.done():
             self._inbox.link.send({"kind": "leaving", "begun": list(self._tasks)})
+            self._caller.leave()
             done.set_result(None)
 
     def _refuse(self, message: Message) -> LinkClosed | None:
