@@ -411,6 +411,16 @@ def test_deadlines_are_not_given_up_for_ever_because_calls_were_slow_for_a_while
     assert all(at_s < until_s for at_s in given_up), given_up[-1]
 
 
+@pytest.mark.parametrize("batch", [None, BatchSpec(max_size=4, key="bytes")])
+def test_a_stream_that_takes_longer_than_its_deadline_is_begun_in_time(batch):
+    spec = EndpointSpec("e", "/e", is_stream=True, batch=batch)
+    asked = [Arrival(at_s, wants=Wants(deadline_at_s=at_s + 5)) for at_s in range(0, 900, 30)]
+    run = simulate(spec, [*asked, Arrival(885, wants=Wants(deadline_at_s=889))], lambda *_: 20.0)
+
+    assert [fate.arrival.at_s for fate in run.fates.values() if fate.was_given_up] == [885]
+    assert [call.at_s for call in run.calls] == [each.at_s for each in asked]
+
+
 @pytest.mark.parametrize("spec", KINDS)
 def test_what_can_not_be_met_takes_half_of_the_time_at_most(spec):
     run = simulate(spec, [*[Arrival(0)] * 4, *hurried(2000, 20)], lambda *_: 3.0)

@@ -253,7 +253,11 @@ class Lane:
         return self._leave(order, window, chosen)
 
     def _units_before(self, left_s: float) -> float:
-        return math.inf if left_s == math.inf else self.cost.units_within(left_s)
+        return math.inf if left_s == math.inf or self.spec.is_stream else self.cost.units_within(left_s)
+
+    def _answer_s(self, size: float) -> float:
+        """How long a request's answer will take; a stream's begins at once, and its end is under no deadline."""
+        return 0.0 if self.spec.is_stream else self.cost.predict_s(size)
 
     def _hopeful(self, order: Order, now_s: float) -> list[Waiting]:
         """Give those with the best right, without any whose deadline can't be met any more, which are given up.
@@ -262,7 +266,7 @@ class Lane:
         """
         num_most = min(choice.WINDOW * self._batch.max_size, MAX_WINDOW) if self._batch.max_size > 1 else 1
         while window := order.window(num_most, self.cost.per_call_s / self._batch.max_size, self.cost.per_unit_s):
-            late = [e for e in window if now_s + self.cost.predict_s(e.size) > e.wants.deadline_at_s]
+            late = [e for e in window if now_s + self._answer_s(e.size) > e.wants.deadline_at_s]
             if not late:
                 break
             if len(late) == len(window) and self._is_to_be_tried(late[0], now_s):
