@@ -32,8 +32,8 @@ class Client:
         url: The server, such as ``http://127.0.0.1:8000``.
         app: The app that is served: results are then built as the endpoints' annotations say.
         timeout_s: The longest silence of the server.
-        deadline_s: How long a call may take in all. It is also sent, as ``x-hotloop-deadline-ms``, for whoever on the way
-            acts on it; `dev serve` does not. A stream's items are not under it. None: no limit.
+        deadline_s: How long a call may take in all. It is also sent, as ``x-hotloop-deadline-ms``: what the server
+            can't begin in time it answers 504. A stream's items are not under it. None: no limit.
         retries: How often a call is sent again after 429, 503 or a connection that was refused.
         idempotent: Whether calls may run twice: then what may have run (502, a lost connection) is sent again, too.
         headers: For each request, such as ``{"authorization": "Bearer ..."}``.
