@@ -203,7 +203,9 @@ class _Channel:
 
     @property
     def is_stale(self) -> bool:
-        return self._reader.at_eof() or self._writer.is_closing() or time.monotonic() - self.idle_since_s > MAX_IDLE_S
+        if self._reader.at_eof() or self._writer.is_closing() or time.monotonic() - self.idle_since_s > MAX_IDLE_S:
+            return True
+        return connection.is_readable(self._writer.get_extra_info("socket"))  # the loop may not have had a turn since
 
     def abort(self) -> None:
         self._writer.transport.abort()

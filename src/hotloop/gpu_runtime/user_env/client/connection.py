@@ -36,9 +36,7 @@ class Connection:
         quiet_s = time.monotonic() - self.idle_since_s
         if quiet_s > MAX_IDLE_S or quiet_s < 0:
             return quiet_s > 0
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        return bool(poll.poll(0))
+        return is_readable(self.sock)
 
     def close(self) -> None:
         """Close it."""
@@ -90,6 +88,13 @@ class Connection:
         if remaining_s <= 0:
             raise TimeoutError
         self.sock.settimeout(min(self._timeout_s, remaining_s))
+
+
+def is_readable(sock: socket.socket) -> bool:
+    """Whether something came, or the other side closed it."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Pool:
