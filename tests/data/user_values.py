@@ -97,8 +97,10 @@ same(read(NDArray[np.float32], [3e38]), np.array([3e38], np.float32))
 same(refusal(lambda: read(NDArray[np.uint8], [256]))[:4], "422 ")
 same(read(NDArray[np.uint8], [255, True]), np.array([255, 1], np.uint8))
 same(read(NDArray[np.int32], [1.0, -2.0]), np.array([1, -2], np.int32))
-for unfit in ([1.5], [[1], [0.1]], [1e12], [-1e30]):
+for unfit in ([1.5], [[1], [0.1]]):
     same(refusal(lambda unfit=unfit: read(NDArray[np.int32], unfit)), "422 x: expected whole numbers that fit int32")
+same(refusal(lambda: read(NDArray[np.int32], [1e12, 0.5]))[:4], "422 ")
+same(refusal(lambda: read(NDArray[np.int32], [-1e30]))[:4], "422 ")
 same(read(np.ndarray, [2**70, 1]), np.array([2.0**70, 1.0]))
 for array in (
     np.arange(6.0).reshape(2, 3),
@@ -153,6 +155,7 @@ same(
 same(encode(np.array([[1, 2.5]])), ("application/json", b"[[1.0,2.5]]"))
 same(encode({"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)})[1], b'{"a":0.5,"b":3,"c":true}')
 same(encode({np.int64(3): 1})[1], b'{"3":1}')
+same(encode([np.longdouble(1.5), np.array([[2.5]], np.longdouble)])[1], b"[1.5,[[2.5]]]")
 same(encode(torch.tensor([[1.0, 2.0]], requires_grad=True))[1], b"[[1.0,2.0]]")
 same(encode(torch.tensor(3, dtype=torch.int32))[1], b"3")
 same(encode(torch.tensor([1.5], dtype=torch.bfloat16), NPY), ("application/json", b"[1.5]"))

@@ -380,7 +380,7 @@ def test_a_message_with_half_of_a_surrogate_pair_ends_its_stream_and_the_worker_
             runtime.call("f", {"x": "\ud800 it"}, call_id=call_id)
             stream = runtime.stream(call_id)
 
-            assert json.loads(stream.pieces[-1])["error"]["message"] == "\ud800 it"
+            assert json.loads(stream.body.splitlines()[-1])["error"]["message"] == "\ud800 it"
             assert stream.error == "ValueError: ? it (shop.py:7)"
 
 

@@ -167,6 +167,8 @@ def to_lists(value: Any) -> Any:
     if getattr(array.dtype, "is_complex", False) or getattr(array.dtype, "kind", "") in {"c", "V", "M", "m"}:
         msg = f"entries of type {array.dtype} have no form in JSON"
         raise TypeError(msg)
+    if getattr(array.dtype, "kind", "") == "f" and array.dtype.itemsize > 8:  # Python has no float of its size
+        array = array.astype(float)
     return array.tolist()
 
 
