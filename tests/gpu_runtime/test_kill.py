@@ -220,15 +220,47 @@ def test_killed_host_loads_its_model_again_and_that_one_alone(driver: RuntimeDri
     assert driver.call("pids").json[1] not in {0, None}
 
 
-def test_host_that_dies_while_a_worker_becomes_ready_is_replaced_for_that_one_too(driver: RuntimeDriver):
-    host = driver.call("pids").json[1]
-    driver.save({"app.py": f"{APP}\nprint('SLOW', flush=True)\ntime.sleep(2)\n"})
-    driver.wait_for(events.Log, text="SLOW")
-    kill(host)
-    driver.wait_for(events.ProcessDied, role="hosted")
-    driver.wait_for(events.Ready)
+PLAIN = """
+import multiprocessing
+import time
 
-    assert driver.call("hosted", n=1).json == 2
+import hotloop
+
+app = hotloop.App("plain")
+
+
+@app.model(hosted=True)
+def process():
+    return multiprocessing.current_process()
+
+
+@app.model
+def table():
+    print("LOADING table")
+    time.sleep(0)
+    return {}
+
+
+@app.endpoint
+def pid(process) -> int:
+    return process.pid
+"""
+
+
+def test_host_that_dies_while_a_worker_becomes_ready_is_replaced_for_that_one_too(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": PLAIN}) as driver:
+        driver.wait_reload(1)
+        driver.wait_for(events.StandbyReady)
+        host = driver.call("pid").json
+        driver.save({"app.py": PLAIN.replace("sleep(0)", "sleep(2)")})
+        driver.wait_for(events.Log, text="LOADING table")
+        kill(host)
+        driver.wait_for(events.ProcessDied, role="hosted")
+        ready = driver.wait_for(events.Ready)
+        answer = driver.call("pid")
+
+    assert {model.name: model.action for model in ready.models} == {"process": "kept", "table": "loaded"}
+    assert (answer.status, answer.json != host) == (200, True)
 
 
 def test_a_request_under_which_a_host_died_is_tried_again_if_that_does_no_harm(driver: RuntimeDriver):
