@@ -72,6 +72,13 @@ def test_frames_survive_any_split_of_the_stream(frames, sizes):
     assert [(m.header, m.payload) for m in got] == [({**h, "kind": "k"}, p) for h, p in frames]
 
 
+def test_half_of_a_surrogate_pair_in_a_header_is_replaced_and_a_name_that_is_no_utf_8_kept():
+    headers = [{"kind": "x", "text": text} for text in ("\ud800\u00e9", "\udce9\u00e9")]
+    found = wire.FrameReader().feed(b"".join(map(wire.pack, headers)))
+
+    assert [message.header["text"] for message in found] == ["?\u00e9", "\udce9\u00e9"]
+
+
 def test_lines_are_cut_and_the_last_needs_no_line_break():
     async def main():
         read, write = os.pipe()
