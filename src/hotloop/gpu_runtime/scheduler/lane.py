@@ -21,9 +21,7 @@ QUICK_S = 0.0002
 AHEAD_S = 0.001  # of quick calls that a worker has at a time; so long may one wait behind those that came before it
 MAX_AHEAD = 16
 NUM_TO_TRUST = 16  # calls
-NUM_TO_BELIEVE = (
-    3  # calls, before a request is given up for what they took: the first may be slow for reasons of its own
-)
+NUM_TO_BELIEVE = 3  # calls, before a request is given up for what they took: the first may be slow for its own reasons
 MAX_WINDOW = 256  # requests; choosing among them takes time that grows with it
 
 
@@ -212,9 +210,9 @@ class Lane:
             if 2 * took_s < self.cost.predict_s(units):
                 self.cost = CostModel()
             self.cost.saw(units, took_s)
-        elif (
-            self._order is not None or self._batch.max_size > 1 or self.cost.num_seen < 8 or not batch.requests[0] & 15
-        ):
+            return
+        is_alone = self._order is None and self._batch.max_size == 1
+        if not is_alone or self.cost.num_seen < 8 or not batch.requests[0] & 15:
             self.cost.saw(units, took_s)
 
     def _waits(self, now_s: float) -> bool:

@@ -18,9 +18,7 @@ from hotloop.gpu_runtime.user_env.outbox import Outbox
 from hotloop.gpu_runtime.user_env.readers import Failure, Reader, Readers
 
 TURN_S = 0.0005  # how long an async generator that never waits may shut out the others
-LOOK_S = (
-    0.02  # after which it is looked whether a generator is read still, though nothing it yielded was sent from here
-)
+LOOK_S = 0.02  # how often it is looked whether a generator is read still that yields nothing to send
 
 _NOTHING = object()
 _now = time.perf_counter
