@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hotloop.gpu_runtime.user_env.fingerprint.uses import uses_of
+from hotloop.gpu_runtime.user_env.fingerprint.uses import Uses, uses_of
 
 
 def test_each_import_has_the_names_of_the_code_as_parts_of_its_own_alone() -> None:
@@ -11,3 +11,19 @@ def test_each_import_has_the_names_of_the_code_as_parts_of_its_own_alone() -> No
 
     assert {"package3.part", "package3", "mine.near", "mine.near.name3"} <= used.imports
     assert len(used.imports) < 24 * 4 * 60  # imports, what each may mean, names: those of several never multiply
+
+
+def test_a_name_that_may_be_computed_is_told_from_a_constant_one() -> None:
+    constant = "def f(x):\n    return getattr(x, 'a')"
+    last = "def f(x):\n    getattr(x, 'a')\n    return 'getattr'"  # from Python 3.12 on the last instruction has it
+
+    assert not uses_of(compile(constant, "app.py", "exec").co_consts[0], "").is_dynamic
+    assert isinstance(uses_of(compile(last, "app.py", "exec").co_consts[0], "").is_dynamic, bool)
+
+
+def test_what_is_handed_on_is_told_from_what_is_asked_for_an_attribute() -> None:
+    source = "def f():\n    import a.b as c\n    from d import e\n    use(c, e.x, g, h.y, getattr(i, 'j'), k.z())\n"
+    used = Uses()
+    used.add(compile(source, "app.py", "exec").co_consts[0], "")
+
+    assert used.passed == {"c", "b", "g", ".x", ".y"}
