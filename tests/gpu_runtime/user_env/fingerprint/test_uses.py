@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Uses, uses_of
 
 
@@ -27,3 +29,18 @@ def test_what_is_handed_on_is_told_from_what_is_asked_for_an_attribute() -> None
     used.add(compile(source, "app.py", "exec").co_consts[0], "")
 
     assert used.passed == {"c", "b", "g", ".x", ".y"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "is_dynamic"),
+    [
+        ("[each for each in net.modules()]", False),
+        ("torch.nn.modules.module", False),
+        ("sys.modules['conf']", True),
+        ("list(sys.modules)", True),
+    ],
+)
+def test_modules_of_sys_are_told_from_a_networks(expression: str, is_dynamic: bool) -> None:
+    code = compile(f"def f(net):\n    return {expression}\n", "app.py", "exec").co_consts[0]
+
+    assert uses_of(code, "").is_dynamic is is_dynamic

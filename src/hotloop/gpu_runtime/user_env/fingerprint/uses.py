@@ -8,6 +8,7 @@ import builtins
 import dis
 import functools
 import importlib.util
+import itertools
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -106,13 +107,15 @@ class Uses:
                 self.attributes.add(name)
         strings = {each for each in code.co_consts if isinstance(each, str) and each.isidentifier()}
         self.attributes |= strings
+        steps = list(steps_of(instructions))
         met = {*self.names, *code.co_names}
+        if "modules" in met and not _reads_modules(steps):
+            met.discard("modules")
         # As an attribute each of the builtins is another thing: `model.eval()` computes no name.
         is_dynamic = bool(self.names & _ANY_NAME_BUILTIN or met & _ANY_NAME) or _computes_a_name(code)
         self.is_dynamic = self.is_dynamic or is_dynamic
         self.reads_source = self.reads_source or _reads_source(instructions)
         self.has_star = self.has_star or ("*",) in code.co_consts  # as IMPORT_NAME takes it
-        steps = list(steps_of(instructions))
         self.aliases |= set(_aliases(steps))
         self.passed |= set(_passed(steps, {alias for alias, _ in self.aliases}))
 
@@ -204,6 +207,14 @@ def _passed(steps: list[Step], aliases: set[str]) -> Iterator[str]:
 def _is_called(step: Step) -> bool:
     has_flag = step.opname == "LOAD_GLOBAL" or (step.opname == "LOAD_ATTR" and sys.version_info >= (3, 12))
     return has_flag and bool(step.arg & 1)
+
+
+def _reads_modules(steps: list[Step]) -> bool:
+    """Whether it may be those of `sys`: not ``network.modules()``, as all of torch's have it, and not ``torch.nn.modules``."""
+    return any(
+        each.argval == "modules" and each.opname != "LOAD_METHOD" and not _is_called(each) and before.argval != "nn"
+        for before, each in itertools.pairwise(steps)
+    )
 
 
 def _reads_source(instructions: list[dis.Instruction]) -> bool:
