@@ -185,6 +185,8 @@ class Canon:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
             return self._tensor(value)
+        if torch is not None and isinstance(value, getattr(torch, "Generator", ())):
+            return self._generator(value)
         if kind.__module__ == "sqlite3" and kind.__name__ == "Connection":
             return self._database(value)
         if str(kind.__module__).startswith("pydantic."):
@@ -260,6 +262,12 @@ class Canon:
         aliasing = number, tuple(value.stride()), value.storage_offset()
         grad = self.describe(value.grad) if value.is_leaf else None
         return *described, aliasing, self._content(value), grad, self.describe(dict(getattr(value, "__dict__", {})))
+
+    def _generator(self, value: Any) -> Any:
+        if name := name_in_process(value):
+            return "of the process", name
+        state = value.get_state()  # a new tensor each time
+        return str(value.device), hashed(ctypes.string_at(state.data_ptr(), state.numel()))
 
     def _content(self, value: Any) -> Any:
         if value.untyped_storage().device.type == "meta":  # the tensor itself may say otherwise: torch.compile's do
