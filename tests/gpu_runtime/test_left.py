@@ -130,13 +130,20 @@ SET_UP = {
     "import gc; gc.set_threshold(701, 11, 12)": "list(gc.get_threshold())",
     "import os, time; os.environ['TZ'] = 'Asia/Tokyo'; time.tzset()": "list(time.tzname)",
     "import multiprocessing; multiprocessing.set_start_method('spawn', force=True)": "multiprocessing.get_start_method()",
+    "seed_by_name(3)": "random.random()",
+    "from json import JSONEncoder as E; E.of_mine = 4": "json.JSONEncoder.of_mine",
+    "JSONDecoder.of_mine = 3": "json.JSONDecoder.of_mine",
+    "sys.path.insert(1, 'of_mine')": "sys.path.index('of_mine')",
 }
 SET_UP_IN_TORCH = {
     "torch.backends.cudnn.allow_tf32 = False": "torch.backends.cudnn.allow_tf32",
     "torch.backends.cuda.enable_flash_sdp(False)": "torch.backends.cuda.flash_sdp_enabled()",
     "torch.set_default_dtype(torch.float64)": "str(torch.get_default_dtype())",
     "torch.autograd.set_detect_anomaly(True)": "torch.is_anomaly_enabled()",
+    "torch.use_deterministic_algorithms(True, warn_only=True)": "torch.get_deterministic_debug_mode()",
     "torch.backends.quantized.engine = 'onednn'": "torch.backends.quantized.engine",
+    "from torch.backends.cuda import matmul; matmul.allow_tf32 = True": "torch.backends.cuda.matmul.allow_tf32",
+    "torch.set_default_device('meta'); torch.manual_seed(3)": "torch.rand(1, device='cpu').item()",
 }
 
 
@@ -156,7 +163,11 @@ def one():
     import warnings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BytesWarning)
-    import shutil
+    class Own(UserWarning):
+        pass
+    warnings.simplefilter("ignore", Own, append=True)
+    import shutil, sys
+    shutil.register_archive_format("printed", sys.stdout.write)
     try:
         shutil.register_archive_format("bad", 5)
     except TypeError:
@@ -175,8 +186,9 @@ def seen(one) -> list:
 
 @pytest.mark.parametrize("is_torch", [False, pytest.param(True, marks=pytest.mark.models)])
 def test_libraries_are_set_up_as_the_loader_set_them_up(tmp_path: Path, user_python: Path, *, is_torch: bool):
-    names = "calendar, csv, gc, mimetypes, multiprocessing, os, shutil, socket, sys, time, warnings"
-    imports = "import torch" if is_torch else f"import {names}\nimport xml.etree.ElementTree as tree"
+    names = "calendar, csv, gc, json, mimetypes, multiprocessing, os, random, shutil, socket, sys, time, warnings"
+    more = "import xml.etree.ElementTree as tree\nfrom json import JSONDecoder\nfrom random import seed as seed_by_name"
+    imports = "import torch" if is_torch else f"import {names}\n{more}"
     source = app_that_sets_up(SET_UP_IN_TORCH if is_torch else SET_UP, imports)
     with RuntimeDriver(tmp_path, {"app.py": source}, **({"python": str(user_python)} if is_torch else {})) as driver:
         driver.wait_reload(1)
@@ -188,13 +200,119 @@ def test_libraries_are_set_up_as_the_loader_set_them_up(tmp_path: Path, user_pyt
     assert not [each for each in driver.events if isinstance(each, events.Notice)]
     assert warm == cold
     assert cold == (
-        [False, False, False, "torch.float64", True, "onednn"]
+        [False, False, False, "torch.float64", True, 1, "onednn", True, cold[-1]]
         if is_torch
         else [
             *(False, "x/y", 6, "qq", "of mine", "UserWarning", 7.0, 999999, 0, 0.001),
-            *([701, 11, 12], ["JST", "JST"], "spawn"),
+            *([701, 11, 12], ["JST", "JST"], "spawn", 0.23796462709189137, 4, 3, 1),
         ]
     )
+
+
+# Two loaders, what is changed in the first, and an expression that shows what both left.
+MERGED = {
+    "a path more": ("sys.path.append('of_a')", "sys.path.append('of_b')", ("of_a", "of_c"), "sys.path[-2:]"),
+    "one variable": ("os.environ['MODE'] = '1'", "os.environ['MODE'] = '1'", ("'1'", "'2'"), "os.environ['MODE']"),
+    "an attribute": ("json.encoder.INFINITY = 3", "json.encoder.of_b = 1", ("= 3", "= 4"), "b"),
+    "a setter": ("calendar.setfirstweekday(3)", "pass", ("(3)", "(4)"), "b"),
+}
+
+
+@pytest.mark.parametrize("name", MERGED, ids=lambda name: name.replace(" ", "-"))
+def test_what_several_loaders_left_is_as_after_a_start(name: str, tmp_path: Path):
+    first, second, change, seen = MERGED[name]
+    source = f"""
+import calendar, json.encoder, os, sys
+import hotloop
+app = hotloop.App("merged")
+
+@app.model
+def a():
+    {first}
+    return [1]
+
+@app.model
+def b():
+    {second}
+    import use
+    return use.seen()
+
+@app.endpoint
+def seen(a, b) -> list:
+    return [{seen}]
+"""
+    use = "import calendar, json.encoder\ndef seen(): return [json.encoder.INFINITY, calendar.weekheader(1)]\n"
+    with RuntimeDriver(tmp_path, {"app.py": source, "use.py": use}) as driver:
+        driver.wait_reload(1)
+        edited = source.replace(*change, 1)
+        ready = driver.wait_reload(driver.save({"app.py": edited}))
+        warm = driver.call("seen").json
+        again = driver.wait_reload(driver.save({"app.py": edited + "# edited\n"}))
+    with RuntimeDriver(tmp_path / "cold", {"app.py": edited, "use.py": use}) as driver:
+        driver.wait_reload(1)
+        cold = driver.call("seen").json
+
+    assert actions(ready)["a"] == "loaded"
+    assert warm == cold
+    assert set(actions(again).values()) == {"kept"}
+
+
+BESIDE = """
+import os, random, sqlite3
+import hotloop
+app = hotloop.App("beside")
+FLAG = os.path.exists("flag")
+
+class Store:
+    def __init__(self, value):
+        self.base = sqlite3.connect(":memory:", check_same_thread=False)
+        self.value = value
+    def get(self):
+        return [self.value, FLAG]
+
+@app.model
+def first():
+    os.chdir("data")
+    random.seed(3)
+    return [1]
+
+@app.model
+def second():
+    return Store([os.path.basename(os.getcwd()), random.random()])
+
+@app.endpoint
+def seen(first, second) -> list:
+    return [second.get(), random.random()]
+"""
+
+
+def test_a_hosted_model_is_loaded_after_what_the_loaders_before_it_left(tmp_path: Path):
+    with RuntimeDriver(tmp_path, {"app.py": BESIDE, "data/x": ""}) as driver:
+        driver.wait_reload(1)
+        first = driver.call("seen").json
+        kept = driver.wait_reload(driver.save({"app.py": BESIDE + "# edited\n"}))
+        again = driver.call("seen").json
+        moved = driver.wait_reload(driver.save({"flag": "x"}))
+        flagged = driver.call("seen").json
+
+    assert first == again == [[["data", 0.23796462709189137], False], 0.5442292252959519]
+    assert actions(kept) == {"first": "kept", "second": "kept"}
+    assert actions(moved) == {"first": "kept", "second": "loaded"}
+    assert flagged == [[["data", 0.23796462709189137], True], 0.5442292252959519]
+
+
+def test_a_model_moves_when_the_app_says_where_it_is_to_be(tmp_path: Path):
+    source = "import hotloop\napp = hotloop.App('a')\n@app.model\ndef a():\n    return [1]\n@app.endpoint\ndef seen(a) -> int:\n    return len(a)\n"
+    homes: list[tuple[str, str]] = []
+    with RuntimeDriver(tmp_path, {"app.py": source}) as driver:
+        driver.wait_reload(1)
+        for how in ("(hosted=True)", "(hosted=True) ", "(hosted=False)", "(hosted=False) "):
+            ready = driver.wait_reload(driver.save({"app.py": source.replace("@app.model", f"@app.model{how}")}))
+            assert isinstance(ready, events.Ready), ready
+            homes.append((ready.models[0].action, ready.models[0].home))
+            assert driver.call("seen").json == 1
+
+    assert homes == [("loaded", "hosted"), ("kept", "hosted"), ("loaded", "resident"), ("kept", "resident")]
 
 
 # What torch does when a process first uses a GPU; the GPU's generator is a stand-in.

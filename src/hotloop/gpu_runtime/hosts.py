@@ -115,6 +115,12 @@ class Hosts:
         for host in self._current.values():
             self._connect(host, worker)
 
+    def retire(self, model: str) -> None:
+        """Let go of a model that is not hosted any more; who uses it now has it until the end."""
+        host = self._current.pop(model, None)
+        if host is not None and not host.users and not host.waiting:
+            self._end(host)
+
     def released(self, number: int) -> None:
         """A worker is gone: hosts that only it used, or waited for, go too."""
         for host in list(self._all.values()):

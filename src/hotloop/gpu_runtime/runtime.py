@@ -372,6 +372,7 @@ class Runtime:
                 self._keep(message)
             case "forget":
                 self._holdings.drop(message.header["model"])
+                self._hosts.retire(message.header["model"])
                 self._send({"kind": "forget", "model": message.header["model"]})
             case "host":
                 self._host(worker, message.header)
@@ -456,6 +457,7 @@ class Runtime:
     def _keep(self, message: Message) -> None:
         self._progress.over(message.header["model"])
         holding = self._holdings.put(message)
+        self._hosts.retire(message.header["model"])
         header, payload, fds = holding.frame("keep")
         self._send(header, payload, fds)
         header, payload, fds = holding.frame("model")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 from pathlib import Path
 
 import pytest
+from tests.gpu_runtime.user_env.conftest import UserProject
 
 from hotloop.gpu_runtime.user_env.source import Project, module_of
 
@@ -65,3 +68,14 @@ def test_entry_is_named_from_the_parent_of_its_package(tmp_path: Path, entry, pa
         (tmp_path / package / "__init__.py").touch()
 
     assert module_of(str(tmp_path), entry) == (str(tmp_path / folder), name)
+
+
+def test_module_that_came_while_the_folders_time_stood_still_is_found(user: UserProject):
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("came_later")
+    seen = user.folder.stat()
+    (user.folder / "came_later.py").write_text("K = 1\n")
+    os.utime(user.folder, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    user.project.update({})
+
+    assert importlib.import_module("came_later").K == 1

@@ -10,7 +10,8 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env import gauges, hosted, problem, start, wire
 from hotloop.gpu_runtime.user_env.app import ModelSpec
-from hotloop.gpu_runtime.user_env.fingerprint.record import Recording, record
+from hotloop.gpu_runtime.user_env.fingerprint import held
+from hotloop.gpu_runtime.user_env.fingerprint.record import Record, record
 from hotloop.gpu_runtime.user_env.models import Models, Runtime, module_digest
 from hotloop.gpu_runtime.user_env.source import Project, RevisionMoved
 from hotloop.gpu_runtime.user_env.variables import Variables
@@ -30,7 +31,7 @@ def main(link: wire.Link, boot: dict[str, Any]) -> None:
     try:
         while (message := link.receive()).kind != "load":
             models.shelve(message)
-        recording = _load(project, models, boot, tell)
+        value, made, before = _load(project, models, boot, tell)
     except wire.LinkClosed:
         return
     except BaseException as error:  # noqa: BLE001  the runtime shows it, whatever it is
@@ -40,22 +41,33 @@ def main(link: wire.Link, boot: dict[str, Any]) -> None:
                 described = Variables(project, tell).keep(error, described, "model", boot["model"])
             tell({"kind": "failed", "problem": described})
         return
-    holds = hosted.holds_project_code(recording.value, project)
+    parts = hosted.project_code_in(value, project)
+    holds_code = parts is None or bool(parts)
     tell({
-        "kind": "hosted", "model": boot["model"], "record": recording.record.to_json(),
-        "project_code": {name: module_digest(project, name) for name in project.modules()} if holds else {},
+        "kind": "hosted", "model": boot["model"], "record": made.to_json(),
+        "project_code": {name: module_digest(project, name) for name in project.modules()} if holds_code else {},
+        "project_names": held.meanings_in(parts, before, project) if holds_code else {},
     })  # fmt: skip
-    hosted.host(recording.value, link)
+    hosted.host(value, link)
 
 
-def _load(project: Project, models: Models, boot: dict[str, Any], tell: Callable[..., None]) -> Recording:
+def _load(
+    project: Project, models: Models, boot: dict[str, Any], tell: Callable[..., None]
+) -> tuple[Any, Record, dict[str, str]]:
+    """Load the model as a start would, after the others; returns it, its record, and what names meant before."""
     imported = start.import_app(project, boot)
     specs = {spec.name: spec for spec in imported.plan.models}
     runtime = Runtime(lambda header, *_: tell(header) if header["kind"] == "notice" else None, _refuse)
     wanted = specs[boot["model"]]
-    for name in _closure(wanted, specs):
-        models.provide(specs[name], set(), runtime)
-    return record(wanted.loader, models.arguments(wanted), models.dependencies(wanted), project)
+    needed = _closure(wanted, specs)
+    for spec in imported.plan.models[: imported.plan.models.index(wanted)]:
+        if spec.name in needed:
+            models.provide(spec, set(), runtime)
+        else:
+            models.set_up_as_left(spec.name, runtime)
+    before = held.all_meanings(project)
+    recording = record(wanted.loader, models.arguments(wanted), models.dependencies(wanted), project)
+    return recording.value, models.found_by(recording.record), before
 
 
 def _closure(spec: ModelSpec, specs: dict[str, ModelSpec]) -> list[str]:

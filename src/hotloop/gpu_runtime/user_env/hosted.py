@@ -337,11 +337,9 @@ def _remote(proxy: Proxy) -> _Remote:
 # --- whose code a model holds ----------------------------------------------------------------------------------------
 
 
-def holds_project_code(value: Any, project: Project) -> bool:
-    """Whether a value has the project's classes or functions in it, so that it must follow their edits.
-
-    What refers to more than 200,000 objects is taken to have some.
-    """
+def project_code_in(value: Any, project: Project) -> list[Any] | None:
+    """The project's classes and functions in a value, whose edits it must follow; None, if it refers to too much: any."""
+    found: list[Any] = []
     seen: set[int] = set()
     waiting = [value]
     while waiting:
@@ -349,12 +347,14 @@ def holds_project_code(value: Any, project: Project) -> bool:
         if id(each) in seen:
             continue
         seen.add(id(each))
-        if len(seen) > _MAX_WALKED or _is_of_project(each, project):
-            return True
+        if len(seen) > _MAX_WALKED:
+            return None
+        if _is_of_project(each, project):
+            found.append(each)
         if not isinstance(each, types.ModuleType | type | types.FrameType):
             waiting += [part for part in gc.get_referents(each) if not _is_namespace(part)]
             waiting.append(type(each))
-    return False
+    return found
 
 
 def _is_of_project(value: Any, project: Project) -> bool:

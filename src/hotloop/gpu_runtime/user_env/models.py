@@ -14,11 +14,13 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hotloop.gpu_runtime.user_env.app import ModelSpec
+from hotloop.gpu_runtime.user_env.fingerprint import held
 from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
+from hotloop.gpu_runtime.user_env.fingerprint.left import Left
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record, Recording, record
 from hotloop.gpu_runtime.user_env.hosted import Proxy
 from hotloop.gpu_runtime.user_env.source import Project
@@ -69,11 +71,17 @@ class Resident:
 
 @dataclass
 class Hosted:
-    """A model in a process of its own. ``project_code``: digests of the project's modules that it may hold code of."""
+    """A model in a process of its own.
+
+    Attributes:
+        project_code: Digests of the project's modules that it may hold code of.
+        project_names: What names mean to that code, as `held` has it.
+    """
 
     record: Record
     proxy: Proxy
     project_code: dict[str, str]
+    project_names: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class Models:
         self.outcomes: list[dict[str, Any]] = []
         self._loads: dict[str, str] = {}
         self._present = Present(project)
+        self._left = Left()
 
     def shelve(self, message: Message) -> str:
         """Take a model that the runtime holds; returns its name."""
@@ -199,13 +208,21 @@ class Models:
             self._shelf[spec.name] = entry
             self._loads[spec.name] = entry.record.load
             if action == "kept" or isinstance(entry, Hosted):  # the loader did not run here
-                self._set_up_as_left(spec.name, entry.record, runtime)
+                self.set_up_as_left(spec.name, runtime)
+            else:
+                self._left.add(entry.record.left)
         self.outcomes.append({
             "name": spec.name, "action": action, "home": home, "why": why or "fingerprint equal",
             "took_s": time.monotonic() - began_s, "size_bytes": size,
         })  # fmt: skip
 
-    def _set_up_as_left(self, name: str, record: Record, runtime: Runtime) -> None:
+    def set_up_as_left(self, name: str, runtime: Runtime) -> None:
+        """Set up what a model's loader left set, if the runtime holds the model: its loader did not run here."""
+        entry = self._shelf.get(name)
+        if entry is None:
+            return
+        record = entry.record
+        self._left.add(record.left)
         for failure in record.set_up_again():
             _note(runtime, name, failure)
         if record.restore_ambient():
@@ -213,6 +230,10 @@ class Models:
                 self._present = Present(self._project)
             else:
                 self._present.forget_variables()
+
+    def found_by(self, record: Record) -> Record:
+        """Complete a record with what its loader found set by those before it."""
+        return replace(record, earlier=self._left.digest)
 
     def _attached(self, spec: ModelSpec, entry: Resident, why: str, runtime: Runtime) -> tuple[Resident | Hosted, str]:
         """Attach a model; one just loaded that can't be is hosted. Returns its entry, and what to add to the reason."""
@@ -239,15 +260,24 @@ class Models:
             return "asked for"
         if isinstance(entry, Resident) and entry.is_mutable != spec.mutable:
             return f"mutable={spec.mutable} now"
+        if spec.hosted is not None and spec.hosted != isinstance(entry, Hosted):
+            return f"hosted={spec.hosted} now"
         for outcome in self.outcomes:
             if outcome["action"] == "loaded" and outcome["name"] in spec.parameters:
                 return f"it is made from {outcome['name']}, which was loaded"
-        if isinstance(entry, Hosted):
-            for module, digest in entry.project_code.items():
-                if module_digest(self._project, module) != digest:
-                    return f"{module} changed, and the hosted model holds code of the project"
+        if entry.record.earlier != self._left.digest:
+            return "a loader before it sets libraries up otherwise"
+        if isinstance(entry, Hosted) and (difference := self._why_not_hosted(entry)):
+            return difference
         difference = self._present.first_difference(entry.record, self.dependencies(spec), spec.loader)
         return difference or self._why_not_attached(entry)
+
+    def _why_not_hosted(self, entry: Hosted) -> str:
+        for module, digest in entry.project_code.items():
+            if module_digest(self._project, module) != digest:
+                return f"{module} changed, and the hosted model holds code of the project"
+        name = held.first_changed(entry.project_names, self._present) if entry.project_names else ""
+        return f"{name} changed, and the hosted model holds code of the project" if name else ""
 
     def _why_not_attached(self, entry: Resident | Hosted) -> str:
         """Attach a model that is to be kept; returns why it does not fit the code that is there now."""
@@ -289,6 +319,9 @@ class Models:
     ) -> tuple[Resident | Hosted | None, str, str]:
         """Load a model; returns its entry (None: this worker's own), its home, and what to add to the reason."""
         if spec.hosted or (isinstance(entry, Hosted) and spec.hosted is None):
+            if isinstance(entry, Resident):
+                entry.forget()
+                runtime.tell({"kind": "forget", "model": spec.name})
             return runtime.host(spec.name, why), "hosted", ""
         if isinstance(entry, Resident):
             entry.forget()
@@ -308,7 +341,7 @@ class Models:
             del recording
             gc.collect()
             return runtime.host(spec.name, why), "hosted", f"; hosted: {error}"
-        made = recording.record
+        made = self.found_by(recording.record)
         del recording  # the loader's own copy of the weights goes; what is used is the vault's
         gc.collect()
         cuda.give_back_unused()
@@ -360,4 +393,5 @@ def hosted_from(message: Message) -> Hosted:
         Record.from_json(header["record"]),
         Proxy(header["model"], socket.socket(fileno=message.fds[0]), header["host"]),
         header["project_code"],
+        header["project_names"],
     )

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 
 from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within
 
@@ -61,9 +61,12 @@ class Project:
         self._imported: dict[str, _Compiled] = {}  # by module
         self._sources: dict[str, bytes] = {}
         self._owned: dict[str, bool] = {}
+        self._finders: list[importlib.machinery.FileFinder] = []
 
     def update(self, changed: dict[str, str | None]) -> None:
         """Move the manifest to a newer revision: path to sha256, or to None for a file that is gone."""
+        for finder in self._finders:  # they go by a folder's time, which does not move between two changes in 4 ms
+            finder.invalidate_caches()
         for path, digest in changed.items():
             if digest is None:
                 self.manifest.pop(path, None)
@@ -90,7 +93,13 @@ class Project:
     def owns_module(self, name: str) -> bool:
         """Whether an imported module is the project's own."""
         # What a module puts in its own place, in sys.modules, may have no file, or any attribute.
-        return name in self._imported or self.owns_file(getattr(sys.modules.get(name), "__file__", None))
+        found = sys.modules.get(name)
+        if name in self._imported or self.owns_file(getattr(found, "__file__", None)):
+            return True
+        # A package without an __init__.py has folders alone.
+        own = found.__dict__ if type(found) is ModuleType else {}
+        folders = own.get("__path__", ()) if own.get("__file__") is None else ()
+        return any(self.owns_file(os.path.join(each, "x")) for each in folders)  # noqa: PTH118
 
     def is_behind(self, frame: FrameType | None) -> bool:
         """Whether the project's code made a call, itself or through a library that it called.
@@ -212,11 +221,13 @@ class Project:
             def get_code(self, fullname: str) -> CodeType:
                 return project.load_code(fullname, self.get_filename(fullname))
 
-        return importlib.machinery.FileFinder(
+        finder = importlib.machinery.FileFinder(
             real,
             (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
             (Loader, importlib.machinery.SOURCE_SUFFIXES),
         )
+        self._finders.append(finder)
+        return finder
 
 
 def _read(path: str) -> bytes:

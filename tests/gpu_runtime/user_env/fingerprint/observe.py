@@ -23,6 +23,7 @@ from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.vault.attaching import attach
 from hotloop.gpu_runtime.user_env.vault.packing import pack
 from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach
+from hotloop.gpu_runtime.user_env.vault.sharing import Shared
 
 ROOT = Path(__file__).parents[4]
 
@@ -107,7 +108,7 @@ def _load(root: Path) -> tuple[Any, ...]:
     recording = recorded(app.load, {}, {}, project)
     if recording.cannot_stay:
         return recording.record.to_json(), None, recording.cannot_stay
-    packed = pack(recording.value, project)
+    packed = pack(recording.value, project, Shared({}, project))
     # The pickled header travels to the next process in this test; the memory does by a file.
     memory = os.pread(packed.fds[0], os.fstat(packed.fds[0]).st_size, 0)
     return recording.record.to_json(), (packed.header, memory), ""

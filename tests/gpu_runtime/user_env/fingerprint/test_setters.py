@@ -115,6 +115,17 @@ def test_calls_of_packages_among_themselves_and_of_methods_are_not_made_again():
     assert loader(Package().set_level) == b""
 
 
+def test_an_argument_that_can_not_be_pickled_is_not_the_loaders_trouble():
+    class Local(str):
+        __slots__ = ()
+
+    endless: list[Any] = []
+    endless.append(endless)
+
+    for given in (sys.stdout.write, Local("x"), endless):
+        assert loader(set_level, given) == b""
+
+
 def test_a_call_that_fails_when_it_is_made_again_is_told():
     call = loader(set_wrapped, 5)
     text = setters.as_text([call.replace(b"set_wrapped", b"set_missing")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,23 @@ def _written(name: str, text: str) -> Callable[[Path], None]:
 def _aged(root: Path) -> None:
     os.utime(root / "ck/a.txt", (1e9, 1e9))
     os.utime(root / "ck/b.txt", (2e9, 2e9))
+
+
+SHARED_MEMORY = Path(f"/dev/shm/hotloop-test-{os.getpid()}")
+USE = "def build(conf): return conf.K\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_file_is_left_in_memory() -> Iterator[None]:
+    yield
+    SHARED_MEMORY.unlink(missing_ok=True)
+
+
+def _in_memory(text: str) -> Callable[[Path], None]:
+    def make(_: Path) -> None:
+        SHARED_MEMORY.write_text(text)
+
+    return make
 
 
 RUNS = {"runs/run-1/w.txt": "1", "runs/run-2/w.txt": "2"}
@@ -103,6 +120,23 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
     "a patch under a call that prints": (
         {"app.py": f"{SET}def patch(k): json.encoder.INFINITY = k\nprint(patch(3)){LOAD_LIB}", "lib.py": LIB}, None, ("app.py", "(3)", "(4)"),
     ),
+    "a setter whose result is kept": (
+        {"app.py": f"{SET}_ = setattr(json.encoder, 'INFINITY', 3){LOAD_LIB}", "lib.py": LIB}, None, ("app.py", "3)", "4)"),
+    ),
+    "a patch when a class is derived": (
+        {"app.py": f"from base import B\nclass C(B):\n    pass{LOAD_LIB}", "lib.py": LIB,
+         "base.py": f"{SET}class B:\n    def __init_subclass__(cls): json.encoder.INFINITY = 3\n"},
+        None, ("base.py", "= 3", "= 4"),
+    ),
+    "a patch by a metaclass": (
+        {"app.py": f"from base import M\nclass C(metaclass=M):\n    pass{LOAD_LIB}", "lib.py": LIB,
+         "base.py": f"{SET}class M(type):\n    def __init__(cls, *given): json.encoder.INFINITY = 3\n"},
+        None, ("base.py", "= 3", "= 4"),
+    ),
+    "a patch under an assert": (
+        {"app.py": f"from p import patch\nassert patch(3) is None{LOAD_LIB}", "lib.py": LIB, "p.py": f"{SET}def patch(k): json.encoder.INFINITY = k\n"},
+        None, ("app.py", "(3)", "(4)"),
+    ),
     # --- files --------------------------------------------------------------------------------------------------------
     "a SQLite database": (
         {"app.py": "import sqlite3\nfrom pathlib import Path\ndef load():\n    c = sqlite3.connect(Path(__file__).parent / 'data' / 'c.db')\n    return [c.execute('select k from t').fetchone()[0]]\n"},
@@ -148,6 +182,18 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
         {"app.py": "import os\nfor k in open('env').read().split():\n    os.environ[k] = '1'\ndef load():\n    return [k for k, v in os.environ.items() if k.startswith('ZQ_')]\n", "env": "ZQ_A"},
         None, ("env", "ZQ_A", "ZQ_A ZQ_B"),
     ),
+    "a folder that a late module lists": (
+        {"app.py": "def load():\n    import late\n    return late.NAMES\n", "late.py": "import glob\nNAMES = sorted(glob.glob('data/*'))\n", "data/a": ""},
+        None, _written("data/b", ""),
+    ),
+    "a file like a module that a late module looks for": (
+        {"app.py": "def load():\n    import late\n    return [late.IS]\n", "late.py": "import os\nIS = os.path.exists('plug.py')\n"},
+        None, _written("plug.py", ""),
+    ),
+    "a file in memory": (
+        {"app.py": f"def load():\n    return [open('{SHARED_MEMORY}').read()]\n"},
+        _in_memory("1"), _in_memory("2"),
+    ),
     # --- imports ------------------------------------------------------------------------------------------------------
     "a module in place of its fallback": (
         {"app.py": "def load():\n    try:\n        import quick as impl\n    except ImportError:\n        import slow as impl\n    return [impl.K]\n", "slow.py": "K = 1\n"},
@@ -179,7 +225,67 @@ STALE: dict[str, tuple[dict[str, str], Callable[[Path], None] | None, Change]] =
         {"app.py": "def load():\n    from conf import K\n    return [K]\n", "conf.py": "def __getattr__(name):\n    return 1\n"},
         None, ("conf.py", "return 1", "return 2"),
     ),
+    "a module that a function of another is given": (
+        {"app.py": "import conf, use\ndef load():\n    return [use.build(conf)]\n", "use.py": USE, "conf.py": "K = 1\n"}, None, ("conf.py", "1", "2"),
+    ),
+    "a submodule that one is given": (
+        {"app.py": "import pkg.conf, use\ndef load():\n    return [use.build(pkg.conf)]\n", "use.py": USE, "pkg/conf.py": "K = 1\n"},
+        None, ("pkg/conf.py", "1", "2"),
+    ),
+    "a package that one is given": (
+        {"app.py": "import pkg.conf, use\ndef load():\n    return [use.build(pkg)]\n", "use.py": "def build(p): return p.conf.K\n", "pkg/conf.py": "K = 1\n"},
+        None, ("pkg/conf.py", "1", "2"),
+    ),
+    "a module that a loader imports and gives on": (
+        {"app.py": "import conf, use\ndef load():\n    import conf as c\n    return [use.build(c)]\n", "use.py": USE, "conf.py": "K = 1\n"},
+        None, ("conf.py", "1", "2"),
+    ),
+    "a module that a late module gives on": (
+        {"app.py": "import conf\ndef load():\n    import late\n    return [late.f()]\n", "late.py": "import conf as c, use\ndef f(): return use.build(c)\n",
+         "use.py": USE, "conf.py": "K = 1\n"},
+        None, ("conf.py", "1", "2"),
+    ),
+    "a module in a table": (
+        {"app.py": "import conf\nT = {'conf': conf}\ndef load():\n    return [T['conf'].K]\n", "conf.py": "K = 1\n"}, None, ("conf.py", "1", "2"),
+    ),
+    "a module as a default": (
+        {"app.py": "import use\ndef load():\n    return [use.build()]\n", "use.py": "import conf\ndef build(c=conf): return c.K\n", "conf.py": "K = 1\n"},
+        None, ("conf.py", "1", "2"),
+    ),
+    "a module in a class": (
+        {"app.py": "import conf\nclass C:\n    conf = conf\n    def k(self): return self.conf.K\ndef load():\n    return [C().k()]\n", "conf.py": "K = 1\n"},
+        None, ("conf.py", "1", "2"),
+    ),
+    "a submodule that two modules name": (
+        {"app.py": "import pkg.conf, use\ndef load():\n    return [pkg.conf.A, use.f()]\n", "use.py": "import pkg.conf\ndef f(): return pkg.conf.K\n",
+         "pkg/conf.py": "A = 0\nK = 1\n"},
+        None, ("pkg/conf.py", "1", "2"),
+    ),
+    "a name through two late modules that import all": (
+        {"app.py": "import conf\ndef load():\n    import late\n    return [late.f()]\n", "late.py": "from between import *\ndef f(): return K\n",
+         "between.py": "from conf import *\n", "conf.py": "K = 1\n"},
+        None, ("conf.py", "1", "2"),
+    ),
     # --- objects ------------------------------------------------------------------------------------------------------
+    "a built-in method of an object": (
+        {"app.py": "import re\nFIND = re.compile('[a-z]').findall\ndef load():\n    return FIND('a1')\n"}, None, ("app.py", "a-z", "0-9"),
+    ),
+    "a wrapper of an object's method": ({"app.py": "INC = (1).__add__\ndef load():\n    return [INC(2)]\n"}, None, ("app.py", "(1)", "(5)")),
+    "classes in a set": (
+        {"app.py": "class A:\n    K = 1\nS = {A}\ndef load():\n    return [each.K for each in S]\n"}, None, ("app.py", "K = 1", "K = 2"),
+    ),
+    "the second of two classes of one name": (
+        {"app.py": "def make(k):\n    class C:\n        K = k\n    return C\nA, B = make(1), make(2)\ndef load():\n    return [A.K, B.K]\n"},
+        None, ("app.py", "make(2)", "make(3)"),
+    ),
+    "the first of two classes of one name": (
+        {"app.py": "def make(k):\n    class C:\n        K = k\n    return C\nA, B = make(1), make(2)\ndef load():\n    return [A.K, B.K]\n"},
+        None, ("app.py", "make(1)", "make(3)"),
+    ),
+    "the default of a context's variable": (
+        {"app.py": "import contextvars\nV = contextvars.ContextVar('v', default=1)\ndef load():\n    return [V.get()]\n"},
+        None, ("app.py", "default=1", "default=2"),
+    ),
     "a cached function in a table": (
         {"app.py": "import functools\n@functools.lru_cache\ndef f(): return 1\nT = {'f': f}\ndel f\nT['f']()\ndef load():\n    return [T['f']()]\n"},
         None, ("app.py", "return 1", "return 2"),
@@ -305,11 +411,29 @@ def test_model_is_kept_until_it_would_be_another_through(name: str, tmp_path: Pa
             "VALUE = 1\nfrom dataclasses import dataclass\n@dataclass(frozen=True)\nclass Out:\n    a: int = 1\n",
         ),
         ("app.py", "VALUE = 1", "VALUE = 1\nimport functools\n@functools.lru_cache(maxsize=8)\ndef f(x): return x\n"),
+        (
+            "app.py",
+            "VALUE = 1",
+            "VALUE = 1\nimport typing\n@typing.overload\ndef f(x: int) -> int: ...\ndef f(x): return x\n",
+        ),
+        ("app.py", "VALUE = 1", "VALUE = 1\nimport enum\n@enum.unique\nclass E(enum.Enum):\n    A = 1\n"),
+        (
+            "app.py",
+            "VALUE = 1",
+            "VALUE = 1\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from os import PathLike\n",
+        ),
+        (
+            "app.py",
+            "VALUE = 1",
+            "VALUE = 1\nclass Own(dict):\n    def __init__(self):\n        super().__init__()\nOWN = Own()\n",
+        ),
+        ("app.py", "load()\n    print", "load() or 1\n    import sys\n    sys.exit(0)\n    print"),
+        ("app.py", "if __name__ == '__main__':\n    load()\n    print('done')\n", ""),
     ],
 )
 def test_what_an_import_does_beside_a_patch_is_edited_freely(file: str, old: str, new: str, tmp_path: Path) -> None:
     files = {
-        "app.py": "import random\nfrom table import TABLE\nrandom.seed(1)\nVALUE = 1\ndef load():\n    from net import Net\n    return Net(2)\ndef handler(m):\n    return [m.f(), TABLE, VALUE]\n",
+        "app.py": "import random\nfrom table import TABLE\nrandom.seed(1)\nVALUE = 1\ndef load():\n    from net import Net\n    return Net(2)\ndef handler(m):\n    return [m.f(), TABLE, VALUE]\nif __name__ == '__main__':\n    load()\n    print('done')\n",
         "net.py": "class Net:\n    def __init__(self, w):\n        self.w = w\n    def f(self):\n        return self.w + 1\n",
         "table.py": "def build():\n    out = {}\n    for k in range(3):\n        out[k] = k\n    return out\nTABLE = build()\n",
     }  # fmt: skip
@@ -350,6 +474,59 @@ def test_what_statements_name_is_not_asked_whether_it_equals_something(tmp_path:
     write(tmp_path, {"app.py": odd + used})
 
     assert observe(tmp_path, lambda _: None) == Seen("", is_same=True)
+
+
+# What is one object after a start is one after a reload.
+ONE = {
+    "a marker": ("X = object()", "M(X)", "m.x is X"),
+    "a generator": ("import random\nX = random.Random(1)", "M(X)", "[X.random(), m.x.random()]"),
+    "the process's generator": ("import random\nrandom.seed(1)", "M(random.choice)", "m.x.__self__ is random._inst"),
+    "a counter": ("import collections\nX = collections.Counter()", "M(X)", "[m.x.update(a=1), X['a']]"),
+    "a namespace": ("import types\nX = types.SimpleNamespace(n=0)", "M(X)", "[setattr(m.x, 'n', 1), X.n]"),
+    "an event": ("import threading\nX = threading.Event()", "M(X)", "[X.set(), m.x.is_set()]"),
+    "a lock": ("import threading\nX = threading.Lock()", "M(X)", "[X.acquire(), m.x.locked()]"),
+    "a table of a class": ("", "M(M.TABLE)", "[m.x.update(a=1), M.TABLE]"),
+}
+
+
+@pytest.mark.parametrize("name", ONE, ids=lambda name: name.replace(" ", "-"))
+def test_what_a_model_has_in_common_with_a_module_or_a_class_is_one_object(name: str, tmp_path: Path) -> None:
+    made, model, seen = ONE[name]
+    kind = "class M:\n    TABLE = {}\n    def __init__(self, x): self.x = x\n"
+    write(tmp_path, {"app.py": f"{made}\n{kind}def load():\n    return {model}\ndef handler(m):\n    return {seen}\n"})
+
+    assert observe(tmp_path, lambda _: None) == Seen("", is_same=True)
+
+
+@pytest.mark.parametrize("drawn", ["choice([1])", "1 if random() else 2"])
+def test_function_of_the_processs_generator_keeps_no_model_from_staying(drawn: str, tmp_path: Path) -> None:
+    source = f"from random import choice, random\ndef load():\n    return [{drawn}]\ndef handler(m): return 1\n"
+    write(tmp_path, {"app.py": source})
+
+    assert observe(tmp_path, replacing("app.py", "return 1\n", "return 2\n")) == Seen("", is_same=True)
+
+
+def test_modules_are_listed_by_name_alone(tmp_path: Path) -> None:
+    source = "from pathlib import Path\ndef load():\n    return sorted(map(str, Path().glob('*.json')))\ndef handler(m): return 1\n"
+    write(tmp_path, {"app.py": source, "a.json": "1"})
+
+    assert observe(tmp_path, replacing("app.py", "return 1\n", "return 1000\n")) == Seen("", is_same=True)
+
+
+def test_loader_whose_thread_goes_on_can_not_stay(tmp_path: Path) -> None:
+    source = "import threading, time\ndef beat():\n    time.sleep(60)\ndef load():\n    threading.Thread(target=beat, daemon=True).start()\n    return [1]\n"
+    write(tmp_path, {"app.py": source})
+
+    assert "a thread that goes on with beat()" in observe(tmp_path, lambda _: None).cannot_stay
+
+
+def test_only_what_is_used_of_a_module_counts(tmp_path: Path) -> None:
+    source = "import conf, pkg.sub\ndef load():\n    import conf as c\n    from pkg import sub as s\n    return [conf.K, c.K, s.K, pkg.sub.K, getattr(conf, 'K')]\n"
+    write(tmp_path, {"app.py": source, "conf.py": "K = 1\nU = 1\n", "pkg/sub.py": "K = 1\nU = 1\n"})
+
+    seen = observe_each(tmp_path, replacing("conf.py", "U = 1", "U = 2"), replacing("pkg/sub.py", "U = 1", "U = 2"))
+
+    assert seen == [Seen("", is_same=True)] * 2
 
 
 def test_compiled_pattern_counts_by_what_it_is(tmp_path: Path) -> None:

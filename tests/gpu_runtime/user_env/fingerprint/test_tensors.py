@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hotloop.gpu_runtime.user_env.fingerprint.values import digest
+from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, digest
 
 
 def refuse(*_):
@@ -30,7 +30,11 @@ two = [[base[:2], base[2:]], [base[:2], torch.arange(2.0, 6.0)]]
 with FakeTensorMode():
     fake = torch.ones(2)
 found = [digest(torch.ones(3)), digest(torch.ones(3)), digest(torch.zeros(3)), *map(digest, two), digest(fake)]
-print(json.dumps([len(set(found)), found[0] == found[1]]))
+generator = torch.Generator().manual_seed(1)
+quick = [Canon(None, is_quick=True).digest(generator) for _ in range(2)]
+torch.rand(1, generator=generator)
+quick.append(Canon(None, is_quick=True).digest(generator))
+print(json.dumps([len(set(found)), found[0] == found[1], quick[0] == quick[1] != quick[2]]))
 """
 
 
@@ -41,4 +45,4 @@ def test_digest_of_a_tensor_is_of_its_memory_taken_whole(user_python: Path) -> N
     )
 
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [5, True]
+    assert json.loads(done.stdout) == [5, True, True]

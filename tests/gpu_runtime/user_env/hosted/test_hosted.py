@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hotloop.gpu_runtime.user_env.hosted import HostedModelDied, HostedModelError, Proxy, holds_project_code, host
+from hotloop.gpu_runtime.user_env.hosted import HostedModelDied, HostedModelError, Proxy, host, project_code_in
 from hotloop.gpu_runtime.user_env.source import Project
 from hotloop.gpu_runtime.user_env.wire import Link
 
@@ -185,5 +185,6 @@ def test_project_code_in_a_model_is_found(tmp_path: Path) -> None:
     here = Project(str(Path(__file__).parent))
     elsewhere = Project(str(tmp_path))
 
-    assert holds_project_code({"callbacks": [lambda: 1]}, here)
-    assert not holds_project_code({"callbacks": [len, Path("/")]}, elsewhere)
+    function = lambda: 1  # noqa: E731
+    assert project_code_in({"callbacks": [function]}, here) == [function]
+    assert project_code_in({"callbacks": [len, Path("/")]}, elsewhere) == []

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import itertools
 import locale
 import os
 import pickle
@@ -42,8 +43,13 @@ class Setting:
     is_input: bool = True
 
 
-def _set_path(value: list[str]) -> None:
-    sys.path[:] = value
+def _change_path(change: dict[str, list[Any]]) -> None:
+    """Take entries from `sys.path`, and add others, each behind the one that it was behind."""
+    sys.path[:] = [each for each in sys.path if each not in change["gone"]]
+    for each, last in change["added"]:
+        if each not in sys.path:
+            end = 0 if last is None else len(sys.path)
+            sys.path.insert(sys.path.index(last) + 1 if last in sys.path else end, each)
 
 
 def _torch_settings(torch: Any) -> dict[str, Setting]:
@@ -61,10 +67,14 @@ def _torch_settings(torch: Any) -> dict[str, Setting]:
             torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"
         ),
         "torch's gradient mode": Setting(torch.is_grad_enabled, torch.set_grad_enabled, True),
-        "torch's deterministic mode": Setting(
-            torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, False
+        "torch's deterministic mode": Setting(  # off, warns, or raises
+            torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0
         ),
-        "torch's anomaly detection": Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
+        "torch's anomaly detection": Setting(
+            lambda: [torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()],
+            lambda value: torch.autograd.set_detect_anomaly(*value),
+            [False, True],
+        ),
         "torch's current GPU": Setting(
             lambda: torch.cuda.current_device() if torch.cuda.is_initialized() else 0, torch.cuda.set_device, 0
         ),
@@ -91,9 +101,22 @@ _OF_PYTHON: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any, Any], Any]
 }  # fmt: skip
 _TORCH_DEFAULTS = {
     "torch's default dtype": "float32", "torch's default device": "cpu", "torch's matmul precision": "highest",
-    "torch's gradient mode": True, "torch's deterministic mode": False, "torch.backends.cudnn.benchmark": False,
+    "torch's gradient mode": True, "torch's deterministic mode": 0, "torch.backends.cudnn.benchmark": False,
     "torch.backends.cudnn.deterministic": False, "torch.backends.cudnn.enabled": True,
-    "torch's anomaly detection": False, "torch's current GPU": 0,
+    "torch's anomaly detection": [False, True], "torch's current GPU": 0,
+}  # fmt: skip
+# What a loader finds that imports the library itself, as far as it may change it.
+_AT_FIRST: dict[str, Any] = {
+    **_TORCH_DEFAULTS, **{name: each[-1] for name, each in _OF_PYTHON.items()},
+    "torch's thread count": None,  # it depends on the machine
+    "torch's print options": {
+        "precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80, "sci_mode": None,
+    },
+    "numpy's print options": {
+        "edgeitems": 3, "threshold": 1000, "floatmode": "maxprec", "precision": 8, "suppress": False, "linewidth": 75,
+        "nanstr": "nan", "infstr": "inf", "sign": "-", "legacy": False,
+    },
+    "numpy's error handling": {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"},
 }  # fmt: skip
 
 
@@ -111,7 +134,7 @@ def settings() -> dict[str, Setting]:
 def _settings(torch: Any, numpy: Any, of_python: tuple[str, ...]) -> dict[str, Setting]:
     found = {
         "the working directory": Setting(os.getcwd, os.chdir),
-        "sys.path": Setting(lambda: list(sys.path), _set_path, is_input=False),
+        "sys.path": Setting(lambda: [each for each in sys.path if isinstance(each, str)], _change_path, is_input=False),
         "the umask": Setting(_umask, _set_umask, is_input=False),
         "the recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, is_input=False),
         "the locale": Setting(lambda: locale.setlocale(locale.LC_ALL), _set_locale, "C"),
@@ -178,8 +201,18 @@ def inputs() -> dict[str, Any]:
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What a loader left different, by name, as it left it."""
-    at_first = {**_TORCH_DEFAULTS, **{name: each[-1] for name, each in _OF_PYTHON.items()}, **before}
-    return {k: v for k, v in after.items() if v != at_first.get(k, v)}
+    at_first = {**_AT_FIRST, **before}
+    return {k: _change(k, at_first[k], v) for k, v in after.items() if v != at_first.get(k, v)}
+
+
+def _change(name: str, before: Any, after: Any) -> Any:
+    """What is to be set again: of settings that several loaders may change parts of, the parts."""
+    if name == "sys.path":
+        added = [[each, last] for last, each in itertools.pairwise([None, *after]) if each not in before]
+        return {"added": added, "gone": [each for each in before if each not in after]}
+    if isinstance(after, dict):
+        return {key: value for key, value in after.items() if before.get(key, value) != value}
+    return after
 
 
 def environment_changes(before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
@@ -190,16 +223,30 @@ def environment_changes(before: dict[str, str], after: dict[str, str]) -> dict[s
 
 def filters_added(before: list[Any]) -> str:
     """The filters of warnings that a loader added, pickled; what it took away is not told."""
-    return base64.b64encode(pickle.dumps([each for each in warnings.filters if each not in before])).decode()
+    pickled = [_pickled(each) for each in warnings.filters if each not in before]
+    return base64.b64encode(pickle.dumps([each for each in pickled if each])).decode()
+
+
+def _pickled(filter_: Any) -> bytes:
+    try:
+        return pickle.dumps(filter_)
+    except Exception:  # noqa: BLE001  for warnings of a class that only the loader has: nobody else can give one
+        return b""
 
 
 def add_filters(added: str) -> None:
     """Put filters before all others, as `warnings.filterwarnings` does."""
-    found, filters = pickle.loads(base64.b64decode(added)), list(warnings.filters)
+    found, filters = list(_unpickled(pickle.loads(base64.b64decode(added)))), list(warnings.filters)
     if found:
         warnings.filters[:] = [*found, *(each for each in filters if each not in found)]  # type: ignore[index]
         with warnings.catch_warnings():  # which has Python look at them anew
             pass
+
+
+def _unpickled(pickled: list[bytes]) -> Iterator[Any]:
+    for each in pickled:
+        with contextlib.suppress(AttributeError, ImportError):  # the class of its warnings is gone
+            yield pickle.loads(each)
 
 
 _seeded: set[str] = set()
@@ -292,16 +339,19 @@ def restore(changed: dict[str, Any], environment: dict[str, str | None], states:
 PLAIN = (bool, int, float, str, types.NoneType)
 
 
-def restore_attributes(attributes: list[list[Any]]) -> bool:
-    """Set again what a loader set in installed modules; returns whether it set any."""
+def restore_attributes(attributes: list[list[Any]]) -> list[str]:
+    """Set again what a loader set in installed modules; returns a sentence about each that fails."""
+    failed: list[str] = []
     for module, path, value in attributes:
         *folders, name = path.split(".")
-        owner: Any = importlib.import_module(module)
-        for each in folders:
-            owner = getattr(owner, each, None)
-        if owner is not None and getattr(owner, name, None) != value:
-            setattr(owner, name, value)
-    return bool(attributes)
+        try:
+            owner = functools.reduce(getattr, folders, importlib.import_module(module))
+            now = getattr(owner, name, None)
+            if type(now) is not type(value) or now != value:
+                setattr(owner, name, value)
+        except Exception as error:  # noqa: BLE001  a package's own property may raise anything
+            failed.append(f"{module}.{path}, which its loader set, can't be set again: {error!r}")
+    return failed
 
 
 def _set_generator(name: str, state: Any) -> None:
@@ -310,7 +360,7 @@ def _set_generator(name: str, state: Any) -> None:
     elif name == "torch":
         import torch
 
-        torch.set_rng_state(torch.tensor(list(state), dtype=torch.uint8))
+        torch.set_rng_state(torch.tensor(list(state), dtype=torch.uint8, device="cpu"))  # the default may be another
     elif name == "the GPU":
         import torch
 

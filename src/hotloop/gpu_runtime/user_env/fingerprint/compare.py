@@ -143,7 +143,8 @@ def _spec_of(module: str) -> ModuleSpec | None:
         if folders is None:
             return None
     finders: list[Any] = list(sys.meta_path)
-    return next((spec for each in finders if (spec := each.find_spec(module, folders)) is not None), None)
+    found = (each.find_spec(module, folders) for each in finders if hasattr(each, "find_spec"))  # as Python asks them
+    return next((spec for spec in found if spec is not None), None)
 
 
 def _spoken(ran: Ran) -> str:

@@ -23,11 +23,12 @@ from hotloop.gpu_runtime.user_env.fingerprint.reached import (
     SILENT,
     Reached,
     Statement,
+    changes_others,
     is_harmless,
     is_restless,
 )
-from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings, Uses
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed
+from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings, Uses, is_of_project
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed, shallow_digest
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.fingerprint.values import Places
@@ -46,9 +47,16 @@ _ENDS = _PLAIN | _EFFECT
 _DEFINES = _codes(*_DEFINE_NAMES)
 _CALL_NAMES = ("CALL", "CALL_FUNCTION_EX", "CALL_KW")
 _CALLS = _codes(*_CALL_NAMES)
-_MAKERS = ("dataclasses", "functools", "contextlib")  # what their decorators do to others: nothing
+# What their decorators do to others: nothing.
+_MAKERS = frozenset({"dataclasses", "functools", "contextlib", "typing", "typing_extensions", "abc", "enum"})
+_MAKERS_IN_TORCH = frozenset({"no_grad", "inference_mode", "enable_grad"})
+# Calls that do something also where what they return is kept: ``old = numpy.seterr(all="raise")``.
+_SETS = ("set_", "enable_", "disable_", "register_", "add_", "configure")
+_SETS_TOO = frozenset({"setattr", "delattr", "seterr", "setlocale", "setcontext", "update"})
 _OF_IMPORT = ("IMPORT_FROM", "POP_TOP")
+_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 _STORE, _IMPORT = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
+_JUMPS_IF_FALSE = ("POP_JUMP_IF_FALSE", "POP_JUMP_FORWARD_IF_FALSE")
 _CONSTANT, _NAME, _JUMP = frozenset(dis.hasconst), frozenset(dis.hasname), frozenset([*dis.hasjrel, *dis.hasjabs])
 # The lowest bits of these arguments are no part of the name's number (the comments of `dis` in CPython's source say so).
 _FLAG_BITS = {
@@ -143,7 +151,12 @@ class Effects:
         reached.start(module, found)
         uses = {name: used.to_json() for name, used in reached.uses.items()}
         return {
-            "digest": hashed(found, _order(code, project), sorted(code_digest(each) for each in reached.codes)),
+            "digest": hashed(
+                found,
+                _order(code, project),
+                sorted(code_digest(each) for each in reached.codes),
+                _told_bodies(found, code, sys.modules[module].__dict__, project),
+            ),
             "sources": {name: project.digest_of(name) for name in {module, *reached.modules}},
             "uses": uses,
             "optional": self._present(_optional_imports(code)),
@@ -154,6 +167,20 @@ class Effects:
         meanings.collect({name: Uses.from_json(each) for name, each in uses.items()}, is_wide=False)
         # A class counts by what of it may run here: its methods are among the bodies.
         return {key: each for key, each in meanings.digests.items() if not key.startswith("class ")}
+
+
+def _told_bodies(
+    found: list[Statement], code: types.CodeType, namespace: dict[str, Any], project: Project
+) -> list[str]:
+    """What the bodies of classes do which their bases, when they are made, may tell to others."""
+    told = [
+        name
+        for part in _parts(code)
+        if part.is_definition and part.statement in found and _defines_more(part, namespace, project)
+        for operation, name in part.statement
+        if operation == "LOAD_CONST" and type(name) is str
+    ]
+    return [shallow_digest(each) for each in _class_bodies(code) if each.co_qualname in told]
 
 
 def _first_moved(before: list[str], now: list[str]) -> str:
@@ -171,14 +198,18 @@ def _statements(
     code: types.CodeType, namespace: dict[str, Any], project: Project | None, *, is_class: bool
 ) -> Iterator[Statement]:
     for part in _parts(code):
+        if part.never_runs:
+            continue
         if part.is_effect:
             is_effect = _is_effect(part.statement) and not _only_tells(part.statement, namespace)
         elif not part.is_stored or is_class:
             continue
         elif part.is_definition:
-            is_effect = _is_decorated(part.statement) and not _is_made_only(part.statement, namespace)
+            is_effect = _is_decorated(part.statement) and not _is_made_only(part.decorators, namespace)
+            is_effect = is_effect or (project is not None and _defines_more(part, namespace, project))
         else:
-            is_effect = part.has_call and project is not None and _does_more(part.statement, namespace, project)
+            named = [*part.statement, *_comprehended(code, part.statement)]
+            is_effect = part.has_call and project is not None and _does_more(named, namespace, project)
         if is_effect and not _is_of_hotloop(part.statement, namespace):
             yield part.statement
 
@@ -192,6 +223,8 @@ class _Part:
         is_stored: It ends by assigning a name.
         is_definition: It makes a function or a class.
         imports: The module that it imports; empty for none.
+        decorators: Of a definition, what makes its decorators.
+        never_runs: It is for where the module is the program, or for a type checker: an app is imported.
     """
 
     statement: Statement
@@ -200,12 +233,15 @@ class _Part:
     is_definition: bool
     has_call: bool
     imports: str
+    decorators: Statement
+    never_runs: bool
 
 
 @functools.lru_cache(maxsize=1024)
 def _parts(code: types.CodeType) -> tuple[_Part, ...]:
     units = code.co_code
     operations = units[0::2]
+    idle = _never_run(code)
     found: list[_Part] = []
     begin = 0
     for at, operation in enumerate(operations):
@@ -218,13 +254,66 @@ def _parts(code: types.CodeType) -> tuple[_Part, ...]:
                 statement,
                 operation in _EFFECT,
                 operation == _STORE,
-                not _DEFINES.isdisjoint(within),
+                not _DEFINES.isdisjoint(within) and not _only_comprehends(code, statement),
                 not _CALLS.isdisjoint(within),
                 statement[-1][1] if operation == _IMPORT else "",
+                _decorators(code, units, begin, at) if not _DEFINES.isdisjoint(within) else [],
+                any(first < at < end for first, end in idle),
             )
         )
         begin = at + 1
     return tuple(found)
+
+
+def _decorators(code: types.CodeType, units: bytes, begin: int, end: int) -> Statement:
+    """What makes the decorators of a definition: all that comes before its defaults, annotations or bases."""
+    operations = units[0::2]
+    made = max(at for at in range(begin, end) if operations[at] in _DEFINES)
+    if operations[made] == dis.opmap["LOAD_BUILD_CLASS"]:
+        return _decoded(code, units, begin, made)
+    num_decorators = sum(operations[at] in _CALLS for at in range(made, end))
+    depth = extended = 0
+    last = begin
+    for at in range(begin, made):
+        operation, argument = operations[at], units[2 * at + 1] | extended
+        extended = argument << 8 if operation == dis.EXTENDED_ARG else 0
+        depth += dis.stack_effect(operation, argument if operation >= dis.HAVE_ARGUMENT else None, jump=False)
+        if depth == num_decorators:
+            last = at + 1
+    return _decoded(code, units, begin, last)
+
+
+def _only_comprehends(code: types.CodeType, statement: Statement) -> bool:
+    # Before Python 3.12 a comprehension is a function that is called at once; a generator expression is one always.
+    names = [name for operation, name in statement if operation == "LOAD_CONST" and type(name) is str]
+    return bool(names) and all(name.rpartition(".")[2] in _COMPREHENSIONS for name in names)
+
+
+def _comprehended(code: types.CodeType, statement: Statement) -> Statement:
+    """The names that comprehensions in a statement load."""
+    names = {name for operation, name in statement if operation == "LOAD_CONST" and type(name) is str}
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType) and each.co_qualname in names]
+    return [("LOAD_NAME", name) for each in inner if each.co_name in _COMPREHENSIONS for name in each.co_names]
+
+
+def _never_run(code: types.CodeType) -> list[tuple[int, int]]:
+    """Where what is under ``if __name__ == "__main__":`` or ``if TYPE_CHECKING:`` begins and ends, in units of code."""
+    if {"__name__", "TYPE_CHECKING"}.isdisjoint(code.co_names):
+        return []
+    steps = [each for each in dis.get_instructions(code) if each.opname not in {*SILENT, "TO_BOOL", "NOT_TAKEN"}]
+    return [
+        (jump.offset // 2, jump.argval // 2)
+        for number, jump in enumerate(steps)
+        if jump.opname in _JUMPS_IF_FALSE and _is_never_true(steps[max(0, number - 3) : number])
+        if not steps[number + 1].is_jump_target  # as it is where there is an `or`
+    ]
+
+
+def _is_never_true(test: list[dis.Instruction]) -> bool:
+    if test[-1:] and test[-1].argval == "TYPE_CHECKING":
+        return True
+    is_compared = test[-1:] and test[-1].opname == "COMPARE_OP" and "==" in str(test[-1].argval)
+    return bool(is_compared) and [each.argval for each in test[:2]] == ["__name__", "__main__"]
 
 
 def look_ahead(code: types.CodeType) -> None:
@@ -241,15 +330,47 @@ def _class_bodies(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _does_more(statement: Statement, namespace: dict[str, Any], project: Project) -> bool:
+    if any(_is_setter(operation, name, namespace, project) for operation, name in statement):
+        return True
     reached = Reached(project)
     reached.note(name for operation, name in statement if operation in {"LOAD_ATTR", "LOAD_METHOD"})
     reached.add([namespace.get(name) for operation, name in statement if operation == "LOAD_NAME"])
     return any(is_restless(code, names) for code, names in reached.with_namespaces())
 
 
+def _is_setter(operation: str, name: Any, namespace: dict[str, Any], project: Project) -> bool:
+    if operation not in {"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD"}:
+        return False
+    is_named_so = name.startswith(_SETS) or name in _SETS_TOO
+    return is_named_so and not (operation == "LOAD_NAME" and is_of_project(namespace.get(name), project))
+
+
+def _defines_more(part: _Part, namespace: dict[str, Any], project: Project) -> bool:
+    """Whether a definition has more to it: what decides about it, or what a class's bases do when one is made of them."""
+    statement = part.statement
+    is_class = any(operation == "LOAD_BUILD_CLASS" for operation, _ in statement)
+    has_more_calls = part.has_call and (_decides(statement) or not (is_class or _is_decorated(statement)))
+    if has_more_calls and _does_more(statement, namespace, project):
+        return True
+    if not is_class:
+        return False
+    named = [namespace.get(name) for operation, name in statement if operation == "LOAD_NAME"]
+    kinds = [kind for each in named if isinstance(each, type) for kind in each.__mro__]
+    makers = [
+        vars(kind).get(name) for kind in kinds if project.owns_module(kind.__module__) for name in _makers_of(kind)
+    ]
+    reached = Reached(project)
+    reached.add(each for each in makers if each is not None)
+    return any(changes_others(code, names) for code, names in reached.with_namespaces())
+
+
+def _makers_of(kind: type) -> tuple[str, ...]:
+    return ("__new__", "__init__", "__call__", "__prepare__") if issubclass(kind, type) else ("__init_subclass__",)
+
+
 def _leading_to(found: list[Statement], code: types.CodeType) -> list[Statement]:
     """The assignments of names that the statements use, and what decides whether a statement runs."""
-    rest = [part.statement for part in _parts(code) if part.statement not in found]
+    rest = [part.statement for part in _parts(code) if part.statement not in found and not part.never_runs]
     names = {name for statement in found for operation, name in statement if operation == "LOAD_NAME"}
     chosen: list[Statement] = []
     is_more = True
@@ -287,6 +408,8 @@ def _order(code: types.CodeType, project: Project) -> list[Any]:
     """Where, among the statements with effects, modules are imported that have some."""
     found: list[Any] = []
     for part in _parts(code):
+        if part.never_runs:
+            continue
         if part.is_effect:
             if found[-1:] != ["statement"]:
                 found.append("statement")
@@ -348,18 +471,16 @@ def _is_decorated(statement: Statement) -> bool:
     return statement[0][0] == "LOAD_NAME" and statement[-2][0] not in {"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"}
 
 
-def _is_made_only(statement: Statement, namespace: dict[str, Any]) -> bool:
+def _is_made_only(decorators: Statement, namespace: dict[str, Any]) -> bool:
     """Whether all decorators give something back and do nothing else, as `dataclass` and `lru_cache` do."""
-    names: list[str] = []
-    for operation, name in statement:
-        if operation in _DEFINE_NAMES or operation not in {"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_CONST", "CALL", "KW_NAMES", "CALL_KW"}:  # fmt: skip
-            break
-        if operation == "LOAD_NAME":
-            names.append(name)
+    names = [name for operation, name in decorators if operation == "LOAD_NAME"]
     values = [namespace.get(name) for name in names]
     homes = [
-        each.__name__ if isinstance(each, types.ModuleType) else getattr(each, "__module__", "") for each in values
+        each.__name__ if isinstance(each, types.ModuleType) else str(getattr(each, "__module__", "")) for each in values
     ]
+    if homes and all(home.startswith("torch") for home in homes):  # `torch.no_grad()`, or `no_grad()`
+        used = {name for operation, name in decorators if operation in {"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD"}}
+        return bool(used) and used - {"torch"} <= _MAKERS_IN_TORCH
     return bool(names) and all(home in _MAKERS for home in homes)
 
 

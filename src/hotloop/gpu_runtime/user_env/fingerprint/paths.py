@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
 
 _MAX_SIBLINGS = 2000
+_FOR_ALL = "/dev/shm"  # noqa: S108  what lies there beside a file has nothing to do with it
 _OF_TIME = frozenset({"st_mtime", "st_mtime_ns", "st_ctime", "st_ctime_ns", "getmtime", "getctime"})
 _OF_MODE = frozenset({"st_mode", "S_IMODE", "filemode"})
 
@@ -31,7 +32,7 @@ def paths_of(trace: Trace, meanings: Meanings, used: set[str]) -> tuple[dict[str
     looks = {**trace.looked_at, **trace.files}
     beside: set[str] = set()
     for path in trace.files:
-        if not packages.is_installed(path):
+        if not packages.is_installed(path) and os.path.dirname(path) != _FOR_ALL:  # noqa: PTH120
             near = files.siblings(path)
             beside.update(near if len(near) <= _MAX_SIBLINGS else ())
     named = _named_paths(trace, meanings)

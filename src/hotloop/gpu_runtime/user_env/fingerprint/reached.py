@@ -9,17 +9,18 @@ import functools
 import sys
 import types
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.fingerprint import uses
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Uses
 from hotloop.gpu_runtime.user_env.vault.code import codes_within, is_of_project
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
 
-SILENT = ("RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG", "COPY", "SWAP")
+SILENT = (*uses.SILENT, "COPY", "SWAP")
 ENDS_EFFECT = ("POP_TOP", "STORE_ATTR", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_SUBSCR")
-_MAX_FUNCTIONS = 200
+MAX_FUNCTIONS = 200
 _CALLED_UNNAMED = ("__init__", "__new__", "__call__", "__post_init__", "__enter__", "__init_subclass__")
 
 Statement = list[tuple[str, Any]]
@@ -59,11 +60,13 @@ class Reached:
         """Add what statements of a module name."""
         own = self.uses.setdefault(module, Uses())
         for statement in found:
-            for operation, name in statement:
+            for (operation, name), (after, _) in zip(statement, [*statement[1:], ("", None)], strict=True):
                 if operation in {"LOAD_NAME", "LOAD_GLOBAL"}:
                     own.names.add(name)
                 elif operation in {"LOAD_ATTR", "LOAD_METHOD"}:
                     own.attributes.add(name)
+                if operation in {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_ATTR"} and after not in uses.OF_ATTRIBUTE:
+                    own.passed.add("." + name if operation == "LOAD_ATTR" else name)
         self._names |= own.attributes
         namespace = sys.modules[module].__dict__
         self.add([namespace.get(name) for name in own.names])
@@ -75,7 +78,7 @@ class Reached:
     def add(self, values: Iterable[Any]) -> None:
         """Add values, and all that the code in them names."""
         waiting = list(values)
-        while waiting and len(self._functions) < _MAX_FUNCTIONS:
+        while waiting and len(self._functions) < MAX_FUNCTIONS:
             waiting += self._take(waiting.pop())
             if not waiting:
                 waiting = self._methods()
@@ -135,6 +138,12 @@ def is_restless(code: types.CodeType, namespace: dict[str, Any]) -> bool:
     return any(not is_harmless(namespace.get(root, root)) for root in changed_roots(code))
 
 
+def changes_others(code: types.CodeType, namespace: dict[str, Any]) -> bool:
+    """Whether a function changes something that is not a global of the project's: of those, the values are compared."""
+    found = [namespace.get(root, root) for root in changed_roots(code)]
+    return any(not is_harmless(each) and type(each) not in {list, dict, set} for each in found)
+
+
 @functools.lru_cache(maxsize=4096)
 def changed_roots(code: types.CodeType) -> frozenset[str]:
     """The names through which a function, and those in it, change what they did not make; empty ones are not known."""
@@ -143,8 +152,8 @@ def changed_roots(code: types.CodeType) -> frozenset[str]:
 
 def _changed(code: types.CodeType) -> Iterator[str]:
     own = {code.co_varnames[0]} if code.co_argcount and code.co_varnames[0] in {"self", "cls"} else set[str]()
-    steps: list[_Step] = []
-    for each in _steps(code):
+    steps: list[uses.Step] = []
+    for each in uses.steps_of(dis.get_instructions(code)):
         name = each.opname
         if name in {"STORE_GLOBAL", "DELETE_GLOBAL"}:
             yield ""
@@ -162,23 +171,7 @@ def _changed(code: types.CodeType) -> Iterator[str]:
             steps.append(each)
 
 
-class _Step(NamedTuple):
-    opname: str
-    argval: Any
-
-
-def _steps(code: types.CodeType) -> Iterator[_Step]:
-    """The instructions; those that Python 3.13 and newer join (``STORE_FAST_LOAD_FAST``) one by one."""
-    for each in dis.get_instructions(code):
-        if isinstance(each.argval, tuple) and "_FAST" in each.opname:
-            first, second = each.argval
-            yield _Step("STORE_FAST" if each.opname.startswith("STORE") else "LOAD_FAST", first)
-            yield _Step("STORE_FAST" if each.opname.endswith("STORE_FAST") else "LOAD_FAST", second)
-        else:
-            yield _Step(each.opname, each.argval)
-
-
-def _foreign(name: str, steps: list[_Step], own: set[str]) -> Iterator[str]:
+def _foreign(name: str, steps: list[uses.Step], own: set[str]) -> Iterator[str]:
     """The name through which a statement changes what the function did not make, if it does."""
     if name == "POP_TOP" and not any(step.opname.startswith("CALL") for step in steps):
         return
@@ -196,9 +189,11 @@ def _foreign(name: str, steps: list[_Step], own: set[str]) -> Iterator[str]:
 
 
 def is_harmless(value: Any) -> bool:
-    """Whether a value is for telling something: `print`, or of `logging` or `warnings`."""
+    """Whether a value is for telling something: `print`, or of `logging` or `warnings`. What `super` leads to is reached by name."""
     return (
-        (type(value) is str and value == "print")  # an array compares with anything, and is then neither true nor false
+        (
+            type(value) is str and value in {"print", "super"}
+        )  # an array compares with anything, and is then neither true nor false
         or getattr(type(value), "__module__", "").startswith(_HARMLESS)
         or (isinstance(value, types.ModuleType) and value.__name__.startswith(_HARMLESS))
     )

@@ -25,6 +25,7 @@ from hotloop.gpu_runtime.user_env.fingerprint.trace import Trace, watching
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meanings, Uses, is_of_project
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, state_of
 from hotloop.gpu_runtime.user_env.vault.code import codes_within, hashed, run_digest
+from hotloop.gpu_runtime.user_env.vault.code import is_of_project as is_own_code
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
@@ -38,6 +39,7 @@ _NEVER_PROJECT = frozenset({
     "ldconfig", "ld", "gcc", "cc", "g++", "c++", "objdump", "uname", "lscpu", "file", "nvidia-smi", "rocm-smi", "nvcc",
 })  # fmt: skip
 _ALWAYS_INPUTS = ("CUDA_VISIBLE_DEVICES",)
+_THREADS = "torch's thread count"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Record:
         generators: Digests of the states in which the loader found the random generators that it drew from, of those that
             had been seeded.
         left: Ambient settings, environment and random states that the loader left, and calls by which it set packages up.
+        earlier: What the loaders before it left in libraries, as `left.Left` names it.
     """
 
     load: str
@@ -98,6 +101,7 @@ class Record:
     dependencies: dict[str, str]
     generators: dict[str, str] = field(default_factory=dict[str, str])
     left: dict[str, Any] = field(default_factory=dict[str, Any])
+    earlier: str = ""
 
     @cached_property
     def used(self) -> dict[str, Uses]:
@@ -115,15 +119,15 @@ class Record:
         return cls(**{**data, "ran": ran, "fresh": tuple(data["fresh"]), "absent": tuple(data["absent"])})
 
     def set_up_again(self) -> list[str]:
-        """Set packages up as the loader did, by the same calls; returns a sentence about each that fails."""
+        """Set packages up as the loader did, by the same calls and attributes; returns a sentence about each that fails."""
         ambient.add_filters(self.left["filters"])
-        return setters.call_again(self.left["calls"])
+        return [*setters.call_again(self.left["calls"]), *ambient.restore_attributes(self.left["attributes"])]
 
     def restore_ambient(self) -> bool:
         """Set again what the loader left set, as if it had run here; returns whether it left anything."""
         left = self.left
-        has_attributes = ambient.restore_attributes(left["attributes"])
-        return ambient.restore(left["settings"], left["environment"], left["generators"]) or has_attributes
+        has_restored = ambient.restore(left["settings"], left["environment"], left["generators"])
+        return has_restored or bool(left["attributes"])
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class _Before:
     patches: set[str]
     generators: dict[str, str]
     filters: list[Any]
+    threads: set[int]
 
 
 def record(
@@ -204,6 +209,7 @@ def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Befor
         _patches(project),
         ambient.generator_digests(ambient.seeded()),
         list(warnings.filters),
+        set(sys._current_frames()),  # noqa: SLF001  threads that C started are in it too
     )
 
 
@@ -276,7 +282,16 @@ def _code(trace: Trace, places: Places) -> tuple[list[Ran], dict[str, Uses], boo
             trace.files.setdefault(code.co_filename, files.glance(code.co_filename))
         elif where is not None and id(code) not in inside:
             ran.append(Ran(module, *where, run_digest(code)))
+    _open_stars(uses)
     return ran, uses, is_wide or any(used.is_dynamic for used in uses.values())
+
+
+def _open_stars(uses: dict[str, Uses]) -> None:
+    # A name may come from a module through several that import all of it, one from the other.
+    if starred := [used for used in uses.values() if used.has_star]:
+        wanted = {name for used in uses.values() for name in (*used.names, *used.attributes)}
+        for used in starred:
+            used.attributes |= wanted
 
 
 def sources(project: Project) -> dict[str, str]:
@@ -291,7 +306,13 @@ def _environment(trace: Trace, before: dict[str, str]) -> dict[str, str | None]:
     if is_all:
         names |= before.keys()
     found = {name: variable_digest(before.get(name)) for name in sorted(names - _NOT_INPUTS - {""})}
-    return found | ({"": names_digest(before, ambient.environment_changes(before, dict(os.environ)))} if is_all else {})
+    return found | ({"": names_digest(before, _environment_left(trace, before))} if is_all else {})
+
+
+def _environment_left(trace: Trace, before: dict[str, str]) -> dict[str, str | None]:
+    after = dict(os.environ)
+    # What it set to what it was is set again too: another loader may set it otherwise one day.
+    return ambient.environment_changes(before, after) | {name: after.get(name) for name in trace.assigned}
 
 
 def names_digest(environment: Iterable[str], left: Iterable[str]) -> str:
@@ -311,14 +332,24 @@ def _drawn_from(before: _Before) -> list[str]:
 
 def _left(trace: Trace, before: _Before) -> dict[str, Any]:
     ambient.note_seeded(trace.seeded)
+    after = ambient.snapshot()
+    if _THREADS not in before.settings and not any("set_num_threads" in code.co_names for code in trace.codes):
+        after.pop(_THREADS, None)  # as torch chose it when the loader imported it
     return {
-        "settings": ambient.changes(before.settings, ambient.snapshot()),
-        "environment": ambient.environment_changes(before.environment, dict(os.environ)),
-        "generators": ambient.generators({*trace.seeded, *_drawn_from(before)}),
+        "settings": ambient.changes(before.settings, after),
+        "environment": _environment_left(trace, before.environment),
+        "generators": ambient.generators({*trace.seeded, *_drawn_from(before), *_seeded_unseen(before)}),
         "filters": ambient.filters_added(before.filters),
         "calls": setters.as_text(trace.set_up),
-        "attributes": [list(each) for each in attributes_set(trace.codes) if type(each[2]) in ambient.PLAIN],
+        "attributes": [
+            [each.module, each.path, each.value] for each in attributes_set(trace.codes, trace.project) if each.is_plain
+        ],
     }
+
+
+def _seeded_unseen(before: _Before) -> set[str]:
+    # By a function that the project imported by name, before it was watched.
+    return ambient.seeded() - before.generators.keys()
 
 
 # --- what to say of it -----------------------------------------------------------------------------------------------
@@ -345,12 +376,26 @@ def _cannot_stay(trace: Trace, before: _Before, arguments: dict[str, Any], place
     for name, digest in _argument_state(arguments, project, places).items():
         if before.arguments[name] != digest:
             return f"its loader changed the model {name!r} that it was given"
-    for module, name, value in attributes_set(trace.codes):
-        if type(value) not in ambient.PLAIN and not isinstance(value, types.ModuleType):
-            return f"its loader sets {module}.{name}, where a kept model would miss it; set it when your module is imported"
+    for each in attributes_set(trace.codes, project):
+        if not each.is_plain and not isinstance(each.value, types.ModuleType):
+            what = f"{each.module}.{each.path}"
+            return f"its loader sets {what}, where a kept model would miss it; set it when your module is imported"
+    if running := _still_running(before, project):
+        return f"its loader started a thread that goes on with {running}(); start it when your module is imported"
     patched = sorted(_patches(project) - before.patches)
     if patched:
         return f"its loader put the project's code into {patched[0]}, where a kept model would miss it"
+    return ""
+
+
+def _still_running(before: _Before, project: Project) -> str:
+    """The project's function that a thread runs which was not there before: no other generation would have it."""
+    for thread, top in sys._current_frames().items():  # noqa: SLF001
+        frame = top if thread not in before.threads else None
+        while frame is not None:
+            if is_own_code(frame.f_code, project):
+                return frame.f_code.co_qualname
+            frame = frame.f_back
     return ""
 
 
@@ -369,7 +414,7 @@ def _patches(project: Project) -> set[str]:
         if module is None or project.owns_module(name) or name.startswith(("hotloop.", "__")):
             continue
         for key, value in list(getattr(module, "__dict__", {}).items()):
-            if id(value) in mine or is_of_project(value, project) or _holds(value, mine):
+            if id(value) in mine or is_of_project(value, project) or _holds(value, mine, project):
                 found.add(f"{name}.{key}")
     return found
 
@@ -383,11 +428,12 @@ def _own_definitions(project: Project) -> set[int]:
     }
 
 
-def _holds(value: Any, mine: set[int]) -> bool:
-    if type(value) in {dict, list, set}:
-        return len(value) < 10_000 and any(id(each) in mine for each in gc.get_referents(value))
+def _holds(value: Any, mine: set[int], project: Project) -> bool:
+    if issubclass(type(value), dict | list | set):  # such as torch's hooks for all modules, in an OrderedDict
+        is_small = type(value).__len__(value) < 10_000
+        return is_small and any(id(each) in mine or _is_function_of(project, each) for each in gc.get_referents(value))
     if issubclass(type(value), type):
-        return any(id(each) in mine for each in list(vars(value).values()))
+        return any(id(each) in mine or _is_function_of(project, each) for each in list(vars(value).values()))
     if issubclass(type(value), types.ModuleType | types.FunctionType):
         return False
     try:
@@ -396,4 +442,10 @@ def _holds(value: Any, mine: set[int]) -> bool:
         return False
     if type(own) is not dict:
         return False
-    return any(id(each) in mine or _holds(each, mine) for each in list(own.values()) if type(each) in {dict, list})
+    return any(
+        id(each) in mine or _holds(each, mine, project) for each in list(own.values()) if type(each) in {dict, list}
+    )
+
+
+def _is_function_of(project: Project, value: Any) -> bool:
+    return type(value) is types.FunctionType and is_own_code(value.__code__, project)

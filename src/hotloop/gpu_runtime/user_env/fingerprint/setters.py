@@ -34,6 +34,13 @@ def may_set_up(code: CodeType) -> bool:
 
 def call_of(frame: FrameType, project: Project, is_of_project: Callable[[CodeType], bool]) -> bytes:
     """A call that begins, as data; empty if it is not one of those that are made again."""
+    try:
+        return _call_of(frame, project, is_of_project)
+    except Exception:  # noqa: BLE001  pickling its arguments runs any code, and the loader must not see what that raises
+        return b""
+
+
+def _call_of(frame: FrameType, project: Project, is_of_project: Callable[[CodeType], bool]) -> bytes:
     code = frame.f_code
     public = frame.f_globals.get(code.co_name)
     function = inspect.unwrap(public) if isinstance(public, FunctionType) else None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 _NOT_DATA = ("/proc/", "/sys/", "/dev/")
+_OF_ENVIRON = ("<frozen os>", "<frozen _collections_abc>")
+_DATA = "/dev/shm/"  # noqa: S108  a disk in memory: people keep weights there
 _IMPORTERS = (
     "<frozen importlib",
     "/importlib/metadata/",
@@ -54,6 +56,7 @@ class Trace:
         written: Paths that were written or removed.
         permissions: Paths whose permissions were asked for.
         variables: Environment variables that were read; all of them if ``""`` is among them.
+        assigned: Those that were set.
         hosts: Addresses that were connected to.
         processes: Programs that were started.
         seeded: Which random generators were seeded.
@@ -71,6 +74,7 @@ class Trace:
         self.permissions: set[str] = set()
         self.written: set[str] = set()
         self.variables: set[str] = set()
+        self.assigned: set[str] = set()
         self.hosts: list[str] = []
         self.processes: list[str] = []
         self.seeded: set[str] = set()
@@ -99,8 +103,15 @@ class Trace:
                 self.installed.add(path)
         return owned
 
+    def is_set_by_project(self, frame: FrameType | None) -> bool:
+        """Whether the project's own code sets something in ``os.environ``, and no library for it."""
+        while frame is not None and frame.f_code.co_filename in _OF_ENVIRON:
+            frame = frame.f_back
+        return frame is not None and self._is_own(frame.f_code)
+
     def sets_up(self, frame: FrameType) -> None:
         """Note a call of a function that `setters.may_set_up`."""
+        self._calls.pop(id(frame), None)  # of one that raised, whose frame was where this one's is
         if not self._is_own(frame.f_code) and (call := setters.call_of(frame, self.project, self._is_own)):
             self._calls[id(frame)] = call
 
@@ -120,7 +131,7 @@ class Trace:
     def opened(self, path: Any, flags: Any) -> None:
         """Note a file that is opened."""
         name = _absolute(path)
-        if name is None or (name.endswith((".py", ".pyc")) and _is_import()):
+        if name is None or (name.endswith((".py", ".pyc")) and self.is_import()):
             return
         if not self.project.is_behind(sys._getframe(2)):  # noqa: SLF001
             return
@@ -132,7 +143,7 @@ class Trace:
     def asked(self, path: Any) -> None:
         """Note a path whose status is asked for."""
         name = _absolute(path)
-        if name is None or name in self.looked_at or (name.endswith((".py", ".pyc")) and _is_import()):
+        if name is None or name in self.looked_at or (name.endswith((".py", ".pyc")) and self.is_import()):
             return
         thread = threading.get_ident()
         if thread in self._asking or name.startswith(self._installed_folders):
@@ -151,6 +162,20 @@ class Trace:
             self.permissions.add(name)
         self.asked(path)
 
+    def is_import(self) -> bool:
+        """Whether a module is being looked for; what one that is found does itself is not that."""
+        frame = sys._getframe(2)  # noqa: SLF001
+        for _ in range(8):
+            if frame is None:
+                return False
+            file = frame.f_code.co_filename
+            if any(part in file for part in _IMPORTERS):
+                return True
+            if not file.startswith(_OURS) and self.project.owns_file(file):
+                return False
+            frame = frame.f_back
+        return False
+
 
 def _absolute(path: Any, folder: int | None = None) -> str | None:
     if path is None or isinstance(path, int):
@@ -162,22 +187,11 @@ def _absolute(path: Any, folder: int | None = None) -> str | None:
         name = os.path.abspath(name)  # noqa: PTH100
     except (TypeError, ValueError, OSError):
         return None
-    return None if name.startswith(_NOT_DATA) else name
+    return None if name.startswith(_NOT_DATA) and not name.startswith(_DATA) else name
 
 
 def _path_of(fd: int) -> str:
     return posix.readlink(f"/proc/self/fd/{fd}")
-
-
-def _is_import() -> bool:
-    frame = sys._getframe(2)  # noqa: SLF001
-    for _ in range(8):
-        if frame is None:
-            return False
-        if any(part in frame.f_code.co_filename for part in _IMPORTERS):
-            return True
-        frame = frame.f_back
-    return False
 
 
 # --- what is read ----------------------------------------------------------------------------------------------------
@@ -194,7 +208,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     elif event in {"os.listdir", "os.scandir"}:
         given = arguments[0] if arguments[0] is not None else "."
         name = _absolute("", given) if isinstance(given, int) else _absolute(given)
-        if name is not None and not _is_import():
+        if name is not None and not trace.is_import():
             trace.folders.add(name)
     elif event == "sqlite3.connect":  # its files are opened in C
         trace.opened(_database(arguments[0]), 0)
@@ -282,6 +296,7 @@ def _noting_open(trace: Trace) -> Any:
 def _watch_environment(trace: Trace, undo: contextlib.ExitStack) -> None:
     kind = type(os.environ)
     original_get: Any = kind.__getitem__
+    original_set = kind.__setitem__
     original_iter = kind.__iter__
 
     def get(self: Any, key: Any) -> Any:
@@ -290,12 +305,18 @@ def _watch_environment(trace: Trace, undo: contextlib.ExitStack) -> None:
             trace.variables.add(name)
         return original_get(self, key)
 
+    def put(self: Any, key: Any, value: Any) -> None:
+        original_set(self, key, value)
+        if trace.is_set_by_project(sys._getframe(1)):  # noqa: SLF001
+            trace.assigned.add(os.fsdecode(key))
+
     def iterate(self: Any) -> Any:
         if trace.project.is_behind(sys._getframe(1)):  # noqa: SLF001
             trace.variables.add("")
         return original_iter(self)
 
     _replace(kind, "__getitem__", get, undo)
+    _replace(kind, "__setitem__", put, undo)
     _replace(kind, "__iter__", iterate, undo)
 
 

@@ -8,10 +8,12 @@ import builtins
 import dis
 import functools
 import importlib.util
+import itertools
 import sys
 import types
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, namespace_of
 from hotloop.gpu_runtime.user_env.vault import code
@@ -32,6 +34,18 @@ _SOURCE = frozenset({
     "get_annotations",
 })  # fmt: skip
 _SEARCHES = frozenset({"find_spec", "find_loader", "import_module", "__import__", "resolve_name"})
+_LOADS = (
+    "LOAD_GLOBAL",
+    "LOAD_NAME",
+    "LOAD_ATTR",
+    "LOAD_FAST",
+    "LOAD_DEREF",
+    "LOAD_CLOSURE",
+    "LOAD_CLASSDEREF",
+    "LOAD_FROM_DICT",
+)
+OF_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"})
+SILENT = frozenset({"RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG"})
 _MAX_SHOWN = 40
 
 
@@ -46,6 +60,9 @@ class Uses:
         is_dynamic: Some name is computed while running: any name of any module may be meant.
         reads_source: It looks at source text, docstrings, lines or signatures.
         has_star: It imports all that a module has: any name may be that module's.
+        passed: Names whose values are handed on as they are, not asked for an attribute: of a module all may be meant then.
+            Those of attributes begin with a dot.
+        aliases: Names under which modules are imported, each with the last part of the module's own.
     """
 
     names: set[str] = field(default_factory=set[str])
@@ -54,6 +71,8 @@ class Uses:
     is_dynamic: bool = False
     reads_source: bool = False
     has_star: bool = False
+    passed: set[str] = field(default_factory=set[str])
+    aliases: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     def add(self, code: types.CodeType, package: str) -> None:
         """Add what one code object itself refers to."""
@@ -66,39 +85,39 @@ class Uses:
         self.has_star = self.has_star or more.has_star
         if self.has_star:
             self.attributes |= self.names
+        self.passed |= more.passed
+        self.aliases |= more.aliases
+        self.passed |= {name for alias, name in self.aliases if alias in self.passed}
 
     def take(self, code: types.CodeType, package: str) -> None:
         """Take what one code object itself refers to; nothing else was added before."""
         instructions = list(dis.get_instructions(code))
+        modules: set[str] = set()
         for instruction in instructions:
             name = instruction.argval
             if instruction.opname == "IMPORT_NAME":
-                self._import(code, name, package)
+                modules = _meant(name, package)
+                self.imports |= modules
+            elif instruction.opname == "IMPORT_FROM":
+                self.imports.update(f"{each}.{name}" for each in modules)
+                self.attributes.add(name)
             elif instruction.opname in _GLOBAL:
                 self.names.add(name)
             elif instruction.opcode in dis.hasname:
                 self.attributes.add(name)
         strings = {each for each in code.co_consts if isinstance(each, str) and each.isidentifier()}
         self.attributes |= strings
+        steps = list(steps_of(instructions))
         met = {*self.names, *code.co_names}
+        if "modules" in met and not _reads_modules(steps):
+            met.discard("modules")
         # As an attribute each of the builtins is another thing: `model.eval()` computes no name.
         is_dynamic = bool(self.names & _ANY_NAME_BUILTIN or met & _ANY_NAME) or _computes_a_name(code)
         self.is_dynamic = self.is_dynamic or is_dynamic
         self.reads_source = self.reads_source or _reads_source(instructions)
         self.has_star = self.has_star or ("*",) in code.co_consts  # as IMPORT_NAME takes it
-
-    def _import(self, code: types.CodeType, name: str, package: str) -> None:
-        # The level is a constant loaded before; trying the absolute and the relative meaning covers both.
-        found = {name}
-        for level in (1, 2, 3):
-            try:
-                found.add(importlib.util.resolve_name("." * level + name, package) if package else name)
-            except ImportError:
-                break
-        parents = name.split(".")
-        found.update(".".join(parents[: length + 1]) for length in range(len(parents)))
-        self.imports |= found  # of this import alone: each name of the code may be one of its parts
-        self.imports.update(f"{each}.{used}" for each in found for used in code.co_names)
+        self.aliases |= set(_aliases(steps))
+        self.passed |= set(_passed(steps, {alias for alias, _ in self.aliases}))
 
     @property
     def may_import(self) -> set[str]:
@@ -110,12 +129,17 @@ class Uses:
         """As JSON."""
         return {
             "names": sorted(self.names), "attributes": sorted(self.attributes), "imports": sorted(self.imports),
+            "passed": sorted(self.passed),
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Uses:
         """Undo `to_json`."""
-        return cls(set(data["names"]), set(data["attributes"]), set(data["imports"]))
+        passed = set(data.get("passed", ()))
+        return cls(set(data["names"]), set(data["attributes"]), set(data["imports"]), passed=passed)
+
+
+_NOTHING = Uses()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -124,6 +148,73 @@ def uses_of(code: types.CodeType, package: str) -> Uses:
     found = Uses()
     found.take(code, package)
     return found
+
+
+def _meant(name: str, package: str) -> set[str]:
+    """The modules that an import may mean."""
+    # The level is a constant loaded before; trying the absolute and the relative meaning covers both.
+    found = {name}
+    for level in (1, 2, 3):
+        try:
+            found.add(importlib.util.resolve_name("." * level + name, package) if package else name)
+        except ImportError:
+            break
+    parents = name.split(".")
+    return found | {".".join(parents[: length + 1]) for length in range(len(parents))}
+
+
+class Step(NamedTuple):
+    """An instruction; of those that Python 3.13 and newer join (``STORE_FAST_LOAD_FAST``), one."""
+
+    opname: str
+    argval: Any
+    arg: int
+
+
+def steps_of(instructions: Iterable[dis.Instruction]) -> Iterator[Step]:
+    """The instructions that do something, one by one."""
+    for each in instructions:
+        if isinstance(each.argval, tuple) and "_FAST" in each.opname:
+            first, second = each.argval
+            yield Step("STORE_FAST" if each.opname.startswith("STORE") else "LOAD_FAST", first, 0)
+            yield Step("STORE_FAST" if each.opname.endswith("STORE_FAST") else "LOAD_FAST", second, 0)
+        elif each.opname not in SILENT:
+            yield Step(each.opname, each.argval, each.arg or 0)
+
+
+def _aliases(steps: list[Step]) -> Iterator[tuple[str, str]]:
+    last = ""
+    for each in steps:
+        if each.opname in {"IMPORT_NAME", "IMPORT_FROM"}:
+            last = each.argval.rpartition(".")[2]
+        elif each.opname not in {"SWAP", "POP_TOP"}:  # which `import a.b as c` has between
+            if last and each.opname.startswith("STORE_"):
+                yield each.argval, last
+            last = ""
+
+
+def _passed(steps: list[Step], aliases: set[str]) -> Iterator[str]:
+    for number, each in enumerate(steps[:-1]):  # the last one returns, or jumps
+        if not each.opname.startswith(_LOADS) or _is_called(each) or steps[number + 1].opname in OF_ATTRIBUTE:
+            continue
+        if number and steps[number - 1].argval in _BY_COMPUTED_NAME:  # whose names are constants, or any may be meant
+            continue
+        is_local = each.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE"))
+        if not is_local or each.argval in aliases:
+            yield "." + each.argval if each.opname == "LOAD_ATTR" else each.argval
+
+
+def _is_called(step: Step) -> bool:
+    has_flag = step.opname == "LOAD_GLOBAL" or (step.opname == "LOAD_ATTR" and sys.version_info >= (3, 12))
+    return has_flag and bool(step.arg & 1)
+
+
+def _reads_modules(steps: list[Step]) -> bool:
+    """Whether it may be those of `sys`: not ``network.modules()``, as all of torch's have it, and not ``torch.nn.modules``."""
+    return any(
+        each.argval == "modules" and each.opname != "LOAD_METHOD" and not _is_called(each) and before.argval != "nn"
+        for before, each in itertools.pairwise(steps)
+    )
 
 
 def _reads_source(instructions: list[dis.Instruction]) -> bool:
@@ -144,15 +235,16 @@ def _is_stored_into(following: list[dis.Instruction]) -> bool:
 def _computes_a_name(code: types.CodeType) -> bool:
     if not _BY_COMPUTED_NAME & set(code.co_names):
         return False
-    steps = [each for each in dis.get_instructions(code) if each.opname not in {"PUSH_NULL", "PRECALL", "CACHE"}]
+    steps = list(steps_of(dis.get_instructions(code)))
     asked = [number for number, each in enumerate(steps) if each.argval in _BY_COMPUTED_NAME]
     return not all(_names_a_constant(steps[number:]) for number in asked)
 
 
-def _names_a_constant(steps: list[dis.Instruction]) -> bool:
+def _names_a_constant(steps: list[Step]) -> bool:
     # getattr(thing.part, "name"): anything else may compute the name.
     operations = iter(steps[1:])
-    if not next(operations).opname.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")):
+    asked = next(operations, None)  # none where the name itself is a constant, at the end
+    if asked is None or not asked.opname.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")):
         return False
     following = next((each for each in operations if each.opname != "LOAD_ATTR"), None)
     return following is not None and following.opname == "LOAD_CONST" and isinstance(following.argval, str)
@@ -160,10 +252,11 @@ def _names_a_constant(steps: list[dis.Instruction]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one name means: a digest of its value, the project's classes in it, and of the `Canon` that took it."""
+    """What one name means: a digest of its value, the project's classes and modules in it, and of the `Canon` that took it."""
 
     digest: str
     classes: dict[str, type]
+    modules: frozenset[str]
     is_opaque: bool
     is_plain: bool
 
@@ -191,9 +284,14 @@ class Meanings:
         self.installed: set[str] = set()
         self._project, self._places = project, places
         self._classes: dict[str, type] = {}
+        self._whole: dict[str, bool] = {}  # modules that are values: whether all in them was looked at
+        self._visited: set[tuple[str, int]] = set()  # modules, with the uses whose attributes were looked up in them
+        self._all = Uses()
 
     def collect(self, uses: dict[str, Uses], *, is_wide: bool) -> None:
         """Look up all names that were used, by module; all names of all modules if any could have been."""
+        for used in uses.values():
+            self._all.attributes |= used.attributes
         for module, used in uses.items():
             if module in sys.modules:
                 self._names_of(module, used)
@@ -201,12 +299,21 @@ class Meanings:
         if is_wide:
             for module in self._project.modules():
                 for name in namespace_of(module):
-                    self._global(module, name, set())
+                    self._global(module, name, _NOTHING)
+        self._shapes()
+        while waiting := [module for module, is_done in self._whole.items() if not is_done]:
+            self._look_at_all(waiting)
+
+    def _look_at_all(self, modules: list[str]) -> None:
+        for module in modules:
+            self._whole[module] = True
+            for name in namespace_of(module):
+                self._global(module, name, self._all)
         self._shapes()
 
     def _names_of(self, module: str, used: Uses) -> None:
         for name in used.names:
-            self._global(module, name, used.attributes)
+            self._global(module, name, used)
         for part in self._enclosing(module, used):
             self._note_class(part)
 
@@ -215,7 +322,7 @@ class Meanings:
             if name not in sys.modules:
                 continue
             if self._project.owns_module(name):
-                self._imported(name, used.attributes)
+                self._imported(name, used)
             else:
                 self.installed.add(name)
 
@@ -236,7 +343,7 @@ class Meanings:
         if self._project.owns_module(value.__module__):
             self._classes.setdefault(f"{value.__module__}.{value.__qualname__}", value)
 
-    def _global(self, module: str, name: str, attributes: set[str]) -> None:
+    def _global(self, module: str, name: str, used: Uses, spelt: str = "") -> None:
         key = f"{module}.{name}"
         namespace = sys.modules[module].__dict__
         if name not in namespace:
@@ -244,24 +351,35 @@ class Meanings:
             return
         value = namespace[name]
         if key not in self.digests:
-            self._value(key, value, module)
+            self._value(key, value)
         if isinstance(value, types.ModuleType):
-            self._attributes(value, attributes)
+            self._attributes(value, used)
+            self._note_passed(value.__name__, spelt or name, used)
 
-    def _imported(self, name: str, attributes: set[str]) -> None:
+    def _imported(self, name: str, used: Uses) -> None:
         found: Any = sys.modules.get(name)
         if isinstance(found, types.ModuleType):
-            self._attributes(found, attributes)
+            self._attributes(found, used)
+            self._note_passed(name, name.rpartition(".")[2], used)
         elif found is not None:  # what the module put in its own place
-            self._value(f"module {name}", found, "")
+            self._value(f"module {name}", found)
 
-    def _attributes(self, module: types.ModuleType, attributes: set[str]) -> None:
+    def _note_passed(self, module: str, spelt: str, used: Uses) -> None:
+        if spelt in used.passed and self._project.owns_module(module):
+            self._whole.setdefault(module, False)
+
+    def _attributes(self, module: types.ModuleType, used: Uses) -> None:
         if not self._project.owns_module(module.__name__):
-            self._installed(module, attributes, set())
+            self._installed(module, used.attributes, set())
             return
-        for name in attributes:
-            if f"{module.__name__}.{name}" not in self.digests:
-                self._global(module.__name__, name, attributes)
+        if (module.__name__, id(used)) in self._visited:
+            return
+        self._visited.add((module.__name__, id(used)))
+        for name in used.attributes:
+            if f"{module.__name__}.{name}" not in self.digests or isinstance(
+                module.__dict__.get(name), types.ModuleType
+            ):
+                self._global(module.__name__, name, used, "." + name)
 
     def _installed(self, module: types.ModuleType, attributes: set[str], seen: set[str]) -> None:
         # Of an installed package only this counts: whether the project put something of its own there.
@@ -273,15 +391,17 @@ class Meanings:
             if issubclass(type(value), types.ModuleType) and value.__name__ not in seen:
                 self._installed(value, attributes, seen)
             elif is_of_project(value, self._project):
-                self._value(f"{module.__name__}.{name}", value, "")
+                self._value(f"{module.__name__}.{name}", value)
 
-    def _value(self, key: str, value: Any, module: str) -> None:
+    def _value(self, key: str, value: Any) -> None:
         meaning = self._known.get(key)
         if meaning is None:
             canon = Canon(self._project, self._places)
-            meaning = self._known[key] = Meaning(canon.digest(value), canon.classes, bool(canon.opaque), canon.is_plain)
+            meaning = self._known[key] = _meaning(value, canon)
         self.digests[key] = meaning.digest
         self._classes.update(meaning.classes)
+        for module in meaning.modules:
+            self._whole.setdefault(module, False)
         if meaning.is_opaque:
             # What it holds can't be seen: any other statement of the project may have made it another.
             self.digests[key] = hashed(self.digests[key], _statements(self._project))
@@ -298,6 +418,14 @@ class Meanings:
                 canon = Canon(self._project, self._places)
                 self.digests[f"class {name}"] = hashed(canon.shape(self._classes[name]))
                 self._classes.update({k: v for k, v in canon.classes.items() if k not in self._classes})
+                for module in canon.modules:
+                    self._whole.setdefault(module, False)
+
+
+def _meaning(value: Any, canon: Canon) -> Meaning:
+    digest = canon.digest(value)
+    modules = frozenset[str]() if isinstance(value, types.ModuleType) else frozenset(canon.modules)
+    return Meaning(digest, canon.classes, modules, bool(canon.opaque), canon.is_plain)
 
 
 def is_of_project(value: Any, project: Project) -> bool:

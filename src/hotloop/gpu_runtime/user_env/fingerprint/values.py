@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from hotloop.gpu_runtime.user_env.fingerprint import files
 from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_by_name, hashed, is_of_project
 from hotloop.gpu_runtime.user_env.vault.packing import deep_recursion
+from hotloop.gpu_runtime.user_env.vault.reducers import name_in_process
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
@@ -41,6 +42,8 @@ _SHAPELESS = frozenset({
     "__abstractmethods__", "__parameters__", "__qualname__", "__slotnames__",
     # What pydantic makes of the fields and decorators, which are beside it; it names classes by their addresses.
     "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__",
+    # What an enumeration makes of its members, and adds to when two flags are combined.
+    "_value2member_map_", "_hashable_values_", "_unhashable_values_", "_unhashable_values_map_",
 })  # fmt: skip
 _MODULE_OWN = frozenset({
     "__builtins__", "__doc__", "__loader__", "__spec__", "__cached__", "__file__", "__warningregistry__", "__path__",
@@ -50,6 +53,7 @@ _MODULE_OWN = frozenset({
 # What torch.compile writes into the globals of what it compiles.
 _OF_COMPILER = ("__builtins_dict__", "__compiled_fn_", "__import_", "__resume_at_")
 _WITHOUT_ORDER = (types.FunctionType, staticmethod, classmethod, property)
+_OF_EXECUTOR = ("_max_workers", "_initializer", "_initargs", "_thread_name_prefix")
 _STORED_BY = ("__reduce__", "__reduce_ex__", "__getstate__")
 _MAX_MAPPED_BYTES = 64 << 20
 
@@ -83,6 +87,7 @@ class Canon:
     Attributes:
         classes: The project's classes that were met.
         opaque: Names of types that hide what they hold.
+        modules: Names of the project's modules that were met.
     """
 
     def __init__(self, project: Project | None, places: Places | None = None, *, is_quick: bool = False) -> None:
@@ -95,9 +100,11 @@ class Canon:
         """
         self.classes: dict[str, type] = {}
         self.opaque: set[str] = set()
+        self.modules: set[str] = set()
         self._project, self._places, self._is_quick = project, places, is_quick
         self._numbers: dict[int, int] = {}
         self._alive: list[Any] = []
+        self._around: frozenset[int] = frozenset()  # the sets that this is in
 
     @property
     def is_plain(self) -> bool:
@@ -115,14 +122,27 @@ class Canon:
         if kind in _ATOMS:
             return kind.__name__, repr(value)
         if kind in _BUILT_IN:
-            return "builtin", getattr(value, "__module__", None), getattr(value, "__qualname__", repr(value))
+            return self._built_in(value)
         if isinstance(value, types.ModuleType):
-            return "module", value.__name__, bool(self._project and self._project.owns_module(value.__name__))
+            return self._module(value)
         if isinstance(value, type):
             return self._class(value)
         if isinstance(value, types.CodeType):
             return "code", code_digest(value)
         return self._numbered(value, kind)
+
+    def _built_in(self, value: Any) -> Any:
+        """A function written in C, with what it is bound to: ``re.compile("a").match``."""
+        named = "builtin", getattr(value, "__module__", None), getattr(value, "__qualname__", repr(value))
+        owner = getattr(value, "__self__", None)
+        is_free = owner is None or isinstance(owner, types.ModuleType)
+        return named if is_free else (*named, self.describe(owner))
+
+    def _module(self, value: types.ModuleType) -> Any:
+        is_own = bool(self._project and self._project.owns_module(value.__name__))
+        if is_own:
+            self.modules.add(value.__name__)
+        return "module", value.__name__, is_own
 
     def _numbered(self, value: Any, kind: type) -> Any:
         number = self._numbers.get(id(value))
@@ -136,6 +156,13 @@ class Canon:
         if self._project is None or not self._project.owns_module(value.__module__):
             return "installed", value.__module__, value.__qualname__
         name = f"{value.__module__}.{value.__qualname__}"
+        if not _is_under_its_name(value):  # one of several that a function made, say: each counts by itself
+            number = self._numbers.get(id(value))
+            if number is not None:
+                return "same", number
+            self._numbers[id(value)] = number = len(self._numbers)
+            self._alive.append(value)
+            return "class", name, number, self.shape(value)
         self.classes.setdefault(name, value)
         return "class", name
 
@@ -158,10 +185,14 @@ class Canon:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
             return self._tensor(value)
+        if torch is not None and isinstance(value, getattr(torch, "Generator", ())):
+            return self._generator(value)
         if kind.__module__ == "sqlite3" and kind.__name__ == "Connection":
             return self._database(value)
         if str(kind.__module__).startswith("pydantic."):
             return self._of_pydantic(value, kind)
+        if str(kind.__module__).startswith("concurrent.futures.") and hasattr(value, "_max_workers"):
+            return self.describe([getattr(value, name, None) for name in _OF_EXECUTOR])  # its threads are no state
         if isinstance(value, threading.local):
             return self.describe(dict(value.__dict__))  # this thread's
         if kind.__name__ == "_lru_cache_wrapper":
@@ -172,7 +203,21 @@ class Canon:
         return [self.describe(each) for each in value]
 
     def _set(self, value: Any) -> Any:
-        return sorted(repr(Canon(self._project, self._places).describe(each)) for each in value)
+        found: list[str] = []
+        if id(value) in self._around:
+            return "around"
+        for each in value:
+            if type(each) in _ATOMS:
+                found.append(repr(self.describe(each)))
+                continue
+            canon = Canon(self._project, self._places, is_quick=self._is_quick)
+            canon._around = self._around | {id(value)}
+            found.append(repr(canon.describe(each)))
+            self.classes.update(canon.classes)
+            self.opaque |= canon.opaque
+            self.modules |= canon.modules
+            self._alive += canon._alive
+        return sorted(found)
 
     def _dict(self, value: dict[Any, Any]) -> Any:
         return [(self.describe(key), self.describe(each)) for key, each in list(value.items())]
@@ -218,6 +263,12 @@ class Canon:
         grad = self.describe(value.grad) if value.is_leaf else None
         return *described, aliasing, self._content(value), grad, self.describe(dict(getattr(value, "__dict__", {})))
 
+    def _generator(self, value: Any) -> Any:
+        if name := name_in_process(value):
+            return "of the process", name
+        state = value.get_state()  # a new tensor each time
+        return str(value.device), hashed(ctypes.string_at(state.data_ptr(), state.numel()))
+
     def _content(self, value: Any) -> Any:
         if value.untyped_storage().device.type == "meta":  # the tensor itself may say otherwise: torch.compile's do
             return "meta"
@@ -229,6 +280,8 @@ class Canon:
         return hashed(ctypes.string_at(data.data_ptr(), data.numel()) if data.numel() else b"")
 
     def _reduced(self, value: Any) -> Any:
+        if name := name_in_process(value):  # its state is `ambient`'s
+            return "of the process", name
         try:
             registered = copyreg.dispatch_table.get(
                 type(value)
@@ -273,7 +326,10 @@ class Canon:
         return self._reduced(value)
 
     def _context_variable(self, value: contextvars.ContextVar[Any]) -> Any:
-        return value.name, self.describe(value.get(None))
+        try:
+            return value.name, self.describe(value.get())
+        except LookupError:
+            return value.name, "not set"
 
     def _database(self, value: Any) -> Any:
         """A connection to a SQLite database: the files behind it."""
@@ -315,6 +371,13 @@ for _stateless in ("_thread.lock", "_thread.RLock"):
     _BODIES[getattr(sys.modules["_thread"], {"_thread.lock": "LockType", "_thread.RLock": "RLock"}[_stateless])] = (
         lambda _canon, _value: "lock"
     )
+
+
+def _is_under_its_name(value: type) -> bool:
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found is value
 
 
 def _hides(kind: Any) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 _WEAK_DICTS = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+# The random generators that a process has one of each: `random.choice` is a method of the first.
+_IN_PROCESS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"), ("torch", "default_generator"))
 
 
 class Refused(Exception):
@@ -52,6 +54,8 @@ def reduce(value: Any, project: Project) -> Any:
     Raises:
         Refused: The value can't be stored.
     """
+    if in_process := name_in_process(value):
+        return _attribute, in_process
     kind = type(value)
     rule = _RULES.get(kind)
     if rule is not None:
@@ -67,6 +71,13 @@ def reduce(value: Any, project: Project) -> Any:
     if torch is not None and hasattr(torch, "nn"):
         return _torch(value, torch)
     return NotImplemented
+
+
+def name_in_process(value: Any) -> tuple[str, str] | None:
+    """Where a random generator is that all of a process draws from; None for anything else."""
+    if type(value).__name__ not in {"Random", "RandomState", "Generator"}:
+        return None
+    return next((each for each in _IN_PROCESS if getattr(sys.modules.get(each[0]), each[1], None) is value), None)
 
 
 # --- functions, methods, modules -----------------------------------------------------------------------------------

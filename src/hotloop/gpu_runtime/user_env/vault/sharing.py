@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
 
 _CONTAINERS = (list, dict, set, bytearray, OrderedDict, defaultdict, deque)
+# What is one for all who have it, though it is of no class of the project's. By name: they may not be imported.
+_ONE_FOR_ALL = frozenset({
+    ("builtins", "object"), ("_thread", "lock"), ("_thread", "RLock"), ("threading", "Event"), ("threading", "Condition"),
+    ("threading", "Semaphore"), ("threading", "BoundedSemaphore"), ("queue", "Queue"), ("types", "SimpleNamespace"),
+    ("argparse", "Namespace"), ("array", "array"), ("random", "Random"), ("numpy.random", "RandomState"),
+    ("numpy.random.mtrand", "RandomState"), ("numpy.random._generator", "Generator"), ("torch", "Generator"),
+    ("torch._C", "Generator"),
+})  # fmt: skip
 _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, enum.Enum)
 _MAX_PARTS = 1000  # of a container or an object, that are looked at one by one
 
@@ -63,6 +71,11 @@ class Shared:
                 if _is_stateful(value, project):
                     for steps, part in _modules(value, (("attribute", name),)):
                         self._note(part, Way(module, is_global=True, steps=steps))
+                elif isinstance(value, type) and value.__module__ == module:
+                    for key, part in list(vars(value).items()):
+                        if _is_stateful(part, project):
+                            steps = (("attribute", name), ("attribute", key))
+                            self._note(part, Way(module, is_global=True, steps=steps))
 
     def _note(self, part: Any, way: Way) -> None:
         self._ways.setdefault(id(part), way)
@@ -129,14 +142,21 @@ def _has_identity(value: Any) -> bool:
     """Whether it matters that it is the same object: not of a string, or a dtype."""
     if _is(value, _BY_NAME):
         return False
-    return _is(value, (*_CONTAINERS, tuple)) or _attributes(value) is not None or _is_array(value)
+    is_container = _is(value, (*_CONTAINERS, tuple))
+    return is_container or _attributes(value) is not None or _is_array(value) or _is_one_for_all(type(value))
 
 
 def _is_stateful(value: Any, project: Project) -> bool:
     kind = type(value)
     if _is(value, _BY_NAME):
         return False
-    return kind in _CONTAINERS or project.owns_module(kind.__module__) or _is_module(value) or _is_array(value)
+    if _is(value, _CONTAINERS) or _is_one_for_all(kind):
+        return True
+    return project.owns_module(kind.__module__) or _is_module(value) or _is_array(value)
+
+
+def _is_one_for_all(kind: type) -> bool:
+    return (kind.__module__, kind.__name__) in _ONE_FOR_ALL
 
 
 def _is(value: Any, kinds: Any) -> bool:
