@@ -365,12 +365,18 @@ def _patches(project: Project) -> set[str]:
     if not mine:
         return set()
     found: set[str] = set()
+    # Most of what a module names is others', and named by many. It is held: the id of what is gone is used again.
+    looked_at: dict[int, Any] = {}
     for name, module in list(sys.modules.items()):
         if module is None or project.owns_module(name) or name.startswith(("hotloop.", "__")):
             continue
         for key, value in list(getattr(module, "__dict__", {}).items()):
+            if id(value) in looked_at:
+                continue
             if id(value) in mine or is_of_project(value, project) or _holds(value, mine):
                 found.add(f"{name}.{key}")
+            else:
+                looked_at[id(value)] = value
     return found
 
 
@@ -385,9 +391,9 @@ def _own_definitions(project: Project) -> set[int]:
 
 def _holds(value: Any, mine: set[int]) -> bool:
     if type(value) in {dict, list, set}:
-        return len(value) < 10_000 and any(id(each) in mine for each in gc.get_referents(value))
+        return len(value) < 10_000 and not mine.isdisjoint(map(id, gc.get_referents(value)))
     if issubclass(type(value), type):
-        return any(id(each) in mine for each in list(vars(value).values()))
+        return not mine.isdisjoint(map(id, list(vars(value).values())))
     if issubclass(type(value), types.ModuleType | types.FunctionType):
         return False
     try:
