@@ -57,6 +57,7 @@ demo: .venv/.ready demo/app.py
 	@cd demo && exec ../$(BIN)/dev serve
 
 test: .venv/.ready .venvs/http-corpus/.ready $(USER_ENVIRONMENT)
+	$(BIN)/python -m compileall -q src  # once here, and not in each process of the tests'
 	HOTLOOP_USER_PYTHON=$(HOTLOOP_USER_PYTHON) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
 
 # The heads of slow clients have 15 s, so their time-outs are among it.

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("hotloop", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hotloop")
 
+# Hundreds of processes run hotloop from its source: each would compile it again, which takes as long as all else that it does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("HOTLOOP_UI", "plain")  # terminals that tests open have the dashboard only where it is asked for
 
 # Why a test may be skipped where CI runs. Anything else means that the set-up broke, so CI fails instead.

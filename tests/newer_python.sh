@@ -24,5 +24,6 @@ environment=".venvs/python$newest"
 [[ -x "$environment/bin/python" ]] || "$python" -m venv "$environment"
 "$environment/bin/python" -m pip install -qq 'pip>=25.1'
 "$environment/bin/python" -m pip install -qq -e . --group dev
+"$environment/bin/python" -m compileall -q src # once here, and not in each process of the tests'
 exec "$environment/bin/python" -m pytest -q -n 3 --dist loadgroup -p no:cacheprovider -m "not models" \
   tests/gpu_runtime/user_env tests/gpu_runtime/test_{runtime,learning,left}.py

@@ -410,12 +410,18 @@ def _patches(project: Project) -> set[str]:
     if not mine:
         return set()
     found: set[str] = set()
+    # Most of what a module names is others', and named by many. It is held: the id of what is gone is used again.
+    looked_at: dict[int, Any] = {}
     for name, module in list(sys.modules.items()):
         if module is None or project.owns_module(name) or name.startswith(("hotloop.", "__")):
             continue
         for key, value in list(getattr(module, "__dict__", {}).items()):
+            if id(value) in looked_at:
+                continue
             if id(value) in mine or is_of_project(value, project) or _holds(value, mine, project):
                 found.add(f"{name}.{key}")
+            else:
+                looked_at[id(value)] = value
     return found
 
 
