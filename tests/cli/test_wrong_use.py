@@ -122,3 +122,19 @@ def test_ctrl_c_while_a_session_starts(project, own_state_directory, mark):
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "newer save" not in said
+
+
+def test_ctrl_c_while_a_project_is_read_does_not_wait_for_its_copy(project, own_state_directory):
+    (project / "large.bin").touch()
+    os.truncate(project / "large.bin", 6 << 30)  # takes seconds to hash, and no room
+    process = subprocess.Popen(
+        SERVE, cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline_s = time.monotonic() + 30
+    while not any((own_state_directory / "sessions").glob("*/state/lock")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, said) == (130, "hotloop: stopping; once more to stop at once\n")

@@ -21,11 +21,12 @@ from hotloop.devloop import control, environments, requests, tester
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
-from hotloop.devloop.ignore import Ignore, own_outputs
+from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.devloop.meter import Meter
 from hotloop.devloop.options import ServeOptions
+from hotloop.devloop.outputs import own_outputs
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
