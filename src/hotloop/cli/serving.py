@@ -203,6 +203,7 @@ async def _serve(
 ) -> int:
     state = control.state_folder()
     ignore = Ignore(options.project, own_outputs(options.project))
+    _check_app(options, ignore)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
     async with connect(way) as agent:
@@ -233,6 +234,17 @@ async def _serve(
                 await broadcast.close()
                 await showing.finish()
                 signals.close()
+
+
+def _check_app(options: ServeOptions, ignore: Ignore) -> None:
+    """Refuse an app whose own file would not be sent: there would be nothing to import."""
+    file = options.app.file
+    if ignore.is_ignored(file):
+        msg = f"{file} has the app, and is not synced: {ignore.explain(file)}"
+        raise UsageError(msg, hint=f"take it out of that rule, or write to .hotloopignore: !/{file}")
+    if not os.access(options.project / file, os.R_OK):
+        msg = f"{file} has the app, and can't be read"
+        raise UsageError(msg, hint="look at its owner and permissions")
 
 
 class _Signals:
