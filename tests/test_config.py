@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from hotloop import config
@@ -114,6 +117,33 @@ def test_no_app_is_told_with_an_example(tmp_path):
         config.locate_app(tmp_path, None)
 
     assert "hotloop.App(" in caught.value.hint
+
+
+def test_an_app_in_a_folder_that_is_not_searched_is_named(tmp_path):
+    make(tmp_path, pkg__app_py=APP, dot__app_py=APP, env__lib__app_py=APP)
+    (tmp_path / "dot").rename(tmp_path / ".dot")
+    (tmp_path / "env/pyvenv.cfg").touch()
+
+    for wanted in (None, "pkg.app:app"):  # as uvicorn has it
+        with pytest.raises(UsageError) as caught:
+            config.locate_app(tmp_path, wanted)
+        assert caught.value.hint == "there is --app pkg/app.py:app"
+
+
+def test_a_pipe_called_like_a_module_is_not_waited_for(tmp_path):
+    make(tmp_path, app_py=APP)
+    os.mkfifo(tmp_path / "pipe.py")
+
+    assert config.locate_app(tmp_path, None).file == "app.py"
+
+
+@pytest.mark.parametrize("path", ["~nobody-is-called-so/x", "loop", "loop/x"])
+def test_a_path_that_leads_nowhere_is_told(tmp_path, monkeypatch, path):
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError, match=f"{path} (can't be found|is not there)"):
+        config.find_project(Path(path))
 
 
 def test_two_apps_are_told_with_their_lines_and_what_to_type(tmp_path):

@@ -113,7 +113,14 @@ def find_project(path: Path) -> Path:
     Raises:
         UsageError: It is no folder.
     """
-    project = path.expanduser().resolve()
+    try:
+        project = path.expanduser().resolve()
+    except FileNotFoundError:
+        msg = f"{path} can't be found: the folder that this terminal is in is gone"
+        raise UsageError(msg, hint="cd to one that is there") from None
+    except (RuntimeError, OSError) as error:  # a user that is not there, a link to itself
+        msg = f"{path} can't be found: {error}"
+        raise UsageError(msg, hint="give the project's folder: dev serve PATH") from error
     if project.is_file():
         msg = f"{path} is a file, a project's folder was expected"
         raise UsageError(msg, hint=f"dev serve {path.parent} --app {path.name}")
@@ -299,14 +306,14 @@ def _named(project: Path, wanted: str) -> AppLocation:
 
 
 def _suggestion(project: Path) -> str:
-    apps = find_apps(project)
+    apps = find_apps(project) or _deeper_apps(project)
     return f"there is --app {apps[0].option}" if apps else _EXAMPLE
 
 
 def _only(project: Path, apps: list[AppLocation]) -> AppLocation:
     if not apps:
         msg = f"no app in {project}: no hotloop.App(...) in *.py or src/**/*.py"
-        raise UsageError(msg, hint=_EXAMPLE)
+        raise UsageError(msg, hint=_suggestion(project))
     if len(apps) > 1:
         places = ", ".join(f"{app.file}:{app.line} ({app.name})" for app in apps)
         msg = f"{len(apps)} apps in {project}: {places}"
@@ -316,11 +323,32 @@ def _only(project: Path, apps: list[AppLocation]) -> AppLocation:
 
 def find_apps(project: Path) -> list[AppLocation]:
     """Find each ``NAME = hotloop.App(...)`` in the project's own files, without running them."""
-    files = sorted(project.glob("*.py")) + sorted((project / "src").rglob("*.py"))
-    return [app for file in files[:MAX_SCANNED_FILES] for app in _apps_in(file, file.relative_to(project).as_posix())]
+    return _apps_of(project, sorted(project.glob("*.py")) + sorted((project / "src").rglob("*.py")))
+
+
+def _deeper_apps(project: Path) -> list[AppLocation]:
+    """Find apps that only an option can mean, to name one: what lies in other folders may be anybody's."""
+    files: list[Path] = []
+    for folder, names, inside in os.walk(project):
+        names[:] = sorted(n for n in names if not n.startswith((".", "__")) and not _is_of_packages(Path(folder, n)))
+        files += [Path(folder, name) for name in sorted(inside) if name.endswith(".py")]
+        if len(files) > MAX_SCANNED_FILES:
+            break
+    return _apps_of(project, files)
+
+
+def _is_of_packages(folder: Path) -> bool:
+    return folder.name in {"site-packages", "node_modules"} or (folder / "pyvenv.cfg").exists()
+
+
+def _apps_of(project: Path, files: list[Path]) -> list[AppLocation]:
+    found = (_apps_in(file, file.relative_to(project).as_posix()) for file in files[:MAX_SCANNED_FILES])
+    return [app for apps in found for app in apps]
 
 
 def _apps_in(file: Path, shown: str) -> list[AppLocation]:
+    if not file.is_file():  # to read a pipe would wait for whoever writes to it
+        return []
     try:
         text = file.read_bytes()
         tree = ast.parse(text) if b"hotloop" in text else ast.Module([], [])

@@ -122,3 +122,77 @@ def test_ctrl_c_while_a_session_starts(project, own_state_directory, mark):
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "newer save" not in said
+
+
+def test_ctrl_c_while_a_project_is_read_does_not_wait_for_its_copy(project, own_state_directory):
+    (project / "large.bin").touch()
+    os.truncate(project / "large.bin", 6 << 30)  # takes seconds to hash, and no room
+    process = subprocess.Popen(
+        SERVE, cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline_s = time.monotonic() + 30
+    while not any((own_state_directory / "sessions").glob("*/state/lock")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, said) == (130, "hotloop: stopping; once more to stop at once\n")
+
+
+@pytest.mark.parametrize(
+    ("rules", "rule"),
+    [(".gitignore", 'by "*.py" in .gitignore line 1'), (".hotloopignore", "by a line of .hotloopignore")],
+)
+def test_an_app_that_is_not_synced_is_told_with_the_rule(project, rules, rule):
+    (project / rules).write_text("*.py\n")
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+
+    done = run([*SERVE, "--once"], project)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: app.py has the app, and is not synced: ignored: {rule}\n"
+        "hint: take it out of that rule, or write to .hotloopignore: !/app.py\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "beside", "means"),
+    [
+        ("json.py", None, "json/__init__.py"),
+        ("hotloop.py", None, "hotloop/__init__.py"),
+        ("app.py", "app/__init__.py", "app/__init__.py"),
+    ],
+)
+def test_an_app_whose_name_means_another_module_is_told_so(tmp_path, file, beside, means):
+    (tmp_path / file).write_text(APP)
+    if beside:
+        (tmp_path / beside).parent.mkdir()
+        (tmp_path / beside).touch()
+
+    done = run(
+        [SERVE[0], "-P", *SERVE[1:], "--once"], tmp_path
+    )  # as the installed program: its own imports are its own
+
+    assert done.returncode == 1
+    assert f"AppError: {file} can't be imported: the name '{file[:-3]}' means " in done.stdout
+    assert f"{means}\n" in done.stdout
+    assert f"hint: rename the file, such as my_{file}" in done.stdout
+
+
+def test_an_app_called_torch_is_served(tmp_path):
+    (tmp_path / "torch.py").write_text(APP)
+
+    assert run([*SERVE, "--once"], tmp_path).returncode == 0
+
+
+def test_a_comment_in_another_encoding_is_served_as_python_does(project):
+    (project / "app.py").write_bytes(APP.encode() + b"# caf\xe9\n")
+
+    assert run([*SERVE, "--once"], project).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["stats", "report"])
+def test_a_time_before_all_time_is_all_time(project, command):
+    assert run([*COMMAND, command, "--since", "999999999999w"], project).returncode == 0

@@ -2,7 +2,6 @@
 
 import random
 import subprocess
-import sys
 
 import pytest
 
@@ -35,12 +34,22 @@ def test_files_that_hotloops_own_output_goes_to_are_left_out_also_if_they_were_s
     assert index.snapshot(["logs/out [1].txt", "logs"]) is None
 
 
-def test_a_process_knows_where_its_output_goes(tmp_path):
-    ask = "from pathlib import Path; from hotloop.devloop.ignore import own_outputs; print(sorted(own_outputs(Path.cwd())))"
-    with (tmp_path / "out.txt").open("wb") as out, (tmp_path.parent / "else.txt").open("wb") as other:
-        subprocess.run([sys.executable, "-c", ask], cwd=tmp_path, stdout=out, stderr=other, check=True)
+def test_a_project_that_is_gone_has_no_paths(tmp_path):
+    ignore = Ignore(tmp_path / "project")
 
-    assert (tmp_path / "out.txt").read_text() == "['out.txt']\n"
+    assert list(ignore.walk()) == []
+
+
+def test_a_project_that_was_deleted_around_this_process_can_be_made_again(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    ignore = Ignore(project)
+    project.rmdir()
+    assert list(ignore.walk()) == []
+    make(project, {"app.py": "", ".env": ""})
+
+    assert [path for path, _ in ignore.walk()] == ["app.py"]
 
 
 def kept_files(root):

@@ -1,13 +1,18 @@
 """A snapshot says what changed, whatever changed, and nothing when nothing did."""
 
+import errno
 import os
 import shutil
+import tempfile
 import time
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hotloop.changes import WHOLE_BYTES, Delete, Link, MakeDirectory, Put, content_digest
+from hotloop.devloop.disk import Disk
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import HASHED_AHEAD_BYTES, Index
 from hotloop.remote_runner.tree import Tree
@@ -125,6 +130,78 @@ def test_what_can_not_be_synced_is_a_problem_and_the_rest_is_synced(tmp_path):
     assert {entry.path for entry in index.entries()} == {"app.py", "in", "limit"}
     assert Link("in", "app.py") in index.entries()
     assert {path.replace("?", "�") for path in index.problems} == {"big", "out", "pipe", "bad�.py"}
+
+
+@pytest.fixture
+def somebodys():
+    """A folder of a user who may not read everything, and this process as that user."""
+    folder = Path(tempfile.mkdtemp())
+    user = os.geteuid()
+    if not user:
+        os.chown(folder, 65534, -1)
+        os.seteuid(65534)
+    yield folder
+    for path in sorted(folder.rglob("*")):
+        path.chmod(0o700)
+    os.seteuid(user)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("mode", "unread"), [(0o000, {"data"}), (0o444, {"data/x"}), (0o111, {"data"})])
+def test_a_folder_that_can_not_be_read_is_a_problem_and_the_rest_is_synced(somebodys, mode, unread):
+    (somebodys / "app.py").write_bytes(b"1")
+    (somebodys / "data").mkdir()
+    (somebodys / "data/x").write_bytes(b"1")
+    (somebodys / "data").chmod(mode)
+
+    index = index_of(somebodys)
+    for _ in range(2):
+        assert {entry.path for entry in index.entries() if isinstance(entry, Put)} == {"app.py"}
+        assert index.problems == dict.fromkeys(unread, "it can't be read (Permission denied)")
+        assert index.snapshot(index.differences()) is None
+
+    (somebodys / "data").chmod(0o755)
+    snapshot = index.snapshot(["data"])
+    assert snapshot is not None
+    assert snapshot.paths == ("data/x",)
+    assert index.problems == {}
+
+
+def test_a_folder_that_becomes_unreadable_is_a_problem(somebodys):
+    (somebodys / "data").mkdir()
+    (somebodys / "data/x").write_bytes(b"1")
+    index = index_of(somebodys)
+    (somebodys / "data").chmod(0)
+
+    snapshot = index.snapshot(index.differences())
+
+    assert snapshot is not None
+    assert [type(each) for each in snapshot.changeset.operations] == [Delete, MakeDirectory]
+    assert index.problems == {"data/x": "it can't be read (Permission denied)"}
+
+
+def test_what_is_known_of_a_project_that_is_gone_does_not_make_it_again(tmp_path):
+    index = index_of(tmp_path)
+
+    with pytest.raises(FileNotFoundError):
+        index.save(tmp_path / "project/.hotloop/index.json")
+
+
+def test_a_file_that_the_disk_does_not_give_is_a_problem(tmp_path, monkeypatch):
+    (tmp_path / "app.py").write_bytes(b"1")
+    (tmp_path / "lost.py").write_bytes(b"1")
+    read = Disk.read
+
+    def broken(self, path):
+        if path == "lost.py":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(self, path)
+
+    monkeypatch.setattr(Disk, "read", broken)
+    index = index_of(tmp_path)
+
+    assert {entry.path for entry in index.entries()} == {"app.py"}
+    assert index.problems == {"lost.py": "it can't be read (Input/output error)"}
 
 
 def test_a_start_reads_only_what_changed_while_nothing_watched(tmp_path):

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from hotloop.devloop import inotify
+from hotloop.devloop import watch as watching
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.polled import WatchfilesWatcher
@@ -327,6 +328,27 @@ def test_a_checkout_of_many_files_is_one_changeset(tmp_path):
     assert following.batches[0].is_vcs_operation
 
 
+def test_a_lock_that_stays_is_waited_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "HOLD_CAP_S", 0.2)
+    git(tmp_path, "init", "-q")
+    lock = tmp_path / ".git/index.lock"
+
+    async def save_beside(following):
+        lock.touch()
+        for content in (b"1", b"2"):
+            (tmp_path / "app.py").write_bytes(content)
+            await following.until_level()
+        lock.unlink()
+        lock.touch()  # of another git
+        (tmp_path / "app.py").write_bytes(b"3")
+
+    following = follow(tmp_path, save_beside)
+
+    assert [(batch.is_vcs_operation, batch.lock) for batch in following.batches] == [
+        (True, str(lock)), (False, ""), (True, str(lock)),
+    ]  # fmt: skip
+
+
 def test_lost_events_lead_to_a_rescan(tmp_path):
     class Forgetful(inotify.Inotify):
         """Says that the kernel's queue overflowed, and gives nothing else."""
@@ -345,6 +367,60 @@ def test_lost_events_lead_to_a_rescan(tmp_path):
 
     assert following.batches[0].is_full_rescan
     assert following.index.num_files == 1
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "project"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep/x.py").write_bytes(b"1")
+    return folder
+
+
+async def _edit(following, content):
+    (following.root / "deep/x.py").write_bytes(content)
+    await following.until_level()
+
+
+def test_a_folder_that_takes_the_projects_place_is_watched(project):
+    async def replace(following):
+        project.rename(project.with_name("old"))
+        shutil.copytree(project.with_name("old"), project)
+        await _edit(following, b"2")
+        (project.with_name("old") / "deep/x.py").write_bytes(b"other")
+        await _edit(following, b"3")
+
+    following = follow(project, replace)
+
+    assert following.snapshots[-1].paths == ("deep/x.py",)
+
+
+@pytest.mark.parametrize("is_held", [False, True])  # by somebody's working directory: its inode is then not freed
+def test_a_project_that_is_deleted_and_made_again_is_watched(project, is_held):
+    async def make_again(following):
+        held = os.open(project, os.O_RDONLY) if is_held else None
+        shutil.rmtree(project)
+        await following.until_level()
+        assert following.index.num_files == 0
+        (project / "deep").mkdir(parents=True)
+        await _edit(following, b"2")
+        await _edit(following, b"3")
+        if held is not None:
+            os.close(held)
+
+    follow(project, make_again)
+
+
+def test_a_project_that_moves_away_and_back_is_watched(project):
+    async def move(following):
+        project.rename(project.with_name("old"))
+        await until(lambda: following.batches)
+        (project.with_name("old") / "deep/x.py").write_bytes(b"2")
+        project.with_name("old").rename(project)
+        await following.until_level()
+        await _edit(following, b"3")
+
+    follow(project, move)
 
 
 def test_ignored_folders_get_no_watch_and_a_changed_rule_is_a_rescan(tmp_path):

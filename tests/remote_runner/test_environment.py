@@ -91,6 +91,14 @@ def test_an_interpreter_that_does_not_work_is_named_with_what_it_said(tmp_path: 
         find_python(tmp_path, "python9", {})
 
 
+@pytest.mark.parametrize("said", ["", "hello", "3.11", "a banner\n3.11.7"])
+def test_what_is_no_interpreter_though_it_runs_is_named_with_what_it_said(tmp_path: Path, said: str) -> None:
+    make_environment(tmp_path / ".venv", f"'{said}'")
+
+    with pytest.raises(UsageError, match="does not work as a Python interpreter: asked for its version, it said"):
+        find_python(tmp_path, None, {})
+
+
 def test_missing_packages_keep_their_requirement() -> None:
     wanted = ["pytest>=8", "no-such-package[extra]>=2; python_version > '3'", "Pytest_Timeout"]
 

@@ -130,6 +130,8 @@ def tell_unexpected(error: Exception) -> int:
         command = context.command_path if context is not None else "dev"
         said = str(shown()).replace(": Value error, ", ": ")  # the validator's own words
         return _tell(said, f"see {command} --help", 2)
+    if isinstance(error, FileNotFoundError) and not _is_somewhere():
+        return _tell("the folder that this terminal is in is gone", "cd to one that is there", 1)
     if isinstance(error, OSError) and error.errno in _NOT_OURS:
         what = f"{error.filename}: " if error.filename else ""
         return _tell(f"{what}{error.strerror}", _NOT_OURS[error.errno], 1)
@@ -138,6 +140,14 @@ def tell_unexpected(error: Exception) -> int:
     return _tell(
         f"hotloop failed, which is a bug of ours: {type(error).__name__}: {error}{where}", "please report it", 1
     )
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write_log(error: Exception) -> Path | None:

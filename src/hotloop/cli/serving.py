@@ -21,11 +21,12 @@ from hotloop.devloop import control, environments, requests, tester
 from hotloop.devloop.broadcast import Broadcast
 from hotloop.devloop.engine import Engine
 from hotloop.devloop.forward import forward_for
-from hotloop.devloop.ignore import Ignore, own_outputs
+from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 from hotloop.devloop.load import target
 from hotloop.devloop.meter import Meter
 from hotloop.devloop.options import ServeOptions
+from hotloop.devloop.outputs import own_outputs
 from hotloop.errors import HotloopError, UsageError
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
@@ -202,6 +203,7 @@ async def _serve(
 ) -> int:
     state = control.state_folder()
     ignore = Ignore(options.project, own_outputs(options.project))
+    _check_app(options, ignore)
     index = Index(options.project, ignore)
     index.load(options.project / ".hotloop" / "index.json")
     async with connect(way) as agent:
@@ -232,6 +234,17 @@ async def _serve(
                 await broadcast.close()
                 await showing.finish()
                 signals.close()
+
+
+def _check_app(options: ServeOptions, ignore: Ignore) -> None:
+    """Refuse an app whose own file would not be sent: there would be nothing to import."""
+    file = options.app.file
+    if ignore.is_ignored(file):
+        msg = f"{file} has the app, and is not synced: {ignore.explain(file)}"
+        raise UsageError(msg, hint=f"take it out of that rule, or write to .hotloopignore: !/{file}")
+    if not os.access(options.project / file, os.R_OK):
+        msg = f"{file} has the app, and can't be read"
+        raise UsageError(msg, hint="look at its owner and permissions")
 
 
 class _Signals:

@@ -42,7 +42,7 @@ class SessionLog:
             folder.mkdir(mode=0o700, exist_ok=True)
             self.path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
             self._fd = _opened(self.path)
-            _prune(folder)
+            _prune(folder, self.path)
 
     @property
     def name(self) -> str:
@@ -94,8 +94,11 @@ def _opened(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def _prune(folder: Path) -> None:
-    for old in sorted(folder.glob("*.log"))[:-KEPT_SESSIONS]:
+def _prune(folder: Path, own: Path) -> None:
+    others = sorted(
+        path for path in folder.glob("*.log") if path != own
+    )  # it is an old one by a clock that was set back
+    for old in others[: 1 - KEPT_SESSIONS]:
         old.unlink(missing_ok=True)
 
 

@@ -62,7 +62,7 @@ def since_s(text: str, now_s: float) -> float:
     if not found:
         msg = f"--since is {text!r}, a number with m, h, d or w was expected, or all"
         raise UsageError(msg, hint="such as: dev stats --since 7d")
-    return now_s - int(found[1]) * _SECONDS[found[2]]
+    return max(now_s - int(found[1]) * _SECONDS[found[2]], 0.0)
 
 
 def _kept(project: Path, since: str) -> tuple[list[Trip], Records, list[Bench]]:

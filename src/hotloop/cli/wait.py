@@ -19,7 +19,7 @@ _OUTCOMES = {"green": ("ok",), "red": ("failed",), "any": ("ok", "failed")}
 def wait(
     path: Annotated[Path, typer.Argument(help="The project's folder.", show_default="this folder")] = Path(),
     for_: Annotated[str, typer.Option("--for", metavar="green|red|any", help="What to wait for.")] = "any",
-    timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="How long at most, seconds.")] = 60.0,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0, help="How long at most, seconds.")] = 60.0,
     json: Annotated[bool, typer.Option("--json", help="Print the iteration as one JSON object.")] = False,
 ) -> None:
     """Wait until the saves made so far are served or have failed, and say how it went.

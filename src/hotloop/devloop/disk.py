@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO
@@ -43,13 +44,20 @@ class Disk:
         self._prefix = f"{root}/"  # a path joined by pathlib takes as long as the call that it is for
 
     def status(self, path: str) -> os.stat_result | None:
-        """What ``lstat`` says; None if nothing is there."""
+        """What ``lstat`` says; None if nothing is there that can be looked at."""
         try:
             return os.lstat(f"{self._prefix}{path}")
+        except OSError:
+            return None
+
+    def obstacle(self, path: str) -> str:
+        """Why a path has no status, or a folder can't be listed; empty if nothing is there, or nothing is in the way."""
+        try:
+            if stat.S_ISDIR(os.lstat(f"{self._prefix}{path}").st_mode):
+                os.listdir(f"{self._prefix}{path}")  # noqa: PTH208
         except OSError as error:
-            if error.errno in _NOT_THERE:
-                return None
-            raise
+            return "" if error.errno in _NOT_THERE else error.strerror or str(error)
+        return ""
 
     def has_changed(self, path: str, known: os.stat_result) -> bool:
         """Whether a path is not as it was."""
@@ -60,15 +68,13 @@ class Disk:
         """Read a file such that nobody wrote it meanwhile, as far as its stat tells; None if it is gone.
 
         Raises:
-            PermissionError: It can't be read.
+            OSError: It can't be read.
         """
         for attempt in range(READ_ATTEMPTS):
             try:
                 fd = os.open(f"{self._prefix}{path}", _TO_READ)
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            except OSError as error:
-                raise PermissionError(error.errno, error.strerror, path) from error
             with os.fdopen(fd, "rb") as file:
                 before = os.fstat(fd)
                 content = file.read() if before.st_size <= WHOLE_BYTES else None

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hotloop import clock, events
@@ -23,6 +23,7 @@ from hotloop.devloop.machine_state import Emit, Send, Snapshot, State
 from hotloop.devloop.painting import Painting
 from hotloop.devloop.pins import Pins
 from hotloop.devloop.tasks import Tasks
+from hotloop.devloop.unready import Unready
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
 from hotloop.remote_runner.stream import SessionTakenError
@@ -41,9 +42,17 @@ if TYPE_CHECKING:
     from hotloop.devloop.tester import Tester
     from hotloop.devloop.watch import Watcher
     from hotloop.remote_runner.client import AgentSession
-    from hotloop.remote_runner.told import Applied, Started
+    from hotloop.remote_runner.told import Applied, SessionInfo, Started
 
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """The first copy of the project: what the runner said of it, and when it began."""
+
+    applied: Applied
+    seen_s: float
 
 
 class Engine:
@@ -109,6 +118,7 @@ class Engine:
         self.pins = Pins(agent, self._folder)
         self._bencher = Bencher(options.bench_data, self.pins.pinned)
         self._findings = Findings(index, ignore)
+        self._unready = Unready(self._loop.call_later, self.notice)
         self.environment = environments.Environment(options, agent)
         self._catching_up = catching_up.CatchingUp()
         self._workspace = ""  # on the runner
@@ -200,7 +210,10 @@ class Engine:
         self.state = replace(self.state, past=self._folder.open(self._began.wall_s))
         looking = self._looking or self.look()
         try:
-            await self._begin(looking)
+            session = await self._open()
+            copied = await self._unless_stopped(self._copy(session, looking))
+            if copied is not None:
+                await self._begin(copied)
             if self._watcher is not None:
                 self._tasks.spawn(self._watch(self._watcher), "watch")
             reason, code = await self._stopped
@@ -212,7 +225,7 @@ class Engine:
             await self._close(reason, is_ours=is_ours)
         return code
 
-    async def _begin(self, looking: asyncio.Future[list[str]]) -> None:
+    async def _open(self) -> SessionInfo:
         options = self.options
         session = await self.agent.open(
             options.project, options.session_id, take=options.is_taking, idle_timeout_s=options.idle_timeout_s
@@ -220,11 +233,28 @@ class Engine:
         self._workspace = session.workspace
         self._catching_up.begin(session)
         self._tasks.spawn(self._read_events(), "events")
+        return session
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, _Copied]) -> _Copied | None:
+        """Whoever ends the session meanwhile does not wait until a large project is read and copied: None then."""
+        task = asyncio.create_task(work, name="copy")
+        try:
+            await asyncio.wait({task, self._stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        return task.result() if not task.cancelled() else None
+
+    async def _copy(self, session: SessionInfo, looking: asyncio.Future[list[str]]) -> _Copied:
         seen_s = time.monotonic()
-        await looking
+        await asyncio.shield(looking)
         if not session.revision:  # later syncs send what changed
             self._say_all(self._findings.unintended())
-        applied = await self.agent.sync(self._index)
+        return _Copied(await self.agent.sync(self._index), seen_s)
+
+    async def _begin(self, copied: _Copied) -> None:
+        options, applied = self.options, copied.applied
         self.say(
             events.SessionStarted(
                 time.monotonic(),
@@ -238,8 +268,10 @@ class Engine:
         self._folder.keep_index(self._index)
         self._say_all(self._findings.unsynced())
         self._say_all(self._findings.secrets())
+        if options.is_watching:
+            self._say_all(self._findings.shared_disk())
         began = clock.SaveTime(self._began.monotonic_s, self._began.wall_s, is_estimated=True)
-        self.feed(Opened(began, seen_s, applied.applied_at_s, applied.revision, self.agent.clock_error_s))
+        self.feed(Opened(began, copied.seen_s, applied.applied_at_s, applied.revision, self.agent.clock_error_s))
         self._applied = applied
         if options.is_watching:
             reading = asyncio.to_thread(self.changesets.remember, self._index.entries())
@@ -283,7 +315,8 @@ class Engine:
             self._is_leaving = not await ending.end(self.agent)
             if self._is_leaving:
                 self._say_unreached()
-        self._folder.keep_index(self._index)
+        if self._looking is not None and self._looking.done():  # else a thread is still about it
+            self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
         self._folder.close(time.time())
 
@@ -343,6 +376,8 @@ class Engine:
     async def _watch(self, watcher: Watcher) -> None:
         async for batch in watch(self.options.project, self._ignore, self._index, watcher=watcher):
             save = Save(batch.paths, batch.seen_at_s, is_full=batch.is_full_rescan, is_vcs=batch.is_vcs_operation)
+            if batch.lock:
+                self._say_all([self._findings.left_lock(batch.lock)])
             if large := self._index.large(batch.paths):
                 self._tasks.spawn(self._save_large(save, large), "hash large files")
             else:
@@ -393,6 +428,8 @@ class Engine:
         self._pass_on(event)
 
     def _pass_on(self, event: events.Event) -> None:
+        self._unready.heard(event)
+
         def happened() -> None:
             self.tell(Happened(time.monotonic(), event))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING
 
-from hotloop.devloop import timeline, unintended
+from hotloop.devloop import shared_disk, timeline, unintended
+from hotloop.devloop.watch import HOLD_CAP_S
 from hotloop.events import Notice
 
 if TYPE_CHECKING:
@@ -42,6 +44,24 @@ class Findings:
         """What is large and probably not meant to be sent."""
         found = unintended.unintended(self._index.entries())
         return [_notice(f"large:{number}", finding.text, finding.hint) for number, finding in enumerate(found, 1)]
+
+    def shared_disk(self) -> list[Notice]:
+        """That the project is where the system does not tell of all that happens."""
+        kind = shared_disk.kind_of(self._index.root)
+        if not kind:
+            return []
+        seen = "their saves are seen within seconds, this one's at once"
+        text = f"the project is on a disk that other machines may write to ({kind}): {seen}"
+        return [
+            _notice(
+                "disk", text, "to see them at once, serve from the machine that has the editor: dev serve --on HOST"
+            )
+        ]
+
+    def left_lock(self, lock: str) -> Notice:
+        """That git has a lock for long: saves were kept back while it might change files."""
+        text = f"saves waited {HOLD_CAP_S:.0f} s for git, which has {lock}; they go on without it"
+        return _notice("git", text, f"if no git runs there, remove it: rm {shlex.quote(lock)}")
 
     def unexplained(self, iteration: Iteration) -> list[Notice]:
         """That much of an iteration's time is nobody's: said once, since it is ours to mend."""

@@ -6,6 +6,7 @@ looked up by listing its folder once (1 ms); names that are known already cost n
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -14,7 +15,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ignore import WalkBuilder
+from ignore import Error, WalkBuilder
+from ignore import IOError as GoneError
 from ignore.overrides import Override, OverrideBuilder
 
 from hotloop.config import is_utf8
@@ -22,6 +24,8 @@ from hotloop.remote_runner.tree import ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from ignore import DirEntry
 
 ALWAYS_IGNORED = frozenset((".git", ".hotloop", "__pycache__"))
 OWN_RULES = ".hotloopignore"
@@ -136,7 +140,7 @@ class Ignore:
         found: list[tuple[str, bool]] = []
         start = below if self._is_in_git else ""  # without git, rules above the project must not count
         max_depth = depth if depth is None or self._is_in_git or not below else depth + below.count("/") + 1
-        for entry in self._builder(start, max_depth).build():
+        for entry in _entries(self._builder(start, max_depth)):
             path = os.fspath(entry.path())[prefix:].replace(os.sep, "/")
             if not path.startswith(inside) or path == below:
                 continue
@@ -147,6 +151,7 @@ class Ignore:
         return found
 
     def _builder(self, start: str, depth: int | None, *, own: bool = True, defaults: bool = True) -> WalkBuilder:
+        _stand_somewhere()
         builder = WalkBuilder(self.root / start)
         builder.hidden(False).ignore(False).follow_links(False).max_depth(depth)
         builder.parents(self._is_in_git).require_git(self._is_in_git)
@@ -174,8 +179,7 @@ class Ignore:
         return path in self.outputs or not ALWAYS_IGNORED.isdisjoint(path.split("/"))
 
     def _note_environment(self, path: str) -> bool:
-        folder = self.root / path
-        is_environment = any((folder / mark).exists() for mark in _ENVIRONMENT_MARKS)
+        is_environment = any(self._exists(f"{path}/{mark}") for mark in _ENVIRONMENT_MARKS)
         if is_environment:
             self._environments.add(path)
         return is_environment
@@ -210,19 +214,27 @@ class Ignore:
         wanted = self.root / path
         depth = 1 if self._is_in_git else path.count("/") + 1
         walk = self._builder(above if self._is_in_git else "", depth, own=own, defaults=defaults)
-        return any(entry.path() == wanted for entry in walk.build())
+        return any(entry.path() == wanted for entry in _entries(walk))
 
 
-def own_outputs(root: Path) -> frozenset[str]:
-    """Name the files of a project that this process's own output goes to: each line would be a save, which makes lines."""
-    found: set[str] = set()
-    for fd in (1, 2):
+def _stand_somewhere() -> None:
+    """Leave a working directory that is gone, as when the project was deleted around this process: the walker asks for its name."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        os.chdir("/")
+
+
+def _entries(builder: WalkBuilder) -> Iterator[DirEntry]:
+    """Walk on behind folders that can't be read, or went meanwhile."""
+    walk = builder.build()
+    while True:
         try:
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                found.add(os.fspath(Path(f"/proc/self/fd/{fd}").readlink().relative_to(root.resolve())))
-        except (OSError, ValueError):  # closed, no such link on this system, or elsewhere
+            yield next(walk)
+        except StopIteration:
+            return
+        except (Error, GoneError):  # the library's own
             continue
-    return frozenset(found)
 
 
 def _literally(path: str) -> str:
@@ -235,9 +247,10 @@ def find_git_folder(root: Path) -> Path | None:
         mark = folder / ".git"
         if mark.is_dir():
             return mark
-        if mark.is_file():  # a worktree or a submodule
-            target = mark.read_text(errors="replace").strip().removeprefix("gitdir:").strip()
-            return folder / target
+        with contextlib.suppress(OSError):
+            if mark.is_file():  # a worktree or a submodule
+                target = mark.read_text(encoding="utf-8", errors="surrogateescape").strip()
+                return folder / target.removeprefix("gitdir:").strip()
     return None
 
 

@@ -270,6 +270,7 @@ class Index:
             self._look_at(path, status, draft, keep_contents=keep_contents)
 
     def _look_into(self, path: str, draft: Draft, *, keep_contents: bool) -> None:
+        self._note_obstacle(path)
         if isinstance(self._tree.get(path), Put | Link):  # it was a file
             self._delete(path, draft)
         files = self._ignore.leaves(path)
@@ -282,10 +283,13 @@ class Index:
                 self._look_at_empty(below, draft)
             elif status is not None:
                 self._look_at(below, status, draft, keep_contents=keep_contents)
+            else:
+                self._drop(below, draft)
         if not files and path:
             self._look_at_empty(path, draft)
 
     def _look_at_empty(self, path: str, draft: Draft) -> None:
+        self._note_obstacle(path)
         if not self._tree.has_below(path):  # else what is in it was deleted here, and put back in the workspace
             self._make(MakeDirectory(path), None, draft)
 
@@ -297,8 +301,8 @@ class Index:
             self._observe(path, status, draft, keep_contents=keep_contents)
         except FileNotFoundError:
             self._drop(path, draft)
-        except PermissionError:
-            self._refuse(path, "it can't be read", draft)
+        except OSError as error:
+            self._refuse(path, f"it can't be read ({error.strerror})", draft)
         except PathRefusedError as error:
             self._refuse(path, error.message, draft)
 
@@ -341,6 +345,12 @@ class Index:
             if read.content is not None:
                 draft.contents[put.digest] = read.content
 
+    def _note_obstacle(self, path: str) -> None:
+        if obstacle := self._disk.obstacle(path):
+            self.problems[path] = f"it can't be read ({obstacle})"
+        else:
+            self.problems.pop(path, None)
+
     def _refuse(self, path: str, why: str, draft: Draft) -> None:
         self.problems[path] = why
         self._delete(path, draft)
@@ -364,8 +374,8 @@ class Index:
         return True
 
     def _drop(self, path: str, draft: Draft) -> None:
-        """A path is gone, with all that was inside."""
-        self.problems.pop(path, None)
+        """A path is gone, with all that was inside, or can't be looked at."""
+        self._note_obstacle(path)
         inside = self._tree.below(path)
         for below in (*inside, path):
             if not self._is_set_back(below, self._disk.status(below)):

@@ -35,7 +35,7 @@ def write(path: Path, root: Path, known: Iterable[tuple[Entry, Signature | None]
     """Keep what is known for the next run."""
     now_ns = time.time_ns()
     entries = [[_to_json(entry), _unless_racy(signature, now_ns)] for entry, signature in known]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # not the project's folder, which may be gone
     fresh = path.with_suffix(".new")
     data = {"format": _FORMAT, "root": os.fspath(root), "entries": entries}
     fresh.write_text(json.dumps(data, separators=(",", ":")))

@@ -15,8 +15,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from hotloop.devloop import inotify
+from hotloop.devloop import inotify, shared_disk
+from hotloop.devloop.git import Git
 from hotloop.devloop.ignore import RULE_FILES
+from hotloop.devloop.shared_disk import LookingWatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterable
@@ -30,6 +32,8 @@ HOLD_POLL_S = 0.005
 REBASE_QUIET_S = 0.1  # a rebase lets go of the lock between two commits
 NEW_NAME_GRACE_S = 0.02  # edits of known files are not held for it
 UNCLOSED_S = 1.0  # a writer that keeps its file open this long after a write is not waited for any longer
+GONE_POLL_S = 0.5  # how often a project's folder that is gone is looked for
+_FREED = -1  # an inode whose number another folder may have by now
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,14 @@ class Batch:
         is_full_rescan: Everything may have changed: events were lost, or the ignore rules changed.
         is_vcs_operation: Whether it waited for git to finish.
         seen_at_s: When the first of it was seen, CLOCK_MONOTONIC.
+        lock: A file of git's that it waited for in vain, and that is not waited for again; empty if there is none.
     """
 
     paths: frozenset[str]
     is_full_rescan: bool
     is_vcs_operation: bool
     seen_at_s: float
+    lock: str = ""
 
 
 class Watcher(Protocol):
@@ -80,7 +86,8 @@ def make_watcher(root: Path, ignore: Ignore) -> Watcher:
         WatchError: The system does not allow to watch so many folders.
     """
     if sys.platform == "linux":
-        return InotifyWatcher(root, ignore)
+        watcher = InotifyWatcher(root, ignore)
+        return LookingWatcher(root, watcher) if shared_disk.kind_of(root) else watcher
     from hotloop.devloop.polled import WatchfilesWatcher
 
     return WatchfilesWatcher(root, ignore)
@@ -98,31 +105,31 @@ async def watch(
         watcher: What to ask; `make_watcher` by default. It is closed at the end.
     """
     source = watcher if watcher is not None else make_watcher(root, ignore)
+    git = Git(ignore.git_folder)
     try:
         while True:
             await source.wait()
             seen_at_s = time.monotonic()
             paths, is_lost = source.take()
             is_held = False
-            while (paths or is_lost) and not (is_held := is_git_at_work(ignore.git_folder)):
+            while (paths or is_lost) and not (is_held := git.is_at_work):
                 more, is_lost_too = source.take()  # what git wrote between two looks, before it let go of its lock
                 paths |= more
                 is_lost |= is_lost_too
                 if not (more or is_lost_too):
                     break
             if is_held:
-                is_lost |= await _hold(ignore.git_folder, source, paths)
+                is_lost |= await _hold(git, source, paths)
             elif paths:
                 is_lost |= await _await_second_half(root, source, paths, known)
             paths -= source.unclosed()
-            if any(path.rpartition("/")[2] in RULE_FILES for path in paths):
-                ignore.forget()
-                is_lost = True
+            is_lost |= any(path.rpartition("/")[2] in RULE_FILES for path in paths)
             if is_lost:
+                ignore.forget()  # what was lost may have been about the rules
                 source.rescan()
             kept = frozenset(path for path in paths if _counts(root, path, ignore, known))
             if kept or is_lost:
-                yield Batch(kept, is_lost, is_held, seen_at_s)
+                yield Batch(kept, is_lost, is_held, seen_at_s, git.lock if is_held and git.is_left else "")
     finally:
         source.close()
 
@@ -157,20 +164,20 @@ def _counts(root: Path, path: str, ignore: Ignore, known: Container[str]) -> boo
     return path in known or (os.path.lexists(root / path) and not ignore.is_ignored(path))
 
 
-async def _hold(git: Path | None, source: Watcher, paths: set[str]) -> bool:
+async def _hold(git: Git, source: Watcher, paths: set[str]) -> bool:
     """Wait while git changes the tree, so that a checkout is one batch; what changes meanwhile joins ``paths``.
 
-    A lock that a crashed git left is waited for until nothing changed for `HOLD_CAP_S`.
+    A lock that a crashed git left is waited for until nothing changed for `HOLD_CAP_S`, once.
 
     Returns:
         Whether events were lost meanwhile.
     """
     is_lost = False
     changed_at_s = busy_at_s = time.monotonic()
-    while git is not None and (now_s := time.monotonic()) - changed_at_s < HOLD_CAP_S:
-        if is_git_busy(git):
+    while (now_s := time.monotonic()) - changed_at_s < HOLD_CAP_S:
+        if git.is_busy:
             busy_at_s = now_s
-        elif not is_git_amid(git) or now_s - busy_at_s > REBASE_QUIET_S:
+        elif not git.is_amid or now_s - busy_at_s > REBASE_QUIET_S:
             break
         await asyncio.sleep(HOLD_POLL_S)
         more, is_lost_too = source.take()
@@ -178,34 +185,24 @@ async def _hold(git: Path | None, source: Watcher, paths: set[str]) -> bool:
         is_lost |= is_lost_too
         if more:
             changed_at_s = now_s
+    else:
+        git.stop_waiting()
     more, is_lost_too = source.take()  # what came between the last look and the lock's end
     paths |= more
     return is_lost or is_lost_too
 
 
-def is_git_at_work(git_folder: Path | None) -> bool:
-    """Whether a git command changes the checkout now, or is in the middle of several."""
-    return git_folder is not None and (is_git_busy(git_folder) or is_git_amid(git_folder))
-
-
-def is_git_busy(git_folder: Path) -> bool:
-    """Whether git writes the checkout at this moment."""
-    return os.path.lexists(f"{git_folder}/index.lock")
-
-
-def is_git_amid(git_folder: Path) -> bool:
-    """Whether a rebase or a series of picks is under way; it may wait for the user."""
-    folder = str(git_folder)
-    return any(os.path.lexists(f"{folder}/{name}") for name in ("rebase-merge", "rebase-apply", "sequencer"))
-
-
 class InotifyWatcher:
-    """Watches each kept folder. A new folder is watched first and read then, so nothing made between is lost."""
+    """Watches each kept folder. A new folder is watched first and read then, so nothing made between is lost.
+
+    Watches stay with a folder, not with its name: if another folder takes the project's place, that one is watched.
+    """
 
     def __init__(self, root: Path, ignore: Ignore, *, source: inotify.Inotify | None = None) -> None:
         self._root = root
         self._ignore = ignore
         self._inotify = source if source is not None else inotify.Inotify()
+        self._inode = 0  # of the project's folder; 0 while it is gone
         self._folder_by_watch: dict[int, str] = {}
         self._watch_by_folder: dict[str, int] = {}
         self._unclosed: dict[str, float] = {}
@@ -215,6 +212,11 @@ class InotifyWatcher:
         self._loop.add_reader(self._inotify.fd, self._readable)
         self.rescan()
 
+    @property
+    def folders(self) -> list[str]:
+        """The watched folders."""
+        return list(self._watch_by_folder)
+
     def close(self) -> None:
         """Stop watching."""
         self._loop.remove_reader(self._inotify.fd)
@@ -222,19 +224,19 @@ class InotifyWatcher:
 
     def rescan(self) -> None:
         """Watch every kept folder that is not watched yet."""
+        self._inode = self._inode_now()
         self._add("")
         for path, is_folder in self._ignore.walk():
             if is_folder:
                 self._add(path)
 
     async def wait(self) -> None:
-        """Return when events wait, or a file stays open for long after it was written."""
-        if not self._unclosed:
-            await self._ready.wait()
-            return
-        due_s = min(self._unclosed.values()) + UNCLOSED_S - time.monotonic()
+        """Return when events wait, when a file stays open for long after it was written, or to look for a folder that is gone."""
+        dues_s = [since_s + UNCLOSED_S - time.monotonic() for since_s in self._unclosed.values()]
+        if not self._inode:
+            dues_s.append(GONE_POLL_S)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(due_s, 0.001)):
+            async with asyncio.timeout(max(min(dues_s), 0.001) if dues_s else None):
                 await self._ready.wait()
 
     def take(self) -> tuple[set[str], bool]:
@@ -248,11 +250,31 @@ class InotifyWatcher:
                 is_lost |= bool(event.mask & inotify.OVERFLOWED)
                 self._take_one(event, changed)
             events = []
+        is_lost |= self._is_replaced()
         now_s = time.monotonic()
         for path in [path for path, since_s in self._unclosed.items() if now_s - since_s >= UNCLOSED_S]:
             del self._unclosed[path]
             changed.add(path)
         return changed, is_lost
+
+    def _is_replaced(self) -> bool:
+        """Whether the project's folder is another one than was watched, or is gone; what is there now is watched from here on."""
+        inode = self._inode_now()
+        if inode == self._inode:
+            return False
+        for watch in self._folder_by_watch:
+            self._inotify.remove(watch)
+        self._folder_by_watch.clear()
+        self._watch_by_folder.clear()
+        self._unclosed.clear()
+        self._inode = inode  # whoever asks scans it again
+        return True
+
+    def _inode_now(self) -> int:
+        try:
+            return os.stat(self._root).st_ino  # noqa: PTH116  at each save
+        except OSError:
+            return 0
 
     def _readable(self) -> None:
         # At once: the loop would find it readable again, and wake whoever waits a second time for nothing.
@@ -271,6 +293,8 @@ class InotifyWatcher:
             del self._folder_by_watch[event.watch]
             if self._watch_by_folder.get(folder) == event.watch:
                 del self._watch_by_folder[folder]
+            if not folder:
+                self._inode = _FREED
         elif event.name:
             path = f"{folder}/{event.name}" if folder else event.name
             take = self._take_folder if event.mask & inotify.IS_FOLDER else self._take_file

@@ -32,6 +32,7 @@ for name in json.loads(sys.argv[1]):
         missing.append(name)
 print(json.dumps(missing))
 """
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 _REQUIREMENT_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -196,8 +197,10 @@ def _is_hotloops_own(environment: str) -> bool:
 
 def _examined(python: Path, source: str) -> UserPython:
     version = _ask(python, _ASK_VERSION)
-    major, minor = (int(part) for part in version.split(".")[:2])
-    if (major, minor) < OLDEST_PYTHON:
+    if not _VERSION.fullmatch(version):
+        msg = f"{python} does not work as a Python interpreter: asked for its version, it said {version[:80]!r}"
+        raise UsageError(msg, hint="give another interpreter with --python")
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         msg = f"{python} is Python {version}, hotloop runs apps on {oldest} or newer ({source})"
         raise UsageError(msg, hint=f"make an environment with a newer one: python{oldest} -m venv .venv")

@@ -121,8 +121,8 @@ def learner(tell: Tell, known: AbstractSet[str] = frozenset(), device_type: str 
         known: Endpoints whose operations are noted already.
         device_type: Whose operations.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or _has_compiled() or (device_type == "cuda" and not torch.cuda.is_initialized()):
+    torch: Any = sys.modules.get("torch")
+    if not hasattr(torch, "cuda") or _has_compiled() or (device_type == "cuda" and not torch.cuda.is_initialized()):
         return None
     return Learner(tell, device_type, known)
 

@@ -243,8 +243,11 @@ def _read(path: str) -> bytes:
 
 def _compiled(content: bytes, path: str) -> _Compiled:
     code = compile(content, path, "exec", dont_inherit=True)
-    lines = importlib.util.decode_source(content).splitlines(keepends=True)
-    return _Compiled(content, sha256(content).hexdigest(), code, lines)
+    try:
+        text = importlib.util.decode_source(content)
+    except UnicodeDecodeError:  # in a comment, where Python does not look
+        text = content.decode("utf-8", "replace")
+    return _Compiled(content, sha256(content).hexdigest(), code, text.splitlines(keepends=True))
 
 
 class _RevisionLoader(importlib.machinery.SourceFileLoader):

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from hotloop.gpu_runtime.user_env import resolve
@@ -13,6 +14,7 @@ from hotloop.gpu_runtime.user_env.app import App
 from hotloop.gpu_runtime.user_env.environment_writes import EnvironmentWrites
 from hotloop.gpu_runtime.user_env.fingerprint import ambient
 from hotloop.gpu_runtime.user_env.import_times import ImportTimes
+from hotloop.gpu_runtime.user_env.mistakes import AppError
 from hotloop.gpu_runtime.user_env.source import Project, module_of
 
 
@@ -54,5 +56,16 @@ def import_app(project: Project, boot: dict[str, Any]) -> Imported:
     sys.path[0] = folder  # another one than before if an __init__.py came or went
     with EnvironmentWrites(project) as writes, ImportTimes(project) as times, ambient.noting_seeds():
         module = importlib.import_module(module_name)
+    _check_file(module, project, boot["entry"])
     app = resolve.find_app(module, boot["app_name"])
     return Imported(app, resolve.check(app), writes.found, times)
+
+
+def _check_file(module: ModuleType, project: Project, entry: str) -> None:
+    """See that the entry file is what its name means: it may be called like a library, or like a folder beside it."""
+    file, found = os.path.join(project.root, entry), module.__file__ or "a module of Python's own"  # noqa: PTH118
+    if os.path.realpath(file) == os.path.realpath(found):
+        return
+    shown = os.path.relpath(found, project.root) if project.owns_file(found) else found
+    msg = f"{entry} can't be imported: the name {module.__name__!r} means {shown}"
+    raise AppError(msg, "rename the file, such as my_" + entry.rpartition("/")[2], file, 1)
