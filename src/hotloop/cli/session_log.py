@@ -95,9 +95,7 @@ def _opened(path: Path) -> int:
 
 
 def _prune(folder: Path, own: Path) -> None:
-    others = sorted(
-        path for path in folder.glob("*.log") if path != own
-    )  # it is an old one by a clock that was set back
+    others = sorted(path for path in folder.glob("*.log") if path != own)  # which is old by a clock that was set back
     for old in others[: 1 - KEPT_SESSIONS]:
         old.unlink(missing_ok=True)
 

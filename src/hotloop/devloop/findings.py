@@ -52,11 +52,8 @@ class Findings:
             return []
         seen = "their saves are seen within seconds, this one's at once"
         text = f"the project is on a disk that other machines may write to ({kind}): {seen}"
-        return [
-            _notice(
-                "disk", text, "to see them at once, serve from the machine that has the editor: dev serve --on HOST"
-            )
-        ]
+        hint = "to see them at once, serve from the machine that has the editor: dev serve --on HOST"
+        return [_notice("disk", text, hint)]
 
     def left_lock(self, lock: str) -> Notice:
         """That git has a lock for long: saves were kept back while it might change files."""
