@@ -54,6 +54,11 @@ def test_settings_are_read(tmp_path):
         ("[tool.hotloop]\nbudget = '5'\n", "tool.hotloop.budget is '5', a number was expected"),
         ("[tool.hotloop]\nprice_per_hour = -0.1\n", "tool.hotloop.price_per_hour is -0.1, US dollars were expected"),
         ("[tool.hotloop]\nbudget_stops = 1\n", "tool.hotloop.budget_stops is 1, true or false was expected"),
+        (
+            "[tool.hotloop]\ncors_origins = ['*', 'localhost:3000']\n",
+            "item 2 of tool.hotloop.cors_origins is 'localhost:3000', a page's scheme, host and port were expected",
+        ),
+        ("[tool.hotloop]\ncors_origins = ['http://a/']\n", "item 1 of tool.hotloop.cors_origins is 'http://a/'"),
         ("[tool.hotloop]\npass_env = 'A'\n", "tool.hotloop.pass_env is 'A', a list was expected"),
         ("[tool.hotloop]\npass_env = ['A', 'B=1']\n", "item 2 of tool.hotloop.pass_env is no variable's name"),
         ("[tool.hotloop]\npass_env = [1]\n", "item 1 of tool.hotloop.pass_env is no variable's name"),

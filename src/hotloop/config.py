@@ -18,6 +18,7 @@ MAX_SCANNED_FILES = 2000
 ENVIRONMENTS = ("project", "managed")
 UIS = ("auto", "tui", "plain", "json", "web")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")  # as browsers send it: lower case, no slash behind
 _OF_A_MACHINE = frozenset({"PATH", "HOME"})
 
 _EXAMPLE = 'write one, such as:  app = hotloop.App("search")  or make a project with: dev new PATH'
@@ -54,6 +55,7 @@ class Settings:
         runner: Where to run: a runner's name or a host; ``local`` is this machine.
         runners: What the project says of runners, by name: as in the user's own settings, which it overrides.
         replicas: How many workers serve at a time.
+        cors_origins: Of the pages whose scripts may read answers, such as ``http://localhost:3000``; ``*`` for all.
         idle_timeout_s: How long a session goes on without a client; then its models are freed.
         environment: Who makes the app's environment: ``project`` (you, as ``.venv``) or ``managed`` (hotloop, by uv).
         key_weights: A TOML file, from the project's folder on: how much of the machine each API key is due.
@@ -78,6 +80,7 @@ class Settings:
     replicas: int | None = None
     environment: str | None = None
     key_weights: str | None = None
+    cors_origins: list[str] | None = None
     idle_timeout_s: int | None = None
     test: str | None = None
     pass_env: list[str] | None = None
@@ -92,7 +95,7 @@ class Settings:
 
 _TYPES: dict[str, type] = {
     "app": str, "python": str, "host": str, "port": int, "grpc_port": int, "runner": str, "runners": dict,
-    "environment": str, "replicas": int, "key_weights": str, "idle_timeout_s": int,
+    "environment": str, "replicas": int, "key_weights": str, "cors_origins": list, "idle_timeout_s": int,
     "test": str, "pass_env": list, "ui": str, "theme": str, "ascii": bool, "keys": dict, "price_per_hour": float,
     "budget": float, "budget_stops": bool,
 }  # fmt: skip
@@ -193,6 +196,8 @@ def _check_one(key: str, value: Any) -> None:
         raise UsageError(msg, hint=f"write it as {_example_of(key)}, or leave it out")
     if key == "pass_env":
         _check_names(cast("list[Any]", value))
+    if key == "cors_origins":
+        _check_origins(cast("list[Any]", value))
     if key == "keys":
         check_keys(cast("dict[str, Any]", value), "pyproject.toml: tool.hotloop.keys")
     if wanted is float:
@@ -233,6 +238,16 @@ def _check_names(names: list[Any]) -> None:
             raise UsageError(msg, hint="set it in the profile of the login there")
 
 
+def _check_origins(origins: list[Any]) -> None:
+    for number, origin in enumerate(origins, 1):
+        if origin != "*" and not (isinstance(origin, str) and _ORIGIN.fullmatch(origin)):
+            msg = (
+                f"pyproject.toml: item {number} of tool.hotloop.cors_origins is {origin!r}, a page's scheme, host and port "
+                "were expected"
+            )
+            raise UsageError(msg, hint=f'write it as {_example_of("cors_origins")}, or ["*"] for the pages of all')
+
+
 def check_port(port: int, what: str, hint: str) -> None:
     """Refuse a number that is no port.
 
@@ -248,7 +263,7 @@ def _example_of(key: str) -> str:
     values = {
         "app": '"app.py"', "python": '".venv/bin/python"', "host": '"127.0.0.1"', "port": "8000", "grpc_port": "9000",
         "runner": '"gpu1"', "runners": '{ gpu1 = { target = "user@host" } }', "environment": '"managed"',
-        "replicas": "2", "key_weights": '"../keys.toml"', "idle_timeout_s": "1800",
+        "replicas": "2", "key_weights": '"../keys.toml"', "cors_origins": '["http://localhost:3000"]', "idle_timeout_s": "1800",
         "test": '"pytest -q tests"', "pass_env": '["HF_TOKEN"]', "ui": '"plain"', "theme": '"night"', "ascii": "true",
         "keys": '{ restart = "ctrl+r" }', "price_per_hour": "2.69", "budget": "5.0", "budget_stops": "true",
     }  # fmt: skip

@@ -128,6 +128,7 @@ def resolve(choice: Choice) -> ServeOptions:
         is_once=choice.is_once,
         packages=(*declared.packages, *declared.data_packages),
         key_weights=config.read_key_weights(project, settings.key_weights),
+        cors_origins=tuple(settings.cors_origins or ()),
         grpc_port=grpc_port,
         bench=choice.bench,
         bench_data=choice.bench_data,

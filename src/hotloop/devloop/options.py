@@ -27,6 +27,7 @@ class ServeOptions:
         project: The project's folder, absolute.
         python: The interpreter that runs the app; None to have the runner make its environment.
         port_is_fixed: Whether a port in use is an error; else the next free one is taken, and said.
+        cors_origins: Of the pages that may read answers; ``*`` stands for all.
         grpc_port: Port to serve gRPC on, 0 for any; None to serve none.
         is_watching: False for `dev run`: saves change nothing.
         is_once: Stop after the first outcome.
@@ -57,6 +58,7 @@ class ServeOptions:
     is_once: bool = False
     packages: tuple[str, ...] = ()
     key_weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)
+    cors_origins: tuple[str, ...] = ()
     grpc_port: int | None = None
     bench: str = ""
     bench_data: str = ""
@@ -91,6 +93,7 @@ class ServeOptions:
             "passed_variables": self.passed_variables,
             "packages": list(self.packages),
             "weights": self.key_weights,
+            "cors_origins": list(self.cors_origins),
             "replicas": self.replicas,
             "keeps_locals": self.is_watching,  # what is served without a watcher is used by others: their data
         }

@@ -90,6 +90,7 @@ class Request:
         method: As sent, such as ``POST``.
         path: Percent-decoded, without the query.
         body: All of it, chunks joined.
+        fields: Headers of its answer beside those that whoever answers gives.
         on_disconnect: Called once if the client goes before the answer is complete.
     """
 
@@ -98,6 +99,7 @@ class Request:
         "_state",
         "_wire",
         "body",
+        "fields",
         "head",
         "is_http10",
         "keeps_alive",
@@ -123,6 +125,7 @@ class Request:
         self.method = head.method
         self.path = head.path
         self.body = body
+        self.fields: Headers = ()
         self.keeps_alive = keeps_alive
         self.is_http10 = is_http10
         self.on_disconnect: Callable[[], None] | None = None
@@ -193,7 +196,7 @@ class Request:
     def respond_like(self, likeness: Likeness, own: tuple[bytes, bytes], body: bytes | memoryview) -> None:
         """Answer at once, as many others are answered, save one header."""
         wire = self._wire
-        is_usual = self.keeps_alive and not self.is_http10 and len(body) < _APART_FROM_BYTES
+        is_usual = self.keeps_alive and not (self.is_http10 or self.fields) and len(body) < _APART_FROM_BYTES
         if wire is None or not is_usual or likeness.status in _BODILESS or self.method == "HEAD":
             self.respond(likeness.status, likeness.headers, body, (own,))
             return
@@ -271,7 +274,8 @@ class Request:
 
     def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
         line = _status_line(status)
-        return b"".join((line, _written_once(tuple(headers)), framing, date_field(), self._connection_field(), b"\r\n"))
+        fields = _written_once(tuple(headers)) + (_written_once(tuple(self.fields)) if self.fields else b"")
+        return b"".join((line, fields, framing, date_field(), self._connection_field(), b"\r\n"))
 
     def _connection_field(self) -> bytes:
         if not self.keeps_alive:

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from hotloop.events import Problem
+from hotloop.events import Event, Problem
 from hotloop.gpu_runtime import http
 from hotloop.gpu_runtime.calls import Exchange, Generation
+from hotloop.gpu_runtime.cross_origin import CrossOrigin
+from hotloop.gpu_runtime.exchange import Request
 from hotloop.gpu_runtime.settings import RuntimeConfig
 
 if TYPE_CHECKING:
@@ -60,7 +62,10 @@ class Fronts:
 
 
 async def open_fronts(
-    config: RuntimeConfig, on_request: Callable[[Exchange], None], active: Callable[[], Generation | None]
+    config: RuntimeConfig,
+    on_request: Callable[[Exchange], None],
+    active: Callable[[], Generation | None],
+    emit: Callable[[Event], None],
 ) -> Fronts:
     """Listen where the configuration says.
 
@@ -75,14 +80,15 @@ async def open_fronts(
     # gRPC first: its port was asked for by name, while HTTP's may be the default.
     grpc = None if config.grpc_port is None else await _listen_grpc(config, config.grpc_port, on_request, active)
     try:
-        return Fronts(await _listen_http(config, on_request), grpc)
+        emit: Told of browsers that keep an answer from a page.
+        return Fronts(await _listen_http(config, CrossOrigin(config.cors_origins, on_request, emit).handle), grpc)
     except OSError as error:
         if grpc is not None:
             await grpc.close()
         raise CannotListenError(_problem(config.host, config.port, error, "--port", "PortInUse")) from error
 
 
-async def _listen_http(config: RuntimeConfig, on_request: Callable[[Exchange], None]) -> http.Server:
+async def _listen_http(config: RuntimeConfig, on_request: Callable[[Request], None]) -> http.Server:
     return await _first_free(config, config.port, lambda port: http.serve(config.host, port, on_request))
 
 

@@ -26,16 +26,18 @@ class Head:
         path: Percent-decoded, without the query.
         query: As sent, without the question mark.
         headers: In order; names in lower case.
+        origin: Of the page that a browser sends it for; empty if none says so.
         asked: What they ask of the queue, once somebody found that out.
     """
 
-    __slots__ = ("asked", "headers", "method", "path", "query")
+    __slots__ = ("asked", "headers", "method", "origin", "path", "query")
 
     def __init__(self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]]) -> None:
         self.method = method
         self.path = path
         self.query = query
         self.headers = headers
+        self.origin = next((value for name, value in headers if name == b"origin"), b"")
         self.asked: Asked | None = None
 
 

@@ -58,7 +58,7 @@ async def _run(control: socket.socket) -> int:
     dispatcher.observe(metrics, *([tracing] if tracing else []))
     surface = Surface(lambda: dispatcher.active, metrics.render, dispatcher.handle, description)
     try:
-        fronts = await open_fronts(config, surface.handle, lambda: dispatcher.active)
+        fronts = await open_fronts(config, surface.handle, lambda: dispatcher.active, emit)
     except CannotListenError as error:
         emit(events.RuntimeStopped(time.monotonic(), error.problem))
         await asyncio.sleep(0)

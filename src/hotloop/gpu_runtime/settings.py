@@ -31,6 +31,7 @@ class RuntimeConfig:
         keeps_locals: Whether the local variables of failures are described, for who asks.
         weights: How much of the machine an API key is due beside others; 1 for those that are not named.
     """
+        cors_origins: Of the pages that may read answers, such as ``http://localhost:3000``; ``*`` stands for all.
 
     root: str
     entry: str
@@ -52,11 +53,13 @@ class RuntimeConfig:
     weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)  # its keys are secrets
 
     @classmethod
+    cors_origins: tuple[str, ...] = ()
     def from_json(cls, data: dict[str, Any]) -> RuntimeConfig:
         """Read the fields that are known; others are of a newer agent."""
         known = {f.name for f in fields(cls)}
         given: dict[str, Any] = {name: value for name, value in data.items() if name in known}
-        given["packages"] = tuple(given.get("packages", ()))
+        for name in ("packages", "cors_origins"):
+            given[name] = tuple(given.get(name, ()))
         return cls(**given)
 
     def make_state_folder(self) -> None:
