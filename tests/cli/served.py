@@ -1,4 +1,4 @@
-"""A real `dev serve --json` that tests ask things of, and wait for what it tells."""
+"""A real `dev serve --json`, or `dev run --json`, that tests ask things of, and wait for what it tells."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ DEADLINE_S = 40.0
 
 
 class Loop:
-    """A `dev serve --json`, all that it has told, and what it is asked."""
+    """A `dev serve --json`, or another command that serves, all that it has told, and what it is asked."""
 
-    def __init__(self, project, *options, python=BARE_PYTHON):
+    def __init__(self, project, *options, python=BARE_PYTHON, verb="serve"):
         self.project = project
         self.told = []
         self._came = threading.Condition()
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0", "--json", "--python", python, *options],
+            [*COMMAND, verb, "--port", "0", "--json", "--python", python, *options],
             cwd=project, stdout=subprocess.PIPE,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.socket = control.control_path(control.state_folder(), control.project_id(project))
+        self.socket = control.control_path(control.state_folder(), control.project_id(project, role=verb))
 
     def _read(self):
         for line in self.process.stdout:

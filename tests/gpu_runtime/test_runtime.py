@@ -7,6 +7,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,6 +223,36 @@ def test_stop_leaves_no_process_and_no_port(tmp_path: Path):
     assert eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in tree))
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", port))
+
+
+NEVER_DONE = """
+import pathlib
+import time
+
+import hotloop
+
+app = hotloop.App("slow")
+
+
+@app.endpoint
+def slow(begun: str):
+    pathlib.Path(begun).touch()
+    time.sleep(600)
+"""
+
+
+def test_what_is_not_finished_in_time_fails_with_a_word_as_it_stops(tmp_path: Path):
+    begun = tmp_path / "begun"
+    config: dict[str, Any] = {"finishes_requests": True, "drain_timeout_s": 0.3}
+    with RuntimeDriver(tmp_path, {"app.py": NEVER_DONE}, **config) as driver, ThreadPoolExecutor() as pool:
+        driver.wait_for(events.Ready)
+        asked = pool.submit(driver.call, "slow", begun=str(begun))
+        assert eventually(begun.exists)
+        driver.stop()
+        answer = asked.result()
+
+    assert answer.status == 502
+    assert "hotloop was stopped" in answer.json["error"]["message"]
 
 
 def test_lost_agent_ends_everything(tmp_path: Path):

@@ -304,6 +304,9 @@ class Engine:
                 await self.agent.command("probe")
 
     async def _close(self, reason: str, *, is_ours: bool) -> None:
+        is_to_end = is_ours and not self._is_leaving
+        if is_to_end and not self.options.is_watching:  # the runtime answers what is under way, and tells of it
+            await self._end()
         await self._tasks.close()
         self.painting.give_up()
         self.tell(Ended(time.monotonic()))
@@ -311,14 +314,17 @@ class Engine:
             await self.tester.close()
         if self._forward is not None:
             await self._forward.close()
-        if is_ours and not self._is_leaving:
-            self._is_leaving = not await ending.end(self.agent)
-            if self._is_leaving:
-                self._say_unreached()
+        if is_to_end and self.options.is_watching:
+            await self._end()
         if self._looking is not None and self._looking.done():  # else a thread is still about it
             self._folder.keep_index(self._index)
         self.say(events.SessionEnded(time.monotonic(), reason, is_left_running=is_ours and self._is_leaving))
         self._folder.close(time.time())
+
+    async def _end(self) -> None:
+        self._is_leaving = not await ending.end(self.agent)
+        if self._is_leaving:
+            self._say_unreached()
 
     def _say_unreached(self) -> None:
         runner = self.options.runner

@@ -95,5 +95,6 @@ class ServeOptions:
             "weights": self.key_weights,
             "cors_origins": list(self.cors_origins),
             "replicas": self.replicas,
+            "finishes_requests": not self.is_watching,
             "keeps_locals": self.is_watching,  # what is served without a watcher is used by others: their data
         }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotloop.events import Event, Problem
 from hotloop.gpu_runtime import http
@@ -53,8 +53,15 @@ class Fronts:
         """What a gRPC client connects to; empty if there is none."""
         return "" if self.grpc is None else self.grpc.address
 
+    async def finish(self, timeout_s: float) -> None:
+        """Stop listening, let answers under way finish within ``timeout_s``; those that do not stay open."""
+        finishing: list[Coroutine[Any, Any, object]] = [self.http.finish(timeout_s)]
+        if self.grpc is not None:
+            finishing.append(self.grpc.finish(timeout_s))
+        await asyncio.gather(*finishing)
+
     async def close(self) -> None:
-        """Stop listening, let answers under way finish."""
+        """Stop listening, let answers under way finish for some seconds, then cut them."""
         closing = [self.http.close()]
         if self.grpc is not None:
             closing.append(self.grpc.close())
@@ -73,6 +80,7 @@ async def open_fronts(
         config: Host and ports.
         on_request: Takes each request.
         active: Gives the generation that serves, None if there is none.
+        emit: Told of browsers that keep an answer from a page.
 
     Raises:
         CannotListenError: One of the ports can't be had; nothing listens then.
@@ -80,7 +88,6 @@ async def open_fronts(
     # gRPC first: its port was asked for by name, while HTTP's may be the default.
     grpc = None if config.grpc_port is None else await _listen_grpc(config, config.grpc_port, on_request, active)
     try:
-        emit: Told of browsers that keep an answer from a page.
         return Fronts(await _listen_http(config, CrossOrigin(config.cors_origins, on_request, emit).handle), grpc)
     except OSError as error:
         if grpc is not None:

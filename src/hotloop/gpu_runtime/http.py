@@ -56,15 +56,18 @@ class Server:
         """How many clients are connected."""
         return len(self._connections)
 
-    async def close(self, timeout_s: float = 5.0) -> None:
-        """Stop listening, let answers under way finish, then cut what is left after ``timeout_s``."""
+    async def finish(self, timeout_s: float) -> bool:
+        """Stop listening, let answers under way finish; give whether all are gone after ``timeout_s``."""
         listener, self._listener = self._listener, None
-        if listener is None:
-            return
-        listener.close()
+        if listener is not None:
+            listener.close()
         for connection in tuple(self._connections):
             connection.close()
-        if not await self._all_gone(timeout_s):
+        return await self._all_gone(timeout_s)
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """`finish`, then cut what is left."""
+        if not await self.finish(timeout_s):
             for connection in tuple(self._connections):
                 connection.abort()
             await self._all_gone(1.0)

@@ -19,7 +19,7 @@ from hotloop.events import to_json
 from hotloop.gpu_runtime.description import Description
 from hotloop.gpu_runtime.dispatch import Dispatcher
 from hotloop.gpu_runtime.fleet import become_subreaper
-from hotloop.gpu_runtime.fronts import CannotListenError, open_fronts
+from hotloop.gpu_runtime.fronts import CannotListenError, Fronts, open_fronts
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.metrics import Metrics, Reading
 from hotloop.gpu_runtime.runtime import Runtime
@@ -27,6 +27,8 @@ from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.surface import Surface
 from hotloop.gpu_runtime.tracing import CannotTraceError, Tracing, is_wanted, start
 from hotloop.gpu_runtime.user_env.wire import Message
+
+STOP = Message({"kind": "stop"})
 
 
 def main() -> None:
@@ -43,9 +45,9 @@ async def _run(control: socket.socket) -> int:
     link = AsyncLink(control, agent.said, lambda: agent.said(None))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.said, None)
+        loop.add_signal_handler(number, agent.said, STOP)
     first = await agent.first
-    if first is None:
+    if first is None or first is STOP:
         return 0
     config = RuntimeConfig.from_json(first.header["config"])
     config.make_state_folder()
@@ -70,13 +72,21 @@ async def _run(control: socket.socket) -> int:
     emit(events.RuntimeStarted(time.monotonic(), address, os.getpid(), config.python, fronts.grpc_address))
     runtime.start()
 
+    to_stop, at_once = asyncio.Event(), asyncio.Event()
+
     def heard(message: Message | None) -> None:
-        if message is None:
-            runtime.stop()
-        else:
+        if message is not None and message.kind != STOP.kind:
             runtime.receive(message)
+            return
+        if message is None or to_stop.is_set():  # a lost agent's successor wants the port
+            at_once.set()
+        to_stop.set()
 
     agent.hear(heard)
+    await to_stop.wait()
+    if config.finishes_requests and dispatcher.active is not None:
+        await _finish(fronts, dispatcher, emit, config.drain_timeout_s, at_once)
+    runtime.stop()
     await ended.wait()
     await fronts.close()
     await runtime.sampler.close()
@@ -85,6 +95,18 @@ async def _run(control: socket.socket) -> int:
     emit(events.RuntimeStopped(time.monotonic()))
     await asyncio.sleep(0)
     return 0
+
+
+async def _finish(fronts: Fronts, dispatcher: Dispatcher, emit: Any, timeout_s: float, at_once: asyncio.Event) -> None:
+    """Let what is under way be answered: for so long, or until it is to end at once."""
+    num_open = sum(load.num_waiting + load.num_running for load in dispatcher.load())
+    if num_open:
+        requests = "1 request" if num_open == 1 else f"{num_open} requests"
+        emit(events.Notice(time.monotonic(), "finishing", f"finishing {requests}, for {timeout_s:g} s at most"))
+    tasks = [asyncio.create_task(fronts.finish(timeout_s)), asyncio.create_task(at_once.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 class _Agent:

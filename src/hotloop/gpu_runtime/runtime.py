@@ -114,7 +114,7 @@ class Runtime:
         """Begin with a zygote; the first revision starts the first worker."""
         self._feed(on.Started())
 
-    def receive(self, message: Message) -> None:  # noqa: C901  one line a case
+    def receive(self, message: Message) -> None:
         """Do what the agent says."""
         header = message.header
         match message.kind:
@@ -137,8 +137,6 @@ class Runtime:
                 self._holdings.put(message)
             case "locals":
                 self._send({"kind": "answer", "number": header["number"], **self._failures.answer(header["failure"])})
-            case "stop":
-                self.stop()
             case _:
                 return
 

@@ -25,13 +25,15 @@ class RuntimeConfig:
         environment: The whole environment of the user's code.
         packages: Requirements that the app declares, for hints about missing ones.
         drain_timeout_s: How long an old generation may finish what it has.
+        finishes_requests: Whether what is under way when it is stopped is answered first, as long as an old generation's;
+            else it fails at once.
         hold_timeout_s: How long a request waits for something to serve it.
         probe_timeout_s: How long the probes of a generation may take in all.
         replicas: How many workers serve at a time; 0 for as many as the app says.
         keeps_locals: Whether the local variables of failures are described, for who asks.
+        cors_origins: Of the pages that may read answers, such as ``http://localhost:3000``; ``*`` stands for all.
         weights: How much of the machine an API key is due beside others; 1 for those that are not named.
     """
-        cors_origins: Of the pages that may read answers, such as ``http://localhost:3000``; ``*`` stands for all.
 
     root: str
     entry: str
@@ -46,14 +48,15 @@ class RuntimeConfig:
     environment: dict[str, str] = field(default_factory=dict[str, str])
     packages: tuple[str, ...] = ()
     drain_timeout_s: float = 30.0
+    finishes_requests: bool = False
     hold_timeout_s: float = 60.0
     probe_timeout_s: float = 300.0
     replicas: int = 0
     keeps_locals: bool = True
+    cors_origins: tuple[str, ...] = ()
     weights: dict[str, float] = field(default_factory=dict[str, float], repr=False)  # its keys are secrets
 
     @classmethod
-    cors_origins: tuple[str, ...] = ()
     def from_json(cls, data: dict[str, Any]) -> RuntimeConfig:
         """Read the fields that are known; others are of a newer agent."""
         known = {f.name for f in fields(cls)}

@@ -146,6 +146,11 @@ class RuntimeSupervisor:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
+    def hurry(self) -> None:
+        """If it is being stopped, do not wait until it has answered what is under way: whoever would see it is gone."""
+        if self._is_stopping:
+            self.send({"kind": "stop"})
+
     async def close(self) -> None:
         """Stop the runtime and let go of the models it had."""
         await self.stop()

@@ -157,6 +157,7 @@ class Session:
         if self._client is client:
             self._client = None
             self.left_at_s = time.monotonic()
+            self.runtime.hurry()
 
     def is_held_by(self, client: Client) -> bool:
         """Whether this stream may write."""

@@ -244,6 +244,25 @@ def test_nothing_of_grpc_is_there_unless_it_is_asked_for(tmp_path: Path, log: Pa
     assert not any(below)
 
 
+def test_a_runtime_that_finishes_requests_sends_a_stream_to_its_end(tmp_path: Path, log: Path):
+    files = {"app.py": APP.format(log=str(log))}
+    with RuntimeDriver(tmp_path, files, grpc_port=0, finishes_requests=True) as driver:
+        driver.wait_reload(1)
+        with grpc.insecure_channel(address_of(driver)) as channel:
+            stream = Client(channel).stream(request("count", JSON_LINES, last=50))
+            next(stream)
+            stopping = threading.Thread(target=driver.stop)
+            stopping.start()
+            driver.wait_for(events.Notice, key="finishing")
+            with grpc.insecure_channel(address_of(driver)) as late:
+                refused = failure_of(lambda: Client(late).call(request("answer", n=1)))
+            pieces = [piece.data for piece in stream]
+        stopping.join()
+
+    assert b"".join(pieces).splitlines()[-1] == b'{"version":1,"number":49}'
+    assert refused.code is grpc.StatusCode.UNAVAILABLE
+
+
 def test_a_runtime_that_stops_answers_what_is_open_and_leaves_no_port(tmp_path: Path, log: Path):
     with RuntimeDriver(tmp_path, {"app.py": APP.format(log=str(log))}, grpc_port=0, drain_timeout_s=0.2) as driver:
         driver.wait_reload(1)

@@ -8,6 +8,7 @@ BlockingIOError (grpc/grpc#25364). The runtime has one loop, and must keep it so
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -32,6 +33,7 @@ MAX_CALLS_PER_CONNECTION = 16_384
 MAX_UNREAD_CALLS = 4 * MAX_CALLS_PER_CONNECTION
 IDENTITY_ALONE = 1  # a compressed message is refused: grpc bounds it before it unpacks it, not after
 PING_EVERY_S = 60.0
+GRACE_S = 5.0  # of calls that are answered as the server closes
 CLIENTS_MAY_PING_EVERY_S = 10.0
 _GRPCS_LOG = "grpc._cython.cygrpc"
 
@@ -49,8 +51,16 @@ class GrpcServer:
         self.port = port
         self._server = server
         self._health = watched
+        self._stopping: asyncio.Task[None] | None = None
 
-    async def close(self, timeout_s: float = 5.0) -> None:
+    async def finish(self, timeout_s: float) -> None:
+        """Take no more calls, let those under way finish within ``timeout_s``; what is left can still be answered."""
+        self._health.close()
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._server.stop(timeout_s + GRACE_S))
+        await asyncio.wait({self._stopping}, timeout=timeout_s)
+
+    async def close(self, timeout_s: float = GRACE_S) -> None:
         """Take no more calls, let those under way finish, then cancel what is left after ``timeout_s``."""
         self._health.close()
         await self._server.stop(timeout_s)
