@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hotloop import events
-from hotloop.cli import demo
+from hotloop.cli import tour
 from hotloop.cli.new import scaffold
 from hotloop.errors import HotloopError, UsageError
 
@@ -25,19 +25,19 @@ def iteration(number: int, outcome: str = "ok") -> events.Iteration:
     )  # fmt: skip
 
 
-def stream_of(*happened: events.Event) -> demo.Stream:
+def stream_of(*happened: events.Event) -> tour.Stream:
     lines = [json.dumps(events.to_json(event)) + "\n" for event in happened]
-    return demo.Stream(io.StringIO("".join(lines)))
+    return tour.Stream(io.StringIO("".join(lines)))
 
 
 def test_each_edit_of_the_tour_fits_the_template_as_it_is_then(tmp_path: Path) -> None:
     scaffold("chat", tmp_path)
-    demo.check_edits(tmp_path)
+    tour.check_edits(tmp_path)
     original = (tmp_path / "generate.py").read_text()
 
     valid = []
-    for save in demo.TOUR:
-        demo.apply_edit(tmp_path, save)
+    for save in tour.TOUR:
+        tour.apply_edit(tmp_path, save)
         valid.append(is_valid(tmp_path / save.file))
 
     assert valid == [True, True, False, True]
@@ -56,9 +56,9 @@ def test_a_file_that_is_not_the_templates_is_not_touched(tmp_path: Path) -> None
     (tmp_path / "app.py").write_text("mine = 1\n")
 
     with pytest.raises(UsageError, match="is not as the chat template has it"):
-        demo.check_edits(tmp_path)
+        tour.check_edits(tmp_path)
     with pytest.raises(UsageError, match="is not as the chat template has it"):
-        demo.apply_edit(tmp_path, demo.TOUR[0])
+        tour.apply_edit(tmp_path, tour.TOUR[0])
     assert (tmp_path / "app.py").read_text() == "mine = 1\n"
 
 
@@ -95,7 +95,7 @@ def test_the_end_of_the_stream_is_told_with_its_reason() -> None:
 
 
 def test_the_summary_has_a_row_a_save(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.print_summary([demo.Row("first start", iteration(0)), demo.Row("the prompt", iteration(1))])
+    tour.print_summary([tour.Row("first start", iteration(0)), tour.Row("the prompt", iteration(1))])
 
     out = capsys.readouterr().out
     assert "first start" in out
