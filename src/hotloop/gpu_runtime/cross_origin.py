@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
-from hotloop.events import Event, Notice
+from hotloop.events import Notice
 from hotloop.gpu_runtime import answers
 from hotloop.gpu_runtime.exchange import Headers, Request
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
 
 ANY = "*"
 ASKED_AGAIN_AFTER_S = 600

@@ -17,9 +17,9 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hotloop.events import Event, Problem
+from hotloop.events import Problem
 from hotloop.gpu_runtime import answers, builtin
 from hotloop.gpu_runtime.alarm import Alarm
 from hotloop.gpu_runtime.batching import DEFAULT_MAX_QUEUED
@@ -43,6 +43,9 @@ from hotloop.gpu_runtime.scheduler.lane import Batch
 from hotloop.gpu_runtime.user_env.items import items as items_of
 from hotloop.gpu_runtime.user_env.wire import Message
 from hotloop.gpu_runtime.workers import Send, Worker, least_loaded, was_sent
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
 
 MAX_RETRIES = 1
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotloop.events import Event, Problem
+from hotloop.events import Problem
 from hotloop.gpu_runtime import http
 from hotloop.gpu_runtime.calls import Exchange, Generation
 from hotloop.gpu_runtime.cross_origin import CrossOrigin
@@ -17,6 +17,7 @@ from hotloop.gpu_runtime.exchange import Request
 from hotloop.gpu_runtime.settings import RuntimeConfig
 
 if TYPE_CHECKING:
+    from hotloop.events import Event
     from hotloop.gpu_runtime.grpc_front.server import GrpcServer
 
 Server = TypeVar("Server")

@@ -6,11 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hotloop.events import Event, ProbeFinished, ProbesFinished, Problem, record_from_json
+from hotloop.events import ProbeFinished, ProbesFinished, Problem, record_from_json
 from hotloop.gpu_runtime.fleet import WorkerProcess
 from hotloop.gpu_runtime.pins import Pins
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hotloop.events import Event, ModelProgress
+from hotloop.events import ModelProgress
 from hotloop.gpu_runtime import memory
 from hotloop.gpu_runtime.memory import Taken
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
 
 QUICK_S = 0.5  # a loader that takes no longer is not watched
 INTERVAL_S = 0.25

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hotloop.events import Event
 from hotloop.gpu_runtime import answers
 from hotloop.gpu_runtime.calls import Call, Generation, Pending
 from hotloop.gpu_runtime.exchange import Headers, Likeness
@@ -15,6 +14,9 @@ from hotloop.gpu_runtime.traffic import Traffic
 from hotloop.gpu_runtime.user_env import doubles
 from hotloop.gpu_runtime.user_env.items import runs
 from hotloop.gpu_runtime.user_env.wire import Message
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
 
 MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 GONE_STATUS = 499  # as nginx logs it: the client left before the answer

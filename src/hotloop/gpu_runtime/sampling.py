@@ -20,13 +20,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hotloop.events import EndpointSample, Event, GaugeSample, GpuSample, RuntimeSampled
+from hotloop.events import EndpointSample, GaugeSample, GpuSample, RuntimeSampled
 from hotloop.gpu_runtime import memory
 from hotloop.gpu_runtime.metrics import Counted, Metrics, quantile_s
 from hotloop.gpu_runtime.nvml import Nvml, open_library
 from hotloop.gpu_runtime.observing import EndpointLoad
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
 
 INTERVAL_S = 1.0
 PUT_OFF_S = 2.0

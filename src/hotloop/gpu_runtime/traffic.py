@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hotloop.events import Event, RequestFinished, RequestsFinished
+from hotloop.events import RequestFinished, RequestsFinished
+
+if TYPE_CHECKING:
+    from hotloop.events import Event
 
 INTERVAL_S = 1.0
 # In an interval, as many as a person reads. Each costs agent and terminal about 2 ms of CPU, while the next request is served:

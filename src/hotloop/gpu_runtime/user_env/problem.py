@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from hotloop import events
+from hotloop.events.codec import JsonObject, to_json
+from hotloop.events.records import Problem
 from hotloop.gpu_runtime.user_env import advice
 from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.source import Project
@@ -19,7 +20,7 @@ _MAX_MESSAGE = 4000
 
 def from_exception(
     error: BaseException, project: Project, packages: Iterable[str] = (), holders: advice.Holders = ()
-) -> events.JsonObject:
+) -> JsonObject:
     """Describe an exception: JSON of `events.Problem`.
 
     Args:
@@ -30,29 +31,29 @@ def from_exception(
     """
     cause = shown(error)
     frames, hidden = frames_of(cause, project)
-    problem = events.Problem(
+    problem = Problem(
         type=_type_name(cause),
         message=_relative(_message(error, cause), project),
         frames=tuple(frames),
         hidden_frames=0 if isinstance(cause, SyntaxError) else hidden,  # those are the importer's
         hint=_relative(advice.hint_for(cause, _text_of(cause), project, tuple(packages), holders), project),
     )
-    return events.to_json(problem)
+    return to_json(problem)
 
 
-def where_of(problem: events.JsonObject) -> str:
+def where_of(problem: JsonObject) -> str:
     """Name the user's innermost line in a problem, as ``file:line``; empty if none of theirs was involved."""
     places = [f"{frame['file']}:{frame['line']}" for frame in problem["frames"] if frame["is_project"]]
     return places[-1] if places else ""
 
 
-def under(problem: events.JsonObject, caller: events.JsonObject) -> events.JsonObject:
+def under(problem: JsonObject, caller: JsonObject) -> JsonObject:
     """Describe a failed call as the failure of who called it: what was raised there, with the caller's lines around."""
     frames, hidden = [*caller["frames"], *problem["frames"]], caller["hidden_frames"] + problem["hidden_frames"]
     return {**problem, "frames": frames, "hidden_frames": hidden}
 
 
-def as_text(problem: events.JsonObject) -> str:
+def as_text(problem: JsonObject) -> str:
     """Write a problem as lines for a log, like Python's traceback without the frames that are hidden."""
     lines = ["Traceback (most recent call last):"] if problem["frames"] else []
     for frame in problem["frames"]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from hotloop import events
+from hotloop.events.codec import JsonObject, to_json
+from hotloop.events.records import EndpointShape
 from hotloop.gpu_runtime.user_env import decode, hints
 from hotloop.gpu_runtime.user_env.annotations import Annotations
 from hotloop.gpu_runtime.user_env.app import App, AppError, EndpointSpec, ModelSpec, ProbeSpec, at
@@ -128,14 +129,14 @@ def check(app: App) -> Plan:
     return Plan(app, tuple(app.models[name] for name in order), needs, endpoints, probes)
 
 
-def shapes(plan: Plan) -> list[events.JsonObject]:
+def shapes(plan: Plan) -> list[JsonObject]:
     """Describe the endpoints: JSON of `events.EndpointShape`."""
-    return [events.to_json(_shape(endpoint)) for endpoint in plan.endpoints]
+    return [to_json(_shape(endpoint)) for endpoint in plan.endpoints]
 
 
-def _shape(endpoint: PlannedEndpoint) -> events.EndpointShape:
+def _shape(endpoint: PlannedEndpoint) -> EndpointShape:
     spec = endpoint.spec
-    return events.EndpointShape(
+    return EndpointShape(
         name=spec.name,
         path=spec.path,
         methods=endpoint.methods,

@@ -12,7 +12,7 @@ import linecache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-from hotloop.events import Frame
+from hotloop.events.records import Frame
 from hotloop.gpu_runtime.user_env.app import AppError
 from hotloop.gpu_runtime.user_env.source import Project
 

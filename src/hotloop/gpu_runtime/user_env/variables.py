@@ -16,7 +16,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from hotloop import events
+from hotloop.events.codec import JsonObject, to_json
+from hotloop.events.records import Frame
 from hotloop.gpu_runtime.user_env.client.failure import ClientError
 from hotloop.gpu_runtime.user_env.describing import HIDDEN_NAME, HIDDEN_VALUE, bases, describe
 from hotloop.gpu_runtime.user_env.problem import shown, under, where_of
@@ -45,9 +46,9 @@ class Variables:
         self._project = project
         self._tell = tell
         self._next_call_s = 0.0
-        self._last_call: events.JsonObject = {}
+        self._last_call: JsonObject = {}
 
-    def keep(self, error: BaseException, problem: events.JsonObject, of: Of, name: str = "") -> events.JsonObject:
+    def keep(self, error: BaseException, problem: JsonObject, of: Of, name: str = "") -> JsonObject:
         """Have the local variables of a failure kept, if lines of the user's were involved.
 
         Args:
@@ -69,10 +70,10 @@ class Variables:
         failure = KeptFailure(
             os.urandom(6).hex(), of, problem["type"], where_of(problem), name, frames=frames, num_more=num_more
         )
-        self._tell({"kind": "locals", "failure": events.to_json(failure)})
+        self._tell({"kind": "locals", "failure": to_json(failure)})
         return {**problem, "failure": failure.id}
 
-    def keep_call(self, error: BaseException, problem: events.JsonObject) -> None:
+    def keep_call(self, error: BaseException, problem: JsonObject) -> None:
         """Have those of a call kept, unless another one failed just now."""
         now_s = time.monotonic()
         self._last_call = {}
@@ -87,7 +88,7 @@ def frames_of(error: BaseException, project: Project) -> tuple[tuple[VariableFra
     return tuple(_described(frame, place) for frame, place in reversed(steps)), num_more
 
 
-def _described(frame: types.FrameType, place: events.Frame) -> VariableFrame:
+def _described(frame: types.FrameType, place: Frame) -> VariableFrame:
     found = _named(frame)
     order = [*(name for name in _NAME.findall(place.source) if name in found), *found]
     names = list(dict.fromkeys(order))
