@@ -165,6 +165,7 @@ def test_two_apps_are_told_with_their_lines_and_what_to_type(tmp_path):
     ("wanted", "message"),
     [
         ("nope.py", "there is no file nope.py"),
+        ("book.ipynb", "book.ipynb is no Python file"),
         ("../outside.py", "is outside of the project"),
         ("app.py:not-a-name", "can't be a variable's name"),
     ],
@@ -172,6 +173,7 @@ def test_two_apps_are_told_with_their_lines_and_what_to_type(tmp_path):
 def test_a_wrong_app_option_is_told(tmp_path, wanted, message):
     (tmp_path / "outside.py").write_text(APP)
     project = make(tmp_path / "p", app_py=APP)
+    (project / "book.ipynb").write_text("{}")
 
     with pytest.raises(UsageError, match=message):
         config.locate_app(project, wanted)

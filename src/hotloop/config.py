@@ -156,7 +156,10 @@ def load(project: Path) -> Settings:
         return Settings()
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        msg = f"pyproject.toml can't be read: {error.strerror}"
+        raise UsageError(msg, hint="look at its owner and permissions") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"pyproject.toml can't be read: {error}"
         raise UsageError(msg, hint="correct that line of the file") from error
     tools: Any = data.get("tool")
@@ -311,6 +314,12 @@ def _named(project: Path, wanted: str) -> AppLocation:
     if not path.is_file():
         msg = f"--app {wanted}: there is no file {file} in {project}"
         raise UsageError(msg, hint=_suggestion(project))
+    if path.suffix != ".py":
+        msg = f"--app {wanted}: {file} is no Python file"
+        convert = (
+            f"jupyter nbconvert --to script {file}" if path.suffix == ".ipynb" else "give one whose name ends in .py"
+        )
+        raise UsageError(msg, hint=convert)
     if not path.is_relative_to(project):
         msg = f"--app {wanted}: {path} is outside of the project {project}"
         raise UsageError(msg, hint="give the project's folder: dev serve PATH --app FILE")

@@ -49,6 +49,7 @@ def test_help_names_each_command_on_stdout():
 
 def test_help_imports_nothing_heavy():
     heavy = ["torch", "numpy", "grpc", "rich.markdown", "rich.console", "watchfiles", "uvloop", "textual", "asyncio"]
+    heavy += ["pydantic", "hotloop.events"]
     script = (
         "import sys; from hotloop.cli.main import execute; execute(['--help']);"
         f"print([name for name in {heavy} if name in sys.modules])"
@@ -65,6 +66,16 @@ def test_version_is_printed(typed):
 
     assert code == 0
     assert out.startswith("hotloop 0.")
+
+
+@pytest.mark.parametrize("group", ["data", "env", "runner"])
+def test_a_group_without_a_command_prints_its_help_as_it_is(group, tmp_path, capsys, monkeypatch):
+    code, out, err = dev_here(capsys, monkeypatch, group, cwd=tmp_path)
+
+    assert (code, out) == (2, "")
+    assert err.startswith(f"Usage: dev {group} ")
+    assert "Commands:" in err
+    assert "error" not in err
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ BASE = ROOT / "tests/data/mutable_app"
 STORMS = int(os.environ.get("HOTLOOP_STORMS", "2"))
 FIRST = int(os.environ.get("HOTLOOP_STORMS_FROM", "0"))
 SEEN_S = 0.15  # a save that was made just now has been seen by then, as `dev wait` has it
-REQUESTS = [("numbers", {"x": 1}), ("text", {"x": 2}), ("decorated", {"x": 3}), ("late", {"x": 5})]
+REQUESTS = [("numbers", {"x": 1}), ("text", {"x": 2}), ("decorated", {"x": 3}), ("delayed", {"x": 5})]
 SLOW = "import time\nWAIT = 0.0\n\n\ndef wait():\n    time.sleep(WAIT)\n    return WAIT\n"
 MORE = """
 
@@ -42,7 +42,7 @@ def slow():
 
 
 @app.endpoint
-def late(x: int, slow) -> list:
+def delayed(x: int, slow) -> list:
     import time
     time.sleep(x / 1000)
     return [slow, OFFSET, SCALE]
@@ -249,7 +249,7 @@ def run(storm: Storm, steps: list[tuple[str, int]], told: str) -> list[list[obje
         if step == "check":
             storm.check(told)
         elif step == "request":
-            asking = threading.Thread(target=lambda ms=seed % 600: answers.append(storm.post("late", x=ms)))
+            asking = threading.Thread(target=lambda ms=seed % 600: answers.append(storm.post("delayed", x=ms)))
             asking.start()
             threads.append(asking)
         else:
@@ -265,7 +265,8 @@ def run(storm: Storm, steps: list[tuple[str, int]], told: str) -> list[list[obje
 def test_a_session_answers_as_a_cold_start_does_once_it_says_how_the_last_save_went(tmp_path: Path):
     storm = Storm(tmp_path)
     try:
-        storm.loop.until("iteration_finished")
+        start, _ = storm.loop.until("iteration_finished")
+        assert start["iteration"]["outcome"] == "ok"
         base = dict(storm.files)
         for seed in range(FIRST, FIRST + STORMS):
             steps = storm_of(seed)

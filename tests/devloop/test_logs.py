@@ -170,6 +170,16 @@ def test_a_project_that_never_ran_has_no_logs_and_is_told_what_to_do(tmp_path):
     assert caught.value.hint == "dev serve first"
 
 
+@pytest.fixture
+def clock_of_berlin(monkeypatch):
+    """This machine's time zone, whichever that is, becomes one that has summer time."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("since", "age_s"),
     [
@@ -182,15 +192,16 @@ def test_a_project_that_never_ran_has_no_logs_and_is_told_what_to_do(tmp_path):
         ("14:29:30", 30),
         ("23:30", 15 * 3600),
         ("2026-05-04 14:00", 1800),
+        ("2026-03-01 14:00", 63 * 86_400 + 23.5 * 3600),  # before summer time began
         ("2026-05-04T12:00:00+00:00", 1800),
     ],
 )
-def test_since_is_a_duration_or_a_time_of_this_machines_clock(since, age_s):
+def test_since_is_a_duration_or_a_time_of_this_machines_clock(since, age_s, clock_of_berlin):
     assert logs.age_of(since, NOW) == age_s
 
 
 @pytest.mark.parametrize("since", ["soon", "10", "25:00", "2026-05-04 15:00", "-5m", "2026-13-01"])
-def test_since_that_can_not_be_is_refused_with_examples(since):
+def test_since_that_can_not_be_is_refused_with_examples(since, clock_of_berlin):
     with pytest.raises(UsageError, match="--since is") as caught:
         logs.age_of(since, NOW)
 

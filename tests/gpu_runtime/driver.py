@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -62,7 +63,12 @@ class RuntimeDriver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self._receiver.join(5)
+            for message in self._kept.values():
+                _close(message.fds)
 
     def start(self) -> None:
         """Start the runtime with the files as they are, giving back the models that an earlier one left."""
@@ -74,7 +80,8 @@ class RuntimeDriver:
         )
         theirs.close()
         self._link = wire.Link(ours)
-        threading.Thread(target=self._receive, args=(self._link, self._queue), daemon=True).start()
+        self._receiver = threading.Thread(target=self._receive, args=(self._link, self._queue), daemon=True)
+        self._receiver.start()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("HOTLOOP", "PYTEST", "COVERAGE"))}
         self._send({
             "kind": "start",
@@ -113,9 +120,13 @@ class RuntimeDriver:
                 if message.kind == "event":
                     into.put(events.from_json(message.header["event"]))
                 elif message.kind == "keep":
+                    if (before := self._kept.get(message.header["model"])) is not None:
+                        _close(before.fds)
                     self._kept[message.header["model"]] = message
         except (wire.LinkClosed, OSError):
             into.put(None)
+        finally:
+            link.close()
 
     # --- the workspace ------------------------------------------------------------------------------------------
 
@@ -220,6 +231,11 @@ class RuntimeDriver:
     def tree(self) -> dict[int, str]:
         """Every process below the runtime: pid and command line."""
         return descendants(self._process.pid)
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def descendants(pid: int) -> dict[int, str]:

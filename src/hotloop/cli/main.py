@@ -129,6 +129,9 @@ def tell_unexpected(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "dev"
         said = str(shown()).replace(": Value error, ", ": ")  # the validator's own words
+        if said.startswith("Usage:"):  # a group without a command
+            print(said, file=sys.stderr)
+            return 2
         return _tell(said, f"see {command} --help", 2)
     if isinstance(error, FileNotFoundError) and not _is_somewhere():
         return _tell("the folder that this terminal is in is gone", "cd to one that is there", 1)

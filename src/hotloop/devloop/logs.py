@@ -54,10 +54,10 @@ def age_of(since: str, now: dt.datetime) -> float:
 def _moment(since: str, now: dt.datetime) -> dt.datetime:
     if "-" in since:
         moment = dt.datetime.fromisoformat(since)
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=now.tzinfo)
+        return moment if moment.tzinfo is not None else moment.astimezone()  # summer time may have begun or ended since
     hour, _, rest = since.partition(":")
-    moment = dt.datetime.combine(now.date(), dt.time.fromisoformat(f"{hour:0>2}:{rest}"), now.tzinfo)
-    return moment if moment <= now else moment - dt.timedelta(days=1)  # of yesterday
+    today = dt.datetime.combine(now.date(), dt.time.fromisoformat(f"{hour:0>2}:{rest}"))
+    return today.astimezone() if today.astimezone() <= now else (today - dt.timedelta(days=1)).astimezone()
 
 
 async def kept(way: Way, project_id: str) -> dict[str, Any]:

@@ -108,6 +108,16 @@ def test_a_syntax_error_is_at_its_line_and_columns(user):
     assert marked(frame) == "1 2"
 
 
+def test_a_file_that_is_no_utf8_is_named_with_what_to_do(user):
+    found = problem_of(user, "y = 1\nx = 1\0\n")
+
+    assert (found["type"], found["message"]) == (
+        "SyntaxError",
+        "no UTF-8 text, but perhaps UTF-16: save the file as UTF-8",
+    )
+    assert problem.where_of(found) == "shop.py:2"
+
+
 def test_a_syntax_error_at_the_end_of_a_line_marks_one_column(user):
     found = problem_of(user, "def f(:\n    pass\n")
 

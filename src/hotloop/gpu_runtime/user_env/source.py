@@ -242,6 +242,9 @@ def _read(path: str) -> bytes:
 
 
 def _compiled(content: bytes, path: str) -> _Compiled:
+    if (at := content.find(b"\0")) >= 0:  # Python names neither file nor line
+        msg = "no UTF-8 text, but perhaps UTF-16: save the file as UTF-8"
+        raise SyntaxError(msg, (path, content.count(b"\n", 0, at) + 1, None, None))
     code = compile(content, path, "exec", dont_inherit=True)
     try:
         text = importlib.util.decode_source(content)
