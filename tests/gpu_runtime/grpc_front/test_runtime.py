@@ -260,7 +260,8 @@ def test_a_runtime_that_finishes_requests_sends_a_stream_to_its_end(tmp_path: Pa
         stopping.join()
 
     assert b"".join(pieces).splitlines()[-1] == b'{"version":1,"number":49}'
-    assert refused.code is grpc.StatusCode.UNAVAILABLE
+    # The latter where the call reached the port as it closed.
+    assert refused.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
 def test_a_runtime_that_stops_answers_what_is_open_and_leaves_no_port(tmp_path: Path, log: Path):
