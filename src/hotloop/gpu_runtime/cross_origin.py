@@ -43,12 +43,12 @@ class CrossOrigin:
     def handle(self, request: Request) -> None:
         """Take a request from outside."""
         origin = request.head.origin
-        if origin and not self._is_answered(request, origin):
+        if origin and not self._goes_on(request, origin):
             return
         self._hand_on(request)
 
-    def _is_answered(self, request: Request, origin: bytes) -> bool:
-        """Look at a request that a page sends; give whether there is more to do than to answer the browser's question."""
+    def _goes_on(self, request: Request, origin: bytes) -> bool:
+        """Look at a request that a page sends; give whether it is for the app, and no question of the browser's."""
         method = request.header(b"access-control-request-method") if request.method == "OPTIONS" else b""
         if self._is_any or origin in self._origins:
             request.fields = self._allowed(origin)
