@@ -369,6 +369,23 @@ def test_gpus_that_the_engine_does_not_have(docker_engine):
     assert runner.container.attrs["HostConfig"]["DeviceRequests"][0]["Capabilities"] == [["gpu"]]
 
 
+@pytest.mark.parametrize(("is_removed", "said"), [(False, "does not run: exit code 137"), (True, "No such container")])
+def test_container_that_ends_while_a_command_begins_is_the_reason_that_is_given(docker_engine, is_removed, said):
+    runner = Runner(docker_engine, image=IMAGE, name="short")
+
+    async def main(host):
+        process = await host.start("sleep 100")
+        if is_removed:
+            await asyncio.to_thread(runner.container.remove, force=True)
+        else:
+            await asyncio.to_thread(runner.container.kill)
+        with pytest.raises(RunnerError) as caught:
+            await process.wait()
+        return caught.value.message
+
+    assert said in on_host(runner, main)
+
+
 def test_container_that_used_too_much_memory_is_said_so():
     assert "more memory than it may" in stopped("box", {"OOMKilled": True, "ExitCode": 137}).message
 

@@ -11,7 +11,8 @@ import contextlib
 import os
 import signal
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hotloop.errors import RunnerError
@@ -20,7 +21,7 @@ from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from hotloop.devloop.terminal import Terminal
     from hotloop.remote_runner.channels import Channels
@@ -74,7 +75,7 @@ class _Client:
         self._num_sent = self._num_taken = 0
         self._has_room = asyncio.Event()
         self._num_signals = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._left: asyncio.Future[int] = self._loop.create_future()
 
     async def run(self) -> int:
@@ -116,11 +117,21 @@ class _Client:
 
     def _read_input(self) -> None:
         """Read in a thread: stdin may be a file, which can't be waited for, and must stay blocking for others."""
-        with contextlib.suppress(RuntimeError, CancelledError):  # the command ended: nobody waits for more
+        with contextlib.suppress(RuntimeError):  # the command ended: nobody waits for more
             while data := _read_some():
-                if not asyncio.run_coroutine_threadsafe(self._send_input(data), self._loop).result():
+                if not self._sent(partial(self._send_input, data)):
                     return
-            asyncio.run_coroutine_threadsafe(self._send(pb.ProcessUp(end_of_input=True)), self._loop).result()
+            self._sent(partial(self._send, pb.ProcessUp(end_of_input=True)))
+
+    def _sent(self, send: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+        """Send from the loop's thread. The coroutine is made there: one that a loop at its end never takes would warn."""
+        done: Future[bool] = Future()
+
+        async def sending() -> None:
+            done.set_result(await send())
+
+        self._loop.call_soon_threadsafe(lambda: self._spawn(sending()))
+        return done.result()
 
     async def _send_input(self, data: bytes) -> bool:
         """Send input once the process took enough of what was sent before. Gives whether more is wanted."""
@@ -154,17 +165,14 @@ class _Client:
             if not self._left.done():  # of a terminal, keys come as bytes: a signal is for us, from outside
                 self._left.set_result(128 + number)
             return
-        self._spawn(pb.ProcessUp(signal=number))
+        self._spawn(self._send(pb.ProcessUp(signal=number)))
 
     def _resize(self) -> None:
         if self._terminal is not None:
-            self._spawn(pb.ProcessUp(size=_size(self._terminal)))
+            self._spawn(self._send(pb.ProcessUp(size=_size(self._terminal))))
 
-    def _spawn(self, message: Any) -> None:
-        async def send() -> None:
-            await self._send(message)
-
-        task = self._loop.create_task(send())
+    def _spawn(self, sending: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(sending)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -25,10 +25,10 @@ BLOCK_BYTES = 1 << 18
 MAX_KEPT_ERRORS_BYTES = 1 << 16
 EXIT_POLL_S = 0.02
 EXIT_TRIES = 100
+CONTAINER_TRIES = 25
 OPEN_TIMEOUT_S = 30.0
 _STDERR = 2
 _NO_COMMAND = 127
-_NOT_BEGUN = 126
 
 
 class DockerHost:
@@ -144,11 +144,11 @@ class DockerProcess:
         """As `host.HostProcess.wait`.
 
         Raises:
-            RunnerError: The engine could not begin it, because the container was about to end; says why that did.
+            RunnerError: The container ended, or the engine can't be asked; says why.
         """
         code = await self._waited()
-        for _ in range(EXIT_TRIES if code == _NOT_BEGUN else 0):
-            await asyncio.to_thread(self._check_running)
+        for _ in range(CONTAINER_TRIES):  # the engine knows of the command's end before the container's, which gives it
+            await asyncio.to_thread(self._check_running)  # any code: -1, 126, 127 and 137 were seen
             await asyncio.sleep(EXIT_POLL_S)
         return code
 
