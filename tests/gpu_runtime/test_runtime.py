@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import venv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,57 @@ def test_variables_that_the_zygote_sets_for_libraries_are_not_seen_by_the_app(
         driver.wait_reload(driver.save({"app.py": app.replace("MARK = 1", "MARK = 2")}))
 
         assert driver.call("seen").json == [environment.get("GOMP_SPINCOUNT"), environment.get("OMP_WAIT_POLICY")]
+
+
+SLOW_TO_IMPORT = """
+import os, pathlib, time
+
+seen = os.environ.get("CHOSEN")
+time.sleep(0.6)
+with pathlib.Path(os.environ["IMPORTS"]).open("a") as imports:
+    print(seen, file=imports)
+"""
+USES_IT = """
+import os, pathlib, time
+os.environ["CHOSEN"] = "by the app"
+import hotloop, slow_to_import
+
+app = hotloop.App("slow")
+
+
+@app.model
+def model():
+    while not pathlib.Path(os.environ["GO_ON"]).exists():
+        time.sleep(0.01)
+    return 1
+
+
+@app.endpoint
+def ask(model) -> int:
+    return model
+"""
+
+
+def test_what_the_first_start_imports_is_imported_ahead_for_the_next_one_while_its_models_load(tmp_path: Path):
+    venv.create(tmp_path / "env", symlinks=True)
+    (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    (packages / "slow_to_import.py").write_text(SLOW_TO_IMPORT)
+    imports, go_on = tmp_path / "imports", tmp_path / "go_on"
+    environment = {**os.environ, "IMPORTS": str(imports), "GO_ON": str(go_on)}
+    python = str(tmp_path / "env" / "bin" / "python")
+
+    with RuntimeDriver(tmp_path, {"app.py": USES_IT}, python, environment=environment) as driver:
+        deadline_s = time.monotonic() + 60
+        while not imports.exists() or len(imports.read_text().splitlines()) < 2:
+            assert time.monotonic() < deadline_s, "the model's loader would wait for ever"
+            time.sleep(0.01)
+        go_on.touch()
+        driver.wait_for(events.Ready)
+        driver.wait_for(events.StandbyReady)
+        ready = driver.wait_reload(driver.save({"app.py": USES_IT.replace("-> int:", "-> float:")}))
+
+    assert ready.start == "standby"
+    assert imports.read_text() == "by the app\n" * 2
 
 
 def test_edit_of_what_a_loader_reads_loads_the_model_and_says_why(driver: RuntimeDriver):

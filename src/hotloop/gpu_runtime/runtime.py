@@ -388,6 +388,9 @@ class Runtime:
                 self._note_operations(message)
             case "pages":
                 worker.zygote.pages = message.header["written"]
+            case "imported":
+                self._learner.conflicts(worker.zygote.learned, message.header["environment"])
+                self._zygotes.learned(message.header["modules"])
             case "learned":
                 self._afterwards.learned(message.header["modules"])
             case "sources":

@@ -35,6 +35,7 @@ from hotloop.gpu_runtime.user_env.threads import Threads
 from hotloop.gpu_runtime.user_env.variables import Variables
 from hotloop.variables import Of
 
+SLOW_IMPORTS_S = 0.5
 _MODEL_KINDS = ("model", "hosted")
 
 
@@ -157,8 +158,14 @@ class Worker:
     def _start(self, go: dict[str, Any]) -> bool:
         threads = Threads()
         try:
+            began_at_s = time.monotonic()
             imported = start.import_app(self._project, self._boot)
             imported_at_s = time.monotonic()
+            if self._rehearsed is None and imported_at_s - began_at_s > SLOW_IMPORTS_S:
+                # The first start ever: while its models load, a zygote is made that has these imports.
+                self.tell({
+                    "kind": "imported", "modules": self._third_party_modules(), "environment": imported.environment,
+                })  # fmt: skip
             replicas = self._boot["replicas"] or imported.app.replicas
             threads.divide(replicas)
             runtime = Runtime(self.tell, self._host)
