@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hotloop.gpu_runtime.user_env.app import ModelSpec
-from hotloop.gpu_runtime.user_env.fingerprint import held
+from hotloop.gpu_runtime.user_env.fingerprint import ambient, held
 from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
 from hotloop.gpu_runtime.user_env.fingerprint.left import Left
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record, Recording, record
@@ -226,10 +226,10 @@ class Models:
         for failure in record.set_up_again():
             _note(runtime, name, failure)
         if record.restore_ambient():
-            if record.left["settings"]:  # such as the working directory
+            if not ambient.WHERE_THINGS_ARE.isdisjoint(record.left["settings"]):
                 self._present = Present(self._project)
             else:
-                self._present.forget_variables()
+                self._present.forget_settings()
 
     def found_by(self, record: Record) -> Record:
         """Complete a record with what its loader found set by those before it."""

@@ -23,7 +23,7 @@ def test_what_may_show_variables_is_looked_at_again_when_some_were_set(
     present = Present(user.project)
     before, known = meanings(present, *names), dict(present.meanings)
     monkeypatch.setenv("LEFT_BY_A_LOADER", "1")
-    present.forget_variables()
+    present.forget_settings()
     after = meanings(present, *names)
 
     assert {name for name in before if before[name] != after[name]} == {"shop.ENVIRONMENT", "shop.NAMES"}
@@ -37,6 +37,6 @@ def test_so_is_what_statements_that_run_on_import_name(user: UserProject, monkey
     before = {"shop": present.effects.of_all(["shop"])["shop"]}
     assert not present.effects.changed(before, ())
     monkeypatch.setenv("LEFT_BY_A_LOADER", "1")
-    present.forget_variables()
+    present.forget_settings()
 
     assert present.effects.changed(before, ()) == "shop"

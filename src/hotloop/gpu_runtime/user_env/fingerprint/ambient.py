@@ -86,6 +86,7 @@ def _torch_settings(torch: Any) -> dict[str, Setting]:
     return settings
 
 
+WHERE_THINGS_ARE = frozenset({"the working directory", "sys.path"})  # paths, and modules that are not imported yet
 # Of Python's own libraries: the module that has the setting, how it is read and set, and what it is at first.
 _OF_PYTHON: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any, Any], Any], Any]] = {
     "the sockets' timeout": (

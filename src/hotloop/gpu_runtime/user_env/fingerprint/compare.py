@@ -82,8 +82,9 @@ class Present:
         for part in (_settings(record, self), _environment(record), _files(record, self), _packages(record)):
             list(part)
 
-    def forget_variables(self) -> None:
-        """Look again at what may show environment variables or random states: some were set."""
+    def forget_settings(self) -> None:
+        """Look again at what may show settings, environment variables or random states: some were set."""
+        self._settings = {}
         self.meanings = {key: each for key, each in self.meanings.items() if each.is_plain}
         self.effects.keep(self.meanings)
 

@@ -103,13 +103,14 @@ class Effects:
 
     def changed(self, before: dict[str, Any], fresh: tuple[str, ...]) -> str:
         """Name a module whose effects are others now; the statements of unchanged sources are not looked at."""
-        project = self._project
-        modules = project.modules()
+        modules = self._project.modules()
+        unchanged = {name: each for name, each in before.items() if self._are_as_before(each["sources"])}
+        self._known = {**unchanged, **self._known}
         for module in modules:
             known = before.get(module)
             if known is None:
                 is_same = module in fresh or not self.of(module)["digest"]
-            elif all(project.digest_of(name) == digest for name, digest in known["sources"].items()):
+            elif module in unchanged:
                 is_same = not known["digest"] or self._is_same_around(known)
             else:
                 now = self.of(module)
@@ -119,6 +120,9 @@ class Effects:
         earlier = [name for name, each in before.items() if each["digest"] and name not in fresh]
         now_in_order = [name for name in modules if name in earlier]
         return next((name for name in earlier if name not in now_in_order), "") or _first_moved(earlier, now_in_order)
+
+    def _are_as_before(self, sources: dict[str, str]) -> bool:
+        return all(self._project.digest_of(name) == digest for name, digest in sources.items())
 
     def _is_same_around(self, known: dict[str, Any]) -> bool:
         is_same = self._present(known["optional"]) == known["optional"]
@@ -153,7 +157,7 @@ class Effects:
         return {
             "digest": hashed(
                 found,
-                _order(code, project),
+                self._order(code),
                 sorted(code_digest(each) for each in reached.codes),
                 _told_bodies(found, code, sys.modules[module].__dict__, project),
             ),
@@ -161,6 +165,28 @@ class Effects:
             "uses": uses,
             "optional": self._present(_optional_imports(code)),
         }
+
+    def _order(self, code: types.CodeType) -> list[Any]:
+        """Where, among the statements with effects, modules are imported that have some."""
+        found: list[Any] = []
+        for part in _parts(code):
+            if part.never_runs:
+                continue
+            if part.is_effect:
+                if found[-1:] != ["statement"]:
+                    found.append("statement")
+            elif part.imports and self._has_any(part.imports):
+                found.append(part.imports)
+        return found
+
+    def _has_any(self, module: str) -> bool:
+        known = self._known.get(module)
+        if known is not None:
+            return bool(known["digest"])
+        code = self._project.code_of(module)
+        if code is None or module not in sys.modules:
+            return False
+        return next(statements(code, sys.modules[module].__dict__, self._project), None) is not None
 
     def _meaning(self, uses: dict[str, Any]) -> dict[str, str]:
         meanings = Meanings(self._project, self._places, self.meanings)
@@ -198,7 +224,7 @@ def _statements(
     code: types.CodeType, namespace: dict[str, Any], project: Project | None, *, is_class: bool
 ) -> Iterator[Statement]:
     for part in _parts(code):
-        if part.never_runs:
+        if part.never_runs or _is_of_hotloop(part.statement, namespace):
             continue
         if part.is_effect:
             is_effect = _is_effect(part.statement) and not _only_tells(part.statement, namespace)
@@ -210,7 +236,7 @@ def _statements(
         else:
             named = [*part.statement, *_comprehended(code, part.statement)]
             is_effect = part.has_call and project is not None and _does_more(named, namespace, project)
-        if is_effect and not _is_of_hotloop(part.statement, namespace):
+        if is_effect:
             yield part.statement
 
 
@@ -402,27 +428,6 @@ def _optional_imports(code: types.CodeType) -> list[str]:
         for each in bytecode
         if each.opname == "IMPORT_NAME" and any(start <= each.offset < end for start, end in guarded)
     ]
-
-
-def _order(code: types.CodeType, project: Project) -> list[Any]:
-    """Where, among the statements with effects, modules are imported that have some."""
-    found: list[Any] = []
-    for part in _parts(code):
-        if part.never_runs:
-            continue
-        if part.is_effect:
-            if found[-1:] != ["statement"]:
-                found.append("statement")
-        elif part.imports and _has_effects(part.imports, project):
-            found.append(part.imports)
-    return found
-
-
-def _has_effects(module: str, project: Project) -> bool:
-    code = project.code_of(module)
-    if code is None or module not in sys.modules:
-        return False
-    return next(statements(code, sys.modules[module].__dict__, project), None) is not None
 
 
 def _decoded(code: types.CodeType, units: bytes, begin: int, end: int) -> Statement:

@@ -73,6 +73,7 @@ def run_digest(code: CodeType) -> str:
     return code_digest(code) if code.co_flags & _OPTIMIZED else shallow_digest(code)
 
 
+@functools.lru_cache(maxsize=4096)
 def shallow_digest(code: CodeType) -> str:
     """Digest of a code object's own instructions: bodies of what it defines do not count, their names do."""
     arguments, constants = _numbered_by_use(code)
