@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
+
+from hotloop.frozen import frozen
 
 MAX_FILE_BYTES = 8 << 30  # of one synced file: checkpoints are this large
 WHOLE_BYTES = 1 << 20  # files up to this size are held in memory, larger ones are read in blocks when they are sent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Put:
     """Write a regular file whole.
 
@@ -26,7 +27,7 @@ class Put:
     executable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """Make a symbolic link whose relative target stays inside the project."""
 
@@ -34,14 +35,14 @@ class Link:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MakeDirectory:
     """Make a directory, its parents too. Only empty directories need it."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delete:
     """Remove a file, a link, or a directory that is empty once the changeset's files are gone."""
 
@@ -51,7 +52,7 @@ class Delete:
 Operation = Put | Link | MakeDirectory | Delete
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Changeset:
     """A numbered set of operations, applied whole or not at all.
 
@@ -68,7 +69,7 @@ class Changeset:
     saved_at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revision:
     """The state of the workspace after a changeset.
 

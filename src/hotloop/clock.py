@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import platform
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from hotloop.frozen import frozen
 
 MAX_UNSEEN_S = 10.0  # a save is seen within milliseconds, on a network's file system within seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClockPair:
     """Both clocks read at one moment.
 
@@ -24,7 +25,7 @@ class ClockPair:
     wall_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaveTime:
     """When a file was saved, on both clocks.
 

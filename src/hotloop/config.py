@@ -7,11 +7,11 @@ import math
 import os
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 DEFAULT_PORT = 8000
 MAX_SCANNED_FILES = 2000
@@ -24,7 +24,7 @@ _OF_A_MACHINE = frozenset({"PATH", "HOME"})
 _EXAMPLE = 'write one, such as:  app = hotloop.App("search")  or make a project with: dev new PATH'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AppLocation:
     """Where an app is made.
 
@@ -44,7 +44,7 @@ class AppLocation:
         return f"{self.file}:{self.name}" if self.name else self.file
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """`[tool.hotloop]`, checked. None means: not said.
 

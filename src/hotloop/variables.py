@@ -5,13 +5,14 @@ They are text that was made where it failed, and travel only when somebody asks:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from hotloop.frozen import frozen
 
 Of = Literal["start", "model", "probe", "call"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variable:
     """One name in a frame.
 
@@ -25,7 +26,7 @@ class Variable:
     is_hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VariableFrame:
     """One of the user's frames.
 
@@ -45,7 +46,7 @@ class VariableFrame:
     num_more: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptFailure:
     """A failure whose local variables are kept.
 
@@ -70,7 +71,7 @@ class KeptFailure:
     num_more: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Locals:
     """The answer.
 

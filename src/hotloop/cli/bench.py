@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.cli.bench_report import Comparison, Row
@@ -22,7 +23,7 @@ SPARE_FILES = 64  # descriptors that are not connections
 _START_HINT = """start it in another terminal, or name a server: dev bench embed --url URL --data '{"text": "a cat"}'"""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What was typed."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from hotloop.cli import plots
 from hotloop.devloop.load import bootstrap, runs
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ MAX_PLOT_WIDTH = 72
 _RATIOS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One line of the table."""
 
@@ -35,7 +35,7 @@ class Row:
     tally: Tally
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comparison:
     """One load at two addresses.
 

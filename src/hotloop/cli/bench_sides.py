@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from hotloop import config
 from hotloop.cli import beside
 from hotloop.devloop import checkout, control
 from hotloop.errors import RunnerError, UsageError
+from hotloop.frozen import frozen
 from hotloop.remote_runner import environment
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Session:
     """What serves a project already.
 
@@ -67,7 +67,7 @@ def is_address(compared_with: str) -> bool:
     return "://" in compared_with
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revisions:
     """A project as it is now, and as one of its commits has it.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ ASCII = " .:-=+*#@"
 _STEPS = (1, 2, 5)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Axis:
     """A logarithmic axis of time.
 

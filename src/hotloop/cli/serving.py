@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from hotloop.devloop.meter import Meter
 from hotloop.devloop.options import ServeOptions
 from hotloop.devloop.outputs import own_outputs
 from hotloop.errors import HotloopError, UsageError
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.app import MAX_REPLICAS
 from hotloop.remote_runner import environment
 from hotloop.remote_runner.channels import Channels
@@ -49,7 +49,7 @@ QUIT_CODES = (0, 128 + signal.SIGINT)  # whoever ended it sits there
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Served:
     """How it ended: an exit code, and when it may be asked how it went; None for not at all."""
 

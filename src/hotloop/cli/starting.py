@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hotloop import config
 from hotloop.cli.on import reach, way_for
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hotloop.cli.ui import Ui
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What was typed. None: not said, so the project's settings or the default hold."""
 

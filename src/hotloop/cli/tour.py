@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from hotloop import events
 from hotloop.devloop.words import duration, phases
 from hotloop.errors import HotloopError, UsageError
+from hotloop.frozen import frozen
 
 _START_TIMEOUT_S = 600.0  # the first start reads the model from its file, on a slow machine too
 _SAVE_TIMEOUT_S = 120.0
@@ -30,7 +30,7 @@ _STOP_TIMEOUT_S = 20.0
 _SERVE = "import sys; from hotloop.cli.main import main; sys.argv[0] = 'dev'; main()"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Save:
     """One save of the tour: in a file, one text becomes another."""
 
@@ -48,7 +48,7 @@ TOUR = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """What one save cost, for the summary."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ Wanted = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terminal:
     """What matters of where this process runs.
 

@@ -7,11 +7,11 @@ known; `advise` gives those that are worth saying.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import why
 from hotloop.devloop.metrics import WAIT_CAP_S, percentile
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ _FILE = re.compile(r"(?P<file>[^\s:]+)(?::\d+)?:? ")
 _CHANGED = re.compile(r"(?P<file>[^\s:]+)(?::\d+)?:? (?P<symbol>(?:class )?[\w.<>]+(?:\(\))?) changed")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Share:
     """What one reason cost.
 
@@ -52,7 +52,7 @@ class Share:
     due_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Reason:
     """Why one edit took its time. Edits with equal `code` and `subject` make a share."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop import events
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.events import Event
@@ -29,7 +29,7 @@ LIMITS = {
 MAX_BYTES = 8_000_000  # of a kind: what the app writes, and its probes' outputs, may be long
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kept:
     number: int
     event: Event

@@ -7,19 +7,20 @@ takes a core), and no save is on its way. A save ends the bench that is under wa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from hotloop import events
 from hotloop.devloop.load.figures import Noise, agreed
 from hotloop.devloop.load.job import DURATION_S, NUM_CONNECTIONS
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.devloop.load.figures import Figures
     from hotloop.devloop.load.job import Result
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Done:
     """What a generation's benches came to, one or more."""
 
@@ -32,7 +33,7 @@ class Done:
         return sorted(self.runs, key=lambda figures: figures.requests_per_s)[len(self.runs) // 2]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """What the loop knows about benches.
 
@@ -78,7 +79,7 @@ class State:
         return self.last if self.last is None or self.last.generation != self.generation else self.before
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Benched:
     """A bench is over."""
 
@@ -87,7 +88,7 @@ class Benched:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Begin:
     """Bench an endpoint, then report `Benched`."""
 
@@ -98,7 +99,7 @@ class Begin:
     duration_s: float = DURATION_S
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """End the bench under way at once."""
 

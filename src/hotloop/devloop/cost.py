@@ -9,9 +9,10 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hotloop import events
+from hotloop.frozen import frozen
 
 IDLE_AFTER_S = 60.0
 WINDOW_S = 300.0
@@ -26,7 +27,7 @@ WARN_SHARE = 0.8
 LARGEST_GOOD_STATUS = 399
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Price:
     """What the runner costs.
 
@@ -39,7 +40,7 @@ class Price:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Budget:
     """What a session may cost.
 
@@ -52,7 +53,7 @@ class Budget:
     is_end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slice:
     """What was done in a few seconds."""
 
@@ -61,7 +62,7 @@ class Slice:
     num_items: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """What is known.
 
@@ -99,7 +100,7 @@ class State:
         return duration_s * self.price.per_hour / HOUR_S if self.price is not None else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class End:
     """The session is to end."""
 

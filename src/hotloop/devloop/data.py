@@ -8,12 +8,12 @@ import io
 import json
 import os
 import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hotloop.devloop import schema
 from hotloop.devloop.history import FILE
 from hotloop.errors import HotloopError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.processes import is_alive
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _FILES = {
 _HISTORY = "the measured loop: the tables below"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """A file or folder, or a table of the history.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO
 
 from hotloop.changes import WHOLE_BYTES, content_digest
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 Signature = tuple[int, int, int, int, int]  # size, mtime ns, inode, mode, ctime ns
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """A file as it was read.
 

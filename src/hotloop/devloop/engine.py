@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hotloop import clock, events
@@ -26,6 +26,7 @@ from hotloop.devloop.tasks import Tasks
 from hotloop.devloop.unready import Unready
 from hotloop.devloop.watch import make_watcher, watch
 from hotloop.errors import HotloopError, RunnerError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.stream import SessionTakenError
 from hotloop.remote_runner.threads import in_thread
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 HOLD_BACK_S = 0.03  # lines about a save wait until its reload has had the machine, if nothing else is said before
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Copied:
     """The first copy of the project: what the runner said of it, and when it began."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import why
 from hotloop.devloop.expected import MAX_PAST
 from hotloop.devloop.metrics import RESUMED, percentile
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NUM_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Explained:
     """An iteration and what there is to say of it.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
 from hotloop.devloop import diff, timeline, why
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.clock import SaveTime
@@ -17,7 +18,7 @@ Cause = Literal["code", "model", "environment", "cold"]
 Asking = Literal["", "reload", "restart", "undo"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flight:
     """A save on its way to feedback.
 

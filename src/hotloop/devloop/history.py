@@ -10,12 +10,13 @@ import contextlib
 import json
 import os
 import sqlite3
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotloop.devloop import schema, why
 from hotloop.devloop.metrics import Build, Cost, Import, LinkLoss, Model, Moment, Probe, Records, Session, TestRun, Trip
 from hotloop.errors import HotloopError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -30,7 +31,7 @@ MINUTE_S = 60
 _Made = TypeVar("_Made")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bench:
     """What is kept of a bench.
 
@@ -51,7 +52,7 @@ class Bench:
     p99_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClockReading:
     """What was known of the runner's clock at an iteration's end, seconds.
 

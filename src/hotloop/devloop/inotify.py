@@ -6,10 +6,10 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 from hotloop.errors import HotloopError
+from hotloop.frozen import frozen
 
 MODIFIED = 0x2
 ATTRIBUTES = 0x4
@@ -39,7 +39,7 @@ class WatchError(HotloopError):
     """The system does not let us watch the project."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RawEvent:
     """One event: the watch it came from, what happened, and the name inside the watched folder."""
 

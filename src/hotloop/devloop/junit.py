@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from hotloop.events import FailedTest
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ _SAID = re.compile(r"^E\s+(.+)$", re.MULTILINE)
 _TYPED = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Warning|Interrupt|Exit|Failed)|[A-Z]\w+): ?(.*)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """How a run of pytest went.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import bench, tests_on_save
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop import events
     from hotloop.clock import SaveTime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Save:
     """What the watcher saw.
 
@@ -37,7 +38,7 @@ class Save:
         return replace(newer, paths=paths, is_full=is_full, is_vcs=self.is_vcs and newer.is_vcs)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """The workspace equals the project and the runtime is about to start: the first flight, which no save caused."""
 
@@ -48,14 +49,14 @@ class Opened:
     clock_error_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Saved:
     """The watcher saw changes."""
 
     save: Save
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshotted:
     """The changed paths were read, and are a changeset."""
 
@@ -66,14 +67,14 @@ class Snapshotted:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unchanged:
     """The changed paths were read, and hold what they held."""
 
     at_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dangerous:
     """The changes would delete most of the tree: nothing was read, the user is asked."""
 
@@ -82,26 +83,26 @@ class Dangerous:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Confirmed:
     """The user wants the dangerous changes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Paused:
     """The user wants saves kept back."""
 
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resumed:
     """The user wants them sent again."""
 
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """The runner was asked to run its revision again, with models loaded anew; ``is_cold``: from nothing."""
 
@@ -109,7 +110,7 @@ class Asked:
     is_cold: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Undone:
     """A changeset was made that takes an iteration's edit back on the runner."""
 
@@ -120,7 +121,7 @@ class Undone:
     undone: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Acked:
     """A changeset was applied; ``applied_s`` is translated from the runner's clock, within ``clock_error_s``."""
 
@@ -130,7 +131,7 @@ class Acked:
     clock_error_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """A changeset was not applied."""
 
@@ -139,7 +140,7 @@ class Refused:
     problem: events.Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Happened:
     """The runner said something; ``at_s`` is when it arrived."""
 
@@ -147,7 +148,7 @@ class Happened:
     event: events.Event
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shown:
     """A probe's result was written to the screen."""
 
@@ -156,7 +157,7 @@ class Shown:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """The session is over."""
 

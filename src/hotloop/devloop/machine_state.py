@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from hotloop import events
 from hotloop.devloop import bench, expected, tests_on_save
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.devloop.flight import Flight
     from hotloop.devloop.machine_events import Save
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """What the loop knows.
 
@@ -90,7 +91,7 @@ class State:
         return replace(self, flights=tuple(f for f in self.flights if f.number != flight.number))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """Read a save's paths and report `Snapshotted`, `Unchanged` or `Dangerous`."""
 
@@ -98,14 +99,14 @@ class Snapshot:
     is_confirmed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Send:
     """Send the changeset of this number."""
 
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Emit:
     """Tell everyone who reads the stream."""
 

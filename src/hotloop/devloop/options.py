@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from hotloop.devloop import environments
 from hotloop.devloop.load.job import DURATION_S
 from hotloop.devloop.tariff import Terms
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServeOptions:
     """What to serve and how.
 

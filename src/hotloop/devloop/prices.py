@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from hotloop.frozen import frozen
 
 _TABLE = Path(__file__).with_name("prices.toml")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListPrice:
     """A provider's price of one kind of GPU.
 
@@ -30,7 +31,7 @@ class ListPrice:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """All list prices.
 

@@ -7,10 +7,11 @@ figures that it is compared with, and its items come in random order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import events
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     import random
@@ -45,7 +46,7 @@ SHORT_TEXTS: dict[Item, str] = {
 CONSENT_TEXT = "Ask you a one-key question now and then? Answers stay on this machine."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """One question that was put.
 
@@ -61,7 +62,7 @@ class Asked:
     because: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """What is remembered of questions.
 
@@ -90,7 +91,7 @@ class Memory:
         return count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moment:
     """What goes on while something might be asked.
 
@@ -109,7 +110,7 @@ class Moment:
     failed_at_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """What to ask: `text`, then one key of `keys`; any other key, Escape or a minute's silence is no answer.
 

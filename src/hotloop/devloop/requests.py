@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from hotloop import clock, events
 from hotloop.devloop import logs, tests_on_save
 from hotloop.devloop.machine_events import Asked, Confirmed, Paused, Resumed
 from hotloop.errors import RunnerError, UsageError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.devloop.engine import Engine
@@ -20,7 +21,7 @@ Fields = dict[str, Any]
 _TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """Something that a session can be asked.
 

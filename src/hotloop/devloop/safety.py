@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hotloop.frozen import frozen
 
 MAX_DELETED_RATIO = 0.5
 MIN_DELETED = 5  # below this, half of a project is an ordinary edit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Doubt:
     """Why a change is not sent before the user has said so."""
 

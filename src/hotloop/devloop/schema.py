@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 SCHEMA = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """One table.
 

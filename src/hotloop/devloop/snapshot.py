@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotloop.changes import Changeset, Delete, MakeDirectory, Put
+from hotloop.frozen import frozen
 from hotloop.remote_runner.tree import Entry
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ OLD_SAVE_S = 10.0  # a file whose last write is older was moved here, not saved 
 CLOCK_SLACK_S = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """A changeset read from the disk now, and what it is about.
 
@@ -50,7 +51,7 @@ class Snapshot:
         return sum(puts.values())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """One path as it was last read. No signature: it has to be read again to be sure."""
 

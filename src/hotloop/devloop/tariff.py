@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import cost, prices
 from hotloop.events import Notice
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hotloop.events import GpuSample
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """What is known of it before anything runs.
 

@@ -6,13 +6,14 @@ first. A newer save ends them at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from hotloop import events
+from hotloop.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Due:
     """Tests that are to run.
 
@@ -27,7 +28,7 @@ class Due:
     is_asked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """What the loop knows about tests.
 
@@ -49,7 +50,7 @@ class State:
         return self.due is None and self.running is None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What became of a run; as in `events.TestsFinished`."""
 
@@ -61,7 +62,7 @@ class Result:
     failed: tuple[events.FailedTest, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tested:
     """A run is over; no result: the connection was lost, and the run with it."""
 
@@ -70,12 +71,12 @@ class Tested:
     result: Result | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """The user wants the tests to run now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Begin:
     """Run the tests, say that they began, then report `Tested`."""
 
@@ -84,7 +85,7 @@ class Begin:
     command: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """End the run under way at once, and say that it was superseded."""
 

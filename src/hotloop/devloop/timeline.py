@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from hotloop.frozen import frozen
 
 PHASES = ("detect", "sync", "apply", "reload", "warmup", "first_output")
 OTHER = "other"
 MAX_OTHER_RATIO = 0.02  # more than this of an iteration that nothing explains is worth saying
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Marks:
     """When each thing happened, seconds on one monotonic clock; None if it did not (yet).
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.changes import WHOLE_BYTES, Put, content_digest
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Contents:
                 self.put(put.digest, content)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edit:
     """What an iteration's changeset replaced: what the workspace had before, by path; None: nothing."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.changes import Put
+from hotloop.frozen import frozen
 from hotloop.remote_runner.tree import ancestors
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NUM_FOLDERS = 2  # with the most files
 _PACKAGES = ("site-packages", "node_modules")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """Something large to be sent.
 

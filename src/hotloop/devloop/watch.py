@@ -12,13 +12,13 @@ import os
 import stat
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from hotloop.devloop import inotify, shared_disk
 from hotloop.devloop.git import Git
 from hotloop.devloop.ignore import RULE_FILES
 from hotloop.devloop.shared_disk import LookingWatcher
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterable
@@ -36,7 +36,7 @@ GONE_POLL_S = 0.5  # how often a project's folder that is gone is looked for
 _FREED = -1  # an inode whose number another folder may have by now
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Batch:
     """Paths to read again.
 

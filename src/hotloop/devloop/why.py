@@ -7,8 +7,9 @@ The sentences name files, symbols and versions. They hold no value of the user's
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop import events
@@ -54,7 +55,7 @@ _FIXES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reason:
     """What made something cost what it cost.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from hotloop.events.records import Problem
+from hotloop.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnvironmentProgress:
     """The environment that a revision asks for is being made; the old one, if there is one, goes on serving.
 
@@ -33,7 +33,7 @@ class EnvironmentProgress:
     kind: Literal["environment_progress"] = "environment_progress"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnvironmentReady:
     """The environment that a revision asks for is there. If another one served, a reload into this one follows.
 
@@ -60,7 +60,7 @@ class EnvironmentReady:
     kind: Literal["environment_ready"] = "environment_ready"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnvironmentFailed:
     """The environment that a revision asks for can't be made. What served goes on serving.
 

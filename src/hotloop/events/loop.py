@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from hotloop.events.records import Change, FailedTest, Iteration, ModelOutcome, ProbeReport, Problem
+from hotloop.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionStarted:
     """The client holds the app on the runner, and the workspace equals the project."""
 
@@ -21,7 +21,7 @@ class SessionStarted:
     kind: Literal["session_started"] = "session_started"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """Why the loop waits: a checkout in progress, most of the tree deleted, a lost connection.
 
@@ -35,7 +35,7 @@ class Held:
     kind: Literal["held"] = "held"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IterationStarted:
     """A save was seen and sent.
 
@@ -53,7 +53,7 @@ class IterationStarted:
     kind: Literal["iteration_started"] = "iteration_started"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProbeReported:
     """A probe's result, compared with the previous generation's: what feedback is.
 
@@ -68,7 +68,7 @@ class ProbeReported:
     kind: Literal["probe_reported"] = "probe_reported"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IterationFinished:
     """The whole record of an iteration; also a row of the history."""
 
@@ -77,7 +77,7 @@ class IterationFinished:
     kind: Literal["iteration_finished"] = "iteration_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BenchFinished:
     """What a short load came to that `dev serve --bench` sent at an endpoint after a reload.
 
@@ -116,7 +116,7 @@ class BenchFinished:
     kind: Literal["bench_finished"] = "bench_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BenchFailed:
     """`dev serve --bench` could not send load at its endpoint: it is not there, it refuses the request, it fails."""
 
@@ -127,7 +127,7 @@ class BenchFailed:
     kind: Literal["bench_failed"] = "bench_failed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offline:
     """The runner does not answer; it is being tried again, for as long as it takes. Told again for each save meanwhile.
 
@@ -142,7 +142,7 @@ class Offline:
     kind: Literal["offline"] = "offline"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Online:
     """The runner answers again, and nothing was lost.
 
@@ -155,7 +155,7 @@ class Online:
     kind: Literal["online"] = "online"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionResumed:
     """The app was left running without a client; this one goes on with it, and no model is loaded again.
 
@@ -173,7 +173,7 @@ class SessionResumed:
     kind: Literal["session_resumed"] = "session_resumed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionTimedOut:
     """The runner ended a session that had no client for too long; its models were freed.
 
@@ -188,7 +188,7 @@ class SessionTimedOut:
     kind: Literal["session_timed_out"] = "session_timed_out"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventsDropped:
     """Whoever reads this stream did not for too long: so many events before this one were not written.
 
@@ -201,7 +201,7 @@ class EventsDropped:
     kind: Literal["events_dropped"] = "events_dropped"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionEnded:
     """This client's part is over. Nothing of the session runs any more, unless it was left running.
 
@@ -215,7 +215,7 @@ class SessionEnded:
     kind: Literal["session_ended"] = "session_ended"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncPaused:
     """Saves are kept back, as the user asked. Told again for each save meanwhile.
 
@@ -228,7 +228,7 @@ class SyncPaused:
     kind: Literal["sync_paused"] = "sync_paused"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncResumed:
     """Saves are sent again; those that waited go as one."""
 
@@ -236,7 +236,7 @@ class SyncResumed:
     kind: Literal["sync_resumed"] = "sync_resumed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EditUndone:
     """The runner serves the files as they were before an iteration; those here are as they are.
 
@@ -252,7 +252,7 @@ class EditUndone:
     kind: Literal["edit_undone"] = "edit_undone"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TestsStarted:
     """The tests of `--test` begin to run on the runner."""
 
@@ -262,7 +262,7 @@ class TestsStarted:
     kind: Literal["tests_started"] = "tests_started"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TestsFinished:
     """How the tests of an iteration ended.
 
@@ -285,7 +285,7 @@ class TestsFinished:
     kind: Literal["tests_finished"] = "tests_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CostReported:
     """What the runner costs, in US dollars. Told when a figure changes by a cent, and at least each minute.
 
@@ -310,7 +310,7 @@ class CostReported:
     kind: Literal["cost_reported"] = "cost_reported"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkMeasured:
     """How far away the runner is; told when it changes by more than noise. Not told of this machine.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from hotloop.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Frame:
     """One line of a traceback, in the project's own paths.
 
@@ -29,7 +31,7 @@ class Frame:
     is_project: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """Something wrong in the user's app, with the place to look.
 
@@ -56,7 +58,7 @@ class Problem:
         return next((frame for frame in reversed(self.frames) if frame.is_project), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelOutcome:
     """What a reload did with one model, and why.
 
@@ -78,7 +80,7 @@ class ModelOutcome:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImportTime:
     """How long a module took to be imported.
 
@@ -93,7 +95,7 @@ class ImportTime:
     is_project: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointShape:
     """What an endpoint is called and takes, for people and for clients."""
 
@@ -106,7 +108,7 @@ class EndpointShape:
     is_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProbeReport:
     """A probe's result beside the previous generation's.
 
@@ -126,7 +128,7 @@ class ProbeReport:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Iteration:
     """One trip from save to feedback. The phases are contiguous: they sum to the time to feedback (or to error).
 
@@ -175,7 +177,7 @@ class Iteration:
     import_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """How a figure of a bench differs from the one before.
 
@@ -192,7 +194,7 @@ class Change:
     is_clear: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailedTest:
     """A test that failed.
 
@@ -211,7 +213,7 @@ class FailedTest:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointSample:
     """What one endpoint did in an interval.
 
@@ -237,7 +239,7 @@ class EndpointSample:
     items_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GpuSample:
     """One GPU at a moment, as its driver says. None: the driver does not say.
 
@@ -259,7 +261,7 @@ class GpuSample:
     app_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GaugeSample:
     """A figure of the app's own, as it told it last with `hotloop.gauge`; of several workers the sum.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from hotloop.events.records import (
@@ -14,9 +13,10 @@ from hotloop.events.records import (
     ModelOutcome,
     Problem,
 )
+from hotloop.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimeStarted:
     """The runtime listens.
 
@@ -34,7 +34,7 @@ class RuntimeStarted:
     kind: Literal["runtime_started"] = "runtime_started"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReloadStarted:
     """A worker was told to run a revision. ``start`` says from what: a ready standby, a fork made now, a new zygote."""
 
@@ -44,7 +44,7 @@ class ReloadStarted:
     kind: Literal["reload_started"] = "reload_started"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelLoading:
     """A loader starts to run in the new worker."""
 
@@ -55,7 +55,7 @@ class ModelLoading:
     kind: Literal["model_loading"] = "model_loading"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ready:
     """A new generation takes the requests from now on.
 
@@ -81,7 +81,7 @@ class Ready:
     kind: Literal["ready"] = "ready"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReloadFailed:
     """The revision did not become ready. ``serving`` is the generation that still serves, None if there is none."""
 
@@ -92,7 +92,7 @@ class ReloadFailed:
     kind: Literal["reload_failed"] = "reload_failed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReloadSuperseded:
     """A newer revision arrived before this one was ready."""
 
@@ -102,7 +102,7 @@ class ReloadSuperseded:
     kind: Literal["reload_superseded"] = "reload_superseded"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProbeFinished:
     """One probe ran against a generation.
 
@@ -125,7 +125,7 @@ class ProbeFinished:
     kind: Literal["probe_finished"] = "probe_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProbesFinished:
     """All probes of a generation ran; the next standby is being made."""
 
@@ -136,7 +136,7 @@ class ProbesFinished:
     kind: Literal["probes_finished"] = "probes_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkersServing:
     """Another number of workers serves a generation: one joined, or died. Not told of apps that want only one.
 
@@ -154,7 +154,7 @@ class WorkersServing:
     kind: Literal["workers_serving"] = "workers_serving"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StandbyReady:
     """The next save will be fast: a worker waits with the models attached."""
 
@@ -162,7 +162,7 @@ class StandbyReady:
     kind: Literal["standby_ready"] = "standby_ready"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Log:
     """One line that a worker (or a hosted model, or the zygote: generation 0) wrote.
 
@@ -178,7 +178,7 @@ class Log:
     kind: Literal["log"] = "log"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestFinished:
     """A request was answered by a generation (0: by the runtime itself, such as 404)."""
 
@@ -191,7 +191,7 @@ class RequestFinished:
     kind: Literal["request_finished"] = "request_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestsFinished:
     """Many requests were answered: those of an interval that are not told of one by one.
 
@@ -215,7 +215,7 @@ class RequestsFinished:
     kind: Literal["requests_finished"] = "requests_finished"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProcessDied:
     """A process died that should not have.
 
@@ -238,7 +238,7 @@ class ProcessDied:
     kind: Literal["process_died"] = "process_died"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """A non-fatal finding, said once per ``key``: a model that can't stay resident, a module left out of the zygote."""
 
@@ -249,7 +249,7 @@ class Notice:
     kind: Literal["notice"] = "notice"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pinned:
     """A request became a probe (or ceased to be: ``is_pinned`` False)."""
 
@@ -259,7 +259,7 @@ class Pinned:
     kind: Literal["pinned"] = "pinned"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimeStopped:
     """The runtime ended; nothing listens any more. ``problem`` is None for a stop that was asked for."""
 
@@ -268,7 +268,7 @@ class RuntimeStopped:
     kind: Literal["runtime_stopped"] = "runtime_stopped"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelProgress:
     """How far a loader is, as far as that can be seen from outside.
 
@@ -283,7 +283,7 @@ class ModelProgress:
     kind: Literal["model_progress"] = "model_progress"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimeSampled:
     """What the runtime did in the last interval, about one second; told while it serves or its figures change.
 

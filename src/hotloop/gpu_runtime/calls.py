@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.answers import error_body, json_fields
 from hotloop.gpu_runtime.endpoints import EndpointSpec
 from hotloop.gpu_runtime.exchange import Headers, Likeness
@@ -115,7 +116,7 @@ class Exchange(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The answer to a request from inside.
 
@@ -136,7 +137,7 @@ class Answer:
     compute_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedRequest:
     """A request as it can be sent again. Of its headers only those that reach the app are kept: no credentials.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.events import Problem
@@ -11,21 +12,21 @@ if TYPE_CHECKING:
 Start = Literal["standby", "fork", "zygote"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartZygote:
     """Start a zygote beside the one there is."""
 
     zygote: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopZygote:
     """End a zygote; the workers it forked live on."""
 
     zygote: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fork:
     """Fork a worker and let it warm up."""
 
@@ -33,7 +34,7 @@ class Fork:
     zygote: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Go:
     """Tell a worker to import a revision."""
 
@@ -42,7 +43,7 @@ class Go:
     start: Start
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Replicate:
     """Tell a worker to import the revision that serves, and to take its models as they are."""
 
@@ -50,7 +51,7 @@ class Replicate:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Join:
     """Give a worker a share of its generation's requests."""
 
@@ -58,7 +59,7 @@ class Join:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Activate:
     """Give a worker all requests from now on, and say that its generation is ready."""
 
@@ -66,35 +67,35 @@ class Activate:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drain:
     """Let a worker finish what it has, then report `Drained`."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Retire:
     """End a worker that has nothing left to do: politely, then by force."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kill:
     """End a worker now."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunProbes:
     """Run the probes against a generation, then report `Probed`."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TellFailed:
     """Say that a revision failed; if nothing serves, waiting requests are answered with the problem."""
 
@@ -102,7 +103,7 @@ class TellFailed:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TellFewer:
     """Say that a generation goes on with fewer workers than it should have."""
 
@@ -110,7 +111,7 @@ class TellFewer:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TellSuperseded:
     """Say that a revision was overtaken."""
 
@@ -118,7 +119,7 @@ class TellSuperseded:
     by: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TellDied:
     """Say that a process died that should not have. ``is_replaced``: another is made without a save."""
 
@@ -128,7 +129,7 @@ class TellDied:
     is_replaced: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WatchMoved:
     """Report `MovedTooLong` if no newer revision comes in time."""
 
@@ -136,7 +137,7 @@ class WatchMoved:
     within_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exit:
     """Kill every process and end the runtime."""
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.events import Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """The runtime is up."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revised:
     """The workspace holds a new revision. ``is_zygote_stale``: installed packages changed since the zygote began."""
 
@@ -22,14 +23,14 @@ class Revised:
     is_zygote_stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnvironmentChanged:
     """Another environment takes the place of the one in use. ``revision``: the newest one that is to run in it."""
 
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """The user asked to run the newest revision again, with some models loaded anew.
 
@@ -40,14 +41,14 @@ class Asked:
     is_cold: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ZygoteUp:
     """A zygote imported what it should and can fork."""
 
     zygote: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ZygoteDown:
     """A zygote died, or could not start."""
 
@@ -56,26 +57,26 @@ class ZygoteDown:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Relearned:
     """A better zygote could be made: a generation imported modules that this one lacks."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ZygoteStale:
     """What the loading worker did can't be right on this zygote: the project set an environment variable too late."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Warmed:
     """A standby attached what it can."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BecameReady:
     """A worker imported the project and has its models. ``replicas``: how many such workers the app wants."""
 
@@ -83,7 +84,7 @@ class BecameReady:
     replicas: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """A worker could not become ready."""
 
@@ -91,14 +92,14 @@ class Failed:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moved:
     """A worker found the files newer than the revision that it was told to run."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MovedTooLong:
     """No newer revision came after a `Moved`."""
 
@@ -106,7 +107,7 @@ class MovedTooLong:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Died:
     """A worker's process ended by itself."""
 
@@ -116,28 +117,28 @@ class Died:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probed:
     """All probes of a generation ran, or their time was up."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grow:
     """A generation's first worker served for a moment: it is time for the others."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drained:
     """A draining worker has answered its last request, or its time is up."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """End everything."""
 

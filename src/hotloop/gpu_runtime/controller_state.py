@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
+
+from hotloop.frozen import frozen
 
 Role = Literal["standby", "loading", "joining", "active", "draining"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Worker:
     """One worker process.
 
@@ -29,7 +31,7 @@ class Worker:
     generation: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """What the controller knows.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from hotloop.frozen import frozen
 
 BODY_BYTES = "bytes"  # a request's size is its body's length, which the front knows
 ASKED = "asked"  # a request's size is what the user's function says, which only the worker can run
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BatchSpec:
     """How requests are gathered for an endpoint that takes lists.
 
@@ -47,7 +48,7 @@ class BatchSpec:
         return isinstance(self.key, str)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointSpec:
     """What the front needs to know of an endpoint.
 

@@ -6,10 +6,10 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotloop.events import Problem
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime import http
 from hotloop.gpu_runtime.calls import Exchange, Generation
 from hotloop.gpu_runtime.cross_origin import CrossOrigin
@@ -37,7 +37,7 @@ class CannotListenError(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fronts:
     """The servers that clients reach.
 

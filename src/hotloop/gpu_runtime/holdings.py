@@ -6,13 +6,13 @@ Nothing here can read a model, or needs torch: a header and the descriptors are 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.wire import Message
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holding:
     """One resident model. The descriptors are the holder's to close.
 

@@ -6,13 +6,15 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
+
+from hotloop.frozen import frozen
 
 MAX_MODULES = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Learned:
     """What is known about an app's third-party imports.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.scheduler.waiting import ORDINARY, Priority, Wants
 
 DEADLINE = b"x-hotloop-deadline-ms"
@@ -26,7 +26,7 @@ class NotUnderstoodError(ValueError):
     """A header of hotloop's has a value that it can't have. The text is for the client."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """What headers ask for, whenever a request with them comes.
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from hotloop.frozen import frozen
 
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 _READ = re.compile(rb"^rchar: (\d+)", re.MULTILINE)
 _MAPPED = re.compile(rb"^RssFile:\s+(\d+) kB", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Taken:
     """What a process has taken from files so far.
 

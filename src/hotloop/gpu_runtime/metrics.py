@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 from hotloop.events import GaugeSample
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.calls import Call, Pending
 from hotloop.gpu_runtime.observing import EndpointLoad, Reason
 
@@ -25,7 +25,7 @@ MAX_ENDPOINTS = 500  # reloads may rename endpoints for days; what comes after t
 OTHER = "(other)"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """How things stand now.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.calls import Call, Pending
@@ -36,7 +37,7 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointLoad:
     """How an endpoint is doing, as its line says at this moment.
 

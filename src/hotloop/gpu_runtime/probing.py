@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hotloop.events import ProbeFinished, ProbesFinished, Problem, record_from_json
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.fleet import WorkerProcess
 from hotloop.gpu_runtime.pins import Pins
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hotloop.events import Event
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Run:
     worker: WorkerProcess
     generation: int

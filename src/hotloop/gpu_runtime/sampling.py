@@ -19,10 +19,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from hotloop.events import EndpointSample, GaugeSample, GpuSample, RuntimeSampled
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime import memory
 from hotloop.gpu_runtime.metrics import Counted, Metrics, quantile_s
 from hotloop.gpu_runtime.nvml import Nvml, open_library
@@ -59,7 +59,7 @@ class Surroundings(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Counts:
     """What was counted of one endpoint up to a moment."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
+from hotloop.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class RuntimeConfig:
     """How to serve one app.
 

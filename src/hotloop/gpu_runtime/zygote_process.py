@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotloop.events import Problem
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.learning import Learned
 from hotloop.gpu_runtime.links import AsyncLink
 from hotloop.gpu_runtime.logs import LineReader
@@ -29,7 +30,7 @@ zygote.main({fd})
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reports:
     """Who is told what a zygote says.
 

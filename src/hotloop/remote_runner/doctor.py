@@ -6,11 +6,11 @@ import asyncio
 import secrets
 import statistics
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hotloop import __version__
 from hotloop.errors import HotloopError
+from hotloop.frozen import frozen
 from hotloop.remote_runner import onlooker
 from hotloop.remote_runner.bootstrap.failures import NEEDED_BYTES
 from hotloop.remote_runner.bootstrap.source import own_source
@@ -39,7 +39,7 @@ echo {mark_1}""{mark_2}
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What one step found.
 

@@ -14,10 +14,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 OLDEST_PYTHON = (3, 11)
 _ANSWER_TIMEOUT_S = 30
@@ -36,7 +37,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _REQUIREMENT_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UserPython:
     """The interpreter that runs the user's code.
 
@@ -51,7 +52,7 @@ class UserPython:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Declared:
     """The requirements that an app names; ``data_packages`` are installed without their dependencies.
 

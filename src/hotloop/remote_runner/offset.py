@@ -8,14 +8,15 @@ smaller. A sample that can't be true beside those before it says that a clock ju
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from hotloop.frozen import frozen
 
 MAX_DRIFT_RATIO = 200e-6  # quartz is within 100 ppm each way
 MAX_SAMPLES = 64
 DRIFT_ERROR_RATIO = 20e-6  # a drift that is less well known is not told
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """One round trip.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.errors import WorkspaceError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ class ContentMissingError(WorkspaceError):
     """A changeset names a content that never came."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """A file that the app wrote on the runner and a changeset replaced; where its copy is."""
 
@@ -27,7 +27,7 @@ class Kept:
     copy: Path
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Applied:
     """What a changeset did.
 

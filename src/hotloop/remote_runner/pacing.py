@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+
+from hotloop.frozen import frozen
 
 MIN_WINDOW_BYTES = 128 << 10
 MAX_WINDOW_BYTES = 4 << 20
 NUM_RATES = 10  # of the newest acknowledgements; the best of them is what the line can do
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Sent:
     end_bytes: int
     at_s: float

@@ -7,11 +7,12 @@ import math
 import os
 import re
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.bootstrap.progress import Report, nobody
 from hotloop.remote_runner.bootstrap.request import DEFAULT_STATE, Options
 from hotloop.remote_runner.docker import target as docker_target
@@ -35,7 +36,7 @@ _PYTHON = re.compile(r"3(\.\d+){0,2}|[~/A-Za-z_][^\s'\";|&$`<>]*")  # a version 
 _EXAMPLE = 'write it as: target = "user@host"'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Runner:
     """A machine that can run apps.
 

@@ -7,11 +7,11 @@ Basic type checks: what protoc generates derives from untyped classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from hotloop.changes import WHOLE_BYTES
+from hotloop.frozen import frozen
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.protocol import codec
 
@@ -31,7 +31,7 @@ class ChangedError(Exception):
     """A file is not what it was when its digest was made."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Content:
     """A content to send.
 
@@ -46,7 +46,7 @@ class Content:
     here_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Blocks:
     digest: str
     hashes: tuple[bytes, ...]

@@ -10,10 +10,10 @@ import struct
 import subprocess
 import sys
 import termios
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.errors import RunnerError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.places import noted_python, runtime_folder
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ except OSError as error:
 _BASH_RC = '[ -f ~/.bashrc ] && . ~/.bashrc\nPATH="$HOTLOOP_PATH:$PATH"\nunset HOTLOOP_PATH\n'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Size:
     """A terminal's."""
 
@@ -46,7 +46,7 @@ class Size:
     columns: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spawned:
     """A process that leads a session of its own, and our ends of its streams; the owner closes them.
 

@@ -8,12 +8,12 @@ import shutil
 import stat
 import threading
 import time
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from hotloop.changes import MAX_FILE_BYTES, content_digest
 from hotloop.errors import WorkspaceError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ class MismatchError(WorkspaceError):
     """What came is not what was expected: its file was written while it was sent, or the parts before it were used up."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Staged:
     """A file in the stage that is about to be renamed into the tree."""
 
@@ -46,7 +46,7 @@ class Staged:
     signature: Signature
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What a client may put on a runner.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.errors import WorkspaceError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop import events
@@ -27,7 +27,7 @@ class ResyncError(Exception):
     """The agent can't place the changeset: the whole tree has to be compared."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionInfo:
     """What the agent said when the session was opened.
 
@@ -50,7 +50,7 @@ class SessionInfo:
     seen_event: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Applied:
     """A changeset is in the workspace.
 
@@ -62,7 +62,7 @@ class Applied:
     applied_at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """A runtime runs.
 

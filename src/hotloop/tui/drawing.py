@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from hotloop.devloop.metrics import summarize
+from hotloop.frozen import frozen
 from hotloop.tui import frame, rows
 from hotloop.tui.actions import USUAL_KEYS
 from hotloop.tui.arrangement import ALONE, MIN_HEIGHT, MIN_WIDTH
@@ -47,7 +48,7 @@ SCROLLED = frozenset({"iteration", "probe", "runtime", "metrics"})  # besides th
 MANY = 10_000  # lines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """What is looked at, which no event says.
 

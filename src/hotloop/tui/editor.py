@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ _WINDOWED = _GOTO | {"subl", "zed", "atom", "gvim", "kate", "gedit"} | _LINE
 _USUAL = ("nano", "vim", "vi")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """How to open a file.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import advice, history, metrics
 from hotloop.devloop.metrics import Records
 from hotloop.errors import HotloopError
+from hotloop.frozen import frozen
 from hotloop.tui.panels import dx
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Past:
     """What is known of a time that ends now.
 

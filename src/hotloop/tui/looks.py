@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from hotloop import config
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.runners import user_file
 from hotloop.tui import actions, themes
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 USER_FILE = "dashboard.toml"  # beside the user's runners
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Looks:
     """What was chosen, checked.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from hotloop.frozen import frozen
 from hotloop.tui.panels.lines import finished, fitting, joined, line
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Choice(NamedTuple):
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """What is asked or said.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +20,7 @@ MAX_SAMPLES = 60
 MAX_EXPECTED = 20  # iterations of one cause that say what the next one takes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Phase:
     """One phase of an iteration.
 
@@ -35,7 +37,7 @@ class Phase:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trip:
     """An iteration as it is shown, while it runs and afterwards.
 
@@ -69,7 +71,7 @@ class Trip:
     saved_at_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trouble:
     """What does not work as it should while something serves.
 
@@ -83,7 +85,7 @@ class Trouble:
     until_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """Everything that is shown, but for the log lines, which have a buffer of their own.
 

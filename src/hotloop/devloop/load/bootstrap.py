@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ CONFIDENCE = 0.95
 MIN_CLEAR = 6  # rounds: fewer all point one way by chance more often than once in 20 times
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ratio:
     """A ratio and the interval that it lies in with 95 % confidence.
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotloop.devloop.load import bootstrap
 from hotloop.events import Change
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ MIN_NOISE = math.log(1.03)  # as a logarithm, as all that follows: nobody acts o
 NOISE_PER_MEDIAN = 3.0  # of normal differences 95 % lie within this many of their medians
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Figures:
     """The figures of one bench.
 
@@ -50,7 +51,7 @@ class Figures:
         return self.num_requests >= MIN_ANSWERS and min(self.rates_per_s, default=0) > 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Noise:
     """How far pairs of benches of the same code differed, newest last: logarithms of ratios, without their signs."""
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from hotloop.devloop.load.figures import Figures, Noise
 from hotloop.events import Change, Problem, record_from_json, to_json
+from hotloop.frozen import frozen
 
 NUM_CONNECTIONS = 8
 DURATION_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """What is asked for.
 
@@ -50,7 +51,7 @@ class Job:
         return cls(data["url"], data["path"], base64.b64decode(data["request"]), before, noise, data["duration_s"])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What became of a job: figures, or why there are none.
 

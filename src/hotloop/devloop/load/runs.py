@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from hotloop.devloop.load.arrivals import Arrivals, due_times_s
@@ -12,6 +11,7 @@ from hotloop.devloop.load.closed import ClosedLoop
 from hotloop.devloop.load.open import OpenLoop
 from hotloop.devloop.load.parts import PartedTally
 from hotloop.devloop.load.tally import Tally, Window
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Tally)
 DRAIN_S = 30.0  # how long answers are waited for when nothing more is sent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Load:
     """One kind of load: so many clients, or so many requests a second.
 
@@ -43,7 +43,7 @@ class Load:
         return f"c={self.num_connections}" if self.num_connections else f"{self.rate_per_s:g}/s"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """How long a run takes, seconds.
 
@@ -91,7 +91,7 @@ async def _send(target: Target, load: Load, timing: Timing, seed: int, make_tall
     return tally
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rounds:
     """What the rounds of a comparison came to: one tally a round and side, in pairs."""
 

@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from hotloop.devloop.load.histogram import Histogram
+from hotloop.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """The time that counts, in seconds of the monotonic clock."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hotloop.errors import HotloopError, RunnerError, UsageError
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.client import address as addresses
 from hotloop.gpu_runtime.user_env.client import endpoints, request
 from hotloop.gpu_runtime.user_env.client.connection import Pool
@@ -26,7 +27,7 @@ _WRONG_USE = frozenset({400, 404, 405, 413, 415, 422})
 _PASSING = frozenset({429, 503})  # load may well be refused
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """An endpoint of a server.
 

@@ -6,10 +6,10 @@ Focus is what a log can tell; whether somebody was in flow it can't.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop.metrics.spread import median
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ LONG_PAUSE = 3  # times the median gap
 MIN_FOCUS_S = 1500.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drift:
     """How often the loop itself broke a train of thought.
 
@@ -36,7 +36,7 @@ class Drift:
     pause_ratio: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Focus:
     """Runs of activity of 25 minutes or more, without a rest over 15 minutes, a wait over 10 s or a lost link."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from hotloop.devloop.metrics.attention import idle_s
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ STEPS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FirstResult:
     """How long a project's first result took, rests of more than 15 minutes left out.
 

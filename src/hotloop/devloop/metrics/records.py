@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+
+from hotloop.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Model:
     """What an iteration did with a model.
 
@@ -23,7 +25,7 @@ class Model:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probe:
     """How a probe of an iteration went."""
 
@@ -34,7 +36,7 @@ class Probe:
     compute_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Import:
     """A module that took long to be imported: a library with all that it imports, a file of the project without.
 
@@ -47,7 +49,7 @@ class Import:
     is_project: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trip:
     """What the metrics need of one iteration.
 
@@ -127,7 +129,7 @@ class Trip:
         return sum(model.action == "loaded" for model in self.models)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Session:
     """One run of `dev serve`. Times are seconds since 1970.
 
@@ -144,7 +146,7 @@ class Session:
     ended: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moment:
     """That the user did something, in a minute.
 
@@ -157,7 +159,7 @@ class Moment:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkLoss:
     """The runner did not answer for a while."""
 
@@ -166,7 +168,7 @@ class LinkLoss:
     lasted_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Build:
     """An environment was made for the app, or found (`was_cached`)."""
 
@@ -178,7 +180,7 @@ class Build:
     num_packages: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cost:
     """What a session cost so far, in US dollars.
 
@@ -200,7 +202,7 @@ class Cost:
     per_1m_items: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TestRun:
     """The tests of `--test` ran after an iteration.
 
@@ -221,7 +223,7 @@ class TestRun:
     places: tuple[tuple[str, int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Records:
     """What is known beside the iterations, oldest first.
 

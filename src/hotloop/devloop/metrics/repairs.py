@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotloop.devloop.metrics.spread import Spread, median, percentile, spread
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 ABANDONED_S = 900.0  # a repair that rests this long is not one repair any more
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repairs:
     """How long repairs took.
 
@@ -33,7 +34,7 @@ class Repairs:
     num_abandoned: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Red:
     since_s: float
     by_tests: bool

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 MIN_FOR_P95 = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spread:
     """A distribution in three numbers. ``high_s`` is p95, or the maximum where ``n`` < 20 (``is_max``)."""
 

@@ -8,7 +8,7 @@ is a cold start and counts in neither.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from hotloop.devloop.metrics.records import Records
 from hotloop.devloop.metrics.repairs import Repairs, repairs
 from hotloop.devloop.metrics.spread import MIN_FOR_P95, Spread, median, percentile, spread
 from hotloop.devloop.timeline import OTHER, PHASES
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ CAUSES = ("code", "model", "environment", "cold")
 RESUMED = "resumed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Causes:
     """The iterations of one cause.
 
@@ -51,7 +52,7 @@ class Causes:
     waited_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Avoided:
     """Cold starts that were not needed, about.
 
@@ -64,7 +65,7 @@ class Avoided:
     saved_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Summary:
     """All that `dev stats` says.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ MAX_DAYS, MAX_WEEKS = 14, 26
 DAY_S = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogAxis:
     """A logarithmic axis with round durations on it. What lies outside is put at its end."""
 
@@ -49,7 +50,7 @@ def close_axis(values_s: Sequence[float]) -> LogAxis:
     return LogAxis(low_s, high_s, tuple(tick for tick in ticks if low_s <= tick <= high_s))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Column:
     """One day, week or month of a chart.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import advice, metrics, words
@@ -11,6 +11,7 @@ from hotloop.devloop.metrics import Records, percentile
 from hotloop.devloop.report import felt, tiles
 from hotloop.devloop.report.figures import Figures, figures, length, period_name
 from hotloop.devloop.report.words import listed, period, share
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ METHOD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """What the history holds of a period and of the one before.
 
@@ -59,7 +60,7 @@ class Kept:
     asked: tuple[Asked, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Point:
     """One edit. ``saved_at_s``: seconds since 1970."""
 
@@ -69,7 +70,7 @@ class Point:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """The whole page.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import pulse, words
 from hotloop.devloop.answers import week_of
 from hotloop.devloop.metrics import percentile
 from hotloop.devloop.report.tiles import NONE, Tile
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ GOOD, BAD = 4, 2
 HINT = "dev pulse 4 says how it feels, dev pulse --on has it ask now and then"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """One answer. ``p50_s`` is the week's median time to feedback over ``num_edits`` good edits; None without."""
 
@@ -33,7 +33,7 @@ class Answer:
     num_edits: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Felt:
     """What was answered.
 

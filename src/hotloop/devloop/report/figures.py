@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import words
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hotloop.devloop.metrics import Summary, Trip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Figures:
     """The figures of a period that another is compared with.
 

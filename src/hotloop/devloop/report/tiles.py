@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import advice, words
 from hotloop.devloop.report.words import share
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.devloop.metrics import Summary
@@ -16,7 +16,7 @@ MIN_TO_COMPARE = 5  # edits on both sides
 NONE = "\u2013"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tile:
     """One of the four figures at the top.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.endpoints import ASKED, BODY_BYTES, BatchSpec, EndpointSpec
 from hotloop.gpu_runtime.scheduler import choice
 from hotloop.gpu_runtime.scheduler.cost import CostModel
@@ -25,7 +25,7 @@ NUM_TO_BELIEVE = 3  # calls, before a request is given up for what they took: th
 MAX_WINDOW = 256  # requests; choosing among them takes time that grows with it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Batch:
     """Requests that leave in one call.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import IntEnum
+
+from hotloop.frozen import frozen
 
 # Among a tenant's requests the earliest deadline goes first; one without is taken to have this one, or a stream of hurried
 # requests would keep it waiting for ever.
@@ -19,7 +20,7 @@ class Priority(IntEnum):
     BULK = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wants:
     """What a request asks of the queue.
 

@@ -8,9 +8,10 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env import problem, values
 from hotloop.gpu_runtime.user_env.advice import Holders
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
@@ -25,7 +26,7 @@ CANCELLED_STATUS = 499  # nobody reads it: the client is gone
 _NO_ROWS = (str, bytes, bytearray, Mapping, AbstractSet)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """One item's answer.
 

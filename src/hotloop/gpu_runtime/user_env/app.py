@@ -11,10 +11,10 @@ import linecache
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal, TypeVar, overload
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.batch import Batch
 from hotloop.gpu_runtime.user_env.mistakes import AppError, at, is_whole, place_of_caller
 
@@ -27,7 +27,7 @@ _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _DEF = re.compile(r"\s*(async\s+)?def\b")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelSpec:
     """A model's loader. ``hosted`` None means: decided by trying. ``mutable``: each worker has weights of its own."""
 
@@ -45,7 +45,7 @@ class ModelSpec:
         return tuple(self.signature.parameters)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointSpec:
     """A served function.
 
@@ -70,7 +70,7 @@ class EndpointSpec:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProbeSpec:
     """A function that is tried after every reload."""
 

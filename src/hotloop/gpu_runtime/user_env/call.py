@@ -11,11 +11,11 @@ import contextvars
 import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env import arrays
 from hotloop.gpu_runtime.user_env.advice import Holders
 from hotloop.gpu_runtime.user_env.answers import (
@@ -51,7 +51,7 @@ __all__ = ["Caller", "serve"]
 Send = Callable[[dict[str, Any], Any], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Raised:
     """What the user's function raised."""
 

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hotloop.frozen import frozen
+
 Buffer = bytes | bytearray | memoryview
 Payload = Buffer | Sequence[Buffer]
 
@@ -32,7 +34,7 @@ KINDS = frozenset({"call", "stage", "result"})  # the frames whose receivers tak
 _FREE, _LENT = 0, 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loan:
     """What travels of a payload that is lent.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from hotloop.frozen import frozen
 
 TYPE = "multipart/form-data"
 MAX_PARTS = 256
@@ -18,7 +19,7 @@ class Malformed(ValueError):
     """The bytes are no such form, or it is larger than is read."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One field of a form.
 

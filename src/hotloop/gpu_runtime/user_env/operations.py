@@ -17,6 +17,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.app import EndpointSpec
 
 MAX_OPERATIONS = 4000
@@ -26,7 +27,7 @@ _PLAIN = (int, float, bool, str, type(None))
 Tell = Callable[..., None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@frozen
 class Tensor:
     """What matters of a tensor that an operation took."""
 
@@ -36,7 +37,7 @@ class Tensor:
     device: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@frozen
 class Operation:
     """One operation as it was called: its name as ``namespace.name.overload``, and what it took."""
 

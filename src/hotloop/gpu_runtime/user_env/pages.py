@@ -11,7 +11,8 @@ import array
 import ctypes
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from hotloop.frozen import frozen
 
 MAX_PAGES = 2048  # 8 MB a standby
 
@@ -24,7 +25,7 @@ _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, since Linux 5.14
 Ranges = list[tuple[int, int]]  # of addresses: first, end
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pages:
     """The anonymous memory of this process: where it is mapped, and which pages are its alone, by address."""
 

@@ -9,12 +9,13 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env import hints
 from hotloop.gpu_runtime.user_env.scalars import Decoder, Mismatch, refuse
 from hotloop.gpu_runtime.user_env.validators import first_line
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@frozen
 class Field:
     """One named value in an object."""
 

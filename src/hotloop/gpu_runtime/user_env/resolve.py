@@ -8,12 +8,12 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from hotloop.events.codec import JsonObject, to_json
 from hotloop.events.records import EndpointShape
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env import decode, hints
 from hotloop.gpu_runtime.user_env.annotations import Annotations
 from hotloop.gpu_runtime.user_env.app import App, AppError, EndpointSpec, ModelSpec, ProbeSpec, at
@@ -23,7 +23,7 @@ _CLIENT = "client"
 _PLAIN = frozenset({str, int, float, bool, bytes})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestParameter:
     """A parameter whose value comes from the request.
 
@@ -42,7 +42,7 @@ class RequestParameter:
         return self.default is hints.REQUIRED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedEndpoint:
     """An endpoint with its parameters sorted out.
 
@@ -59,7 +59,7 @@ class PlannedEndpoint:
     returns: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedProbe:
     """A probe, whether it takes the client, and the models it takes."""
 
@@ -68,7 +68,7 @@ class PlannedProbe:
     takes_client: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """How an app runs.
 

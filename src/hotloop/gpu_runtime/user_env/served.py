@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.answers import Answer, refused
 from hotloop.gpu_runtime.user_env.app import AppError, EndpointSpec, at
 from hotloop.gpu_runtime.user_env.operations import Learner
@@ -16,7 +16,7 @@ from hotloop.gpu_runtime.user_env.resolve import PlannedEndpoint
 from hotloop.gpu_runtime.user_env.values import BadRequest, RequestDecoder
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A request that was read.
 
@@ -29,7 +29,7 @@ class Entry:
     size: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Served:
     """An endpoint of the app that serves.
 

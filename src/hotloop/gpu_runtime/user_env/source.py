@@ -16,11 +16,11 @@ import sys
 import sysconfig
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.vault.code import code_digest, codes_within
 
 _NEVER_PROJECT = frozenset({"site-packages", "dist-packages"})
@@ -34,7 +34,7 @@ class RevisionMoved(BaseException):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Compiled:
     """A file's bytes, what they are called, and what was made of them."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env import resolve
 from hotloop.gpu_runtime.user_env.app import App
 from hotloop.gpu_runtime.user_env.environment_writes import EnvironmentWrites
@@ -18,7 +18,7 @@ from hotloop.gpu_runtime.user_env.mistakes import AppError
 from hotloop.gpu_runtime.user_env.source import Project, module_of
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Imported:
     """The project's app, imported.
 

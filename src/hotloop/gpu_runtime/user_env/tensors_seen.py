@@ -11,9 +11,9 @@ import itertools
 import re
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.source import Project
 
 MAX_SHOWN = 6
@@ -22,7 +22,7 @@ _PLACES = ("_parameters", "_buffers", "_modules")  # where a torch module has wh
 _TENSORS = frozenset({("torch", "Tensor"), ("numpy", "ndarray")})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """One tensor or array.
 

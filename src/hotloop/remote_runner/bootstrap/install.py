@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.remote_runner.bootstrap import packages
 from hotloop.remote_runner.bootstrap.bare import fetch_python
 from hotloop.remote_runner.bootstrap.channel import Channel
@@ -24,7 +24,7 @@ STEP_TIMEOUT_S = 600
 _FINAL = frozenset({Kind.DISK_FULL, Kind.DENIED, Kind.NOEXEC, Kind.TIME_OUT})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bridge:
     """A process on a host whose streams are a connection to the agent's gRPC socket.
 

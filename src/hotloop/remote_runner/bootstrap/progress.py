@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+from hotloop.frozen import frozen
 
 
 class Phase(Enum):
@@ -15,7 +16,7 @@ class Phase(Enum):
     STARTING = "starting"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """One step forward.
 

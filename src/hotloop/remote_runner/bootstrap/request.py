@@ -8,11 +8,11 @@ import json
 import re
 import secrets
 import zlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.bootstrap.source import own_source, requirements
 
 DEFAULT_STATE = "~/.local/state/hotloop/runner"
@@ -32,7 +32,7 @@ _SHELL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """What is to be on the runner, and where.
 
@@ -51,7 +51,7 @@ class Options:
     is_starting: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One start of a bridge.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import hotloop
+from hotloop.frozen import frozen
 
 # The laptop's side: what is below it never imports it (import-linter sees to that).
 _LEFT_OUT = frozenset({"cli", "tui", "templates", "devloop"})
@@ -26,7 +26,7 @@ RUNNER_PACKAGES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """Files by name.
 

@@ -10,7 +10,6 @@ import io
 import tarfile
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from docker.types import DeviceRequest
 from docker.utils import exclude_paths, parse_repository_tag
 
 from hotloop.errors import RunnerError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.docker.host import stopped
 from hotloop.remote_runner.docker.target import DockerTarget, container_name
 
@@ -40,7 +40,7 @@ _FOR_EVER = ["sh", "-c", "while read -r line; do :; done"]
 Say = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """A container that runs."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -13,6 +12,7 @@ from docker import DockerClient, errors
 from docker.context import ContextAPI
 
 from hotloop.errors import RunnerError, UsageError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.docker.forward import Forward, ssh_command
 from hotloop.remote_runner.docker.target import engine_of
 
@@ -42,7 +42,7 @@ def address_of(host: str) -> str:
     return address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Engine:
     """A connection to an engine.
 

@@ -6,18 +6,18 @@ import getpass
 import hashlib
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 SCHEME = "docker://"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,60}")
 _EXAMPLE = "write it as docker://IMAGE, such as docker://python:3.12-slim, or docker://IMAGE?name=mine&gpus=all"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DockerTarget:
     """A container that is to run.
 

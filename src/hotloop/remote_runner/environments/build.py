@@ -14,11 +14,12 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hotloop.errors import RunnerError
 from hotloop.events import Problem
+from hotloop.frozen import frozen
 from hotloop.remote_runner.environments import failures
 from hotloop.remote_runner.environments.commands import CommandError, Commands, find_uv
 from hotloop.remote_runner.environments.interpreter import Interpreter, find_interpreter
@@ -53,7 +54,7 @@ class NotMadeError(RunnerError):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """An environment that is whole, and stays as long as it is held.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
+from hotloop.frozen import frozen
 from hotloop.remote_runner.environments.commands import CommandError, Commands
 
 _ASK = """
@@ -17,7 +17,7 @@ print(json.dumps({
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interpreter:
     """A base interpreter. All of it counts for whether an environment can be used.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotloop import events
 from hotloop.errors import HotloopError, RunnerError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.environments.build import Made, NotMadeError, make
 from hotloop.remote_runner.environments.changes import changes_between
 from hotloop.remote_runner.environments.commands import Commands, variables_for_uv
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from hotloop.remote_runner.environments.store import Lock, Store
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """Whose environment it is.
 

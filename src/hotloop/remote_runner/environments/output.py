@@ -6,8 +6,10 @@ Written against uv 0.8 to 0.13, whose lines for people are its only ones. An unk
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
+
+from hotloop.frozen import frozen
 
 Phase = Literal["wait", "python", "resolve", "download", "build", "install"]
 
@@ -21,7 +23,7 @@ _BUILT = re.compile(r"\s*(?:Built|Updated) (\S+)")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """How far a build is.
 

@@ -17,10 +17,11 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, cast
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.environment import Declared, declared_in
 from hotloop.remote_runner.environments.requirements import Read, Requirement, read_requirements
 from hotloop.remote_runner.environments.staleness import not_locked
@@ -50,7 +51,7 @@ class UnreadableError(UsageError):
     """The app's file can't be parsed: what it asks for is not known, so it stays as it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What one app asks for.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 Read = Callable[[str], bytes | None]
 
@@ -19,7 +19,7 @@ _IS_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|file:/")
 _OWN = re.compile(r"\.(?:/)?(?:\[[^\]]*\])?")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Requirement:
     """One thing that the project asks for, and where it says so.
 
@@ -33,7 +33,7 @@ class Requirement:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequirementsFile:
     """A requirements file with all that it names.
 

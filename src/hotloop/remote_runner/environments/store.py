@@ -13,10 +13,11 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.made import MARKER
 from hotloop.remote_runner.places import make_private
 
@@ -27,7 +28,7 @@ MAX_UNUSED_S = 30 * 24 * 3600.0
 MAX_BYTES = 40 * (1 << 30)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class About:
     """What is known of an environment.
 

@@ -9,9 +9,10 @@ import hashlib
 import hmac
 import os
 import secrets
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ class Verdict(Enum):
     ONLY_CERTIFIED = "only certified"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """A line of known_hosts.
 

@@ -12,11 +12,11 @@ import pwd
 import shutil
 import subprocess
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotloop.errors import RunnerError, UsageError
+from hotloop.frozen import frozen
 from hotloop.remote_runner.ssh.target import SshTarget, parse
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _KEY_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 _GLOBAL_CONFIG = Path("/etc/ssh/ssh_config")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostSettings:
     """How a host is reached.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 
 from hotloop.errors import UsageError
+from hotloop.frozen import frozen
 
 SCHEME = "ssh://"
 # No word that ssh or a shell would take for something else can pass: both get the host in a command line.
@@ -18,7 +18,7 @@ _BARE = re.compile(_USER + rf"(?P<address>{_ADDRESS})")
 _HINT = "write it as user@host, or as ssh://user@host:port"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SshTarget:
     """What was named; ssh's own settings say the rest.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import words
+from hotloop.frozen import frozen
 from hotloop.tui.panels.bars import sparkline
 from hotloop.tui.panels.iteration import title
 from hotloop.tui.panels.lines import Row, blank, finished, fitted, kept, line, padded, spread, wrapped
@@ -27,7 +27,7 @@ _NARROW = 18  # cells of the longest name
 _AIR, _FELT, _DAYS, _PHASES, _MORE = 9, 5, 4, 6, 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Day:
     """One day's median time to feedback; None if nothing was saved."""
 
@@ -35,7 +35,7 @@ class Day:
     p50_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Felt:
     """One answer to the question, 1 (no) to 5 (yes), and the week it was given in, such as ``w45``."""
 
@@ -44,7 +44,7 @@ class Felt:
     answer: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Experience:
     """What the panel shows beside the session.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Load:
     """All endpoints in the last interval; the histories have a value a second, the newest last, None where none is known.
 

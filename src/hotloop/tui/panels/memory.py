@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import words
+from hotloop.frozen import frozen
 from hotloop.tui.panels.bars import meter, stacked
 from hotloop.tui.panels.lines import line, padded
 
@@ -22,7 +22,7 @@ FREE = "free"
 MIN_SPEED_S = 0.5  # a speed of less says nothing
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holder:
     """What holds memory."""
 
@@ -31,7 +31,7 @@ class Holder:
     is_model: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryMap:
     """Memory and what holds it, the largest first; of all GPUs together, else of the app's processes.
 

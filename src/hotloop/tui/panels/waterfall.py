@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotloop.devloop import words
+from hotloop.frozen import frozen
 from hotloop.tui.panels.bars import Span, boundaries, spans
 from hotloop.tui.panels.lines import fitting, line, padded
 from hotloop.tui.panels.meanings import arrow, change, phase_name, phase_style
@@ -24,7 +24,7 @@ _MIN_BAR = 6
 _NOTES_FROM = 56  # cells; below, names, bars and times only
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """A phase with what is known of its length now.
 
@@ -63,7 +63,7 @@ def steps_of(trip: Trip, now_s: float) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Columns:
     """Widths of what stands beside each other; 0 leaves a column out."""
 

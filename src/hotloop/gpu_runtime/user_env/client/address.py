@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
+
+from hotloop.frozen import frozen
 
 _PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proxy:
     """An HTTP proxy from the environment.
 
@@ -22,7 +23,7 @@ class Proxy:
     authorization: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """A server.
 

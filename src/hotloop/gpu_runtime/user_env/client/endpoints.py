@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.client.failure import ClientError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.client.result import Build
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """A served function, as a client sees it.
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env import arrays, jsonable
 from hotloop.gpu_runtime.user_env.client.address import Address
 from hotloop.gpu_runtime.user_env.scalars import written_member
@@ -27,7 +27,7 @@ _BODILESS = frozenset({"GET", "HEAD", "DELETE"})
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+: [^\r\n\0]*")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Content:
     """What a request carries.
 

@@ -12,9 +12,9 @@ import sys
 import types
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.fingerprint.ambient import PLAIN
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Step, steps_of
 from hotloop.gpu_runtime.user_env.source import installed_folders
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attribute:
     """One that code set, as it is now.
 
@@ -39,7 +39,7 @@ class Attribute:
     is_plain: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Root:
     """What a name stands for: a module, or something that it has."""
 

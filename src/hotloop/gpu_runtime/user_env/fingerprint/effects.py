@@ -15,9 +15,9 @@ import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.fingerprint.reached import (
     ENDS_EFFECT,
     SILENT,
@@ -240,7 +240,7 @@ def _statements(
             yield part.statement
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     """A piece of a code object, up to where nothing is left on the stack: mostly one statement.
 

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.fingerprint import ambient, files, packages, setters
 from hotloop.gpu_runtime.user_env.fingerprint.attributes import attributes_set
 from hotloop.gpu_runtime.user_env.fingerprint.effects import Effects
@@ -42,7 +43,7 @@ _ALWAYS_INPUTS = ("CUDA_VISIBLE_DEVICES",)
 _THREADS = "torch's thread count"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ran:
     """One code object of the project that ran: where it stands, and what it was."""
 

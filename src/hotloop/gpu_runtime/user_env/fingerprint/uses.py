@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.fingerprint.values import Canon, Places, namespace_of
 from hotloop.gpu_runtime.user_env.vault import code
 from hotloop.gpu_runtime.user_env.vault.code import hashed, shallow_digest
@@ -250,7 +251,7 @@ def _names_a_constant(steps: list[Step]) -> bool:
     return following is not None and following.opname == "LOAD_CONST" and isinstance(following.argval, str)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Meaning:
     """What one name means: a digest of its value, the project's classes and modules in it, and of the `Canon` that took it."""
 

@@ -11,7 +11,8 @@ import mmap
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from hotloop.frozen import frozen
 
 _SEALS = 0x0008 | 0x0004 | 0x0002 | 0x0001  # write, grow, shrink, and no further seals
 _F_ADD_SEALS = 1033
@@ -21,7 +22,7 @@ _PAGED_FROM_BYTES = 1 << 16
 _POPULATE_STEP_BYTES = 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """A stretch of one arena.
 

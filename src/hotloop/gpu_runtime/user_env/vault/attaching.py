@@ -9,9 +9,9 @@ import io
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.vault import arena, cuda
 from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach, attaching
 from hotloop.gpu_runtime.user_env.vault.sharing import Way, follow
@@ -68,7 +68,7 @@ class _Memory:
         return data.untyped_storage()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """A model's memory, mapped in this process, and the pickle of what is to be built around it."""
 

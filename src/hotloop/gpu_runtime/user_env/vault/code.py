@@ -10,10 +10,11 @@ import functools
 import importlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, cast
+
+from hotloop.frozen import frozen
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
@@ -24,7 +25,7 @@ _OPTIMIZED = 0x1  # a function's body, not a module's or a class's
 _HAS_DOCSTRING = 0x4000000  # 3.13+; before it the first constant is the docstring, or None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a code object stands: the nth of its qualified name in a module's source, and what it was.
 

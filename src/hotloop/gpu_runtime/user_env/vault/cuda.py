@@ -15,9 +15,10 @@ import functools
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.vault.arena import Slot, place_all
 
 _PINNED, _POSIX_FD, _ON_DEVICE = 1, 1, 1
@@ -56,7 +57,7 @@ class _Access(ctypes.Structure):
     _fields_ = [("location", _Location), ("flags", ctypes.c_int)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """One allocation: all of a model's storages on one device."""
 
@@ -64,7 +65,7 @@ class Block:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """What was written: a descriptor a block (the caller's), a slot a storage."""
 

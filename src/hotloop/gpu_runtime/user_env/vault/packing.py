@@ -16,9 +16,9 @@ import pickle
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.vault import arena, cuda
 from hotloop.gpu_runtime.user_env.vault.reducers import Refused, rebuild_function, reduce
 
@@ -33,7 +33,7 @@ _DEPTH = 20000
 _MAX_PATH = 120  # characters of a path that is told
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packed:
     """A model as data.
 
@@ -52,7 +52,7 @@ class Packed:
     modules: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tables:
     """Where a model's memory lies.
 

@@ -14,9 +14,9 @@ import sys
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hotloop.frozen import frozen
 from hotloop.gpu_runtime.user_env.fingerprint.values import namespace_of
 from hotloop.gpu_runtime.user_env.vault.reducers import CannotAttach
 
@@ -36,7 +36,7 @@ _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodTyp
 _MAX_PARTS = 1000  # of a container or an object, that are looked at one by one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Way:
     """How to get to an object that is there already.
 
