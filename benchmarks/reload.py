@@ -187,8 +187,9 @@ class Bench:
         self.failures.attempt(" and ".join(wanted), measure)
 
     def _measure_memory(self, loop: Loop, process_bytes: int) -> None:
-        edit = loop.measure(lambda: loop.project.edit_prompt("You are small."))
-        loop.wait_until_quiet()
+        for text in ("You are small.", "You are tiny."):  # after the second, what serves and what waits are of one zygote
+            edit = loop.measure(lambda text=text: loop.project.edit_prompt(text))
+            loop.wait_until_quiet()
         sizes = memory.tree_pss_bytes(loop.runtime_pid)
         weights = sum(model.size_bytes for model in edit.models)
         limit = weights * 1.15 + 2 * process_bytes
