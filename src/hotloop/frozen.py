@@ -24,7 +24,7 @@ def frozen(cls: type[T]) -> type[T]:
     """
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
     for name, method in {**_own_methods(made), **_METHODS}.items():
-        if vars(made).get(name) is None:  # the class may define one itself
+        if made.__dict__.get(name) is None:  # the class may define one itself
             setattr(made, name, method)
     return made
 
@@ -41,7 +41,10 @@ def _own_methods(made: Any) -> dict[str, Callable[..., Any]]:
     def is_equal(self: Any, other: Any) -> bool:
         return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
 
-    return {"__init__": init, "__eq__": is_equal, "__hash__": lambda self: hash((values(self),))}
+    def number(self: Any) -> int:
+        return hash((values(self),))
+
+    return {"__init__": init, "__eq__": is_equal, "__hash__": number}
 
 
 def _compiled_init(made: Any) -> Callable[..., None]:
