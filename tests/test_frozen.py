@@ -92,7 +92,9 @@ def test_instances_look_and_are_taken_apart_as_those_of_a_dataclass(cls, given, 
     assert cls.__match_args__ == twin(cls).__match_args__
 
 
-@pytest.mark.parametrize(("given", "named"), [((), {}), ((1, 2, [], "", "", 6, 7), {}), ((1,), {"u": 2}), ((1,), {"x": 2})])
+@pytest.mark.parametrize(
+    ("given", "named"), [((), {}), ((1, 2, [], "", "", 6, 7), {}), ((1,), {"u": 2}), ((1,), {"x": 2})]
+)
 def test_arguments_that_do_not_fit_are_refused_in_the_same_words(given, named):
     with pytest.raises(TypeError) as expected:
         twin(Point)(*given, **named)
