@@ -187,7 +187,7 @@ class Bench:
         self.failures.attempt(" and ".join(wanted), measure)
 
     def _measure_memory(self, loop: Loop, process_bytes: int) -> None:
-        for text in ("You are small.", "You are tiny."):  # after the second, what serves and what waits are of one zygote
+        for text in ("You are small.", "You are tiny."):  # then what serves and what waits are of one zygote
             edit = loop.measure(lambda text=text: loop.project.edit_prompt(text))
             loop.wait_until_quiet()
         sizes = memory.tree_pss_bytes(loop.runtime_pid)

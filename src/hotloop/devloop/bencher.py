@@ -16,7 +16,6 @@ from hotloop.events import Problem
 from hotloop.gpu_runtime.user_env.client import address as addresses
 from hotloop.gpu_runtime.user_env.client import request
 from hotloop.gpu_runtime.user_env.client.endpoints import Endpoint, chosen
-from hotloop.gpu_runtime.user_env.probe import PROBE_HEADER
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 COMMAND = (sys.executable, "-P", "-m", "hotloop.devloop.load.process")
 SLACK_S = 28.0  # beside the load that counts: a call is waited for 5 s before and after it
 DATA_HINT = """say what it is called with: --bench-data '{"text": "a cat"}'; or send it a request and pin it: p Enter"""
-_MARK = f"{PROBE_HEADER}: bench"  # a request of hotloop's own: it is in no log, and is not what p pins
+_MARK = f"{request.PROBE_HEADER}: bench"  # a request of hotloop's own: it is in no log, and is not what p pins
 
 
 class Bencher:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from hotloop.devloop import ports
 from hotloop.devloop.forwarded import Connection, Port
 from hotloop.errors import RunnerError, UsageError
-from hotloop.gpu_runtime.fronts import PORTS_TO_TRY
+from hotloop.gpu_runtime.settings import PORTS_TO_TRY
 from hotloop.remote_runner.calls import Call, open_call
 from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.local import LocalWay

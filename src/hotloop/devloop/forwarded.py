@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotloop.errors import RunnerError
-from hotloop.gpu_runtime.answers import error_body
 from hotloop.remote_runner.calls import Call
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.pump import BLOCK_BYTES, BrokenError, carry, reset
@@ -112,6 +111,9 @@ class Connection:
         if self._has_answer or not self._port.is_http or self._first.startswith(_HTTP2_BEGINS):
             reset(self._sock)
             return
+        # Of the front's modules, which a client needs for nothing else.
+        from hotloop.gpu_runtime.answers import error_body
+
         body = error_body(kind, message, "dev serve connects again by itself; try again when it says so")
         head = (
             f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"

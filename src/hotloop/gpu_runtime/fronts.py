@@ -14,14 +14,13 @@ from hotloop.gpu_runtime import http
 from hotloop.gpu_runtime.calls import Exchange, Generation
 from hotloop.gpu_runtime.cross_origin import CrossOrigin
 from hotloop.gpu_runtime.exchange import Request
-from hotloop.gpu_runtime.settings import RuntimeConfig
+from hotloop.gpu_runtime.settings import PORTS_TO_TRY, RuntimeConfig
 
 if TYPE_CHECKING:
     from hotloop.events import Event
     from hotloop.gpu_runtime.grpc_front.server import GrpcServer
 
 Server = TypeVar("Server")
-PORTS_TO_TRY = 20
 _NO_FORKS = {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "ERROR"}  # the runtime executes, it never forks
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from hotloop.frozen import frozen
 
+PORTS_TO_TRY = 20  # beyond one that is in use
+
 
 @frozen
 class RuntimeConfig:

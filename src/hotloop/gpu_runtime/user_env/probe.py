@@ -20,10 +20,9 @@ from hotloop.gpu_runtime.user_env.client.calling import Calling, Heard, Options
 from hotloop.gpu_runtime.user_env.client.connection import Pool
 from hotloop.gpu_runtime.user_env.client.endpoints import Catalog, Endpoint, chosen
 from hotloop.gpu_runtime.user_env.client.failure import ClientError
+from hotloop.gpu_runtime.user_env.client.request import PROBE_HEADER
 from hotloop.gpu_runtime.user_env.client.retry import NEVER, chance
 from hotloop.gpu_runtime.user_env.resolve import Plan
-
-PROBE_HEADER = "x-hotloop-probe"
 
 
 class ProbeClient(Client):

@@ -19,6 +19,7 @@ from hotloop.gpu_runtime.user_env import arrays, jsonable
 from hotloop.gpu_runtime.user_env.client.address import Address
 from hotloop.gpu_runtime.user_env.scalars import written_member
 
+PROBE_HEADER = "x-hotloop-probe"  # marks requests of hotloop's own
 JSON = "application/json"
 OCTETS = "application/octet-stream"
 ACCEPT = f"{JSON}, application/x-ndjson"
