@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -527,6 +528,23 @@ def test_a_call_cancelled_before_it_began_never_runs(user, endpoint, capfd):
         assert runtime.result() == [(499, b"")]
     assert runtime.result() == [(499, b"")]
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("more", ["", ENDLESS], ids=["plain", "loop"])
+def test_calls_behind_several_that_took_long_do_not_wait_for_another_to_come(user, monkeypatch, more):
+    monkeypatch.setattr("hotloop.gpu_runtime.user_env.serving.LONG_S", 0.0)
+    source = "import time\n@app.endpoint\ndef nap(s: float): time.sleep(s); return s\n"
+    with worker(user, more + source) as runtime:
+        frames: list[bytes] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime.link, "send", lambda *frame: frames.append(wire.pack(*frame)))
+            runtime.call("nap", {"s": 0.3}, call_id=1)
+            runtime.call("nap", {"s": 0.0}, call_id=2)
+        runtime.link._socket.sendall(b"".join(frames))  # in one piece: the second waits in the worker
+        time.sleep(0.1)
+        runtime.call("nap", {"s": 0.1}, call_id=3)  # this one in the socket: the second call has it read
+
+        assert [runtime.result() for _ in range(3)] == [[(200, 0.3)], [(200, 0.0)], [(200, 0.1)]]
 
 
 @pytest.mark.parametrize("more", ["", ENDLESS], ids=["plain", "loop"])

@@ -103,9 +103,12 @@ class _Inbox:
             self._sort([self.link.receive()])
         return self._waiting.popleft()
 
-    def read(self) -> None:
-        """Read once what has come; waits only if nothing has."""
-        self._sort(self.link.receive_some())
+    def read(self) -> bool:
+        """Read once what has come; whether anything had: what a loop saw there may have been taken meanwhile."""
+        has_come = bool(self._poll.poll(0))
+        if has_come:
+            self._sort(self.link.receive_some())
+        return has_come
 
     def run(self, caller: Caller, message: Message) -> bool:
         """Run a call of a sync endpoint, unless its client is gone already; whether it took long."""
@@ -132,9 +135,7 @@ class _Inbox:
 
     def is_cancelled(self, call_id: int) -> bool:
         """Whether all clients of a call are gone; looks at the link."""
-        self.take_ready()
-        while self._poll.poll(0):
-            self.read()
+        self._read_all()
         return call_id in self._cancelled
 
     def take_ready(self) -> None:
@@ -146,13 +147,16 @@ class _Inbox:
         """Take in what came ahead of its call while another ran: the front hears of its sizes before the result."""
         if not staging.is_used:
             return
-        self.take_ready()
-        while self._poll.poll(0):
-            self.read()
+        self._read_all()
         ahead = [message for message in self._waiting if message.kind in KINDS]
         self._waiting = deque(message for message in self._waiting if message.kind not in KINDS)
         for message in ahead:
             staging.take_in(message)
+
+    def _read_all(self) -> None:
+        self.take_ready()
+        while self.read():
+            pass
 
     def was_cancelled(self, call_id: int) -> bool:
         """Whether a call that has not begun was cancelled."""
