@@ -18,10 +18,9 @@ from hotloop.gpu_runtime.logs import LineReader
 from hotloop.gpu_runtime.settings import RuntimeConfig
 from hotloop.gpu_runtime.user_env.lending import Lender
 from hotloop.gpu_runtime.user_env.wire import Message
-from hotloop.gpu_runtime.zygote_process import Zygote, describe_exit
+from hotloop.gpu_runtime.zygote_process import REAP_AFTER_S, Zygote, describe_exit, reaped
 
 EXIT_GRACE_S = 5.0  # for exit handlers of the user's
-REAP_AFTER_S = 1.0
 STATUS_GRACE_S = 0.2  # for the zygote to say how a worker ended
 
 
@@ -213,7 +212,7 @@ class Fleet:
             for reader in worker.readers:
                 reader.close()
             # Its zygote takes its status; if that is gone, it is ours to take.
-            asyncio.get_running_loop().call_later(REAP_AFTER_S, _reaped, worker.pid)
+            asyncio.get_running_loop().call_later(REAP_AFTER_S, reaped, worker.pid)
 
     def kill_all(self) -> None:
         """End every process."""
@@ -231,7 +230,7 @@ class Fleet:
         if not worker.cause and not worker.is_wanted:
             worker.cause = "was told to end"
         if not worker.cause:
-            worker.cause = _reaped(worker.pid)
+            worker.cause = reaped(worker.pid)
         if not worker.cause:  # its zygote will say, or the process itself, if that is gone
             asyncio.get_running_loop().call_later(STATUS_GRACE_S, self._ended_unseen, worker)
             return
@@ -246,7 +245,7 @@ class Fleet:
 
     def _ended_unseen(self, worker: WorkerProcess) -> None:
         if not worker.is_ended:
-            worker.cause = worker.cause or _reaped(worker.pid) or "its end was not seen"
+            worker.cause = worker.cause or reaped(worker.pid) or "its end was not seen"
             self._ended(worker)
 
     @staticmethod
@@ -255,17 +254,6 @@ class Fleet:
             asyncio.get_running_loop().remove_reader(worker.pidfd)
             os.close(worker.pidfd)
             worker.pidfd = -1
-
-
-def _reaped(pid: int) -> str:
-    """How an adopted process ended; empty if it is not ours to ask for or still runs."""
-    if not pid:
-        return ""
-    with contextlib.suppress(ChildProcessError):
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return describe_exit(os.waitstatus_to_exitcode(status))
-    return ""
 
 
 def _kill_group(pid: int) -> None:

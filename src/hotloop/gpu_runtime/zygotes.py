@@ -61,7 +61,7 @@ class Zygotes:
     @property
     def pids(self) -> list[int]:
         """All of them that are up."""
-        return [zygote.process.pid for zygote in self._all.values()]
+        return [zygote.pid for zygote in self._all.values() if zygote.pid]
 
     def change_environment(self, python: str) -> None:
         """Start the next ones with this interpreter; back to the one before if none can be had with it."""
@@ -75,7 +75,7 @@ class Zygotes:
             self._feed(on.Relearned())
 
     def start(self, number: int) -> None:
-        """Start one that imports what was learned."""
+        """Make one that imports what was learned: forked from the current one, if that has a part of it."""
         reports = zygote_process.Reports(
             up=lambda: self._feed(on.ZygoteUp(number)),
             left_out=lambda module, why: self._left_out(number, module, why),
@@ -84,10 +84,13 @@ class Zygotes:
             down=lambda problem: self._down(number, problem),
             log=lambda stream, text: self._telling.log(0, stream, text),
         )
+        current, learned = self.current, self._learner.learned
+        is_same_place = self._state().switching is None  # what is installed may be other now, at the same path
+        if current is not None and is_same_place and current.can_become(self._python, learned):
+            self._all[number] = zygote_process.succeed(current, number, learned, reports)
+            return
         try:
-            self._all[number] = zygote_process.start(
-                self._python, self._environment, self._bridge, self._learner.learned, reports
-            )
+            self._all[number] = zygote_process.start(self._python, self._environment, self._bridge, learned, reports)
         except OSError as error:
             problem = Problem(type(error).__name__, f"{self._python} can't be started: {error}")
             asyncio.get_running_loop().call_later(RETRY_AFTER_S, self._feed_down, number, problem)

@@ -2,6 +2,8 @@
 # (the user's modules have no types here)
 """The process that workers are forked from: third-party modules imported, one thread, no CUDA, no project code.
 
+One that has more modules is forked from it as well, so that those it has are not imported once more.
+
 Its rules are asserted before each fork, because breaking one hangs every child: a single 64x64 product in the zygote made
 each child hang in its first parallel operation. A module that breaks a rule when it is imported is named, and the runtime
 starts another zygote without it.
@@ -65,11 +67,20 @@ def main(control_fd: int) -> None:
     sys.dont_write_bytecode = False
     rehearsed = record_model() if start["modules"] else None  # before there are thousands of modules to look at
     left_out = _preload(start["modules"], clean)
+    for _ in range(REHEARSALS if rehearsed and not left_out else 0):
+        rehearse(rehearsed)
+    _begin(link, clean, rehearsed, left_out)
+
+
+def _succeed(link: wire.Link, modules: list[str], clean: Clean, rehearsed: Record | None) -> None:
+    """Import what the zygote that this was forked from lacks, and serve in its place."""
+    _begin(link, clean, rehearsed, _preload(modules, clean))
+
+
+def _begin(link: wire.Link, clean: Clean, rehearsed: Record | None, left_out: dict[str, Any]) -> None:
     if left_out:
         link.send({"kind": "tainted", **left_out})
         return
-    for _ in range(REHEARSALS if rehearsed else 0):
-        rehearse(rehearsed)
     gc.collect()
     gc.freeze()
     link.send({"kind": "up", "modules": len(sys.modules)})
@@ -77,16 +88,16 @@ def main(control_fd: int) -> None:
 
 
 def _serve(link: wire.Link, clean: Clean, rehearsed: Record | None) -> None:
-    children: dict[int, tuple[int, int]] = {}  # pidfd: (pid, worker)
+    children: dict[int, tuple[int, dict[str, Any]]] = {}  # pidfd: (pid, who it is)
     poll = select.poll()
     poll.register(link.fileno(), select.POLLIN)
     while True:
         for fd, _ in poll.poll() if not link.has_message else [(link.fileno(), 0)]:
             if fd != link.fileno():
                 poll.unregister(fd)
-                pid, worker = children.pop(fd)
+                pid, who = children.pop(fd)
                 os.close(fd)
-                link.send({"kind": "exited", "worker": worker, "status": os.waitpid(pid, 0)[1]})
+                link.send({"kind": "exited", **who, "status": os.waitpid(pid, 0)[1]})
                 continue
             try:
                 message = link.receive()
@@ -94,9 +105,10 @@ def _serve(link: wire.Link, clean: Clean, rehearsed: Record | None) -> None:
                 return
             pid = _fork(message, clean, rehearsed, [link.fileno(), *children])
             pidfd = os.pidfd_open(pid)
-            children[pidfd] = (pid, message.header["worker"])
+            who = {"role": message.header["role"], "number": message.header["number"]}
+            children[pidfd] = (pid, who)
             poll.register(pidfd, select.POLLIN)
-            link.send({"kind": "forked", "worker": message.header["worker"], "pid": pid})
+            link.send({"kind": "forked", **who, "pid": pid})
 
 
 def _fork(message: wire.Message, clean: Clean, rehearsed: Record | None, to_close: list[int]) -> int:
@@ -110,12 +122,17 @@ def _fork(message: wire.Message, clean: Clean, rehearsed: Record | None, to_clos
         return pid
     try:
         link_fd, stdout, stderr = message.fds
-        _become_child(clean, stdout, stderr, to_close)
+        _leave(stdout, stderr, to_close)
         link = wire.link_from_fd(link_fd)
-        if message.header["role"] == "host":
-            host.main(link, message.header)
-        else:
-            worker.main(link, message.header, rehearsed)
+        match message.header["role"]:
+            case "zygote":
+                _succeed(link, message.header["modules"], clean, rehearsed)
+            case "host":
+                _become_fresh(clean)
+                host.main(link, message.header)
+            case _:
+                _become_fresh(clean)
+                worker.main(link, message.header, rehearsed)
     except BaseException:  # noqa: BLE001  a child must never run the zygote's loop
         import traceback
 
@@ -124,8 +141,8 @@ def _fork(message: wire.Message, clean: Clean, rehearsed: Record | None, to_clos
     os._exit(0)
 
 
-def _become_child(clean: Clean, stdout: int, stderr: int, to_close: list[int]) -> None:
-    """Make the process look like a fresh start of Python in the project."""
+def _leave(stdout: int, stderr: int, to_close: list[int]) -> None:
+    """Have nothing in common any more with the process that this was forked from."""
     os.setsid()
     for fd in to_close:
         os.close(fd)
@@ -133,6 +150,10 @@ def _become_child(clean: Clean, stdout: int, stderr: int, to_close: list[int]) -
     os.dup2(stderr, 2)
     os.close(stdout)
     os.close(stderr)
+
+
+def _become_fresh(clean: Clean) -> None:
+    """Make the process look like a fresh start of Python in the project."""
     for stream in (sys.stdout, sys.stderr):
         cast("io.TextIOWrapper", stream).reconfigure(line_buffering=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
