@@ -20,7 +20,8 @@ def exit_code(folder: Path, text: str, ci: str) -> int:
     (folder / "test_one.py").write_text(text)
     (folder / "test_two.py").write_text(BESIDE_IT)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder],
+        # In the common folder it would first remove what whole runs of the tests left there, for a minute.
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", folder / "temporary", folder],
         env={**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # it needs none, and they take longest
         cwd=folder,
         capture_output=True,

@@ -56,11 +56,15 @@ class Server:
         """How many clients are connected."""
         return len(self._connections)
 
-    async def finish(self, timeout_s: float) -> bool:
-        """Stop listening, let answers under way finish; give whether all are gone after ``timeout_s``."""
+    def stop_listening(self) -> None:
+        """Close the port; who is connected stays so."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
+
+    async def finish(self, timeout_s: float) -> bool:
+        """Stop listening, let answers under way finish; give whether all are gone after ``timeout_s``."""
+        self.stop_listening()
         for connection in tuple(self._connections):
             connection.close()
         return await self._all_gone(timeout_s)

@@ -99,8 +99,8 @@ async def _run(control: socket.socket) -> int:
 
 async def _finish(fronts: Fronts, dispatcher: Dispatcher, emit: Any, timeout_s: float, at_once: asyncio.Event) -> None:
     """Let what is under way be answered: for so long, or until it is to end at once."""
+    fronts.http.stop_listening()  # before it is said; gRPC's port closes a moment later, by a thread of its own
     tasks = [asyncio.create_task(fronts.finish(timeout_s)), asyncio.create_task(at_once.wait())]
-    await asyncio.sleep(0)  # HTTP's port is closed from here on, gRPC's a moment later, by a thread of its own
     num_open = sum(load.num_waiting + load.num_running for load in dispatcher.load())
     if num_open:
         requests = "1 request" if num_open == 1 else f"{num_open} requests"
