@@ -76,11 +76,16 @@ def save(path: Path, text: str) -> float:
     return time.monotonic()
 
 
-def chat(folder: Path) -> Project:
-    """The chat template, as `dev new` writes it."""
-    with as_file(files("hotloop.templates") / "chat") as template:
+def scaffolded(name: str, folder: Path) -> Project:
+    """A template, as `dev new` writes it."""
+    with as_file(files("hotloop.templates") / name) as template:
         shutil.copytree(template, folder, ignore=shutil.ignore_patterns("__pycache__"))
     return Project(folder)
+
+
+def chat(folder: Path) -> Project:
+    """The chat template, as `dev new` writes it."""
+    return scaffolded("chat", folder)
 
 
 def chat_for_peers(folder: Path) -> Project:

