@@ -105,6 +105,7 @@ class Zygote:
         successor = self._successors.pop(number, None)
         if successor is not None:
             successor.cause = describe_exit(os.waitstatus_to_exitcode(status))
+            successor.pid = 0  # was taken by its parent, so another process may have the number
 
     def adopt(self, number: int, successor: Zygote) -> None:
         """Take note of a zygote that is being forked from it."""

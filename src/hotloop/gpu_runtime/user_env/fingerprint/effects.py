@@ -28,6 +28,7 @@ from hotloop.gpu_runtime.user_env.fingerprint.reached import (
     is_restless,
 )
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings, Uses, is_of_project
+from hotloop.gpu_runtime.user_env.fingerprint.wrappers import only_wraps
 from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed, shallow_digest
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _statements(
         elif not part.is_stored or is_class:
             continue
         elif part.is_definition:
-            is_effect = _is_decorated(part.statement) and not _is_made_only(part.decorators, namespace)
+            is_effect = _is_decorated(part.statement) and not _is_made_only(part.decorators, namespace, project)
             is_effect = is_effect or (project is not None and _defines_more(part, namespace, project))
         else:
             named = [*part.statement, *_comprehended(code, part.statement)]
@@ -476,17 +477,31 @@ def _is_decorated(statement: Statement) -> bool:
     return statement[0][0] == "LOAD_NAME" and statement[-2][0] not in {"MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"}
 
 
-def _is_made_only(decorators: Statement, namespace: dict[str, Any]) -> bool:
+def _is_made_only(decorators: Statement, namespace: dict[str, Any], project: Project | None) -> bool:
     """Whether all decorators give something back and do nothing else, as `dataclass` and `lru_cache` do."""
-    names = [name for operation, name in decorators if operation == "LOAD_NAME"]
-    values = [namespace.get(name) for name in names]
+    values = list(_named(decorators, namespace, project))
     homes = [
         each.__name__ if isinstance(each, types.ModuleType) else str(getattr(each, "__module__", "")) for each in values
     ]
     if homes and all(home.startswith("torch") for home in homes):  # `torch.no_grad()`, or `no_grad()`
         used = {name for operation, name in decorators if operation in {"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD"}}
         return bool(used) and used - {"torch"} <= _MAKERS_IN_TORCH
-    return bool(names) and all(home in _MAKERS for home in homes)
+    is_called = any(operation in _CALL_NAMES for operation, _ in decorators)
+    return bool(values) and all(
+        home in _MAKERS
+        or type(value) in {str, int, float, bool}
+        or (project is not None and only_wraps(value, project, is_called=is_called))
+        for home, value in zip(homes, values, strict=True)
+    )
+
+
+def _named(decorators: Statement, namespace: dict[str, Any], project: Project | None) -> Iterator[Any]:
+    """The values of the names in decorators; of a module of the project's what is asked of it."""
+    for (operation, name), (after, attribute) in zip(decorators, [*decorators[1:], ("", "")], strict=True):
+        if operation == "LOAD_NAME":
+            value = namespace.get(name)
+            is_own = isinstance(value, types.ModuleType) and project and project.owns_module(value.__name__)
+            yield vars(value).get(attribute) if is_own and after in {"LOAD_ATTR", "LOAD_METHOD"} else value
 
 
 def _is_of_hotloop(statement: Statement, namespace: dict[str, Any]) -> bool:
