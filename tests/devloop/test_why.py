@@ -27,6 +27,8 @@ def model(reason, action="loaded", home="resident", name="encoder", took_s=0.1):
         ("app.py: PROMPT changed ('secret' -> 'secret 2')", "value", "app.py: PROMPT changed"),
         ("app.py: class Net.Head changed", "class", "app.py: class Net.Head changed"),
         ("app.py: a statement that runs on import changed", "import", "app.py: a statement that runs on import changed"),
+        ("conf.py: SEED changed, which a statement that runs on import leads to", "import",
+         "conf.py: SEED changed, which a statement that runs on import leads to"),
         ("app.py changed, and the loader looks at source text", "source",
          "app.py changed, and the loader looks at source text"),
         ("nets.head changed, and the hosted model holds code of the project", "hosted_code",

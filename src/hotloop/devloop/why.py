@@ -24,6 +24,7 @@ _REASONS: tuple[tuple[str, str], ...] = (  # the code, and how the reason of a m
     ("hosted_code", r"[\w.]+ changed, and the hosted model holds code of the project"),
     ("source", rf"{_PLACE} changed, and the loader looks at source text"),
     ("import", rf"{_PLACE}: a statement that runs on import changed"),
+    ("import", rf"{_PLACE}: \w+ changed, which a statement that runs on import leads to"),
     ("class", rf"{_PLACE}: class [\w.]+ changed"),
     ("loader", rf"{_PLACE}(?::\d+)? the module's own statements changed"),
     ("loader", r"(?:\S+ )?[\w.<>]+\(\) (?:changed|is another function now)"),

@@ -387,6 +387,34 @@ def test_model_is_kept_until_something_changes_through(name: str, tmp_path: Path
     assert after.difference or after.is_same
 
 
+RUNS_ON_IMPORT = {
+    "conf.py": "SEED = 1\n",
+    "app.py": """
+import conf
+TABLE = {}
+def report():
+    return conf.SEED
+TABLE.setdefault("report", report)
+def load():
+    return [1]
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (("conf.py", "SEED = 1", "SEED = 2"), "conf.py: SEED changed, which a statement that runs on import leads to"),
+        (("app.py", '"report"', '"other"'), "app.py: a statement that runs on import changed"),
+        (("app.py", "return conf.SEED", "return 3"), "app.py: a statement that runs on import changed"),
+    ],
+)
+def test_what_a_statement_that_runs_on_import_leads_to_is_named(edit: tuple[str, str, str], why: str, tmp_path: Path):
+    write(tmp_path, RUNS_ON_IMPORT)
+
+    assert observe(tmp_path, replacing(*edit)).difference == why
+
+
 PYDANTIC = {"app.py": """
 import pydantic
 class Inner(pydantic.BaseModel):

@@ -196,8 +196,11 @@ def _file_of(module: str, project: Project) -> str:
 
 
 def _effects(record: Record, present: Present) -> Iterator[str]:
-    module = present.effects.changed(record.effects, record.fresh)
-    if module:
+    module, other = present.effects.changed(record.effects, record.fresh)
+    if module and other:
+        home, _, name = other.rpartition(" ")[2].rpartition(".")
+        yield f"{_file_of(home, present.project)}: {name} changed, which a statement that runs on import leads to"
+    elif module:
         yield f"{_file_of(module, present.project)}: a statement that runs on import changed"
 
 

@@ -102,8 +102,13 @@ class Effects:
         found = {module: self.of(module) for module in modules if self._project.code_of(module) is not None}
         return {module: {**each, "meanings": self._meaning(each["uses"])} for module, each in found.items()}
 
-    def changed(self, before: dict[str, Any], fresh: tuple[str, ...]) -> str:
-        """Name a module whose effects are others now; the statements of unchanged sources are not looked at."""
+    def changed(self, before: dict[str, Any], fresh: tuple[str, ...]) -> tuple[str, str]:
+        """Name a module whose effects are others now; the statements of unchanged sources are not looked at.
+
+        Returns:
+            Its name, and the key of what its statements lead to that means something else now, if they are the same; two
+            times nothing if no module's are others.
+        """
         modules = self._project.modules()
         unchanged = {name: each for name, each in before.items() if self._are_as_before(each["sources"])}
         self._known = {**unchanged, **self._known}
@@ -117,10 +122,11 @@ class Effects:
                 now = self.of(module)
                 is_same = now["digest"] == known["digest"] and self._is_same_around(known)
             if not is_same:
-                return module
+                return module, self._first_other(module, known)
         earlier = [name for name, each in before.items() if each["digest"] and name not in fresh]
         now_in_order = [name for name in modules if name in earlier]
-        return next((name for name in earlier if name not in now_in_order), "") or _first_moved(earlier, now_in_order)
+        gone = next((name for name in earlier if name not in now_in_order), "")
+        return gone or _first_moved(earlier, now_in_order), ""
 
     def _are_as_before(self, sources: dict[str, str]) -> bool:
         return all(self._project.digest_of(name) == digest for name, digest in sources.items())
@@ -128,6 +134,12 @@ class Effects:
     def _is_same_around(self, known: dict[str, Any]) -> bool:
         is_same = self._present(known["optional"]) == known["optional"]
         return is_same and self._meaning_now(known["uses"]) == known["meanings"]
+
+    def _first_other(self, module: str, known: dict[str, Any] | None) -> str:
+        if known is None or self.of(module)["digest"] != known["digest"]:
+            return ""
+        before, now = known["meanings"], self._meaning_now(known["uses"])
+        return min((key for key in before.keys() | now.keys() if before.get(key) != now.get(key)), default="")
 
     def _meaning_now(self, uses: dict[str, Any]) -> dict[str, str]:
         """As `_meaning`, looked up once for all models: those of one app are loaded among the same modules."""
