@@ -365,6 +365,25 @@ HARD: dict[str, tuple[dict[str, str], tuple[str, str, str]]] = {
         {"app.py": "import codecs, builtins\nclass A:\n    v = 1\nclass B:\n    v = 2\nbuiltins.__dict__.setdefault('REG', {})['m'] = A\ndef load():\n    import builtins\n    return [getattr(builtins, 'REG')['m'].v]\n"},
         ("app.py", "['m'] = A", "['m'] = B"),
     ),
+    "a dictionary filled by statements": (
+        {"app.py": "def a(): return 1\nT = {}\nT['a'] = a\ndef load():\n    return [each() for each in T.values()]\n"},
+        ("app.py", "T['a'] = a", "T['a'] = lambda: 2"),
+    ),
+    "a list filled by a loop": (
+        {"app.py": "T = []\nfor i in range(3): T.append(i)\ndef load():\n    return [sum(T)]\n"}, ("app.py", "range(3)", "range(4)"),
+    ),
+    "a dictionary that is filled and handed to a library": (
+        {"app.py": "import functools, json\nT = {}\nT['k'] = 1\njson.T = T\ndef load():\n    import json\n    return [getattr(json, 'T')['k']]\n"},
+        ("app.py", "['k'] = 1", "['k'] = 2"),
+    ),
+    "a thread that runs on": (
+        {"app.py": "import threading\nstop = threading.Event()\nt = threading.Thread(target=stop.wait, daemon=True)\nt.start()\nN = 1\ndef load():\n    return [N]\n"},
+        ("app.py", "N = 1", "N = 2"),
+    ),
+    "what a thread that was started sets": (
+        {"app.py": "import threading\nR = []\ndef work():\n    R.append(1)\nt = threading.Thread(target=work)\nt.start()\ndef load():\n    t.join()\n    return list(R)\n"},
+        ("app.py", "R.append(1)", "R.append(2)"),
+    ),
     "an object that hides its state": (
         {"app.py": "import itertools, threading\nclass H:\n    __slots__ = ('k', 'l')\n    def __init__(self, k): self.k = k; self.l = threading.local()\nX = H(1)\ndef load():\n    return [X.k]\n"},
         ("app.py", "H(1)", "H(2)"),
@@ -390,11 +409,11 @@ def test_model_is_kept_until_something_changes_through(name: str, tmp_path: Path
 RUNS_ON_IMPORT = {
     "conf.py": "SEED = 1\n",
     "app.py": """
+import atexit
 import conf
-TABLE = {}
-def report():
+def report(name):
     return conf.SEED
-TABLE.setdefault("report", report)
+atexit.register(report, "report")
 def load():
     return [1]
 """,

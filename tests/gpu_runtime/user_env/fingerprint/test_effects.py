@@ -73,3 +73,46 @@ def test_a_set_of_constants_is_the_same_in_every_order():
     one, other = found("use(x in {'a', 'b', 'c'})"), found("use(x in {'c', 'b', 'a'})")
 
     assert repr(one) == repr(other)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "TABLE['x'] = make",
+        "TABLE['x'] = f'{NAME}'",
+        "TABLE[NAME] = {'a': 1}",
+        "del TABLE['x']",
+        "TABLE.setdefault('x', [])",
+        "ALL.append(make)",
+        "SET.add(NAME)",
+        "for i in range(3): TABLE[i] = i",
+    ],
+)
+def test_what_fills_a_container_of_the_modules_own_is_as_one_written_out(line: str):
+    source = f"NAME = 'x'\nALL, TABLE = 1, 2\n{line}\n"
+    own = f"NAME = 'x'\nTABLE: dict[str, int] = {{}}\nALL = [NAME]\nSET = {{NAME}}\n{line}\n"
+
+    assert found(own, TABLE={}, ALL=[], SET=set()) == []
+    assert found(source, TABLE={}, ALL=[], SET=set()) != []  # it came from elsewhere
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "OWN = library.TABLE\nOWN['x'] = 1",
+        "OWN = library.TABLE or {}\nOWN['x'] = 1",
+        "OWN = library.TABLE if library else {}\nOWN['x'] = 1",
+        "OWN = {} if library else library.TABLE\nOWN['x'] = 1",
+        "OWN = {}\nOWN = library.TABLE\nOWN['x'] = 1",
+        "OWN = {}\nfrom library import OWN\nOWN['x'] = 1",
+        "OWN = {}\nfor OWN in library.TABLES: pass\nOWN['x'] = 1",
+        "OWN = {'a': library.TABLE}\nOWN['a']['x'] = 1",
+        "OWN = {'a': library.TABLE}\nOWN['a'] += [1]",
+        "OWN = {'a': library.TABLE}\nOWN['a'].x = 1",
+        "OWN = {}\nOWN.append(register(1))",
+        "OWN = {}\nOWN.pop('a').clear()",
+        "OWN = {}\nOWN.update(register)",
+    ],
+)
+def test_what_changes_anothers_container_is_an_effect(source: str):
+    assert "OWN" in names(found(source, OWN={}, library=None)[-1])

@@ -35,8 +35,8 @@ def test_so_is_what_statements_that_run_on_import_name(user: UserProject, monkey
     user.load("import os, sys\nNAMES, LIMIT = [os.environ], 3\nsys.modules.setdefault('a', NAMES)\n")
     present = Present(user.project)
     before = {"shop": present.effects.of_all(["shop"])["shop"]}
-    assert not present.effects.changed(before, ())
+    assert present.effects.changed(before, ()) == ("", "")
     monkeypatch.setenv("LEFT_BY_A_LOADER", "1")
     present.forget_settings()
 
-    assert present.effects.changed(before, ()) == "shop"
+    assert present.effects.changed(before, ()) == ("shop", "shop.NAMES")

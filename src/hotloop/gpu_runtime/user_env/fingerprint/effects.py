@@ -54,7 +54,11 @@ _MAKERS_IN_TORCH = frozenset({"no_grad", "inference_mode", "enable_grad"})
 # Calls that do something also where what they return is kept: ``old = numpy.seterr(all="raise")``.
 _SETS = ("set_", "enable_", "disable_", "register_", "add_", "configure")
 _SETS_TOO = frozenset({"setattr", "delattr", "seterr", "setlocale", "setcontext", "update"})
-_OF_IMPORT = ("IMPORT_FROM", "POP_TOP")
+_LEFT_OVER = ("IMPORT_FROM", "JUMP_BACKWARD", "END_FOR", "POP_TOP")  # by `import a.b as c`, and by a loop
+# A list, dictionary or set that is written out, and what is done to it alone: one with all of it written out has no effect.
+_DISPLAYS = ("BUILD_LIST", "BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_SET", "LIST_EXTEND", "DICT_UPDATE", "SET_UPDATE")
+_FILLS = frozenset({"append", "add", "insert", "setdefault", "remove", "discard", "pop", "clear"})
+_KEYS = ("LOAD_NAME", "LOAD_CONST", "LOAD_SMALL_INT")
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 _STORE, _IMPORT = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
 _JUMPS_IF_FALSE = ("POP_JUMP_IF_FALSE", "POP_JUMP_FORWARD_IF_FALSE")
@@ -239,9 +243,10 @@ def _statements(
     for part in _parts(code):
         if part.never_runs or _is_of_hotloop(part.statement, namespace):
             continue
-        if part.is_effect:
+        is_filling = not is_class and part.is_effect and _fills(part.statement, code, namespace)
+        if part.is_effect and not is_filling:
             is_effect = _is_effect(part.statement) and not _only_tells(part.statement, namespace)
-        elif not part.is_stored or is_class:
+        elif is_class or not (part.is_stored or is_filling):
             continue
         elif part.is_definition:
             is_effect = _is_decorated(part.statement) and not _is_made_only(part.decorators, namespace, project)
@@ -263,6 +268,7 @@ class _Part:
         is_definition: It makes a function or a class.
         imports: The module that it imports; empty for none.
         decorators: Of a definition, what makes its decorators.
+        end: The position of its last instruction, in units of code.
         never_runs: It is for where the module is the program, or for a type checker: an app is imported.
     """
 
@@ -273,6 +279,7 @@ class _Part:
     has_call: bool
     imports: str
     decorators: Statement
+    end: int
     never_runs: bool
 
 
@@ -297,6 +304,7 @@ def _parts(code: types.CodeType) -> tuple[_Part, ...]:
                 not _CALLS.isdisjoint(within),
                 statement[-1][1] if operation == _IMPORT else "",
                 _decorators(code, units, begin, at) if not _DEFINES.isdisjoint(within) else [],
+                at,
                 any(first < at < end for first, end in idle),
             )
         )
@@ -465,10 +473,42 @@ def _shown(code: types.CodeType, operation: int, argument: int) -> Any:
 
 
 def _is_effect(statement: Statement) -> bool:
-    if all(operation in _OF_IMPORT for operation, _ in statement):  # import a.b.c as d
+    if all(operation in _LEFT_OVER for operation, _ in statement):
         return False
     is_annotation = statement[-1][0] == "STORE_SUBSCR" and ("LOAD_NAME", "__annotations__") in statement
     return len(statement) > 1 and not is_annotation
+
+
+def _fills(statement: Statement, code: types.CodeType, namespace: dict[str, Any]) -> bool:
+    """Whether a statement changes a list, dictionary or set that the module made, and nothing else by itself."""
+    match statement:
+        case [*_, ("LOAD_NAME", name), (key, _), ("STORE_SUBSCR" | "DELETE_SUBSCR", _)] if key in _KEYS:
+            pass
+        case [("LOAD_NAME", name), ("LOAD_ATTR" | "LOAD_METHOD", method), *rest, ("POP_TOP", _)] if method in _FILLS:
+            if sum(operation in _CALL_NAMES for operation, _ in rest) != 1:
+                return False
+        case _:
+            return False
+    return name in _displayed(code) and type(namespace.get(name)) in {list, dict, set}
+
+
+@functools.lru_cache(maxsize=256)
+def _displayed(code: types.CodeType) -> frozenset[str]:
+    """The names that are assigned once, and that by writing a list, a dictionary or a set out."""
+    parts = _parts(code)
+    assigned = [part.statement[-1][1] for part in parts if part.statement[-1][0] in {"STORE_NAME", "DELETE_NAME"}]
+    find_labels: Any = dis.findlabels
+    targets = set(find_labels(code.co_code))  # there `other or {}` goes on
+    return frozenset(
+        part.statement[-1][1]
+        for part in parts
+        if part.is_stored
+        and len(part.statement) > 1
+        and part.statement[-2][0] in _DISPLAYS
+        and not any("JUMP" in operation for operation, _ in part.statement)
+        and 2 * part.end not in targets
+        and assigned.count(part.statement[-1][1]) == 1
+    )
 
 
 def _only_tells(statement: Statement, namespace: dict[str, Any]) -> bool:

@@ -54,6 +54,8 @@ _MODULE_OWN = frozenset({
 _OF_COMPILER = ("__builtins_dict__", "__compiled_fn_", "__import_", "__resume_at_")
 _WITHOUT_ORDER = (types.FunctionType, staticmethod, classmethod, property)
 _OF_EXECUTOR = ("_max_workers", "_initializer", "_initargs", "_thread_name_prefix")
+# Its state is the moment's, and what it runs is in the statement that makes it.
+_OF_THREAD = frozenset(vars(threading.Thread(name="a thread")))
 _STORED_BY = ("__reduce__", "__reduce_ex__", "__getstate__")
 _MAX_MAPPED_BYTES = 64 << 20
 
@@ -193,8 +195,9 @@ class Canon:
             return self._of_pydantic(value, kind)
         if str(kind.__module__).startswith("concurrent.futures.") and hasattr(value, "_max_workers"):
             return self.describe([getattr(value, name, None) for name in _OF_EXECUTOR])  # its threads are no state
-        if isinstance(value, threading.local):
-            return self.describe(dict(value.__dict__))  # this thread's
+        if isinstance(value, threading.local | threading.Thread):  # of a local, this thread's
+            hidden = _OF_THREAD if isinstance(value, threading.Thread) else ()
+            return self.describe({name: each for name, each in vars(value).items() if name not in hidden})
         if kind.__name__ == "_lru_cache_wrapper":
             return self.describe(value.__wrapped__)
         return self._reduced(value)
@@ -365,6 +368,7 @@ _BODIES: dict[type, Any] = {
     weakref.ReferenceType: lambda canon, value: canon.describe(value()),
     weakref.WeakKeyDictionary: lambda canon, value: canon.describe(dict(value)),
     weakref.WeakValueDictionary: lambda canon, value: canon.describe(dict(value)),
+    threading.Condition: lambda *_: "condition",  # who waits is the moment's
     type(sys.implementation): lambda canon, value: canon.describe(vars(value)),
 }
 for _stateless in ("_thread.lock", "_thread.RLock"):
