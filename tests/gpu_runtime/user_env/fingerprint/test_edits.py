@@ -376,6 +376,13 @@ HARD: dict[str, tuple[dict[str, str], tuple[str, str, str]]] = {
         {"app.py": "import functools, json\nT = {}\nT['k'] = 1\njson.T = T\ndef load():\n    import json\n    return [getattr(json, 'T')['k']]\n"},
         ("app.py", "['k'] = 1", "['k'] = 2"),
     ),
+    "the place of what fills a dictionary": (
+        {"app.py": "import json\nT = {}\nT['k'] = 1\ndef setup():\n    json.T = dict(T)\nsetup()\ndef load():\n    import json\n    return [len(getattr(json, 'T'))]\n"},
+        ("app.py", "T['k'] = 1\ndef setup():\n    json.T = dict(T)\nsetup()", "def setup():\n    json.T = dict(T)\nsetup()\nT['k'] = 1"),
+    ),
+    "a thread's name": (
+        {"app.py": "import threading\nt = threading.Thread(name='a')\ndef load():\n    return [t.name]\n"}, ("app.py", "='a'", "='b'"),
+    ),
     "a thread that runs on": (
         {"app.py": "import threading\nstop = threading.Event()\nt = threading.Thread(target=stop.wait, daemon=True)\nt.start()\nN = 1\ndef load():\n    return [N]\n"},
         ("app.py", "N = 1", "N = 2"),

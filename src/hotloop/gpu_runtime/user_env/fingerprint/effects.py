@@ -174,7 +174,7 @@ class Effects:
         return {
             "digest": hashed(
                 found,
-                self._order(code),
+                self._order(code, sys.modules[module].__dict__),
                 sorted(code_digest(each) for each in reached.codes),
                 _told_bodies(found, code, sys.modules[module].__dict__, project),
             ),
@@ -183,15 +183,16 @@ class Effects:
             "optional": self._present(_optional_imports(code)),
         }
 
-    def _order(self, code: types.CodeType) -> list[Any]:
-        """Where, among the statements with effects, modules are imported that have some."""
+    def _order(self, code: types.CodeType, namespace: dict[str, Any]) -> list[Any]:
+        """Where, among the statements with effects, modules are imported that have some, and what is filled."""
         found: list[Any] = []
         for part in _parts(code):
             if part.never_runs:
                 continue
             if part.is_effect:
-                if found[-1:] != ["statement"]:
-                    found.append("statement")
+                step = ["statement", _filled(part.statement, code, namespace)]
+                if found[-1:] != [step]:
+                    found.append(step)
             elif part.imports and self._has_any(part.imports):
                 found.append(part.imports)
         return found
@@ -243,7 +244,7 @@ def _statements(
     for part in _parts(code):
         if part.never_runs or _is_of_hotloop(part.statement, namespace):
             continue
-        is_filling = not is_class and part.is_effect and _fills(part.statement, code, namespace)
+        is_filling = not is_class and part.is_effect and bool(_filled(part.statement, code, namespace))
         if part.is_effect and not is_filling:
             is_effect = _is_effect(part.statement) and not _only_tells(part.statement, namespace)
         elif is_class or not (part.is_stored or is_filling):
@@ -479,17 +480,17 @@ def _is_effect(statement: Statement) -> bool:
     return len(statement) > 1 and not is_annotation
 
 
-def _fills(statement: Statement, code: types.CodeType, namespace: dict[str, Any]) -> bool:
-    """Whether a statement changes a list, dictionary or set that the module made, and nothing else by itself."""
+def _filled(statement: Statement, code: types.CodeType, namespace: dict[str, Any]) -> str:
+    """The name of the list, dictionary or set that the module made and a statement changes, if it does nothing else by itself."""
     match statement:
         case [*_, ("LOAD_NAME", name), (key, _), ("STORE_SUBSCR" | "DELETE_SUBSCR", _)] if key in _KEYS:
             pass
         case [("LOAD_NAME", name), ("LOAD_ATTR" | "LOAD_METHOD", method), *rest, ("POP_TOP", _)] if method in _FILLS:
             if sum(operation in _CALL_NAMES for operation, _ in rest) != 1:
-                return False
+                return ""
         case _:
-            return False
-    return name in _displayed(code) and type(namespace.get(name)) in {list, dict, set}
+            return ""
+    return name if name in _displayed(code) and type(namespace.get(name)) in {list, dict, set} else ""
 
 
 @functools.lru_cache(maxsize=256)

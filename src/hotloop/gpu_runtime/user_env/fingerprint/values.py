@@ -197,7 +197,9 @@ class Canon:
             return self.describe([getattr(value, name, None) for name in _OF_EXECUTOR])  # its threads are no state
         if isinstance(value, threading.local | threading.Thread):  # of a local, this thread's
             hidden = _OF_THREAD if isinstance(value, threading.Thread) else ()
-            return self.describe({name: each for name, each in vars(value).items() if name not in hidden})
+            shown = {name: each for name, each in vars(value).items() if name not in hidden}
+            given = value.name if isinstance(value, threading.Thread) else ""
+            return self.describe(shown), "" if given.startswith("Thread-") else given  # those are counted
         if kind.__name__ == "_lru_cache_wrapper":
             return self.describe(value.__wrapped__)
         return self._reduced(value)
