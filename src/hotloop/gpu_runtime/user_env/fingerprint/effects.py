@@ -10,17 +10,21 @@ such effect, unless they call a function of the project's that has.
 from __future__ import annotations
 
 import dis
-import functools
-import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from hotloop.frozen import frozen
+from hotloop.gpu_runtime.user_env.fingerprint.parts import (
+    CALL_NAMES,
+    DEFINE_NAMES,
+    Part,
+    class_bodies,
+    comprehended,
+    displayed,
+    parts_of,
+)
 from hotloop.gpu_runtime.user_env.fingerprint.reached import (
-    ENDS_EFFECT,
-    SILENT,
     Reached,
     Statement,
     changes_others,
@@ -29,25 +33,13 @@ from hotloop.gpu_runtime.user_env.fingerprint.reached import (
 )
 from hotloop.gpu_runtime.user_env.fingerprint.uses import Meaning, Meanings, Uses, is_of_project
 from hotloop.gpu_runtime.user_env.fingerprint.wrappers import only_wraps
-from hotloop.gpu_runtime.user_env.vault.code import code_digest, constant_text, hashed, shallow_digest
+from hotloop.gpu_runtime.user_env.vault.code import code_digest, hashed, shallow_digest
 
 if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.fingerprint.values import Places
     from hotloop.gpu_runtime.user_env.source import Project
 
-_ENDS_PLAIN = ("STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "RETURN_VALUE", "RETURN_CONST", "IMPORT_NAME")
-_DEFINE_NAMES = ("MAKE_FUNCTION", "LOAD_BUILD_CLASS")
 
-
-def _codes(*names: str) -> frozenset[int]:
-    return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
-
-
-_PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*ENDS_EFFECT), _codes(*SILENT)
-_ENDS = _PLAIN | _EFFECT
-_DEFINES = _codes(*_DEFINE_NAMES)
-_CALL_NAMES = ("CALL", "CALL_FUNCTION_EX", "CALL_KW")
-_CALLS = _codes(*_CALL_NAMES)
 # What their decorators do to others: nothing.
 _MAKERS = frozenset({"dataclasses", "functools", "contextlib", "typing", "typing_extensions", "abc", "enum"})
 _MAKERS_IN_TORCH = frozenset({"no_grad", "inference_mode", "enable_grad"})
@@ -55,20 +47,9 @@ _MAKERS_IN_TORCH = frozenset({"no_grad", "inference_mode", "enable_grad"})
 _SETS = ("set_", "enable_", "disable_", "register_", "add_", "configure")
 _SETS_TOO = frozenset({"setattr", "delattr", "seterr", "setlocale", "setcontext", "update"})
 _LEFT_OVER = ("IMPORT_FROM", "JUMP_BACKWARD", "END_FOR", "POP_TOP")  # by `import a.b as c`, and by a loop
-# A list, dictionary or set that is written out, and what is done to it alone: one with all of it written out has no effect.
-_DISPLAYS = ("BUILD_LIST", "BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_SET", "LIST_EXTEND", "DICT_UPDATE", "SET_UPDATE")
+# What is done to a list, dictionary or set alone: one that the module writes out is as if all of it had been written out.
 _FILLS = frozenset({"append", "add", "insert", "setdefault", "remove", "discard", "pop", "clear"})
 _KEYS = ("LOAD_NAME", "LOAD_CONST", "LOAD_SMALL_INT")
-_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
-_STORE, _IMPORT = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
-_JUMPS_IF_FALSE = ("POP_JUMP_IF_FALSE", "POP_JUMP_FORWARD_IF_FALSE")
-_CONSTANT, _NAME, _JUMP = frozenset(dis.hasconst), frozenset(dis.hasname), frozenset([*dis.hasjrel, *dis.hasjabs])
-# The lowest bits of these arguments are no part of the name's number (the comments of `dis` in CPython's source say so).
-_FLAG_BITS = {
-    dis.opmap[name]: bits
-    for name, bits in {"LOAD_GLOBAL": 1, "LOAD_ATTR": int(sys.version_info >= (3, 12)), "LOAD_SUPER_ATTR": 2}.items()
-    if name in dis.opmap
-}
 
 
 class Effects:
@@ -186,7 +167,7 @@ class Effects:
     def _order(self, code: types.CodeType, namespace: dict[str, Any]) -> list[Any]:
         """Where, among the statements with effects, modules are imported that have some, and what is filled."""
         found: list[Any] = []
-        for part in _parts(code):
+        for part in parts_of(code):
             if part.never_runs:
                 continue
             if part.is_effect:
@@ -219,12 +200,12 @@ def _told_bodies(
     """What the bodies of classes do which their bases, when they are made, may tell to others."""
     told = [
         name
-        for part in _parts(code)
+        for part in parts_of(code)
         if part.is_definition and part.statement in found and _defines_more(part, namespace, project)
         for operation, name in part.statement
         if operation == "LOAD_CONST" and type(name) is str
     ]
-    return [shallow_digest(each) for each in _class_bodies(code) if each.co_qualname in told]
+    return [shallow_digest(each) for each in class_bodies(code) if each.co_qualname in told]
 
 
 def _first_moved(before: list[str], now: list[str]) -> str:
@@ -234,14 +215,14 @@ def _first_moved(before: list[str], now: list[str]) -> str:
 def statements(code: types.CodeType, namespace: dict[str, Any], project: Project | None = None) -> Iterator[Statement]:
     """The statements that do more than define, import or assign; an assignment that calls what does more, too."""
     yield from _statements(code, namespace, project, is_class=False)
-    for each in _class_bodies(code):
+    for each in class_bodies(code):
         yield from _statements(each, namespace, project, is_class=True)
 
 
 def _statements(
     code: types.CodeType, namespace: dict[str, Any], project: Project | None, *, is_class: bool
 ) -> Iterator[Statement]:
-    for part in _parts(code):
+    for part in parts_of(code):
         if part.never_runs or _is_of_hotloop(part.statement, namespace):
             continue
         is_filling = not is_class and part.is_effect and bool(_filled(part.statement, code, namespace))
@@ -253,128 +234,16 @@ def _statements(
             is_effect = _is_decorated(part.statement) and not _is_made_only(part.decorators, namespace, project)
             is_effect = is_effect or (project is not None and _defines_more(part, namespace, project))
         else:
-            named = [*part.statement, *_comprehended(code, part.statement)]
+            named = [*part.statement, *comprehended(code, part.statement)]
             is_effect = part.has_call and project is not None and _does_more(named, namespace, project)
         if is_effect:
             yield part.statement
 
 
-@frozen
-class _Part:
-    """A piece of a code object, up to where nothing is left on the stack: mostly one statement.
-
-    Attributes:
-        is_effect: It ends as an expression, or stores into something, that may change it.
-        is_stored: It ends by assigning a name.
-        is_definition: It makes a function or a class.
-        imports: The module that it imports; empty for none.
-        decorators: Of a definition, what makes its decorators.
-        end: The position of its last instruction, in units of code.
-        never_runs: It is for where the module is the program, or for a type checker: an app is imported.
-    """
-
-    statement: Statement
-    is_effect: bool
-    is_stored: bool
-    is_definition: bool
-    has_call: bool
-    imports: str
-    decorators: Statement
-    end: int
-    never_runs: bool
-
-
-@functools.lru_cache(maxsize=1024)
-def _parts(code: types.CodeType) -> tuple[_Part, ...]:
-    units = code.co_code
-    operations = units[0::2]
-    idle = _never_run(code)
-    found: list[_Part] = []
-    begin = 0
-    for at, operation in enumerate(operations):
-        if operation not in _ENDS:
-            continue
-        within = operations[begin:at]
-        statement = _decoded(code, units, begin, at + 1)
-        found.append(
-            _Part(
-                statement,
-                operation in _EFFECT,
-                operation == _STORE,
-                not _DEFINES.isdisjoint(within) and not _only_comprehends(code, statement),
-                not _CALLS.isdisjoint(within),
-                statement[-1][1] if operation == _IMPORT else "",
-                _decorators(code, units, begin, at) if not _DEFINES.isdisjoint(within) else [],
-                at,
-                any(first < at < end for first, end in idle),
-            )
-        )
-        begin = at + 1
-    return tuple(found)
-
-
-def _decorators(code: types.CodeType, units: bytes, begin: int, end: int) -> Statement:
-    """What makes the decorators of a definition: all that comes before its defaults, annotations or bases."""
-    operations = units[0::2]
-    made = max(at for at in range(begin, end) if operations[at] in _DEFINES)
-    if operations[made] == dis.opmap["LOAD_BUILD_CLASS"]:
-        return _decoded(code, units, begin, made)
-    num_decorators = sum(operations[at] in _CALLS for at in range(made, end))
-    depth = extended = 0
-    last = begin
-    for at in range(begin, made):
-        operation, argument = operations[at], units[2 * at + 1] | extended
-        extended = argument << 8 if operation == dis.EXTENDED_ARG else 0
-        depth += dis.stack_effect(operation, argument if operation >= dis.HAVE_ARGUMENT else None, jump=False)
-        if depth == num_decorators:
-            last = at + 1
-    return _decoded(code, units, begin, last)
-
-
-def _only_comprehends(code: types.CodeType, statement: Statement) -> bool:
-    # Before Python 3.12 a comprehension is a function that is called at once; a generator expression is one always.
-    names = [name for operation, name in statement if operation == "LOAD_CONST" and type(name) is str]
-    return bool(names) and all(name.rpartition(".")[2] in _COMPREHENSIONS for name in names)
-
-
-def _comprehended(code: types.CodeType, statement: Statement) -> Statement:
-    """The names that comprehensions in a statement load."""
-    names = {name for operation, name in statement if operation == "LOAD_CONST" and type(name) is str}
-    inner = [each for each in code.co_consts if isinstance(each, types.CodeType) and each.co_qualname in names]
-    return [("LOAD_NAME", name) for each in inner if each.co_name in _COMPREHENSIONS for name in each.co_names]
-
-
-def _never_run(code: types.CodeType) -> list[tuple[int, int]]:
-    """Where what is under ``if __name__ == "__main__":`` or ``if TYPE_CHECKING:`` begins and ends, in units of code."""
-    if {"__name__", "TYPE_CHECKING"}.isdisjoint(code.co_names):
-        return []
-    steps = [each for each in dis.get_instructions(code) if each.opname not in {*SILENT, "TO_BOOL", "NOT_TAKEN"}]
-    return [
-        (jump.offset // 2, jump.argval // 2)
-        for number, jump in enumerate(steps)
-        if jump.opname in _JUMPS_IF_FALSE and _is_never_true(steps[max(0, number - 3) : number])
-        if not steps[number + 1].is_jump_target  # as it is where there is an `or`
-    ]
-
-
-def _is_never_true(test: list[dis.Instruction]) -> bool:
-    if test[-1:] and test[-1].argval == "TYPE_CHECKING":
-        return True
-    is_compared = test[-1:] and test[-1].opname == "COMPARE_OP" and "==" in str(test[-1].argval)
-    return bool(is_compared) and [each.argval for each in test[:2]] == ["__name__", "__main__"]
-
-
 def look_ahead(code: types.CodeType) -> None:
     """Take a module's code apart before it is imported: what `Effects` finds then does not wait for it."""
-    for each in (code, *_class_bodies(code)):
-        _parts(each)
-
-
-def _class_bodies(code: types.CodeType) -> Iterator[types.CodeType]:
-    for each in code.co_consts:
-        if isinstance(each, types.CodeType) and not each.co_flags & inspect.CO_OPTIMIZED:
-            yield each
-            yield from _class_bodies(each)
+    for each in (code, *class_bodies(code)):
+        parts_of(each)
 
 
 def _does_more(statement: Statement, namespace: dict[str, Any], project: Project) -> bool:
@@ -393,7 +262,7 @@ def _is_setter(operation: str, name: Any, namespace: dict[str, Any], project: Pr
     return is_named_so and not (operation == "LOAD_NAME" and is_of_project(namespace.get(name), project))
 
 
-def _defines_more(part: _Part, namespace: dict[str, Any], project: Project) -> bool:
+def _defines_more(part: Part, namespace: dict[str, Any], project: Project) -> bool:
     """Whether a definition has more to it: what decides about it, or what a class's bases do when one is made of them."""
     statement = part.statement
     is_class = any(operation == "LOAD_BUILD_CLASS" for operation, _ in statement)
@@ -418,7 +287,7 @@ def _makers_of(kind: type) -> tuple[str, ...]:
 
 def _leading_to(found: list[Statement], code: types.CodeType) -> list[Statement]:
     """The assignments of names that the statements use, and what decides whether a statement runs."""
-    rest = [part.statement for part in _parts(code) if part.statement not in found and not part.never_runs]
+    rest = [part.statement for part in parts_of(code) if part.statement not in found and not part.never_runs]
     names = {name for statement in found for operation, name in statement if operation == "LOAD_NAME"}
     chosen: list[Statement] = []
     is_more = True
@@ -432,7 +301,7 @@ def _leading_to(found: list[Statement], code: types.CodeType) -> list[Statement]
 
 def _assigns(statement: Statement, names: set[str]) -> bool:
     operation, name = statement[-1] if statement else ("", "")
-    return operation == "STORE_NAME" and name in names and not any(each[0] in _DEFINE_NAMES for each in statement)
+    return operation == "STORE_NAME" and name in names and not any(each[0] in DEFINE_NAMES for each in statement)
 
 
 def _decides(statement: Statement) -> bool:
@@ -452,27 +321,6 @@ def _optional_imports(code: types.CodeType) -> list[str]:
     ]
 
 
-def _decoded(code: types.CodeType, units: bytes, begin: int, end: int) -> Statement:
-    """The instructions of a part of a code object, their arguments as names and constants."""
-    found: Statement = []
-    extended = 0
-    for at in range(begin, end):
-        operation, argument = units[2 * at], units[2 * at + 1] | extended
-        extended = argument << 8 if operation == dis.EXTENDED_ARG else 0
-        if operation not in _SILENT:
-            found.append((dis.opname[operation], _shown(code, operation, argument)))
-    return found
-
-
-def _shown(code: types.CodeType, operation: int, argument: int) -> Any:
-    if operation in _CONSTANT:
-        value = code.co_consts[argument]
-        return value.co_qualname if isinstance(value, types.CodeType) else constant_text(value)
-    if operation in _NAME:
-        return code.co_names[argument >> _FLAG_BITS.get(operation, 0)]
-    return None if operation in _JUMP else argument
-
-
 def _is_effect(statement: Statement) -> bool:
     if all(operation in _LEFT_OVER for operation, _ in statement):
         return False
@@ -486,30 +334,11 @@ def _filled(statement: Statement, code: types.CodeType, namespace: dict[str, Any
         case [*_, ("LOAD_NAME", name), (key, _), ("STORE_SUBSCR" | "DELETE_SUBSCR", _)] if key in _KEYS:
             pass
         case [("LOAD_NAME", name), ("LOAD_ATTR" | "LOAD_METHOD", method), *rest, ("POP_TOP", _)] if method in _FILLS:
-            if sum(operation in _CALL_NAMES for operation, _ in rest) != 1:
+            if sum(operation in CALL_NAMES for operation, _ in rest) != 1:
                 return ""
         case _:
             return ""
-    return name if name in _displayed(code) and type(namespace.get(name)) in {list, dict, set} else ""
-
-
-@functools.lru_cache(maxsize=256)
-def _displayed(code: types.CodeType) -> frozenset[str]:
-    """The names that are assigned once, and that by writing a list, a dictionary or a set out."""
-    parts = _parts(code)
-    assigned = [part.statement[-1][1] for part in parts if part.statement[-1][0] in {"STORE_NAME", "DELETE_NAME"}]
-    find_labels: Any = dis.findlabels
-    targets = set(find_labels(code.co_code))  # there `other or {}` goes on
-    return frozenset(
-        part.statement[-1][1]
-        for part in parts
-        if part.is_stored
-        and len(part.statement) > 1
-        and part.statement[-2][0] in _DISPLAYS
-        and not any("JUMP" in operation for operation, _ in part.statement)
-        and 2 * part.end not in targets
-        and assigned.count(part.statement[-1][1]) == 1
-    )
+    return name if name in displayed(code) and type(namespace.get(name)) in {list, dict, set} else ""
 
 
 def _only_tells(statement: Statement, namespace: dict[str, Any]) -> bool:
@@ -521,7 +350,7 @@ def _only_tells(statement: Statement, namespace: dict[str, Any]) -> bool:
         return False
     if values[0] is sys.modules.get("warnings"):  # as errors they would end a loader
         return ("LOAD_CONST", ("str", "'ignore'")) in statement and len(values) == 1
-    num_calls = sum(operation in _CALL_NAMES for operation, _ in statement)
+    num_calls = sum(operation in CALL_NAMES for operation, _ in statement)
     return num_calls == 1 or all(is_harmless(value) or type(value) in {str, int, float, bool} for value in values)
 
 
@@ -539,7 +368,7 @@ def _is_made_only(decorators: Statement, namespace: dict[str, Any], project: Pro
     if homes and all(home.startswith("torch") for home in homes):  # `torch.no_grad()`, or `no_grad()`
         used = {name for operation, name in decorators if operation in {"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD"}}
         return bool(used) and used - {"torch"} <= _MAKERS_IN_TORCH
-    is_called = any(operation in _CALL_NAMES for operation, _ in decorators)
+    is_called = any(operation in CALL_NAMES for operation, _ in decorators)
     return bool(values) and all(
         home in _MAKERS
         or type(value) in {str, int, float, bool}
