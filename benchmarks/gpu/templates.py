@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.loop import ask, fresh, gpu_mib, report, run_in_folder, say
+from benchmarks.gpu.loop import ask, compare, fresh, gpu_mib, report, run_in_folder, say
 from benchmarks.loop_client import Loop
 from benchmarks.projects import Project, edit_loader, scaffolded
 
@@ -113,8 +113,7 @@ def check(when: str, template: Template, python: Path, bridge: Path, project: Pr
     """Say whether the served answer is a fresh process's."""
     _, device, expected = cold(template, python, bridge, project)
     got = ask(loop, template.endpoint, template.arguments)
-    equal = "yes" if got == expected else f"NO: {got!r}, not {expected!r}"
-    say(f"  {when}: the answer equals a fresh process's, on {device}", equal)
+    compare(f"  {when}: the answer equals a fresh process's, on {device}", got, expected)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+import types
 from pathlib import Path
 
 import pytest
 from tests.gpu_runtime.user_env.fingerprint.observe import Seen, observe_each, replacing, write
 
+from hotloop.gpu_runtime.user_env.fingerprint.effects import statements
 from hotloop.gpu_runtime.user_env.fingerprint.wrappers import only_wraps
 
 WRAPS = {
@@ -79,6 +81,7 @@ DOES_MORE = {
     "decorates by it": "def deco(f):\n    @f\n    def g(): pass\n    return g",
     "decorates by it too": "def deco(f):\n    @functools.wraps(f)\n    @f\n    def g(): pass\n    return g",
     "calls it with a choice": "def deco(f): return f(1 if f else len)",
+    "calls it with a choice of two": "def deco(f): return f(print if f else len)",
     "calls it for each": "def deco(f): return [f for _ in f]",
     "hands it on": "def deco(f): return helper(f)",
     "marks it": "def deco(f):\n    f.is_marked = True\n    return f",
@@ -114,6 +117,20 @@ def test_a_decorator_that_gives_a_wrapper_back_only_wraps(user, name):
 @pytest.mark.parametrize("name", DOES_MORE)
 def test_a_decorator_that_may_do_more_is_no_wrapper(user, name):
     assert not only_wraps(deco(user, DOES_MORE[name]), user.project, is_called=False)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def deco(name): return helper",
+        "def deco(name): return functools.partial(helper)",
+        "def deco(name): return atexit.register",
+        "def deco(name, hook=helper): return hook",
+        "def make(hook):\n    def deco(name): return hook\n    return deco\ndeco = make(helper)",
+    ],
+)
+def test_one_with_arguments_may_give_another_back(user, source):
+    assert not only_wraps(deco(user, source), user.project, is_called=True)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +186,17 @@ class Five: pass
 def load(): return [CALLED]
 """,
 }
+
+
+def test_what_a_decorator_is_given_and_gives_back_counts(user):
+    user.write("def deco(hook):\n    return hook\n", "deco.py")
+    source = "import deco\nSEEN = []\n@deco.deco({})\ndef f(): pass\n"
+    for hook, count in (("lambda f: SEEN.append(f)", 1), ("1", 0)):
+        module = types.SimpleNamespace(**vars(user.load("import deco\n")))
+        code = compile(source.format(hook), "shop.py", "exec")
+        assert len(list(statements(code, vars(module), user.project))) == count
+
+
 EDITS = [
     ("app.py", "LEVEL = 1", "LEVEL = 2"),
     ("app.py", "return 1", "return 9"),

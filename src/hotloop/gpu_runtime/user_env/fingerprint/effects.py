@@ -369,6 +369,8 @@ def _is_made_only(decorators: Statement, namespace: dict[str, Any], project: Pro
         used = {name for operation, name in decorators if operation in {"LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD"}}
         return bool(used) and used - {"torch"} <= _MAKERS_IN_TORCH
     is_called = any(operation in CALL_NAMES for operation, _ in decorators)
+    if any(operation == "MAKE_FUNCTION" for operation, _ in decorators):
+        return False  # a lambda among the arguments: the decorator may give it back
     return bool(values) and all(
         home in _MAKERS
         or type(value) in {str, int, float, bool}

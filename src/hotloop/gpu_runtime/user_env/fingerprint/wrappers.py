@@ -30,8 +30,11 @@ _HARMLESS = frozenset({
     "asyncio.coroutines.iscoroutinefunction",
     "logging.getLogger",
 })  # fmt: skip
-_ENDS = ("STORE_FAST", "STORE_DEREF", "POP_TOP", "RETURN_VALUE", "RETURN_CONST")
-_JUMP = "POP_JUMP"  # of an `if` alone: another would have what is called before it, and its arguments after it
+_MODULES = frozenset({"asyncio", "contextlib", "functools", "inspect", "logging"})
+_PLAIN = frozenset({str, bytes, int, float, bool, types.NoneType})
+_RETURNS = ("RETURN_VALUE", "RETURN_CONST")
+_ENDS = ("STORE_FAST", "STORE_DEREF", "POP_TOP", *_RETURNS)
+_JUMP = "POP_JUMP"
 _VALUES = (
     "LOAD_FAST",
     "LOAD_DEREF",
@@ -44,7 +47,6 @@ _VALUES = (
 )
 _MAKES = (
     "MAKE_",
-    "COPY_FREE_VARS",
     "SET_FUNCTION_ATTRIBUTE",
     "BUILD_TUPLE",
     "BUILD_MAP",
@@ -69,26 +71,58 @@ def only_wraps(decorator: object, project: Project, *, is_called: bool) -> bool:
         return False
     codes = [decorator.__code__]
     if is_called:
+        if decorator.__closure__ or not all(map(_is_plain, _defaults(decorator))):
+            return False  # that may be what it gives back
         codes += [each for each in decorator.__code__.co_consts if isinstance(each, types.CodeType)]
-    called = [_called(code) for code in codes]
-    return all(
-        callees is not None and all(_is_harmless(callee, decorator.__globals__) for callee in callees)
-        for callees in called
+    namespace = {**vars(builtins), **decorator.__globals__}
+    return all(_is_quiet(code, decorator, namespace) for code in codes)
+
+
+def _is_quiet(code: types.CodeType, decorator: types.FunctionType, namespace: dict[str, Any]) -> bool:
+    done = _done(code)
+    if done is None:
+        return False
+    called, named = done
+    values = [namespace.get(name) for name in named]
+    return all(_is_harmless(callee, namespace) for callee in called) and all(
+        value is decorator or _is_plain(value) or _full_name(value) in _HARMLESS | _MODULES for value in values
     )
+
+
+def _defaults(function: types.FunctionType) -> list[Any]:
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it does nothing when it is called with a function: no callable, or a type, as annotations name."""
+    is_type = isinstance(value, type) and value.__module__ == "builtins"
+    return is_type or type(value) in _PLAIN or type(value).__module__ == "typing"
+
+
+def _full_name(value: Any) -> str:
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
 
 
 def _is_harmless(callee: Callee, namespace: dict[str, Any]) -> bool:
     name, attribute = callee
-    value = namespace.get(name, vars(builtins).get(name))
+    value = namespace.get(name)
     if attribute:
         value = vars(value).get(attribute) if isinstance(value, types.ModuleType) else None
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}" in _HARMLESS
+    return _full_name(value) in _HARMLESS
 
 
 @functools.lru_cache(maxsize=1024)
-def _called(code: types.CodeType) -> frozenset[Callee] | None:
-    """What a function calls, without those in it; None if it does more than call globals, make functions and return."""
+def _done(code: types.CodeType) -> tuple[frozenset[Callee], frozenset[str]] | None:
+    """What a function calls, without those in it, and the globals that it names.
+
+    None if it does more than call globals, make functions and return.
+    """
+    if not _is_empty_at_jumps(code):
+        return None
     found: set[Callee] = set()
+    named: set[str] = set()
     statement: list[Step] = []
     for step in steps_of(dis.get_instructions(code)):
         name = step.opname
@@ -100,9 +134,22 @@ def _called(code: types.CodeType) -> frozenset[Callee] | None:
             statement = []
         elif name in _CALLS or name.startswith((*_VALUES, *_MAKES, *_TELLS)):
             statement.append(step)
+            named |= {step.argval} if name == "LOAD_GLOBAL" else set()
         else:
             return None
-    return frozenset(found)
+    return frozenset(found), frozenset(named)
+
+
+def _is_empty_at_jumps(code: types.CodeType) -> bool:
+    """Whether nothing is on the stack where it jumps: else what is called stands before it, and its arguments after it."""
+    depth = 0
+    for each in dis.get_instructions(code):
+        depth += dis.stack_effect(each.opcode, each.arg if each.opcode >= dis.HAVE_ARGUMENT else None, jump=False)
+        if each.opname.startswith(_JUMP) and depth:
+            return False
+        if each.opname in _RETURNS:
+            depth = 0
+    return True
 
 
 def _callee(statement: list[Step]) -> set[Callee] | None:
