@@ -24,7 +24,7 @@ def test_a_name_that_may_be_computed_is_told_from_a_constant_one() -> None:
 
 
 def test_what_is_handed_on_is_told_from_what_is_asked_for_an_attribute() -> None:
-    source = "def f():\n    import a.b as c\n    from d import e\n    use(c, e.x, g, h.y, getattr(i, 'j'), k.z())\n"
+    source = "def f():\n    import a.b as c\n    from d import e\n    use(c, e.x, g, h.y, getattr(i, 'j'), k.z(), l.m(n=1))\n"
     used = Uses()
     used.add(compile(source, "app.py", "exec").co_consts[0], "")
 

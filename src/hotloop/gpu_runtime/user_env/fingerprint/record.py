@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
 from hotloop.frozen import frozen
@@ -38,6 +39,9 @@ _NOT_INPUTS = frozenset({
 # Libraries ask these about the machine, or find libraries with them; none runs code of the project.
 _NEVER_PROJECT = frozenset({
     "ldconfig", "ld", "gcc", "cc", "g++", "c++", "objdump", "uname", "lscpu", "file", "nvidia-smi", "rocm-smi", "nvcc",
+})  # fmt: skip
+_HOLDS_NOTHING = frozenset({
+    str, bytes, int, float, bool, tuple, types.NoneType, types.ModuleType, types.BuiltinFunctionType, ModuleSpec,
 })  # fmt: skip
 _ALWAYS_INPUTS = ("CUDA_VISIBLE_DEVICES",)
 _THREADS = "torch's thread count"
@@ -406,53 +410,55 @@ def _is_submodule(name: str) -> bool:
 
 
 def _patches(project: Project) -> set[str]:
-    """Where installed modules hold the project's functions and classes: by name, or in a table one step away."""
-    mine = _own_definitions(project)
-    if not mine:
-        return set()
+    """Where installed modules hold the project's functions and classes: by name, or in a table one step away.
+
+    There are a hundred thousand names: neither `id` nor a function's code is asked for, since both are events for audit hooks.
+    """
+    identity = object.__hash__
+    own = frozenset(name for name in list(sys.modules) if project.owns_module(name))
     found: set[str] = set()
-    # Most of what a module names is others', and named by many. It is held: the id of what is gone is used again.
+    # Most of what a module names is others', and named by many. It is held: the identity of what is gone is used again.
     looked_at: dict[int, Any] = {}
     for name, module in list(sys.modules.items()):
-        if module is None or project.owns_module(name) or name.startswith(("hotloop.", "__")):
+        if module is None or name in own or name.startswith(("hotloop.", "__")):
             continue
         for key, value in list(getattr(module, "__dict__", {}).items()):
-            if id(value) in looked_at:
+            kind = type(value)
+            if kind in _HOLDS_NOTHING:
                 continue
-            if id(value) in mine or is_of_project(value, project) or _holds(value, mine, project):
-                found.add(f"{name}.{key}")
-            else:
-                looked_at[id(value)] = value
+            if kind is types.FunctionType:
+                if _is_mine(value, own):
+                    found.add(f"{name}.{key}")
+            elif identity(value) not in looked_at:
+                if _is_mine(value, own) or _holds(value, own):
+                    found.add(f"{name}.{key}")
+                else:
+                    looked_at[identity(value)] = value
     return found
 
 
-def _own_definitions(project: Project) -> set[int]:
-    return {
-        id(value)
-        for module in project.modules()
-        for value in vars(sys.modules[module]).values()
-        if is_of_project(value, project)
-    }
+def _is_mine(value: Any, own: frozenset[str]) -> bool:
+    """Whether a function or class was defined in one of these modules."""
+    kind = type(value)
+    if kind is types.FunctionType:
+        return value.__globals__.get("__name__") in own
+    return issubclass(kind, type) and value.__module__ in own
 
 
-def _holds(value: Any, mine: set[int], project: Project) -> bool:
+def _holds(value: Any, own: frozenset[str]) -> bool:
     if issubclass(type(value), dict | list | set):  # such as torch's hooks for all modules, in an OrderedDict
         is_small = type(value).__len__(value) < 10_000
-        return is_small and any(id(each) in mine or _is_function_of(project, each) for each in gc.get_referents(value))
+        return is_small and any(_is_mine(each, own) for each in gc.get_referents(value))
     if issubclass(type(value), type):
-        return any(id(each) in mine or _is_function_of(project, each) for each in list(vars(value).values()))
-    if issubclass(type(value), types.ModuleType | types.FunctionType):
+        return any(_is_mine(each, own) for each in list(vars(value).values()))
+    if issubclass(type(value), types.ModuleType):
         return False
     try:
-        own = object.__getattribute__(value, "__dict__")
+        inside = object.__getattribute__(value, "__dict__")
     except AttributeError:
         return False
-    if type(own) is not dict:
+    if type(inside) is not dict:
         return False
     return any(
-        id(each) in mine or _holds(each, mine, project) for each in list(own.values()) if type(each) in {dict, list}
+        _is_mine(each, own) or (type(each) in {dict, list} and _holds(each, own)) for each in list(inside.values())
     )
-
-
-def _is_function_of(project: Project, value: Any) -> bool:
-    return type(value) is types.FunctionType and is_own_code(value.__code__, project)

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from hotloop.gpu_runtime.user_env.fingerprint import setters
 from hotloop.gpu_runtime.user_env.fingerprint.files import Look, glance
+from hotloop.gpu_runtime.user_env.fingerprint.unwatched import unwatched_imports
 from hotloop.gpu_runtime.user_env.source import installed_folders
 from hotloop.gpu_runtime.user_env.vault.code import is_of_project
 
@@ -40,6 +41,7 @@ _IMPORTERS = (
 _STARTS_PROCESS = frozenset({"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.fork", "pty.spawn"})
 _MAKES = {"os.rename": 1, "os.replace": 1, "os.link": 1, "os.symlink": 1, "os.mkdir": 0, "os.truncate": 0,
           "os.remove": 0, "os.rmdir": 0}  # fmt: skip
+_NOTED = frozenset({"open", "os.listdir", "os.scandir", "sqlite3.connect", "socket.connect", *_STARTS_PROCESS, *_MAKES})
 _STAT_FUNCTIONS = ("stat", "lstat", "access", "readlink", "statvfs")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -200,9 +202,11 @@ _current: Trace | None = None
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    trace = _current
-    if trace is None:
-        return
+    if _current is not None and event in _NOTED:  # most are of others: each `id()` is one
+        _note(_current, event, arguments)
+
+
+def _note(trace: Trace, event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         trace.opened(arguments[0], arguments[2])
     elif event in {"os.listdir", "os.scandir"}:
@@ -370,32 +374,38 @@ def _watch_code(trace: Trace) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _profiling(trace: Trace) -> Iterator[None]:
-    seen: set[int] = set()  # by identity: hashing a code object goes through all its constants, at every call
-    setting: set[int] = set()
+    # This runs at every call and return. A code object's own hash goes through all its constants; `id`, and each look at
+    # a frame's `f_code`, is an event for the audit hook.
+    identity = object.__hash__
+    seen: dict[int, bool] = {}  # whether its return counts, too
     alive: list[CodeType] = []
+    followed: set[FrameType] = set()
 
     def profile(frame: FrameType, event: str, value: Any) -> None:
         if event == "call":
             code = frame.f_code
-            if id(code) not in seen:
-                seen.add(id(code))
+            is_followed = seen.get(identity(code))
+            if is_followed is None:
+                is_followed = seen[identity(code)] = code.co_name == "<module>" or setters.may_set_up(code)
                 alive.append(code)
                 trace.ran(code, frame)
-                if setters.may_set_up(code):
-                    setting.add(id(code))
-            if id(code) in setting:
-                trace.sets_up(frame)
-        elif event == "return":
-            if id(frame.f_code) in setting:
-                trace.has_set_up(frame, value if setters.has_returned(frame) else NotImplemented)
-            elif frame.f_code.co_name == "<module>":
+            if is_followed:
+                followed.add(frame)
+                if code.co_name != "<module>":
+                    trace.sets_up(frame)
+        elif event == "return" and frame in followed:
+            followed.discard(frame)
+            if frame.f_code.co_name == "<module>":
                 trace.ended(frame.f_code, frame)
+            else:
+                trace.has_set_up(frame, value if setters.has_returned(frame) else NotImplemented)
 
     before = sys.getprofile()
     threading.setprofile(profile)
     sys.setprofile(profile)
     try:
-        yield
+        with unwatched_imports(trace, profile):
+            yield
     finally:
         trace.was_lost = sys.getprofile() is not profile
         sys.setprofile(before)

@@ -195,8 +195,10 @@ def _aliases(steps: list[Step]) -> Iterator[tuple[str, str]]:
 
 
 def _passed(steps: list[Step], aliases: set[str]) -> Iterator[str]:
+    is_called = False
     for number, each in enumerate(steps[:-1]):  # the last one returns, or jumps
-        if not each.opname.startswith(_LOADS) or _is_called(each) or steps[number + 1].opname in OF_ATTRIBUTE:
+        is_called = _is_called(each) or (is_called and each.opname == "LOAD_ATTR")  # of `a.b()` that is b
+        if not each.opname.startswith(_LOADS) or is_called or steps[number + 1].opname in OF_ATTRIBUTE:
             continue
         if number and steps[number - 1].argval in _BY_COMPUTED_NAME:  # whose names are constants, or any may be meant
             continue
