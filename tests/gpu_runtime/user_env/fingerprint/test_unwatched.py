@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, ModuleType, SimpleNamespace
+from types import CodeType, FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,10 +87,10 @@ class Followed:
         installed: Files of packages that ran.
     """
 
-    def __init__(self, work: Callable[[], object], project: Project) -> None:
+    def __init__(self, work: Callable[[], object], project: Project, codes: dict[CodeType, str] | None = None) -> None:
         self.modules: list[str] = []
         self.installed: set[str] = set()
-        trace: Any = SimpleNamespace(codes={}, project=project, installed=self.installed)
+        trace: Any = SimpleNamespace(codes=codes or {}, project=project, installed=self.installed)
         before, profile = sys.getprofile(), self._profile  # each time it is asked for, it is another
         sys.setprofile(profile)
         try:
@@ -153,6 +153,19 @@ def test_an_import_is_followed_that_may_call_what_the_project_left(
 
     assert followed.modules.count("a_package") == 1
     assert followed.modules.count("its_part") == 3  # its statements, and two calls
+
+
+def test_what_an_earlier_load_left_is_followed_too(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{UNWATCHED}._ran_before", {})
+    package("")
+    hook = compile("def load():\n    warnings.showwarning = lambda *_: None", "app.py", "exec").co_consts[0]
+
+    Followed(lambda: None, Project(str(tmp_path / "project")), {hook: "its_app"})
+    followed = Followed(_import, Project(str(tmp_path / "project")))
+
+    assert followed.modules.count("a_package") == 1
 
 
 def test_from_where_a_package_imports_the_projects_own_all_is_followed(package: Package, tmp_path: Path) -> None:

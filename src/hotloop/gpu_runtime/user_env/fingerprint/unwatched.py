@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.fingerprint.trace import Trace
     from hotloop.gpu_runtime.user_env.source import Project
 
+_ran_before: dict[CodeType, str] = {}  # in earlier loads of this process, whose hooks may be there still
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
 
@@ -49,7 +50,7 @@ def unwatched_imports(trace: Trace, profile: Callable[..., None]) -> Iterator[No
         nonlocal num_asked, is_left
         if num_asked != len(trace.codes):  # more of the project's code ran since it was asked last
             num_asked = len(trace.codes)
-            is_left = leaves_something(trace.codes, trace.project)
+            is_left = leaves_something(_ran_before | trace.codes, trace.project)
         return is_left
 
     def exec_module(self: SourceFileLoader, module: ModuleType) -> None:
@@ -79,6 +80,7 @@ def unwatched_imports(trace: Trace, profile: Callable[..., None]) -> Iterator[No
         yield
     finally:
         SourceFileLoader.exec_module = execute
+        _ran_before.update(trace.codes)
 
 
 def leaves_something(codes: dict[CodeType, str], project: Project) -> bool:
