@@ -12,7 +12,7 @@ from benchmarks.serving_run import ServedSide, WrongAnswer
 from benchmarks.serving_sides import Check
 
 FACTOR = 3
-NUM_CLIENTS = 256  # of whom there are enough that longer lines would make it no quicker
+NUM_CLIENTS = 256  # a long line, as in the overload: batches are chosen from it
 MB = 1e6
 
 

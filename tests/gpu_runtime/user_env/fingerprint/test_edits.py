@@ -523,6 +523,15 @@ def test_loader_that_patches_an_installed_module_can_not_stay(tmp_path: Path) ->
     assert "json.loads" in seen.cannot_stay
 
 
+def test_loader_that_leaves_a_function_in_an_object_of_a_package_can_not_stay(tmp_path: Path) -> None:
+    source = "import logging\ndef mine(record): pass\ndef load():\n    setattr(logging.lastResort, 'emit', mine)\n    return [1]\n"
+    write(tmp_path, {"app.py": source})
+
+    seen = observe(tmp_path, _nothing)
+
+    assert "logging._defaultLastResort" in seen.cannot_stay
+
+
 def test_secret_of_the_environment_is_not_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.gpu_runtime.user_env.fingerprint.observe import _load, forked
 

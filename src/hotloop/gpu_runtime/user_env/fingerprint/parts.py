@@ -32,7 +32,7 @@ _PLAIN, _EFFECT, _SILENT = _codes(*_ENDS_PLAIN), _codes(*ENDS_EFFECT), _codes(*S
 _ENDS = _PLAIN | _EFFECT
 _DEFINES = _codes(*DEFINE_NAMES)
 _CALLS = _codes(*CALL_NAMES)
-_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
+COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 _STORE, _IMPORT = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
 _JUMPS_IF_FALSE = ("POP_JUMP_IF_FALSE", "POP_JUMP_FORWARD_IF_FALSE")
 _CONSTANT, _NAME, _JUMP = frozenset(dis.hasconst), frozenset(dis.hasname), frozenset([*dis.hasjrel, *dis.hasjabs])
@@ -121,14 +121,14 @@ def _decorators(code: types.CodeType, units: bytes, begin: int, end: int) -> Sta
 def _only_comprehends(code: types.CodeType, statement: Statement) -> bool:
     # Before Python 3.12 a comprehension is a function that is called at once; a generator expression is one always.
     names = [name for operation, name in statement if operation == "LOAD_CONST" and type(name) is str]
-    return bool(names) and all(name.rpartition(".")[2] in _COMPREHENSIONS for name in names)
+    return bool(names) and all(name.rpartition(".")[2] in COMPREHENSIONS for name in names)
 
 
 def comprehended(code: types.CodeType, statement: Statement) -> Statement:
     """The names that comprehensions in a statement load."""
     names = {name for operation, name in statement if operation == "LOAD_CONST" and type(name) is str}
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType) and each.co_qualname in names]
-    return [("LOAD_NAME", name) for each in inner if each.co_name in _COMPREHENSIONS for name in each.co_names]
+    return [("LOAD_NAME", name) for each in inner if each.co_name in COMPREHENSIONS for name in each.co_names]
 
 
 def _never_run(code: types.CodeType) -> list[tuple[int, int]]:

@@ -423,17 +423,12 @@ def _patches(project: Project) -> set[str]:
         if module is None or name in own or name.startswith(("hotloop.", "__")):
             continue
         for key, value in list(getattr(module, "__dict__", {}).items()):
-            kind = type(value)
-            if kind in _HOLDS_NOTHING:
+            if type(value) in _HOLDS_NOTHING or identity(value) in looked_at:
                 continue
-            if kind is types.FunctionType:
-                if _is_mine(value, own):
-                    found.add(f"{name}.{key}")
-            elif identity(value) not in looked_at:
-                if _is_mine(value, own) or _holds(value, own):
-                    found.add(f"{name}.{key}")
-                else:
-                    looked_at[identity(value)] = value
+            if _is_mine(value, own) or _holds(value, own):
+                found.add(f"{name}.{key}")
+            else:
+                looked_at[identity(value)] = value
     return found
 
 
@@ -451,7 +446,7 @@ def _holds(value: Any, own: frozenset[str]) -> bool:
         return is_small and any(_is_mine(each, own) for each in gc.get_referents(value))
     if issubclass(type(value), type):
         return any(_is_mine(each, own) for each in list(vars(value).values()))
-    if issubclass(type(value), types.ModuleType):
+    if issubclass(type(value), types.ModuleType | types.FunctionType):
         return False
     try:
         inside = object.__getattribute__(value, "__dict__")

@@ -16,6 +16,7 @@ from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from hotloop.gpu_runtime.user_env.fingerprint.parts import COMPREHENSIONS
 from hotloop.gpu_runtime.user_env.fingerprint.uses import is_of_project, uses_of
 from hotloop.gpu_runtime.user_env.source import installed_folders
 from hotloop.gpu_runtime.user_env.vault.code import codes_within
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from hotloop.gpu_runtime.user_env.source import Project
 
 _ran_before: dict[CodeType, str] = {}  # in earlier loads of this process, whose hooks may be there still
-_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
 
 class _Thread(threading.local):
@@ -94,7 +94,7 @@ def leaves_something(codes: dict[CodeType, str], project: Project) -> bool:
 
 
 def _hands_on(code: CodeType, module: str, project: Project) -> bool:
-    if any(inner.co_name not in _COMPREHENSIONS for inner in codes_within(code)):
+    if any(inner.co_name not in COMPREHENSIONS for inner in codes_within(code)):
         return True
     found = sys.modules.get(module)
     used = uses_of(code, getattr(found, "__package__", "") or "")
