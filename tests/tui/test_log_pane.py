@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.tui.log_app import LogApp, iteration, log
+from textual import _time as textual_time
 
 from hotloop import events
 from hotloop.tui.log import elsewhere, listing
@@ -138,6 +139,23 @@ def test_a_match_is_shown_in_context_and_the_next_is_found_there():
         assert app.pane.buffer[app.pane.lines.at].text == "line 15"
         await pilot.press("c")
         assert texts(app) == ["15", "25", "35"]
+
+    driven(test)
+
+
+def test_lines_are_shown_where_the_process_is_held_up_whenever_it_reads_the_clock(monkeypatch: pytest.MonkeyPatch):
+    read = textual_time.get_time
+
+    def read_late() -> float:
+        time.sleep(0.003)
+        return read()
+
+    monkeypatch.setattr(textual_time, "get_time", read_late)
+
+    async def test(pilot: Pilot[None], app: LogApp) -> None:
+        async with asyncio.timeout(20):
+            await fill(pilot, app, *lines(1))
+        assert texts(app) == ["1"]
 
     driven(test)
 

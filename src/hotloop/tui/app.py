@@ -33,6 +33,7 @@ from hotloop.errors import HotloopError
 from hotloop.tui import actions, drawing, expectation, figures, looks, pace, rows, themes
 from hotloop.tui.arrangement import Box, arrange
 from hotloop.tui.asking import Asking
+from hotloop.tui.delays import call_after
 from hotloop.tui.doing import Doing
 from hotloop.tui.drawing import Look
 from hotloop.tui.driver import SleepingDriver
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from rich.text import Text
     from textual.driver import Driver
     from textual.screen import Screen
-    from textual.timer import Timer
 
     from hotloop.devloop.metrics import Trip
     from hotloop.tui.feed import Feed
@@ -147,8 +147,8 @@ class Dashboard(Doing, App[int]):
         self.undrawn: dict[str, Exception] = {}
         self._shown: list[events.ProbeReported] = []
         self._is_painting = False
-        self._later: Timer | None = None
-        self._clock: Timer | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._clock: asyncio.TimerHandle | None = None
         self._touched_at_s = float("-inf")
         self._turns = Turns(self, super().on_event)
         self.show_figures()
@@ -330,14 +330,14 @@ class Dashboard(Doing, App[int]):
             self._is_painting = True
             self.call_next(self._paint)
         elif self._later is None:
-            self._later = self.set_timer(REPAINT_S, self._paint)
+            self._later = call_after(REPAINT_S, self, self._paint)
 
     def _paint(self) -> None:
         self._is_painting = False
         if not self.is_running:
             return
         if self._later is not None:
-            self._later.stop()
+            self._later.cancel()
             self._later = None
         for surface in self.surfaces():
             surface.look_again()
@@ -364,12 +364,12 @@ class Dashboard(Doing, App[int]):
     def _wind(self) -> None:
         """Set the clock to when time alone changes what is shown."""
         if self._clock is not None:
-            self._clock.stop()
+            self._clock.cancel()
         row = self.look.row
         wait_s = pace.next_s(
             self.state, self.read_clock().monotonic_s, row_until_s=row.until_s if row is not None else None
         )
-        self._clock = self.set_timer(wait_s, self._ticked)
+        self._clock = call_after(wait_s, self, self._ticked)
 
     def _ticked(self) -> None:
         if not self.is_running:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from textual.events import Key
 
+from hotloop.tui.delays import call_after
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -52,7 +54,7 @@ class Turns:
 
     def _limit(self) -> None:
         number = self._number
-        self._app.set_timer(LIMIT_S, lambda: self._end(number, is_late=True))
+        call_after(LIMIT_S, self._app, lambda: self._end(number, is_late=True))
 
     async def _begin(self, event: Event) -> None:
         focused = self._focused
@@ -88,7 +90,7 @@ class Turns:
             return
         is_opening = self._app.focused is None and len(self._app.screen_stack) > 1
         if is_opening and not is_late and time.monotonic() < self._until_s:
-            self._app.set_timer(LOOK_S, lambda: self._end(number))
+            call_after(LOOK_S, self._app, lambda: self._end(number))
             return
         self._is_taken = False
         while self._waiting and not self._is_taken:

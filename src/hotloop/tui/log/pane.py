@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 from hotloop import clock
 from hotloop.errors import HotloopError
 from hotloop.events import Log
+from hotloop.tui.delays import call_after
 from hotloop.tui.log import elsewhere, older, painting, title
 from hotloop.tui.log.buffer import Buffer, Record
 from hotloop.tui.log.filter import LEVELS, Filter, Search
@@ -151,7 +152,7 @@ class LogPane(Vertical):
         self._events.append(event)
         if not self._is_waiting:
             self._is_waiting = True
-            self.set_timer(max(self._flushed_s + FLUSH_S - time.monotonic(), 0.001), self._flush)
+            call_after(max(self._flushed_s + FLUSH_S - time.monotonic(), 0.001), self, self._flush)
 
     @property
     def is_busy(self) -> bool:
