@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hotloop.gpu_runtime.user_env.fingerprint import ambient, packages
+from hotloop.gpu_runtime.user_env.fingerprint import ambient
 from hotloop.gpu_runtime.user_env.fingerprint.compare import Present
 from hotloop.gpu_runtime.user_env.fingerprint.record import Record
 from hotloop.gpu_runtime.user_env.fingerprint.record import record as recorded
@@ -66,7 +66,6 @@ def _server() -> Any:
 
 
 def _serve() -> None:
-    packages.top_level_owners()  # once, for all children
     answers = os.dup(1)
     os.dup2(2, 1)
     while True:
