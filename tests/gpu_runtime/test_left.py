@@ -354,3 +354,42 @@ def test_a_gpu_that_is_first_used_after_the_reload_has_the_loaders_seed(tmp_path
 
     assert set(actions(kept).values()) == {"kept"}
     assert (cold, warm) == (7, 7)
+
+
+def test_only_the_loader_that_puts_code_of_the_project_into_packages_is_said_to(tmp_path: Path):
+    source = """
+import logging, json
+import hotloop
+app = hotloop.App("patching")
+
+def mine(record):
+    pass
+
+@app.model
+def first():
+    setattr(logging.lastResort, "emit", mine)
+    return [1]
+
+@app.model
+def between():
+    return [2]
+
+@app.model
+def last():
+    setattr(json.decoder, "late", mine)
+    return [3]
+
+@app.endpoint
+def seen(first, between, last) -> list:
+    return [first, between, last]
+"""
+    with RuntimeDriver(tmp_path, {"app.py": source}) as driver:
+        ready = driver.wait_reload(1)
+        again = driver.wait_reload(driver.save({"app.py": source + "# edited\n"}))
+
+    assert isinstance(ready, events.Ready)
+    why = {model.name: model.why for model in ready.models}
+    assert "its loader put the project's code into logging." in why["first"]
+    assert "its loader put the project's code into json.decoder.late" in why["last"]
+    assert "project's code" not in why["between"]
+    assert actions(again) == {"first": "loaded", "between": "kept", "last": "loaded"}

@@ -108,6 +108,7 @@ class Models:
         self._loads: dict[str, str] = {}
         self._present = Present(project)
         self._left = Left()
+        self._patched: set[str] | None = None  # where packages hold the project's code, if known
 
     def shelve(self, message: Message) -> str:
         """Take a model that the runtime holds; returns its name."""
@@ -282,6 +283,7 @@ class Models:
     def _why_not_attached(self, entry: Resident | Hosted) -> str:
         """Attach a model that is to be kept; returns why it does not fit the code that is there now."""
         if isinstance(entry, Resident) and entry.value is _NOT_ATTACHED:
+            self._patched = None  # its class's module may be imported by that
             try:
                 self._attach(entry)
             except CannotAttach as error:
@@ -326,7 +328,8 @@ class Models:
         if isinstance(entry, Resident):
             entry.forget()
         self._shelf.pop(spec.name, None)
-        recording = record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project)
+        recording = record(spec.loader, self.arguments(spec), self.dependencies(spec), self._project, self._patched)
+        self._patched = recording.patched
         for note in recording.notes:
             _note(runtime, spec.name, note)
         if recording.cannot_stay:

@@ -144,12 +144,14 @@ class Recording:
         record: What it depended on.
         notes: What the user should know of it, a sentence each.
         cannot_stay: Why the result must not outlive this process; empty if it may.
+        patched: Where packages hold the project's code by now.
     """
 
     value: Any
     record: Record
     notes: tuple[str, ...]
     cannot_stay: str
+    patched: set[str]
 
 
 @dataclass
@@ -161,14 +163,18 @@ class _Before:
     environment: dict[str, str]
     state: dict[str, str]
     arguments: dict[str, str]
-    patches: set[str]
+    patched: set[str]
     generators: dict[str, str]
     filters: list[Any]
     threads: set[int]
 
 
 def record(
-    loader: Callable[..., Any], arguments: dict[str, Any], dependencies: dict[str, str], project: Project
+    loader: Callable[..., Any],
+    arguments: dict[str, Any],
+    dependencies: dict[str, str],
+    project: Project,
+    patched: set[str] | None = None,
 ) -> Recording:
     """Run a loader and note what it depends on.
 
@@ -177,13 +183,15 @@ def record(
         arguments: The models that it takes, by parameter name.
         dependencies: The names of their loads, by parameter name.
         project: The revision that runs.
+        patched: Where packages hold the project's code, if an earlier load in this process found that out: it takes a look at
+            all that modules name.
 
     Raises:
         BaseException: Whatever the loader raises.
     """
     places = Places(project)
     _forget_cached_results(project)
-    before = _take(arguments, project, places)
+    before = _take(arguments, project, places, _patches(project) if patched is None else patched)
 
     def imported(module: str) -> None:
         before.state.update(state_of([module], project, places))
@@ -191,7 +199,8 @@ def record(
     with watching(project, imported) as trace:
         value = loader(**arguments)
     made = _record(loader, trace, before, dependencies, places)
-    return Recording(value, made, _notes(trace), _cannot_stay(trace, before, arguments, places))
+    patched = _patches(project)
+    return Recording(value, made, _notes(trace), _cannot_stay(trace, before, arguments, places, patched), patched)
 
 
 def _forget_cached_results(project: Project) -> None:
@@ -204,14 +213,14 @@ def _forget_cached_results(project: Project) -> None:
                 each.cache_clear()
 
 
-def _take(arguments: dict[str, Any], project: Project, places: Places) -> _Before:
+def _take(arguments: dict[str, Any], project: Project, places: Places, patched: set[str]) -> _Before:
     return _Before(
         ambient.inputs(),
         ambient.snapshot(),
         dict(os.environ),
         state_of(project.modules(), project, places),
         _argument_state(arguments, project, places),
-        _patches(project),
+        patched,
         ambient.generator_digests(ambient.seeded()),
         list(warnings.filters),
         set(sys._current_frames()),  # noqa: SLF001  threads that C started are in it too
@@ -369,7 +378,7 @@ def _notes(trace: Trace) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _cannot_stay(trace: Trace, before: _Before, arguments: dict[str, Any], places: Places) -> str:
+def _cannot_stay(trace: Trace, before: _Before, arguments: dict[str, Any], places: Places, patched: set[str]) -> str:
     project = trace.project
     if trace.was_lost:
         return "its loader (or something it calls) replaced the profiler that follows what it does"
@@ -387,9 +396,8 @@ def _cannot_stay(trace: Trace, before: _Before, arguments: dict[str, Any], place
             return f"its loader sets {what}, where a kept model would miss it; set it when your module is imported"
     if running := _still_running(before, project):
         return f"its loader started a thread that goes on with {running}(); start it when your module is imported"
-    patched = sorted(_patches(project) - before.patches)
-    if patched:
-        return f"its loader put the project's code into {patched[0]}, where a kept model would miss it"
+    if new := patched - before.patched:
+        return f"its loader put the project's code into {min(new)}, where a kept model would miss it"
     return ""
 
 
