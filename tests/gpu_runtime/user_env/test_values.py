@@ -155,6 +155,9 @@ def outcome(action: Callable[[], object]) -> tuple[int, str]:
         (Union[Part, Options], {"top": 1}, {"top": 1}),  # noqa: UP007
         (bytes | str, "AA==", "AA=="),
         (Literal["a", 1], 1, 1),
+        (Literal["a", 1], 1.0, 1),
+        (Literal[True, 1], 1.0, 1),
+        (Level, 2.0, Level.HIGH),
         (Literal[Color.RED, "blue"], "red", Color.RED),
         (Literal[Color.ODD], "ODD", Color.ODD),
         (Json, {"a": ["b", None]}, {"a": ["b", None]}),

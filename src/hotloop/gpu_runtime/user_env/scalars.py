@@ -8,7 +8,7 @@ import binascii
 import enum
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 Decoder = Callable[[Any], Any]
@@ -179,31 +179,25 @@ NAMED: dict[tuple[str, str], Callable[[Any], Decoder]] = {
 
 
 def choice(values: tuple[Any, ...]) -> Decoder:
-    """Decode a Literal: the very value, of the very type (True is not 1); an Enum's member as it is written."""
-    known = {(type(written), written): value for value in values for written in (written_choice(value),)}
-    shown = _one_of(tuple(written for _, written in known))
-
-    def decode(value: Any) -> Any:
-        try:
-            return known[type(value), value]
-        except (KeyError, TypeError):  # unhashable: a list or an object
-            refuse(shown, value)
-
-    return decode
+    """Decode a Literal: its value; an Enum's member as it is written."""
+    return _one_of((written_choice(value), value) for value in values)
 
 
 def member_of(cls: type[enum.Enum]) -> Decoder:
     """Decode an Enum: by its values; by its names where a value is nothing that JSON has."""
-    known: dict[tuple[type, Any], enum.Enum] = {}
-    for member in cls:
-        written = written_member(member)
-        known[type(written), written] = member
-    shown = _one_of(tuple(written for _, written in known))
+    return _one_of((written_member(member), member) for member in cls)
+
+
+def _one_of(pairs: Iterable[tuple[Any, Any]]) -> Decoder:
+    """Decode by what is written: 1.0 is 1, as for JSON Schema, and true is not."""
+    known = {(type(written) is bool, written): value for written, value in pairs}
+    texts = [described(written) for _, written in known]
+    shown = "one of " + ", ".join(texts) if len(texts) > 1 else "".join(texts)
 
     def decode(value: Any) -> Any:
         try:
-            return known[type(value), value]
-        except (KeyError, TypeError):
+            return known[type(value) is bool, value]
+        except (KeyError, TypeError):  # unhashable: a list or an object
             refuse(shown, value)
 
     return decode
@@ -221,7 +215,3 @@ def written_member(member: enum.Enum) -> str | int | float | bool | None:
 def written_choice(value: Any) -> Any:
     """Say how a Literal's value is written in JSON."""
     return written_member(value) if isinstance(value, enum.Enum) else value
-
-
-def _one_of(values: tuple[Any, ...]) -> str:
-    return "one of " + ", ".join(described(value) for value in values) if len(values) > 1 else described(*values)
