@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -393,3 +394,45 @@ def seen(first, between, last) -> list:
     assert "its loader put the project's code into json.decoder.late" in why["last"]
     assert "project's code" not in why["between"]
     assert actions(again) == {"first": "loaded", "between": "kept", "last": "loaded"}
+
+
+COLLECTING = """
+import gc
+import hotloop
+app = hotloop.App("collecting")
+{on_import}
+
+@app.model
+def model():
+    {in_loader}
+    return [1]
+
+@app.endpoint
+def seen(model) -> list:
+    return [gc.isenabled(), gc.get_threshold()]
+"""
+
+
+USUAL = gc.get_threshold()  # of another Python it is another
+
+
+@pytest.mark.parametrize(
+    ("on_import", "in_loader", "expected"),
+    [
+        ("pass", "pass", [True, [*USUAL]]),
+        ("gc.disable()", "pass", [False, [*USUAL]]),
+        ("pass", "gc.disable()", [False, [*USUAL]]),
+        ("gc.set_threshold(5000, *gc.get_threshold()[1:])", "pass", [True, [5000, *USUAL[1:]]]),
+        ("pass", "gc.set_threshold(5000, 20)", [True, [5000, 20, USUAL[2]]]),
+    ],
+)
+def test_garbage_is_collected_when_the_app_says(on_import: str, in_loader: str, expected: list[Any], tmp_path: Path):
+    source = COLLECTING.format(on_import=on_import, in_loader=in_loader)
+    with RuntimeDriver(tmp_path, {"app.py": source}) as driver:
+        driver.wait_reload(1)
+        first = driver.call("seen").json
+        again = driver.wait_reload(driver.save({"app.py": source + "# edited\n"}))
+        kept = driver.call("seen").json
+
+    assert first == kept == expected
+    assert actions(again) == {"model": "kept"}

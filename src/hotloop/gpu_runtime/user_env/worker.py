@@ -37,6 +37,7 @@ from hotloop.variables import Of
 
 SLOW_IMPORTS_S = 0.5
 _MODEL_KINDS = ("model", "hosted")
+_NEVER = 100_000_000  # objects made since the last collection
 
 
 def main(link: wire.Link, boot: dict[str, Any], rehearsed: Record | None = None) -> None:
@@ -147,12 +148,16 @@ class Worker:
         """
         self._project.update(go["changed"])
         gauges.connect(self.tell)
-        gc.disable()  # a full collection right now would cost more than the reload
+        # A full collection right now would cost more than the reload. Not by `gc.disable`, which the app may call itself.
+        usual, *others = gc.get_threshold()
+        gc.set_threshold(_NEVER, *others)
         try:
             is_ready = self._start(go)
             gc.freeze()  # what lives now lives as long as the generation: no collection need look at it
         finally:
-            gc.enable()
+            now, *others = gc.get_threshold()
+            if now == _NEVER:  # else the app said when
+                gc.set_threshold(usual, *others)
         return is_ready
 
     def _start(self, go: dict[str, Any]) -> bool:

@@ -144,6 +144,7 @@ def _settings(torch: Any, numpy: Any, of_python: tuple[str, ...]) -> dict[str, S
         "when garbage is collected": Setting(
             lambda: list(gc.get_threshold()), lambda value: gc.set_threshold(*value), is_input=False
         ),
+        "whether garbage is collected": Setting(gc.isenabled, _set_collecting, is_input=False),
     }
     for name in of_python:
         module, read, write, default = _OF_PYTHON[name]
@@ -180,6 +181,10 @@ def _umask() -> int:
 
 def _set_umask(value: int) -> None:
     os.umask(value)
+
+
+def _set_collecting(is_wanted: bool) -> None:  # noqa: FBT001  a setting's value
+    (gc.enable if is_wanted else gc.disable)()
 
 
 def _set_locale(value: str) -> None:
