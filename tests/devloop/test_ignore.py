@@ -1,10 +1,12 @@
 """The rules are git's, plus our own; git itself is the oracle."""
 
+import os
 import random
 import subprocess
 
 import pytest
 
+from hotloop.devloop import ignore as ignore_module
 from hotloop.devloop.ignore import Ignore
 from hotloop.devloop.index import Index
 
@@ -63,19 +65,25 @@ PATTERNS = [
 ]  # fmt: skip
 
 
+def grow(root, rng, names):
+    """Make a random tree with rules in some of its folders; returns these."""
+    for _ in range(25):
+        parts = [rng.choice(names) for _ in range(rng.randint(1, 4))]
+        path = root.joinpath(*parts)
+        if not any(parent.is_file() for parent in path.parents) and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+    folders = [root, *sorted(p for p in root.rglob("*") if p.is_dir() and ".git" not in p.parts)]
+    for folder in rng.sample(folders, min(len(folders), 3)):
+        (folder / ".gitignore").write_text("\n".join(rng.sample(PATTERNS, rng.randint(1, 5))) + "\n")
+    return folders
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_trees_are_cut_as_git_cuts_them(tmp_path, seed):
     rng = random.Random(seed)
     git(tmp_path, "init", "-q")
-    for _ in range(25):
-        parts = [rng.choice(NAMES) for _ in range(rng.randint(1, 4))]
-        path = tmp_path.joinpath(*parts)
-        if not any(parent.is_file() for parent in path.parents) and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("x")
-    folders = [tmp_path, *sorted(p for p in tmp_path.rglob("*") if p.is_dir() and ".git" not in p.parts)]
-    for folder in rng.sample(folders, min(len(folders), 3)):
-        (folder / ".gitignore").write_text("\n".join(rng.sample(PATTERNS, rng.randint(1, 5))) + "\n")
+    folders = grow(tmp_path, rng, NAMES)
     if rng.random() < 0.3:
         (tmp_path / ".git/info/exclude").write_text(rng.choice(PATTERNS) + "\n")
     if rng.random() < 0.3:
@@ -89,6 +97,47 @@ def test_random_trees_are_cut_as_git_cuts_them(tmp_path, seed):
 
     assert kept_files(tmp_path) == expected
     assert {path for path in files if not ignore.is_ignored(path)} == expected
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("is_in_git", [True, False])
+def test_a_folder_has_the_paths_that_it_has_among_all(tmp_path, seed, is_in_git):
+    if is_in_git:
+        git(tmp_path, "init", "-q")
+    names = [*NAMES, "a[1]", "{b}", "!c", "#d", "e f ", "*"]
+    folders = [str(folder.relative_to(tmp_path)) for folder in grow(tmp_path, random.Random(seed), names)[1:]]
+    (tmp_path / os.fsdecode(b"\xff")).mkdir()
+    kept = list(Ignore(tmp_path).walk())
+
+    for folder in folders:
+        ignore = Ignore(tmp_path)
+        below = [each for each in kept if each[0].startswith(folder + "/")]
+        assert ignore.is_ignored(folder) == ((folder, True) not in kept)
+        if not ignore.is_ignored(folder):
+            assert sorted(ignore.walk(folder)) == sorted(below)
+            assert not any(ignore.is_ignored(path) for path, _ in below)
+
+
+@pytest.mark.parametrize("is_in_git", [True, False])
+def test_a_new_folder_is_looked_into_without_going_through_the_others(tmp_path, monkeypatch, is_in_git):
+    make(tmp_path, {f"pkg{number}/mod/{name}.py": "" for number in range(5) for name in "abcdefgh"})
+    make(tmp_path, {f"pkg0/{number}/x.py": "" for number in range(5)})
+    if is_in_git:
+        git(tmp_path, "init", "-q")
+    seen = []
+
+    def entries(builder):
+        for entry in walker(builder):
+            seen.append(entry)
+            yield entry
+
+    walker = ignore_module._entries
+    monkeypatch.setattr(ignore_module, "_entries", entries)
+    ignore = Ignore(tmp_path)
+
+    assert sorted(ignore.leaves("pkg0/mod")) == [f"pkg0/mod/{name}.py" for name in "abcdefgh"]
+    assert not ignore.is_ignored("pkg1/mod/a.py")
+    assert len(seen) < 40  # of 62
 
 
 def test_what_lies_beside_a_tracked_file_in_an_ignored_folder_is_ignored(tmp_path):

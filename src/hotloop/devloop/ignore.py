@@ -64,6 +64,7 @@ class Ignore:
     def walk(self, below: str = "") -> Iterator[tuple[str, bool]]:
         """Give the kept paths inside a folder and whether each is a folder; parents come before what is in them."""
         found = self._walk(below, None)
+        self.trust(path for path, is_folder in found if is_folder)
         seen = {path for path, _ in found}
         yield from found
         for path in sorted(self._tracked):
@@ -140,7 +141,8 @@ class Ignore:
         found: list[tuple[str, bool]] = []
         start = below if self._is_in_git else ""  # without git, rules above the project must not count
         max_depth = depth if depth is None or self._is_in_git or not below else depth + below.count("/") + 1
-        for entry in _entries(self._builder(start, max_depth)):
+        beside = self._beside(below) if below and not self._is_in_git else ()
+        for entry in _entries(self._builder(start, max_depth, beside=beside)):
             path = os.fspath(entry.path())[prefix:].replace(os.sep, "/")
             if not path.startswith(inside) or path == below:
                 continue
@@ -150,7 +152,18 @@ class Ignore:
             found.append((path, is_folder))
         return found
 
-    def _builder(self, start: str, depth: int | None, *, own: bool = True, defaults: bool = True) -> WalkBuilder:
+    def _beside(self, path: str) -> Iterator[str]:
+        """Folders that are on no way to a path: a walk that has to begin above it would go through all the project."""
+        way = {path, *ancestors(path)}
+        for above in ("", *ancestors(path)):
+            for entry in _folders(self.root / above):
+                folder = f"{above}/{entry.name}" if above else entry.name
+                if folder not in way and is_utf8(folder):
+                    yield folder
+
+    def _builder(
+        self, start: str, depth: int | None, *, own: bool = True, defaults: bool = True, beside: Iterable[str] = ()
+    ) -> WalkBuilder:
         _stand_somewhere()
         builder = WalkBuilder(self.root / start)
         builder.hidden(False).ignore(False).follow_links(False).max_depth(depth)
@@ -159,13 +172,13 @@ class Ignore:
             builder.add_custom_ignore_filename(OWN_RULES)
         if defaults:
             builder.add_ignore(_DEFAULT_RULES)
-        return builder.overrides(self._overrides())
+        return builder.overrides(self._overrides(beside))
 
-    def _overrides(self) -> Override:
+    def _overrides(self, beside: Iterable[str]) -> Override:
         builder = OverrideBuilder(self.root)
         for name in ALWAYS_IGNORED:
             builder.add("!" + name)
-        for path in self._environments:
+        for path in (*self._environments, *beside):
             builder.add(f"!/{_literally(path)}/")
         for path in self.outputs:
             builder.add(f"!/{_literally(path)}")
@@ -262,10 +275,11 @@ def _is_folder(path: str) -> bool:
 
 
 def _folders(root: Path) -> list[os.DirEntry[str]]:
-    if not root.is_dir():
+    try:
+        with os.scandir(root) as entries:
+            return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:  # gone, or not to be read
         return []
-    with os.scandir(root) as entries:
-        return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _git(root: Path, *arguments: str) -> bytes:
