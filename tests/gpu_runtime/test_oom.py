@@ -14,6 +14,8 @@ from hotloop.gpu_runtime import oom
 from tests.gpu_runtime.driver import RuntimeDriver
 from tests.memory_cgroup import limited, removed
 
+# One runtime for all, each test of which leaves it for the next.
+pytestmark = pytest.mark.xdist_group("oom")
 LIMIT_BYTES = 300 << 20
 APP = """
 import hotloop
