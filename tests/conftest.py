@@ -29,7 +29,7 @@ EXPECTED_SKIPS = (
 gc.disable()
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

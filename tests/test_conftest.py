@@ -1,4 +1,4 @@
-"""In CI a test that is skipped for a reason nobody expected fails the run."""
+"""What the tests rely on of pytest: skips that nobody expected fail in CI, and groups of tests run in one process."""
 
 from __future__ import annotations
 
@@ -38,3 +38,21 @@ def exit_code(folder: Path, text: str, ci: str) -> int:
 )
 def test_an_unexpected_skip_fails_in_ci_only(tmp_path: Path, text: str, reason: str, ci: str, code: int) -> None:
     assert exit_code(tmp_path, text.format(reason=reason), ci) == code
+
+
+def test_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    (tmp_path / "test_group.py").write_text(
+        "import os, time, pytest\n"
+        "@pytest.mark.xdist_group('one')\n"
+        "@pytest.mark.parametrize('number', range(6))\n"
+        "def test_it(number):\n"
+        "    time.sleep(0.05)\n"
+        f"    with open({str(told)!r}, 'a') as file: file.write(os.environ['PYTEST_XDIST_WORKER'] + ' ')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", tmp_path / "temporary"]
+    subprocess.run([*command, "-n", "2", "--dist", "loadgroup", tmp_path], cwd=tmp_path, timeout=50, check=True)
+
+    processes = told.read_text().split()
+    assert len(processes) == 6
+    assert len(set(processes)) == 1

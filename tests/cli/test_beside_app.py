@@ -34,6 +34,8 @@ from hotloop.remote_runner.protocol import agent_pb2 as pb
 from hotloop.remote_runner.runtimes import RuntimeSupervisor
 from hotloop.remote_runner.workspace import Workspace
 
+pytestmark = pytest.mark.xdist_group("beside app")  # one agent for all
+
 COMMAND = [sys.executable, "-m", "hotloop.cli.main"]
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).parent.parent / "remote_runner" / "fake_runtime.py"), "{fd}")
 ARGUMENTS = ("--runtime-command", json.dumps(FAKE_RUNTIME))

@@ -37,7 +37,7 @@ def ada(client):
     return client.greet(name="Ada")
 """
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.timeout(150), pytest.mark.xdist_group("web")]  # one session for all
 
 
 @pytest.fixture(scope="module")

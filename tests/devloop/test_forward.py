@@ -29,6 +29,8 @@ from hotloop.remote_runner.channels import Channels
 from hotloop.remote_runner.client import connect
 from hotloop.remote_runner.protocol import agent_pb2 as pb
 
+pytestmark = pytest.mark.xdist_group("forward")  # one agent for all
+
 FAKE_RUNTIME = (sys.executable, str(Path(__file__).parent.parent / "remote_runner" / "fake_runtime.py"), "{fd}")
 PROJECT, OTHER = "abcdef0123", "0123abcdef"
 DEADLINE_S = 20.0

@@ -7,6 +7,8 @@ import pytest
 from hotloop import events
 from tests.gpu_runtime.driver import RuntimeDriver
 
+pytestmark = pytest.mark.xdist_group("gpu context")  # one runtime for all
+
 APP = """
 import asyncio
 import atexit

@@ -15,6 +15,8 @@ from tests.gpu_runtime.driver import RuntimeDriver
 import hotloop
 from hotloop import AsyncClient, Client, ClientError, events
 
+pytestmark = pytest.mark.xdist_group("served")  # one runtime for all
+
 APP = """
 from __future__ import annotations
 
