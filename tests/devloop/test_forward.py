@@ -46,6 +46,7 @@ class World:
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.serve = None
+        self.clients = []
         self.stack = contextlib.AsyncExitStack()
         self.run(self._open())
 
@@ -82,7 +83,14 @@ class World:
 
     async def client(self):
         host, _, port = self.shown.address.removeprefix("http://").rpartition(":")
-        return await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, int(port))
+        self.clients.append(writer)
+        return reader, writer
+
+    async def leave(self):
+        """Close what a test left open."""
+        while self.clients:
+            self.clients.pop().close()
 
     def close(self):
         async def end():
@@ -110,6 +118,7 @@ def world(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def calm(world):
     yield
+    world.run(world.leave())
     world.line.delay_s = 0.0
     world.line.mend()
     world.loop.call_soon_threadsafe(lambda: world.forward.link_changed(is_up=True))
