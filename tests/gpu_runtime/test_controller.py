@@ -202,6 +202,35 @@ def test_death_of_the_zygote_starts_another_and_kills_nobody():
     assert machine.having("active") == [1]
 
 
+def test_a_worker_that_its_zygote_did_not_get_to_fork_fails_nothing_and_another_goes():
+    machine = Machine()
+    machine.start()
+    machine.feed(on.Revised(2))
+    (asked,) = machine.having("loading")
+    machine.feed(on.ZygoteDown(1, 1.0, PROBLEM))
+    machine.alive.pop(asked)
+
+    assert machine.feed(on.NeverForked(asked)) == ()
+    assert machine.feed(on.ZygoteUp(2)) == (do.Fork(3, 2), do.Go(3, 2, "zygote"))
+    assert machine.feed(on.NeverForked(asked)) == ()
+
+
+def test_a_standby_that_its_zygote_did_not_get_to_fork_is_no_crash():
+    machine = Machine()
+    machine.start()
+    machine.feed(on.Revised(2))
+    machine.feed(on.BecameReady(2, 1))
+    machine.feed(on.Probed(2))
+    (standby,) = machine.having("warming")
+    machine.alive.pop(standby)
+
+    for _ in range(5):
+        (fork,) = machine.feed(on.NeverForked(standby))
+        assert isinstance(fork, do.Fork)
+        (standby,) = machine.having("warming")
+        machine.alive.pop(standby)
+
+
 def test_better_zygote_replaces_the_standby_only_when_the_new_one_is_warm():
     machine = Machine()
     machine.start()
@@ -419,7 +448,7 @@ def test_an_app_may_want_another_number_of_workers_after_a_save(wanted, num_fork
 
 CHOICES = st.lists(
     st.tuples(st.sampled_from(["save", "warm", "ready", "fail", "move", "die", "drain", "probe", "grow", "zygote", "kill zygote",
-                               "environment", "held save", "ask"]),
+                               "environment", "held save", "ask", "never forked"]),
               st.integers(0, 5)),
     max_size=60,
 )  # fmt: skip
@@ -471,6 +500,9 @@ def _happen(machine: Machine, what: str, index: int, revision: int, now_s: float
         if machine.alive[number] not in {"loading", "joining"}:
             machine.alive.pop(number)
         machine.feed(on.Died(number, now_s, "SIGKILL", PROBLEM))
+    elif what == "never forked" and (number := pick("warming", "loading", "joining")):
+        machine.alive.pop(number)
+        machine.feed(on.NeverForked(number))
     elif what == "drain" and draining:
         machine.feed(on.Drained(draining))
     elif what == "grow":

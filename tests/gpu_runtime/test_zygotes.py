@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import venv
 from collections.abc import Callable, Iterator
@@ -144,6 +145,18 @@ def test_successor_whose_zygote_dies_while_it_imports_takes_its_place(importing:
     assert importing.driver.wait_for(events.ProcessDied, role="zygote").cause == "the zygote ended (SIGKILL)"
     importing.wait_for("first", len(imported) + 1)
     assert importing.edit(WITH_SECOND + "# and once more\n")
+
+
+def test_a_save_whose_worker_the_zygote_did_not_get_to_fork_is_served_by_another(importing: Importing):
+    (_, (zygote, _), *_) = importing.of("first")
+    os.kill(zygote, signal.SIGSTOP)
+    for who in ("the standby that is there, if it is", "one that is asked for"):
+        revision = importing.driver.save({"app.py": APP + f"# by {who}\n"})
+        importing.driver.wait_for(events.ReloadStarted, revision=revision)
+    kill(zygote)
+
+    assert isinstance(importing.driver.wait_reload(revision), events.Ready)
+    assert importing.driver.call("ask").json == 1
 
 
 def test_variable_that_was_not_set_before_needs_a_new_interpreter(importing: Importing):

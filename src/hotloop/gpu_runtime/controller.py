@@ -61,6 +61,8 @@ def step(state: State, event: on.Event) -> Step:  # noqa: C901, PLR0912  one lin
             return _moved_too_long(state, event)
         case on.Died():
             return _died(state, event)
+        case on.NeverForked():
+            return _never_forked(state, event)
         case on.Probed():
             return _probed(state, event)
         case on.Grow():
@@ -308,6 +310,14 @@ def _died(state: State, event: on.Died) -> Step:
         return _standby_died(replace(state, cold_deaths=state.cold_deaths + (not worker.is_warm)), event)
     died = state, (do.TellDied("active", worker.number, event.cause),)
     return _chain(died, _one_fewer(state, event.problem) if state.serving else _none_left(state, event.problem))
+
+
+def _never_forked(state: State, event: on.NeverForked) -> Step:
+    """Have another in its place: none of the user's code ran in it, so nothing failed."""
+    if event.worker not in state.workers:
+        return state, ()
+    again = _reload(state.removing(event.worker))
+    return _chain(again, _fill(again[0]))
 
 
 def _standby_died(state: State, event: on.Died) -> Step:

@@ -118,6 +118,13 @@ class Died:
 
 
 @frozen
+class NeverForked:
+    """A process was asked for, and its zygote ended before it made it."""
+
+    worker: int
+
+
+@frozen
 class Probed:
     """All probes of a generation ran, or their time was up."""
 
@@ -158,6 +165,7 @@ Event = (
     | Moved
     | MovedTooLong
     | Died
+    | NeverForked
     | Probed
     | Grow
     | Drained

@@ -507,6 +507,9 @@ class Runtime:
         if known is None:
             self._fleet.forget(worker.number)
             return
+        if not worker.pid and known.role in {"standby", "loading", "joining"}:
+            self._feed(on.NeverForked(worker.number))
+            return
         doing = {
             "loading": f"loading {worker.loads}" if worker.loads else "becoming ready",
             "joining": "becoming ready",
