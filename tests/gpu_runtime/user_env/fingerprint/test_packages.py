@@ -39,7 +39,7 @@ def test_requirements_and_versions_are_those_that_python_names():
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    cached = (packages.top_level_owners, packages._distributions)
+    cached = (packages.top_level_owners, packages.versions, packages._distributions)
     for each in cached:
         each.cache_clear()
     yield tmp_path

@@ -87,6 +87,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of all that is installed, by normalised name."""
     return {name: version for name, (version, _) in _distributions().items()}

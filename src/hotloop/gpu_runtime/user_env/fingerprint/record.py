@@ -199,8 +199,8 @@ def record(
     with watching(project, imported) as trace:
         value = loader(**arguments)
     made = _record(loader, trace, before, dependencies, places)
-    patched = _patches(project)
-    return Recording(value, made, _notes(trace), _cannot_stay(trace, before, arguments, places, patched), patched)
+    now = _patches(project)
+    return Recording(value, made, _notes(trace), _cannot_stay(trace, before, arguments, places, now), now)
 
 
 def _forget_cached_results(project: Project) -> None:
