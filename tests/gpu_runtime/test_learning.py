@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from hotloop.gpu_runtime import learning
 from hotloop.gpu_runtime.learner import Learner
 from hotloop.gpu_runtime.learning import Learned
@@ -55,6 +57,39 @@ def test_damaged_or_missing_file_is_nothing_learned(tmp_path):
 
     assert learning.load(tmp_path / "learned.json") == Learned()
     assert learning.load(tmp_path / "none.json") == Learned()
+
+
+@pytest.mark.parametrize(
+    ("entry", "own"),
+    [
+        ("app.py", {"app", "yaml", "shop"}),
+        ("src/app.py", {"app", "tqdm"}),
+        ("shop/app.py", {"app", "yaml", "shop"}),
+        ("shop/parts/app.py", {"app", "yaml", "shop"}),
+        ("plain/app.py", {"app"}),
+    ],
+)
+def test_own_names_are_those_beside_the_outermost_package_of_the_entry(entry: str, own: set[str]):
+    paths = {"app.py", "yaml.py", "shop/__init__.py", "shop/numpy.py", "shop/parts/__init__.py", "data/torch.py"}
+
+    assert learning.own_names({*paths, "src/tqdm/__init__.py", "src/tqdm/auto.py", entry}, entry) == own
+
+
+def test_nothing_is_learned_while_a_library_has_the_name_of_a_module_of_the_projects(tmp_path):
+    learner = Learner(RuntimeConfig(root=str(tmp_path), entry="app.py", python="python", state=str(tmp_path)))
+    learner.learned = had = Learned(("torch", "yaml"))
+    brought = frozenset({"torch", "yaml", "statistics"})
+
+    learner.own_names = frozenset({"app"})
+    assert learner.shadowed(brought) == []
+    assert learner.learned == had
+    learner.own_names = frozenset({"app", "statistics"})
+    assert learner.shadowed(brought) == ["statistics"]
+    assert learner.learned == Learned()
+    assert not learner.imported(Learned(), ["torch"])
+    learner.own_names = frozenset({"app"})
+    assert learner.imported(Learned(), ["torch"])
+    assert learner.learned == Learned(("torch",))
 
 
 def test_packages_changed_when_one_was_installed_or_replaced_and_not_when_one_was_imported(tmp_path):

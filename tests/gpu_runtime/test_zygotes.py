@@ -177,6 +177,52 @@ def test_what_was_installed_anew_is_imported_by_a_new_interpreter(importing: Imp
     importing.wait_for("first", len(imported) + 1)
 
 
+def test_a_library_is_the_projects_own_while_there_is_one_for_other_libraries_too(importing: Importing, tmp_path: Path):
+    (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    (packages / "second.py").write_text(LIBRARY + "import first\n")
+    app = WITH_SECOND.replace("-> int", "-> list[str]").replace(
+        "return 1", "return [first.__file__, second.first.__file__]"
+    )
+    driver = importing.driver
+
+    def answer(files: dict[str, str | None]) -> list[str]:
+        assert isinstance(driver.wait_reload(driver.save(files)), events.Ready)
+        return driver.call("ask").json
+
+    library, own = str(packages / "first.py"), str(driver.workspace / "first.py")
+    assert answer({"app.py": app}) == [library, library]
+    importing.wait_for("second", 2)
+    assert answer({"first.py": "", "pages/second.py": ""}) == [own, own]
+    assert [event.hint for event in driver.events if isinstance(event, events.Notice)] == [
+        "rename first, and reloads stay fast"
+    ]
+    alone = len(importing.of("second"))
+    for n in range(3):
+        assert answer({"app.py": f"{app}# {n}\n"}) == [own, own]
+    assert len(importing.of("second")) == alone + 3
+    assert answer({"first.py": None}) == [library, library]
+    _, empty = importing.of("second")[-1]
+    wait_until(lambda: empty not in driver.tree())
+    answer({"app.py": app + "# a standby may have been there that has none of them\n"})
+    imported = importing.of("second")
+    assert answer({"app.py": app + "# again\n"}) == [library, library]
+    assert importing.of("second") == imported
+
+
+def test_a_library_that_the_project_has_its_own_of_by_the_time_it_is_imported_ahead_is_not_served(importing: Importing):
+    app = WITH_SECOND.replace("-> int", "-> str").replace("return 1", "return second.__file__")
+    driver = importing.driver
+    held = importing.hold("second")
+    driver.wait_reload(driver.save({"app.py": app}))
+    importing.wait_for("second", 2)
+    assert isinstance(driver.wait_reload(driver.save({"second.py": ""})), events.Ready)
+    held.unlink()
+    driver.wait_for(events.Notice, key="shadowed second")
+    for n in range(2):  # a standby may have been there
+        assert isinstance(driver.wait_reload(driver.save({"app.py": f"{app}# {n}\n"})), events.Ready)
+        assert driver.call("ask").json == str(driver.workspace / "second.py")
+
+
 def test_stop_while_a_successor_imports_leaves_no_process(importing: Importing):
     importing.hold("second")
     importing.edit(WITH_SECOND)

@@ -67,6 +67,9 @@ class Fleet:
     Args:
         config: What every process is told when it starts.
         on_log: Called with a generation, a stream's name and a line.
+
+    Attributes:
+        manifest: The workspace's Python files: digests by path.
     """
 
     def __init__(self, config: RuntimeConfig, on_log: Callable[[int, str, str], None]) -> None:
@@ -74,7 +77,7 @@ class Fleet:
         self._on_log = on_log
         self._processes: dict[int, WorkerProcess] = {}
         self._kills = oom.Kills()
-        self._manifest: dict[str, str] = {}  # the workspace's Python files, by path: digests
+        self.manifest: dict[str, str] = {}
         self._sources: list[str] = []
 
     def __getitem__(self, number: int) -> WorkerProcess:
@@ -104,7 +107,7 @@ class Fleet:
         config = self._config
         boot: dict[str, object] = {
             "role": "worker", "root": config.root, "entry": config.entry, "app_name": config.app_name,
-            "packages": list(config.packages), "manifest": self._manifest, "replicas": config.replicas,
+            "packages": list(config.packages), "manifest": self.manifest, "replicas": config.replicas,
             "keeps_locals": config.keeps_locals, "pages": zygote.pages, "sources": self._sources, **role,
         }  # fmt: skip
         self._kills.look()
@@ -125,23 +128,28 @@ class Fleet:
         self._processes[number] = worker
         return worker
 
-    def revise(self, changed: dict[str, str | None], *, is_full: bool) -> None:
+    def revise(self, changed: dict[str, str | None], *, is_full: bool) -> bool:
         """Note what the workspace holds, and what each process has to be told of it when it goes.
 
         Args:
             changed: Digests by path; None for what is gone.
             is_full: There is nothing beside it any more.
+
+        Returns:
+            Whether Python files came or went.
         """
         if is_full:
-            changed = {**dict.fromkeys(self._manifest), **changed}
+            changed = {**dict.fromkeys(self.manifest), **changed}
         changed = {path: digest for path, digest in changed.items() if path.endswith(".py")}
+        is_other = any((digest is None) == (path in self.manifest) for path, digest in changed.items())
         for path, digest in changed.items():
             if digest is None:
-                self._manifest.pop(path, None)
+                self.manifest.pop(path, None)
             else:
-                self._manifest[path] = digest
+                self.manifest[path] = digest
         for worker in self._processes.values():
             worker.unsent.update(changed)
+        return is_other
 
     def imported(self, paths: list[str]) -> None:
         """Note which of the workspace's Python files a worker imported: the next compiles these ahead, and no others."""

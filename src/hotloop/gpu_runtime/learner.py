@@ -14,11 +14,14 @@ class Learner:
 
     Attributes:
         learned: What the next zygote gets.
+        own_names: What the project's modules are called that come before any library's.
     """
 
     def __init__(self, config: RuntimeConfig) -> None:
         self._path = config.state_folder / "learned.json"
         self._conflicts_before: set[str] = set()
+        self._shadowed: frozenset[str] = frozenset()
+        self.own_names: frozenset[str] = frozenset()
         self.watch(config.python)
         self.learned = learning.load(self._path)
 
@@ -39,6 +42,24 @@ class Learner:
         """Never import a module ahead again."""
         self.learned = self.learned.without(module, why)
         learning.save(self._path, self.learned)
+
+    def shadowed(self, brought: frozenset[str]) -> list[str]:
+        """Take note of libraries that the project has a module of its own for.
+
+        A fresh start would import that one, and so would other libraries, so no more is imported ahead while it is there.
+
+        Args:
+            brought: Modules that a zygote has because of what was learned.
+
+        Returns:
+            Those of them, so that the zygote's workers are not as a fresh start.
+        """
+        names = self.own_names & brought
+        if names:
+            self._shadowed |= names
+            self.learned = replace(self.learned, modules=())
+            learning.save(self._path, self.learned)
+        return sorted(names)
 
     def conflicts(self, had: Learned, found: dict[str, str | None]) -> list[str]:
         """Take note of the variables that the project sets.
@@ -62,6 +83,8 @@ class Learner:
     def imported(self, had: Learned, modules: list[str]) -> bool:
         """Take note of what a worker imported itself; whether a zygote that has it would be better than ``had``."""
         self._conflicts_before = set()
+        if self._shadowed & self.own_names:
+            return False
         self.learned = self.learned.with_modules(modules)
         if self.learned == replace(had, left_out=self.learned.left_out):
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, field, replace
 from pathlib import Path
 
@@ -60,6 +60,21 @@ class Learned:
 
 def _is_below(name: str, packages: Iterable[str]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def own_names(paths: Collection[str], entry: str) -> frozenset[str]:
+    """Say which names mean a module of the project, before any library's.
+
+    Args:
+        paths: The project's Python files, relative to its folder.
+        entry: The app's file, one of them: it decides which folder comes first on ``sys.path`` (`source.module_of`).
+    """
+    folder = entry.rpartition("/")[0]
+    while folder and f"{folder}/__init__.py" in paths:
+        folder = folder.rpartition("/")[0]
+    inside = f"{folder}/" if folder else ""
+    found = (path.removeprefix(inside).split("/") for path in paths if path.startswith(inside))
+    return frozenset(name.removesuffix(".py") for name, *below in found if below in ([], ["__init__.py"]))
 
 
 def load(path: Path) -> Learned:

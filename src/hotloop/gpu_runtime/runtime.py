@@ -13,7 +13,7 @@ from typing import Any
 
 from hotloop import events
 from hotloop.events import Problem, record_from_json
-from hotloop.gpu_runtime import controller, oom
+from hotloop.gpu_runtime import controller, learning, oom
 from hotloop.gpu_runtime import controller_actions as do
 from hotloop.gpu_runtime import controller_events as on
 from hotloop.gpu_runtime.afterwards import Afterwards
@@ -151,7 +151,8 @@ class Runtime:
             self._fleet[standby.number].link.send(message.header, message.payload)
 
     def _revised(self, header: dict[str, Any]) -> None:
-        self._fleet.revise(header["changed"], is_full=bool(header.get("full")))
+        if self._fleet.revise(header["changed"], is_full=bool(header.get("full"))):
+            self._learner.own_names = learning.own_names(self._fleet.manifest, self.config.entry)
         if header.get("is_held"):
             self._held = header["number"]
             return
@@ -159,7 +160,7 @@ class Runtime:
         is_stale = self._learner.packages_changed()
         if is_stale:
             self._telling.say("packages", "Packages of the environment changed: starting from a new zygote.")
-        self._feed(on.Revised(header["number"], is_stale))
+        self._feed(on.Revised(header["number"], self._zygotes.is_shadowed() or is_stale))
 
     def _change_environment(self, python: str) -> None:
         """Go over to another environment; the one there is stays in use until a zygote is up in the new one."""

@@ -37,7 +37,7 @@ class Reports:
     """Who is told what a zygote says.
 
     Attributes:
-        up: It can fork.
+        up: It can fork; the modules that it has because of what was learned.
         left_out: A module can't be in a zygote: its name, and why.
         forked: A worker's process exists: its number and pid.
         exited: A worker's process ended: its number and wait status.
@@ -45,7 +45,7 @@ class Reports:
         log: It wrote a line: the stream's name, the text.
     """
 
-    up: Callable[[], None]
+    up: Callable[[frozenset[str]], None]
     left_out: Callable[[str, str], None]
     forked: Callable[[int, int], None]
     exited: Callable[[int, int], None]
@@ -63,6 +63,7 @@ class Zygote:
         pid: Its process; 0 if it is being forked.
         process: The same, if it was started and not forked.
         cause: How it ended, if the zygote that it was forked from saw it.
+        brought: Modules that it has because of what was learned, the outermost of each package.
         pages: Ranges of memory that a child of it wrote to while it became ready: others have their own ahead.
     """
 
@@ -74,6 +75,7 @@ class Zygote:
     pid: int = 0
     process: subprocess.Popen[bytes] | None = None
     cause: str = ""
+    brought: frozenset[str] = frozenset()
     pages: list[list[int]] = field(default_factory=list[list[int]])
     is_stopped: bool = False
     _successors: dict[int, Zygote] = field(default_factory=dict[int, "Zygote"])
@@ -225,7 +227,7 @@ def _on_message(zygote: Zygote, message: Message, reports: Reports) -> None:
     header = message.header
     match message.kind, header.get("role"):
         case "up", _:
-            reports.up()
+            reports.up(frozenset(header["brought"]))
         case "tainted", _:
             reports.left_out(header["module"], header["why"])
         case "forked", "zygote":

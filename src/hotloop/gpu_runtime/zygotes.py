@@ -74,10 +74,14 @@ class Zygotes:
         if zygote is not None and self._learner.imported(zygote.learned, modules):
             self._feed(on.Relearned())
 
+    def is_shadowed(self) -> bool:
+        """Whether the current one has a library that the project has a module of its own for by now."""
+        return self.current is not None and self._shadowed(self.current.brought)
+
     def start(self, number: int) -> None:
         """Make one that imports what was learned: forked from the current one, if that has a part of it."""
         reports = zygote_process.Reports(
-            up=lambda: self._feed(on.ZygoteUp(number)),
+            up=lambda brought: self._up(number, brought),
             left_out=lambda module, why: self._left_out(number, module, why),
             forked=self._fleet.forked,
             exited=self._fleet.exited,
@@ -109,9 +113,30 @@ class Zygotes:
     def _left_out(self, number: int, module: str, why: str) -> None:
         self._learner.leave_out(module, why)
         self._telling.say_once(f"left out {module}", f"{module} {why}, so it is imported anew in each reload.")
+        self._start_again(number)
+
+    def _start_again(self, number: int) -> None:
         self.stop(number)
         if number == self._state().next_zygote:
             self.start(number)
+
+    def _up(self, number: int, brought: frozenset[str]) -> None:
+        self._all[number].brought = brought
+        if self._shadowed(brought):
+            self._start_again(number)
+        else:
+            self._feed(on.ZygoteUp(number))
+
+    def _shadowed(self, brought: frozenset[str]) -> bool:
+        names = self._learner.shadowed(brought)
+        for name in names:
+            self._telling.say_once(
+                f"shadowed {name}",
+                f"The project's own {name} comes before the installed {name}, in libraries that import it too, "
+                "so they are all imported anew in each reload.",
+                f"rename {name}, and reloads stay fast",
+            )
+        return bool(names)
 
     def _down(self, number: int, problem: Problem) -> None:
         if self._all.pop(number, None) is not None:

@@ -169,6 +169,18 @@ def test_a_missing_part_of_a_package_that_is_there_is_not_to_be_installed(user):
     assert found["hint"] == "json is there, but has no 'nothing': its version or the name is another"
 
 
+@pytest.mark.parametrize(
+    "source", ["import json\njson.nothing\n", "from json import nothing\n", "import json.nothing\n"]
+)
+@pytest.mark.parametrize(("file", "shown"), [("json.py", "json.py"), ("json/__init__.py", "json/")])
+def test_a_file_of_the_projects_that_is_never_imported_because_of_its_name_is_named(user, source, file, shown):
+    user.project.update({file: "0" * 64, "shop.py": None})
+
+    hint = problem_of(user, source)["hint"]
+
+    assert hint == f"json is a module of Python's own here, not {shown}: rename that, such as my_{shown}"
+
+
 def test_causes_are_appended_and_the_outermost_is_shown(user):
     found = problem_of(
         user,

@@ -10,6 +10,7 @@ import re
 import resource
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from hotloop.gpu_runtime.user_env import tensors_seen
 from hotloop.gpu_runtime.user_env.app import AppError
@@ -66,6 +67,8 @@ def hint_for(
     """
     if isinstance(error, AppError | ClientError):
         return error.hint
+    if shadowing := _shadowing_hint(error, project):
+        return shadowing
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _own_module_hint(error.name, project) or _install_hint(error.name, packages)
     if type(error).__name__ in _HUB_ERRORS:
@@ -199,6 +202,18 @@ def _pickling_hint(text: str) -> str:
 
 
 # --- modules ----------------------------------------------------------------------------------------------------
+
+
+def _shadowing_hint(error: BaseException, project: Project) -> str:
+    """Name the project's file that was meant, if its name means a module that is there before any of the project's."""
+    module = getattr(error, "obj", None) if isinstance(error, AttributeError) else None
+    name = module.__name__ if isinstance(module, ModuleType) else error.name if isinstance(error, ImportError) else ""
+    top = (name or "").partition(".")[0]
+    file = next((file for file in (f"{top}.py", f"{top}/__init__.py") if file in project.manifest), "")
+    if not file or top not in sys.modules or project.owns_module(top):
+        return ""
+    shown = file.removesuffix("__init__.py")
+    return f"{top} is a module of Python's own here, not {shown}: rename that, such as my_{shown}"
 
 
 def _own_module_hint(module: str, project: Project) -> str:

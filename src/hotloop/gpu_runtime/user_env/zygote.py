@@ -39,9 +39,14 @@ REHEARSALS = 12  # CPython 3.11 specialises a function's instructions at its eig
 
 @dataclass
 class Clean:
-    """What a fresh start has, to be given to each child: environment, and the threads that were kept at one."""
+    """What a fresh start has, to be given to each child: environment, and the threads that were kept at one.
+
+    Attributes:
+        modules: What a zygote has before it imports anything because it was learned.
+    """
 
     environment: dict[str, str]
+    modules: frozenset[str]
     torch_threads: int = 0
     openblas_threads: int = 0
     preset: dict[str, str] = field(default_factory=dict)
@@ -61,7 +66,8 @@ def main(control_fd: int) -> None:
     """Serve the runtime until it closes the link. Never returns in a child."""
     link = wire.link_from_fd(control_fd)
     start = link.receive().header
-    clean = Clean(start["environment"], openblas_threads=len(os.sched_getaffinity(0)), preset=start["preset"])
+    modules = frozenset(sys.modules)
+    clean = Clean(start["environment"], modules, openblas_threads=len(os.sched_getaffinity(0)), preset=start["preset"])
     _set_environment({**clean.environment, **clean.preset, **clean.ours})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.dont_write_bytecode = False
@@ -83,7 +89,8 @@ def _begin(link: wire.Link, clean: Clean, rehearsed: Record | None, left_out: di
         return
     gc.collect()
     gc.freeze()
-    link.send({"kind": "up", "modules": len(sys.modules)})
+    brought = {name.partition(".")[0] for name in sys.modules} - clean.modules
+    link.send({"kind": "up", "brought": sorted(brought)})
     _serve(link, clean, rehearsed)
 
 
