@@ -15,7 +15,7 @@ from typing import Any
 
 from hotloop.gpu_runtime.user_env import arrays, hints
 from hotloop.gpu_runtime.user_env.hints import UnknownType
-from hotloop.gpu_runtime.user_env.records import Field, field_names, is_record, record_decoder
+from hotloop.gpu_runtime.user_env.records import Field, annotations_of, field_names, is_record, record_decoder
 from hotloop.gpu_runtime.user_env.scalars import (
     EXACT,
     JSON_TYPES,
@@ -99,7 +99,7 @@ class _Compiler:
         if is_pydantic(origin):
             return validated(hint.model_validate if hasattr(hint, "model_validate") else origin.model_validate)
         if is_record(origin):
-            return self._once(origin, lambda: record_decoder(origin, self._fields(origin)))
+            return self._once(hint, lambda: record_decoder(origin, self._fields(hint, origin)))
         return self._container(hint, origin)
 
     def _once(self, hint: Any, make: Callable[[], Decoder]) -> Decoder:
@@ -108,9 +108,9 @@ class _Compiler:
             self._named[hint] = make()
         return self._named[hint]
 
-    def _fields(self, cls: Any) -> list[Field]:
+    def _fields(self, hint: Any, cls: Any) -> list[Field]:
         try:
-            annotations = typing.get_type_hints(cls, include_extras=True)
+            annotations = annotations_of(hint)
         except Exception as error:  # noqa: BLE001 - the user's annotations are code
             raise UnknownType(cls, f"its annotations can't be evaluated: {error}") from None
         return [

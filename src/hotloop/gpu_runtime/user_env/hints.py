@@ -82,11 +82,15 @@ def value_of_alias(hint: Any) -> Any:
         value = alias.__value__
     except Exception as error:  # noqa: BLE001  evaluated now, and written by the user
         raise UnknownType(alias, f"it can't be evaluated: {error}") from None
-    given = dict(zip(alias.__type_params__, typing.get_args(hint), strict=False))
-    if isinstance(value, typing.TypeVar):
-        return given.get(value, value)
-    left = getattr(value, "__parameters__", ())
-    return value[tuple(given.get(parameter, parameter) for parameter in left)] if left and given else value
+    return put_in(value, dict(zip(alias.__type_params__, typing.get_args(hint), strict=False)))
+
+
+def put_in(hint: Any, given: dict[Any, Any]) -> Any:
+    """Give a type with what is given for its type parameters in their places."""
+    if isinstance(hint, typing.TypeVar):
+        return given.get(hint, hint)
+    left = getattr(hint, "__parameters__", ()) if typing.get_origin(hint) else ()
+    return hint[tuple(given.get(parameter, parameter) for parameter in left)] if left and given else hint
 
 
 def _wrapper_of(hint: Any) -> Any:

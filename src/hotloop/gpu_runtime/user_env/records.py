@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -101,18 +102,60 @@ def is_named_tuple(cls: Any) -> bool:
     return issubclass(cls, tuple) and hasattr(cls, "_field_defaults")
 
 
+def annotations_of(record: Any) -> dict[str, Any]:
+    """Give the types of a record's fields by name, with what is given for its type parameters in their places.
+
+    Args:
+        record: Its class, or that with arguments (``Page[Item]``).
+
+    Raises:
+        Exception: An annotation can't be evaluated.
+    """
+    cls = typing.get_origin(record) or record
+    hints_here = typing.get_type_hints(cls, include_extras=True)
+    if not hasattr(cls, "__orig_bases__"):
+        return {name: _of_init(hint) for name, hint in hints_here.items()}
+    # Each base has type parameters of its own, though they may be the same objects.
+    given = dict(zip(getattr(cls, "__parameters__", ()), typing.get_args(record), strict=False))
+    inherited: dict[str, Any] = {}
+    for base in reversed(cls.__dict__.get("__orig_bases__", cls.__bases__)):
+        origin = typing.get_origin(base) or base
+        if isinstance(origin, type) and origin not in {typing.Generic, typing.Protocol}:
+            inherited |= annotations_of(hints.put_in(base, given))
+    own = {name: hints.put_in(_of_init(hints_here[name]), given) for name in inspect.get_annotations(cls)}
+    # What a TypedDict inherits counts as its own.
+    return {**own, **inherited} if _is_typed_dict(cls) else {**inherited, **own}
+
+
+def _of_init(hint: Any) -> Any:
+    return hint.type if isinstance(hint, dataclasses.InitVar) else hint
+
+
 def field_names(cls: Any, annotations: dict[str, Any]) -> list[tuple[str, bool]]:
-    """List the fields and whether each is required."""
+    """List the fields that a value is made from, and whether each is required."""
     if dataclasses.is_dataclass(cls):
         missing = dataclasses.MISSING
+        written = {field.name for field in dataclasses.fields(cls)}
         return [
             (field.name, field.default is missing and field.default_factory is missing)
-            for field in dataclasses.fields(cls)
-            if field.init
+            for field in cls.__dataclass_fields__.values()
+            if field.init and (field.name in written or _is_for_init(field))
         ]
     if is_named_tuple(cls):
         return [(name, name not in cls._field_defaults) for name in cls._fields]
     return [(name, _is_required_key(cls, name, hint)) for name, hint in annotations.items()]
+
+
+def _is_for_init(field: dataclasses.Field[Any]) -> bool:
+    """Whether it is an ``InitVar``: `dataclasses.fields` has neither these nor class variables."""
+    return getattr(field, "_field_type", None) is getattr(dataclasses, "_FIELD_INITVAR", ...)
+
+
+def written_names(cls: Any, annotations: dict[str, Any]) -> list[str]:
+    """List the fields that a value is written with."""
+    if dataclasses.is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls)]
+    return [name for name, _ in field_names(cls, annotations)]
 
 
 def _is_required_key(cls: Any, name: str, hint: Any) -> bool:

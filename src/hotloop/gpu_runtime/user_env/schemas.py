@@ -119,28 +119,29 @@ class Schemas:
             model = hint if hasattr(hint, "model_json_schema") else origin
             return self._foreign(mode, model.model_json_schema)
         if records.is_named_tuple(origin):
-            return self._once(origin, mode, lambda: self._named_tuple(origin, mode))
+            return self._once(hint, mode, lambda: self._named_tuple(hint, origin, mode))
         if records.is_record(origin):
-            return self._once(origin, mode, lambda: self._record(origin, mode))
+            return self._once(hint, mode, lambda: self._record(hint, origin, mode))
         return self._container(origin, typing.get_args(hint), mode)
 
-    def _record(self, cls: Any, mode: Mode) -> Schema:
-        annotations = typing.get_type_hints(cls, include_extras=True)
-        fields = records.field_names(cls, annotations)
+    def _record(self, hint: Any, cls: Any, mode: Mode) -> Schema:
+        annotations = records.annotations_of(hint)
+        fields = dict(records.field_names(cls, annotations))
+        names = list(fields) if mode == "validation" else records.written_names(cls, annotations)
         schema = object_of(
-            {name: self.of(annotations.get(name, Any), mode) for name, _ in fields},
-            [name for name, is_required in fields if is_required],
+            {name: self.of(annotations.get(name, Any), mode) for name in names},
+            [name for name in names if fields.get(name, True)],
         )
         return schema | ({"description": cls.__doc__.strip()} if _has_own_text(cls) else {})
 
-    def _named_tuple(self, cls: Any, mode: Mode) -> Schema:
+    def _named_tuple(self, hint: Any, cls: Any, mode: Mode) -> Schema:
         """Describe one: read from an object or a list, written as a list."""
-        annotations = typing.get_type_hints(cls, include_extras=True)
+        annotations = records.annotations_of(hint)
         names = records.field_names(cls, annotations)
         values = [self.of(annotations.get(name, Any), mode) for name, _ in names]
         least = sum(is_required for _, is_required in names) if mode == "validation" else len(names)
         entries = _tuple_of(values, least)
-        return entries if mode == "serialization" else {"anyOf": [self._record(cls, mode), entries]}
+        return entries if mode == "serialization" else {"anyOf": [self._record(hint, cls, mode), entries]}
 
     def _container(self, origin: Any, arguments: tuple[Any, ...], mode: Mode) -> Schema:
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
@@ -167,7 +168,8 @@ class Schemas:
         differs = mode == "serialization" and _is_written_otherwise(cls, set())
         key = (cls, "Output" if differs else "")
         if key not in self._names:
-            name = self._names[key] = self._free(f"{cls.__name__}{key[1]}")
+            arguments = map(hints.text_of, typing.get_args(cls))
+            name = self._names[key] = self._free("_".join([cls.__name__, *arguments]) + key[1])
             self.components[name] = {}
             self.components[name] = make()
         return _reference(self._names[key])
@@ -230,8 +232,13 @@ def _is_written_otherwise(hint: Any, seen: set[Any]) -> bool:
         return any(_is_written_otherwise(member, seen) for member in typing.get_args(hint) if hints.is_union(hint))
     if records.is_named_tuple(origin) or is_pydantic(origin):
         return True
-    fields = typing.get_type_hints(origin).values() if records.is_record(origin) else ()
-    return any(_is_written_otherwise(part, seen) for part in (*typing.get_args(hint), *fields))
+    parts = typing.get_args(hint)
+    if records.is_record(origin):
+        annotations = records.annotations_of(hint)
+        if [name for name, _ in records.field_names(origin, annotations)] != records.written_names(origin, annotations):
+            return True
+        parts = (*parts, *annotations.values())
+    return any(_is_written_otherwise(part, seen) for part in parts)
 
 
 def _has_own_text(cls: Any) -> bool:
