@@ -130,6 +130,7 @@ def test_what_can_not_be_synced_is_a_problem_and_the_rest_is_synced(tmp_path):
     assert {entry.path for entry in index.entries()} == {"app.py", "in", "limit"}
     assert Link("in", "app.py") in index.entries()
     assert {path.replace("?", "�") for path in index.problems} == {"big", "out", "pipe", "bad�.py"}
+    assert index.problems["out"] == "its target '../elsewhere' leaves the project, or goes up again after a name"
 
 
 @pytest.fixture

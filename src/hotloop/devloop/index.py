@@ -304,7 +304,7 @@ class Index:
         except OSError as error:
             self._refuse(path, f"it can't be read ({error.strerror})", draft)
         except PathRefusedError as error:
-            self._refuse(path, error.message, draft)
+            self._refuse(path, error.why, draft)
 
     def _takes_name(self, path: str, draft: Draft) -> bool:
         """Whether a path that is there is called so, or is another one's file in a spelling of its own."""

@@ -29,11 +29,13 @@ class PathRefusedError(WorkspaceError):
 
     Attributes:
         path: As the changeset names it.
+        why: The reason alone.
     """
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path!r} can't be synced: {why}.")
         self.path = path
+        self.why = why
 
 
 def components(path: str) -> list[str]:
