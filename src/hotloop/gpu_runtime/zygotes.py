@@ -132,7 +132,7 @@ class Zygotes:
         for name in names:
             self._telling.say_once(
                 f"shadowed {name}",
-                f"The project's own {name} comes before the installed {name}, in libraries that import it too, "
+                f"The project's own {name} comes before the module of that name which libraries import, for them too, "
                 "so they are all imported anew in each reload.",
                 f"rename {name}, and reloads stay fast",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -179,6 +180,32 @@ def test_a_file_of_the_projects_that_is_never_imported_because_of_its_name_is_na
     hint = problem_of(user, source)["hint"]
 
     assert hint == f"json is a module of Python's own here, not {shown}: rename that, such as my_{shown}"
+
+
+def test_a_file_of_the_projects_that_libraries_get_for_a_module_of_pythons_is_named(user):
+    user.write("", "colorsys.py")
+    user.project.update({"colorsys.py": sha256(b"").hexdigest()})
+
+    found = problem_of(user, "import colorsys\ncolorsys.rgb_to_hsv\n")
+
+    assert (
+        found["hint"]
+        == "colorsys.py comes before Python's own colorsys, for libraries too: rename it, such as my_colorsys.py"
+    )
+
+
+def test_advice_on_a_cause_is_given_where_there_is_none_on_what_came_of_it(user):
+    source = """
+        def f():
+            try:
+                import faiss
+            except ImportError as error:
+                raise ValueError("no index") from error
+        """
+
+    found = problem_of(user, source)
+
+    assert (found["type"], found["hint"]) == ("ValueError", f"{sys.executable} -m pip install faiss-cpu")
 
 
 def test_causes_are_appended_and_the_outermost_is_shown(user):

@@ -210,10 +210,14 @@ def _shadowing_hint(error: BaseException, project: Project) -> str:
     name = module.__name__ if isinstance(module, ModuleType) else error.name if isinstance(error, ImportError) else ""
     top = (name or "").partition(".")[0]
     file = next((file for file in (f"{top}.py", f"{top}/__init__.py") if file in project.manifest), "")
-    if not file or top not in sys.modules or project.owns_module(top):
+    if not file or top not in sys.modules:
         return ""
     shown = file.removesuffix("__init__.py")
-    return f"{top} is a module of Python's own here, not {shown}: rename that, such as my_{shown}"
+    if not project.owns_module(top):
+        return f"{top} is a module of Python's own here, not {shown}: rename that, such as my_{shown}"
+    if top in sys.stdlib_module_names:
+        return f"{shown} comes before Python's own {top}, for libraries too: rename it, such as my_{shown}"
+    return ""
 
 
 def _own_module_hint(module: str, project: Project) -> str:

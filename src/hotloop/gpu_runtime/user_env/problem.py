@@ -31,12 +31,15 @@ def from_exception(
     """
     cause = shown(error)
     frames, hidden = frames_of(cause, project)
+    advices = (
+        advice.hint_for(each, _text_of(each), project, tuple(packages), holders) for each in (cause, *_causes(cause))
+    )
     problem = Problem(
         type=_type_name(cause),
         message=_relative(_message(error, cause), project),
         frames=tuple(frames),
         hidden_frames=0 if isinstance(cause, SyntaxError) else hidden,  # those are the importer's
-        hint=_relative(advice.hint_for(cause, _text_of(cause), project, tuple(packages), holders), project),
+        hint=_relative(next(filter(None, advices), ""), project),
     )
     return to_json(problem)
 
