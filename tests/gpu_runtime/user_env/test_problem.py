@@ -182,7 +182,8 @@ def test_a_file_of_the_projects_that_is_never_imported_because_of_its_name_is_na
     assert hint == f"json is a module of Python's own here, not {shown}: rename that, such as my_{shown}"
 
 
-def test_a_file_of_the_projects_that_libraries_get_for_a_module_of_pythons_is_named(user):
+def test_a_file_of_the_projects_that_libraries_get_for_a_module_of_pythons_is_named(user, monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)  # Python's, which something else may have imported
     user.write("", "colorsys.py")
     user.project.update({"colorsys.py": sha256(b"").hexdigest()})
 
