@@ -117,20 +117,25 @@ def test_each_generation_is_benched_and_compared_with_the_last(serve, project):
 
     (project / "app.py").write_text(APP.replace("hello", "goodbye"))
     second = loop.until("bench_finished", generation=2)
+    if second["previous"] is None:
+        # Once a session a zygote takes another's place, for what it learned: what was measured while it was made counts
+        # for nothing, and this save was quicker than the next bench.
+        (project / "app.py").write_text(APP.replace("hello", "farewell"))
+        second = loop.until("bench_finished", generation=3)
 
     assert first["endpoint"] == "/greet"
     assert (first["errors"], first["previous"], first["throughput"], first["repeat"]) == ({}, None, None, 0)
     assert first["requests"] == pytest.approx(first["requests_per_s"] * first["duration_s"], rel=0.2)
     assert 0 < first["p50_s"] <= first["p99_s"]
-    assert second["previous"] == 1
+    assert second["previous"] == second["generation"] - 1
     assert second["throughput"]["ratio"] > 0
     assert second["throughput"]["low"] <= second["throughput"]["high"]
     assert loop.of("request_finished") == []  # its requests are in no log
     assert loop.end() == 128 + signal.SIGTERM
     kept = History(project / ".hotloop" / "history.db").benches()
-    assert [(bench.generation, bench.endpoint) for bench in kept][-1] == (2, "/greet")
+    assert [(bench.generation, bench.endpoint) for bench in kept][-1] == (second["generation"], "/greet")
     assert kept[-1].requests_per_s == second["requests_per_s"]
-    assert [each["iteration"]["outcome"] for each in loop.of("iteration_finished")] == ["ok", "ok"]
+    assert [each["iteration"]["outcome"] for each in loop.of("iteration_finished")] == ["ok"] * second["generation"]
 
 
 def test_a_save_ends_the_bench_under_way(serve, project, own_state_directory):
