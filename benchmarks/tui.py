@@ -108,6 +108,8 @@ def dashboard(folder: Path) -> Iterator[tuple[Feed, Terminal]]:
     env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "HOTLOOP_STATE_DIR": str(folder / "state")}
     # What is installed is compiled; else each start does it, a quarter of its CPU.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
+    for size in ("COLUMNS", "LINES"):  # the terminal says it
+        env.pop(size, None)
     with Feed(socket) as feed, Terminal(command, env) as terminal:
         terminal.wait_for("following")
         yield feed, terminal

@@ -354,7 +354,7 @@ def test_others_attach_to_a_session_that_is_held_and_to_one_that_nobody_holds(sh
     second.keys("s", "Enter")
     second.until_drawn("undoes #3")
     second.keys("s")
-    second.until("s Enter: the dashboard")
+    second.until("generation 5 at http")
 
     first.keys("d", "Enter")
     first.until(r"(?s)left running without a client.*\[exit 0\]")

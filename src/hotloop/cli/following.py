@@ -22,17 +22,18 @@ ROLES = ("serve", "run")
 async def held_here(project: Path, on: str | None) -> AsyncGenerator[SessionFeed | None]:
     """Watch the session through the `dev serve` here that holds it; None if none does, or it is on another runner."""
     from hotloop.devloop import control
-    from hotloop.devloop.attached import attached
+    from hotloop.devloop.attached import HolderGoneError, attached
 
-    state = control.state_folder()
-    for role in ROLES:
-        socket = control.control_path(state, control.project_id(project, role=role))
-        status = control.ask(socket, {"name": "status"})
-        if status is not None and (on is None or status.get("runner") == runner_for(project, on).name):
-            async with attached(socket) as feed:
-                yield feed
-            return
-    yield None
+    state, feed = control.state_folder(), None
+    async with contextlib.AsyncExitStack() as stack:
+        for role in ROLES:
+            socket = control.control_path(state, control.project_id(project, role=role))
+            status = control.ask(socket, {"name": "status"})
+            if status is not None and (on is None or status.get("runner") == runner_for(project, on).name):
+                with contextlib.suppress(HolderGoneError):  # it ended since it answered
+                    feed = await stack.enter_async_context(attached(socket))
+                    break
+        yield feed
 
 
 async def find(way: Way, project: Path, *, is_looking: bool = False) -> dict[str, Any]:

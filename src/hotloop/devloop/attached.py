@@ -23,6 +23,13 @@ MAX_LINE_BYTES = 1 << 26  # a probe's output may be long
 MAX_WAITING = 5000  # events that are not taken; then no more are read, and the session compacts what is missed
 
 
+class HolderGoneError(RunnerError):
+    """Nobody is at a session's control socket any more; the session may go on without."""
+
+    def __init__(self) -> None:
+        super().__init__("the dev serve that held this session is gone", hint="see what runs: hotloop status")
+
+
 class SessionFeed:
     """The events of a session, and what it answers. As `tui.feed.Feed`."""
 
@@ -57,7 +64,7 @@ class SessionFeed:
             RunnerError: It refuses, or is gone.
         """
         if self._is_over:
-            raise _gone()
+            raise HolderGoneError
         self._num_asked += 1
         number = self._num_asked
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
@@ -108,7 +115,7 @@ class SessionFeed:
             self._changed.set()
             for answer in self._asked.values():
                 if not answer.done():
-                    answer.set_exception(_gone())
+                    answer.set_exception(HolderGoneError())
 
     def _answered(self, message: dict[str, Any]) -> None:
         answer = self._asked.get(message.pop("id"))
@@ -125,7 +132,8 @@ async def attached(path: Path) -> AsyncGenerator[SessionFeed]:
     """Watch the session whose control socket that is.
 
     Raises:
-        RunnerError: Nobody answers there.
+        HolderGoneError: Nobody answers there.
+        RunnerError: It is of another version.
     """
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE_BYTES)
@@ -133,7 +141,7 @@ async def attached(path: Path) -> AsyncGenerator[SessionFeed]:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             greeting = json.loads(await reader.readline() or b"{}")
     except (OSError, ValueError, TimeoutError) as error:
-        raise _gone() from error
+        raise HolderGoneError from error
     if "watching" not in greeting:
         writer.close()
         msg = f"the running dev serve can't be watched: {greeting.get('error', 'it is of another version')}"
@@ -144,7 +152,3 @@ async def attached(path: Path) -> AsyncGenerator[SessionFeed]:
     finally:
         with contextlib.suppress(OSError):
             await feed.close()
-
-
-def _gone() -> RunnerError:
-    return RunnerError("the dev serve that held this session is gone", hint="see what runs: hotloop status")
