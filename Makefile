@@ -11,7 +11,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 HOTLOOP_USER_PYTHON ?= $(CURDIR)/.venvs/user/bin/python
 PYTEST_ARGS ?=
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 
 # The versions that the tests run with. They hold for hotloop's environment, the tests' user environment and the demo's.
 export PIP_CONSTRAINT := $(CURDIR)/tests/constraints.txt
