@@ -75,7 +75,7 @@ class Zygotes:
             self._feed(on.Relearned())
 
     def is_shadowed(self) -> bool:
-        """Whether the current one has a library that the project has a module of its own for by now."""
+        """Whether the current one has a library that the project has its own of by now; then it is said, and the next has none."""
         return self.current is not None and self._shadowed(self.current.brought)
 
     def start(self, number: int) -> None:
